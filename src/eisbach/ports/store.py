@@ -1,0 +1,253 @@
+"""The store of a cell: items and op log under one writer, one transaction for both.
+
+What an engine promises is held by ``eisbach.testing.store_promises``. Reads never wait for writers; a returned
+``Receipt`` means on disk (fsync). All bytes are the caller's own encoding.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from eisbach.kernel.events import EventDraft
+from eisbach.kernel.ops import ItemChange, Op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark, Vector, Version
+
+__all__ = [
+    "Applied",
+    "Conflict",
+    "IdempotencyKey",
+    "Item",
+    "ItemKey",
+    "Lease",
+    "LogEntry",
+    "OpBatch",
+    "Receipt",
+    "Store",
+    "StoreStatistics",
+    "Transaction",
+    "Write",
+]
+
+
+class ItemKey(NamedTuple):
+    """Address of an item inside its slot."""
+
+    pk: str
+    """1 to 256 bytes of UTF-8."""
+    sk: str
+    """1 to 512 bytes of UTF-8."""
+
+
+class IdempotencyKey(NamedTuple):
+    """A client's key in the scope of its account; kept 48 hours, travels with the slot."""
+
+    scope: str
+    key: str
+
+
+class Item(NamedTuple):
+    """A live item (tombstones are never returned)."""
+
+    key: ItemKey
+    value: bytes
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One op: an item change, an event, or both; at least one."""
+
+    change: ItemChange | None = None
+    event: EventDraft | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """All or nothing, in one slot."""
+
+    slot: Slot
+    epoch: int | None = None
+    """Epoch under which the caller decided; None trusts the lease row as it is at commit."""
+    reads: Mapping[ItemKey, Version | None] = field(default_factory=dict)
+    """Preconditions: the version that was read, or None for absent."""
+    writes: Sequence[Write] = ()
+    """1 to 20; applied in order, dense in seq."""
+    key: IdempotencyKey | None = None
+    """A repeat within 48 h returns the first answer and writes nothing."""
+    answer: bytes = b""
+    """Stored under ``key`` and returned to repeats; at most 64 KiB."""
+
+
+class Receipt(NamedTuple):
+    """Proof that a transaction is on disk."""
+
+    mark: Mark
+    """Place of its last op in the slot's own-region log."""
+    hlc: int
+    repeated: bool
+    """Whether ``answer`` was stored by an earlier call under the same key."""
+    answer: bytes
+
+
+class Lease(NamedTuple):
+    """The lease row of a slot: checked and advanced in every write transaction; no clock in it."""
+
+    epoch: int
+    """Only rises."""
+    state: str
+    """``active``, ``frozen``, ``importing``, ``gone``."""
+    seq: int
+    """Last seq written in this epoch by this region."""
+    move: int = 0
+    """Id of the move that last touched the row, 0 for none."""
+    owner: str | None = None
+    """Where the slot went when ``gone``."""
+
+
+class OpBatch(NamedTuple):
+    """What a sender gives a puller; never cut inside a transaction."""
+
+    ops: Sequence[Op]
+    """Per origin in (epoch, seq) order; dense from the asker's vector on."""
+    heads: Vector
+    """How far the sender's log goes; lag is the distance."""
+
+
+class Applied(NamedTuple):
+    """What an apply did; durable when returned."""
+
+    vector: Vector
+    """Held in the log: this is what may be acknowledged to the sender."""
+    changed: int
+    """Items whose value became the incoming one."""
+    conflicts: int
+    """Concurrent writes of one item whose loser went to the conflict log."""
+    held: int
+    """Ops in the log but not yet applied: from the future, or behind such a one."""
+
+
+class Conflict(NamedTuple):
+    """The losing side of two writes of one item that did not know of each other."""
+
+    slot: str
+    key: ItemKey
+    loser: Version
+    value: bytes | None
+    winner: Version
+    at_ms: int
+
+
+class LogEntry(NamedTuple):
+    """An op with its place in this store's commit order."""
+
+    lsn: int
+    """Rises with every op in this store, foreign ones included; gaps are possible, reuse is not."""
+    op: Op
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatistics:
+    """Counters since start; no I/O to read them. Units are what the bill counts."""
+
+    transactions: int
+    refused: int
+    commits: int
+    """Group commits: one fsync each."""
+    queue: int
+    """Transactions waiting for the writer now."""
+    items_read: int
+    items_written: int
+    bytes_written: int
+    conflicts: int
+    last_lsn: int
+    clock_jumped: bool
+
+
+class Store(Protocol):
+    """Items and op log of one cell."""
+
+    @property
+    def region(self) -> str:
+        """The region whose epoch numbers this store writes under."""
+        ...
+
+    async def transact(self, transaction: Transaction) -> Receipt:
+        """Check lease, epoch, key and reads in the one writer, then write; a refusal touches no neighbour.
+
+        Raises:
+            SlotMoved, EpochStale, VersionConflict, SlotFrozen: nothing was written.
+            Overloaded: the writer's queue is full or the wait was over 50 ms; nothing was written.
+            Invalid: a bound is broken.
+            Unavailable: the disk refused; nothing was written.
+        Cancelling the call does not cancel the write: its outcome is then unknown to the caller.
+        """
+        ...
+
+    async def read(self, slot: Slot, key: ItemKey) -> Item | None:
+        """The live item, or None. Sees every commit acknowledged before the call."""
+        ...
+
+    async def query(
+        self, slot: Slot, pk: str, prefix: str = "", *, after: str | None = None, limit: int = 100
+    ) -> Sequence[Item]:
+        """Live items of ``pk`` whose sk starts with ``prefix`` and is greater than ``after``, by sk; at most 1000."""
+        ...
+
+    async def lease(self, slot: Slot) -> Lease | None:
+        """The lease row, None when this store never had the slot."""
+        ...
+
+    async def leases(self) -> Mapping[Slot, Lease]:
+        """Every lease row of the store."""
+        ...
+
+    async def set_lease(self, slot: Slot, *, expected: Lease | None, lease: Lease) -> None:
+        """Compare and set.
+
+        Raises:
+            VersionConflict: the row is not ``expected``; the message has both.
+            EpochStale: ``lease.epoch`` would fall.
+        """
+        ...
+
+    async def vector(self, slot: Slot) -> Vector:
+        """How far the log holds each origin's ops, this region's own included."""
+        ...
+
+    async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
+        """Ops of every origin that ``vector`` does not cover.
+
+        Raises:
+            LogGap: what the asker misses is no longer in the log; it must be seeded from a snapshot.
+        """
+        ...
+
+    async def apply(self, slot: Slot, ops: Sequence[Op]) -> Applied:
+        """Log and merge foreign ops in one transaction; repeats are dropped, order per origin is required.
+
+        Raises:
+            LogGap: an op is not the next of its origin; pull again from ``vector``.
+            SlotFrozen, SlotMoved: inbound apply is stopped here.
+        """
+        ...
+
+    async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
+        """Ops in commit order, for the relay; committed ones only."""
+        ...
+
+    async def wait_for_commit(self, lsn: int) -> int:
+        """Return the last lsn as soon as it is greater than ``lsn``; cancellable, loses nothing."""
+        ...
+
+    async def digest(self, slot: Slot, *, buckets: int = 16) -> Sequence[str]:
+        """A digest per bucket over (key, version, tombstone); equal in two regions that have converged."""
+        ...
+
+    async def conflicts(self, *, limit: int = 100) -> Sequence[Conflict]:
+        """Newest first."""
+        ...
+
+    def statistics(self) -> StoreStatistics:
+        """What happened since start."""
+        ...

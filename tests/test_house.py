@@ -1,0 +1,92 @@
+"""The house rules that no linter knows: sizes, docstrings, a tidy tree, one architecture."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "eisbach"
+LINES_PER_FUNCTION, LINES_PER_FILE, PARAMETERS = 70, 400, 6
+LAYOUT = {
+    "kernel", "ports", "domain", "engines", "edge", "cell", "hub", "media", "spokes", "control", "web", "plan",
+    "gameday", "testing", "deploy", "cli", "bootstrap", "settings.py", "__init__.py", "py.typed",
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    yield from (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def test_the_folder_list_is_the_architecture() -> None:
+    found = {p.name for p in SOURCE.iterdir() if p.name != "__pycache__"}
+
+    assert found <= LAYOUT, f"not in design section 9: {found - LAYOUT}"
+
+
+def test_every_module_opens_with_what_it_is_for() -> None:
+    bare = [str(p.relative_to(ROOT)) for p in modules() if len(ast.get_docstring(ast.parse(p.read_text())) or "") < 20]
+
+    assert bare == []
+
+
+def test_files_functions_and_parameter_lists_stay_small() -> None:
+    large: list[str] = []
+    for path in modules():
+        text = path.read_text()
+        where = path.relative_to(ROOT)
+        if (lines := text.count("\n")) > LINES_PER_FILE:
+            large.append(f"{where}: {lines} lines, at most {LINES_PER_FILE}")
+        for function in functions(ast.parse(text)):
+            length = (function.end_lineno or 0) - function.lineno + 1
+            arguments = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+            count = len([a for a in arguments if a not in ("self", "cls")])
+            if length > LINES_PER_FUNCTION or count > PARAMETERS:
+                large.append(f"{where}:{function.lineno} {function.name}: {length} lines, {count} parameters")
+
+    assert large == []
+
+
+def test_the_arrows_point_down() -> None:
+    """import-linter holds design section 9; a package off the path would check nothing, so the exit code counts."""
+    done = subprocess.run([ROOT / ".venv/bin/lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_no_clock_randomness_or_thread_outside_engines_and_composition() -> None:
+    """What runs in the simulated world may ask time, chance and threads only through ports."""
+    forbidden = {
+        ("time", "time"), ("time", "monotonic"), ("time", "sleep"), ("datetime", "now"), ("datetime", "utcnow"),
+        ("uuid", "uuid4"), ("random", "random"), ("random", "choice"), ("threading", "Thread"),
+    }  # fmt: skip
+    held = ("kernel", "ports", "domain", "hub", "cell", "spokes", "control", "edge")
+    found: list[str] = []
+    for path in modules():
+        if path.relative_to(SOURCE).parts[0] not in held:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if (node.value.id, node.attr) in forbidden:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value.id}.{node.attr}")
+
+    assert found == []
+
+
+def test_no_registry_host_of_a_workplace_is_named_in_the_lock() -> None:
+    hosts = {line.split('"')[1] for line in (ROOT / "uv.lock").read_text().splitlines() if "registry = " in line}
+
+    assert hosts == {"https://pypi.org/simple"}
+
+
+@pytest.mark.parametrize(
+    "name", ["LICENSE", "NOTICE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"]
+)
+def test_what_a_visitor_looks_for_is_there(name: str) -> None:
+    assert (ROOT / name).stat().st_size > 200

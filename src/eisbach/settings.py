@@ -120,6 +120,12 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Region -> place -> milliseconds."""
     residencies: dict[str, str] = {}
     """Region -> residency."""
+    owners: dict[str, dict[str, list[int]]] = {}
+    """Cell of this region -> group -> slot numbers of the first map: whom a 421 names; the agent's map refreshes it."""
+    agent: str = ""
+    """URL of the region's agent, with the signed slot map at ``GET /map``; empty: ``owners`` is all there is."""
+    cors: bool = False
+    """Answer CORS here: in stages ``single`` and ``hub`` no edge does it."""
     rehearsal: bool = False
 
 
@@ -181,7 +187,7 @@ class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     host: str
     port: int
     folder: str
-    """Holds ``edge/`` and ``origin/``: prefix folders of the two nginx, with ``nginx.conf``, ``map.json``, ``n.pid``."""
+    """Holds ``edge/`` and ``origin/``: prefixes of the two nginx with ``nginx.conf``, ``map.json``, ``n.pid``."""
     secrets: str
     control: str
     """URL of the region's control process."""

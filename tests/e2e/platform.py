@@ -62,6 +62,16 @@ class Platform:
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.tail()}"
             time.sleep(0.1)
 
+    def kill_supervisor(self) -> None:
+        """kill -9; its children must die with it."""
+        pids = [p["pid"] for p in self.status()["processes"] if p["pid"]]
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        deadline = time.monotonic() + 10
+        while left := [pid for pid in pids if alive(pid)]:
+            assert time.monotonic() < deadline, f"children outlived the supervisor: {left}"
+            time.sleep(0.05)
+
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
 
@@ -97,6 +107,8 @@ def running(data: Path, *, stage: str, network: str, arguments: tuple[str, ...] 
     try:
         platform.until("ready", lambda: platform.status().get("ready"), 60)
         yield platform
+        if process.poll() == -signal.SIGKILL:
+            return
         pids = [p["pid"] for p in platform.status().get("processes", []) if p["pid"]]
         process.send_signal(signal.SIGINT)
         process.wait(30)

@@ -1,0 +1,205 @@
+"""Stage ``regions`` with real processes: break each part and ask what viewers notice, by request id."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .platform import Platform, call, running
+from .viewer import Viewer
+
+pytestmark = pytest.mark.processes
+
+CENTRAL, WEST = "eu-central", "eu-west"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    data = tmp_path_factory.mktemp("regions") / "data"
+    with running(data, stage="regions", network="127.0.41", arguments=("--no-demo",)) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def whole(platform: Platform) -> Iterator[None]:
+    """Each test starts and ends with everything healed."""
+    yield
+    platform.heal()
+
+
+def edges(platform: Platform) -> dict[str, str]:
+    return {r["name"]: r["edge"] for r in platform.status()["regions"]}
+
+
+def crowd(edge: str, name: str, count: int = 12) -> list[Viewer]:
+    """Enough anonymous viewers that both cells of the market have some."""
+    return [Viewer(edge, f"dev-{name}-{number}").sign_in() for number in range(count)]
+
+
+def cell_of(viewer: Viewer) -> str:
+    status, headers, _ = viewer.ask("GET", "/v1/me/rails")
+    assert status == 200
+    return headers["eisbach-cell"]
+
+
+class Reading(threading.Thread):
+    """Reads as fast as it can until stopped; remembers every answer that was not 200."""
+
+    def __init__(self, viewers: list[Viewer]) -> None:
+        super().__init__()
+        self.viewers, self.wanted, self.answers, self.failed = viewers, True, 0, []
+
+    def run(self) -> None:
+        while self.wanted:
+            for viewer in self.viewers:
+                try:
+                    status, _, _ = viewer.ask("GET", "/v1/me/rails")
+                except OSError as error:
+                    self.failed.append(f"{viewer.slot}: {error}")
+                    continue
+                self.answers += 1
+                if status != 200:
+                    self.failed.append(f"{viewer.slot}: {status}")
+
+    def stop(self) -> list[str]:
+        self.wanted = False
+        self.join(30)
+        return self.failed
+
+
+def test_a_cell_goes_down_and_its_viewers_go_to_the_twin_without_a_failed_read(platform: Platform) -> None:
+    edge = edges(platform)[CENTRAL]
+    viewers = crowd(edge, "twin")
+    for viewer in viewers:
+        assert viewer.write()
+    hurt = [v for v in viewers if cell_of(v) == "c1"]
+    others = [v for v in viewers if v not in hurt]
+    assert hurt
+    assert others
+    reading = Reading(viewers)
+    reading.start()
+
+    platform.fault("down", f"cell/{CENTRAL}/c1")
+    written = [viewer.write() for viewer in viewers]
+    regions = {v.ask("GET", "/v1/me/rails")[1]["eisbach-region"] for v in hurt}
+    failed = reading.stop()
+
+    assert failed == []
+    assert all(written)
+    assert regions == {WEST}
+    assert {v.ask("GET", "/v1/me/rails")[1]["eisbach-region"] for v in others} == {CENTRAL}
+    platform.heal()
+    platform.until("nothing missing at home", lambda: all(v.missing() == {} for v in viewers), 30)
+
+
+def test_a_killed_cell_keeps_every_acknowledged_write(platform: Platform) -> None:
+    viewers = crowd(edges(platform)[CENTRAL], "kill", 6)
+
+    for round_number in range(3):
+        for viewer in viewers:
+            viewer.write()
+        platform.fault("kill", f"cell/{CENTRAL}/c{1 + round_number % 2}")
+        for viewer in viewers:
+            viewer.write()
+
+    platform.until("ready", lambda: platform.status().get("ready"), 30)
+    platform.until("nothing missing", lambda: all(v.missing() == {} for v in viewers), 30)
+    assert sum(len(v.acknowledged) for v in viewers) >= 6 * 3 * 2 * 0.9
+
+
+@pytest.mark.parametrize("kind", ["down", "hang"])
+def test_a_region_that_returns_has_what_was_written_meanwhile(platform: Platform, kind: str) -> None:
+    west = edges(platform)[WEST]
+    viewers = crowd(west, f"back-{kind}", 6)
+    platform.fault(kind, f"region/{CENTRAL}")
+
+    for viewer in viewers:
+        assert viewer.write()
+    platform.heal()
+
+    central = edges(platform)[CENTRAL]
+    platform.until("all of it in eu-central", lambda: all(v.missing(edge=central) == {} for v in viewers), 60)
+
+
+def test_both_regions_write_during_a_cut_and_both_have_everything_after_it(platform: Platform) -> None:
+    edge = edges(platform)
+    viewers = crowd(edge[CENTRAL], "cut", 6)
+    platform.eisbach("cut", CENTRAL, WEST)
+
+    for viewer in viewers:
+        assert viewer.write(edge=edge[CENTRAL])
+        assert viewer.write(edge=edge[WEST])
+    platform.heal()
+
+    for region in (CENTRAL, WEST):
+        platform.until(f"all in {region}", lambda r=region: all(v.missing(edge=edge[r]) == {} for v in viewers), 60)
+
+
+@pytest.mark.parametrize(
+    "target", [f"hub/{CENTRAL}", f"spoke/{CENTRAL}/transcode", f"control/{CENTRAL}", f"agent/{CENTRAL}"]
+)
+def test_viewers_do_not_notice_that_a_part_behind_them_is_down(platform: Platform, target: str) -> None:
+    viewers = crowd(edges(platform)[CENTRAL], f"behind-{target.split('/', maxsplit=1)[0]}", 4)
+    reading = Reading(viewers)
+    reading.start()
+
+    platform.fault("down", target)
+    written = [viewer.write() for _ in range(10) for viewer in viewers]
+
+    assert reading.stop() == []
+    assert all(written)
+    assert all(v.missing() == {} for v in viewers)
+
+
+def test_data_survive_kill_9_of_the_supervisor_and_nothing_stays_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data, stage="regions", network="127.0.42", arguments=("--no-demo",)) as first:
+        viewers = crowd(edges(first)[CENTRAL], "supervisor", 6)
+        for viewer in viewers:
+            assert viewer.write()
+        first.kill_supervisor()
+
+    with running(data, stage="regions", network="127.0.42", arguments=("--no-demo",)) as second:
+        second.until("nothing missing", lambda: all(v.missing() == {} for v in viewers), 20)
+
+
+def test_wrong_input_gets_a_clear_answer(platform: Platform) -> None:
+    edge = edges(platform)[CENTRAL]
+    viewer = Viewer(edge, "dev-wrong").sign_in()
+    group, _, number = viewer.slot.rpartition("/")
+    foreign = f"{group}/{(int(number) + 1) % 64}"
+    altered = viewer.token[:-8] + ("A" if viewer.token[-8] != "A" else "B") + viewer.token[-7:]
+    table = [
+        ("an unknown title", "GET", "/v1/de/titles/no-such-title", None, {}, 404),
+        ("bad JSON", "PUT", "/v1/me/progress/x", b"{pos_s:", {}, 400),
+        ("a wrong type", "PUT", "/v1/me/progress/x", {"pos_s": "far", "dur_s": 1}, {}, 400),
+        ("a huge body", "PUT", "/v1/me/progress/x", b"[" + b"1," * 100_000 + b"1]", {}, 413),
+        ("an altered token", "GET", "/v1/me/rails", None, {"Authorization": f"Bearer {altered}"}, 401),
+        ("no token", "GET", "/v1/me/rails", None, {"Authorization": ""}, 401),
+        ("a malformed slot", "GET", "/v1/me/rails", None, {"Eisbach-Slot": "../../etc"}, 400),
+        ("somebody else's slot", "GET", "/v1/me/rails", None, {"Eisbach-Slot": foreign}, 403),
+    ]
+
+    wrong: list[str] = []
+    for what, method, path, body, headers, wanted in table:
+        status, answered, problem = call(
+            method, f"{edge}{path}", body=body,
+            headers={"Authorization": f"Bearer {viewer.token}", "Eisbach-Slot": viewer.slot, **headers},
+        )  # fmt: skip
+        clear = (
+            "problem+json" in answered.get("content-type", "")
+            and isinstance(problem, dict)
+            and problem.get("code")
+            and problem.get("detail")
+        )
+        if status != wanted or not clear:
+            wrong.append(f"{what}: {status} (wanted {wanted}) {answered.get('content-type')} {problem}")
+
+    assert wrong == []
+
+
+def test_an_unknown_target_is_refused_with_the_nearest_one(platform: Platform) -> None:
+    answer = platform.eisbach("fault", "down", "cell/eu-central/c9", code=None)
+
+    assert "cell/eu-central/c" in str(answer)

@@ -10,9 +10,20 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from eisbach.kernel.errors import Corrupt, Invalid
 from eisbach.kernel.events import Event
+from eisbach.kernel.limits import ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX
 
-__all__ = ["Delivery", "DurableSubscription", "Envelope", "EventLog", "LastEnvelope", "SubscriptionState"]
+__all__ = [
+    "Delivery",
+    "DurableSubscription",
+    "Envelope",
+    "EventLog",
+    "LastEnvelope",
+    "SubscriptionState",
+    "decode_envelope",
+    "encode_envelope",
+]
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +35,37 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     last_lsn: int
     """Of the source's store; the relay resumes behind it, so a wiped hub refills itself."""
     events: Sequence[Event]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """The stored and transmitted form, JSON (an event's payload is JSON and is embedded as it is).
+
+    Raises:
+        Invalid: over 64 events or 192 KiB, or empty.
+    """
+    count = len(envelope.events)
+    if not 1 <= count <= ENVELOPE_EVENTS_MAX:
+        raise Invalid(f"envelope of {envelope.source} has {count} events; send 1 to {ENVELOPE_EVENTS_MAX}")
+    body = _encoder.encode(envelope)
+    if len(body) > ENVELOPE_BYTES_MAX:
+        raise Invalid(f"envelope of {envelope.source} has {len(body)} bytes; send at most {ENVELOPE_BYTES_MAX}")
+    return body
+
+
+def decode_envelope(body: bytes) -> Envelope:
+    """Decode what ``encode_envelope`` of this or an earlier version wrote.
+
+    Raises:
+        Corrupt: not an envelope.
+    """
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{len(body)} bytes in the event log are not an envelope: {error}") from error
 
 
 class LastEnvelope(NamedTuple):

@@ -1,0 +1,65 @@
+"""A real nats-server for tests, on its own address."""
+
+import asyncio
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from eisbach.engines.nats.configuration import nats_configuration
+from eisbach.engines.nats.event_log import JetStreamEventLog
+
+SERVER = Path(sys.executable).parent / "nats-server"
+
+
+class NatsHost:
+    def __init__(self, folder: Path, *, host: str = "127.0.23.1", port: int = 8222, region: str = "eu-central") -> None:
+        self.folder, self.host, self.port, self.region = folder, host, port, region
+        self.url = f"nats://{host}:{port}"
+        self._process: asyncio.subprocess.Process | None = None
+        self._logs: list[JetStreamEventLog] = []
+
+    async def start(self) -> None:
+        store = self.folder / "jetstream"
+        text = nats_configuration(
+            region=self.region, host=self.host, port=self.port, monitor_port=self.port + 1, store=store
+        )
+        (self.folder / "nats.conf").write_text(text)
+        with (self.folder / "nats.log").open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                SERVER, "-c", self.folder / "nats.conf", stdout=output, stderr=output
+            )
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection(self.host, self.port)
+                    writer.close()
+                    await writer.wait_closed()
+                    return  # noqa: TRY300 - the loop ends here
+                except OSError:
+                    await asyncio.sleep(0.01)
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            if number != signal.SIGSTOP:
+                await self._process.wait()
+
+    async def open(self) -> JetStreamEventLog:
+        log = await JetStreamEventLog(self.url, region=self.region).open()
+        self._logs.append(log)
+        return log
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+    async def wipe(self) -> None:
+        await self.kill()
+        shutil.rmtree(self.folder / "jetstream")
+        await self.start()
+
+    async def aclose(self) -> None:
+        for log in self._logs:
+            await log.aclose()
+        await self.kill()

@@ -1,0 +1,92 @@
+"""NATS JetStream keeps the promises of the event log, with a real server."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats_host import SERVER, NatsHost
+
+from eisbach.engines.nats.configuration import nats_configuration
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[NatsHost]:
+    host = NatsHost(tmp_path)
+    await host.start()
+    yield host
+    await host.aclose()
+
+
+class TestJetStreamEventLog(EventLogPromises):
+    """All of them."""
+
+
+async def test_a_connected_reader_reads_on_after_the_hub_was_wiped(host: NatsHost) -> None:
+    """The consumer is gone with the stream; the same subscription object makes both anew."""
+    log = await host.open()
+    subscription = await log.subscribe("reader")
+    await fill(log, 3)
+    await take(subscription, 3)
+
+    await host.wipe()
+    taken = asyncio.ensure_future(_take_for_ever(subscription, 2))
+    await _until_reachable(log)
+    await fill(log, 2)
+
+    async with asyncio.timeout(20):
+        assert await taken == [1, 2]
+
+
+async def test_without_a_hub_every_call_says_so_and_later_works(tmp_path: Path) -> None:
+    host = NatsHost(tmp_path)
+    log = await host.open()
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await log.append(an_envelope(1), expected=0)
+
+    await host.start()
+    await _until_reachable(log)
+
+    assert await log.append(an_envelope(1), expected=0) == 1
+    await host.aclose()
+
+
+async def _until_reachable(log: object) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await log.last("eu-central/c1")
+                return  # noqa: TRY300 - the loop ends here
+            except Unavailable:
+                await asyncio.sleep(0.05)
+
+
+async def _take_for_ever(subscription: object, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        try:
+            found += lsns(await take(subscription, 1))
+        except (Unavailable, TimeoutError):
+            await asyncio.sleep(0.05)
+    return found
+
+
+def test_nats_server_accepts_the_configuration(tmp_path: Path) -> None:
+    text = nats_configuration(region="eu-west", host="127.0.23.2", port=8222, monitor_port=8223, store=tmp_path / "hub")
+    (tmp_path / "n.conf").write_text(text)
+
+    done = subprocess.run([SERVER, "-t", "-c", tmp_path / "n.conf"], capture_output=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "sync_interval: always" in text
+
+
+@pytest.mark.parametrize("store", [Path("relative"), Path('/a/"b'), Path("/a/$b")])
+def test_a_folder_that_would_break_out_of_the_configuration_is_refused(store: Path) -> None:
+    with pytest.raises(Invalid):
+        nats_configuration(region="eu-west", host="127.0.0.1", port=1, monitor_port=2, store=store)

@@ -1,0 +1,165 @@
+"""Run one job of a plan: resumable, idempotent, whole or not at all.
+
+Promises: a job whose result is there is skipped; a job that was killed leaves a scratch folder and nothing else; two
+workers that run the same job at once (a takeover from one that still breathes) both succeed with the same bytes.
+Cancelling the task that awaits ``run_job`` kills its tools and removes its scratch before it returns.
+May not know: leases, fences, the studio. The worker that holds the lease calls this and reports.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from eisbach.domain.catalog import Asset
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.ids import parse_id
+from eisbach.media.encode import Progress, encode_audio, encode_chunk
+from eisbach.media.package import PackageParts, join_parts, package_asset
+from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec
+from eisbach.media.tools import MediaTools
+
+__all__ = ["Workspace", "run_job"]
+
+
+class Workspace:
+    """The blob folder of a region: ``uploads/``, ``work/ASSET/``, ``media/vod/ASSET/``."""
+
+    def __init__(self, blobs: Path) -> None:
+        self._blobs = blobs.resolve()
+
+    def blob(self, key: str) -> Path:
+        """The file of a blob key.
+
+        Raises:
+            Invalid: the key leaves the blob folder.
+        """
+        path = (self._blobs / key).resolve()
+        if not path.is_relative_to(self._blobs):
+            raise Invalid(f"blob key {key[:80]!r} leads out of the blob folder")
+        return path
+
+    def work(self, asset: str) -> Path:
+        """Chunks in work; made when absent."""
+        folder = self._blobs / "work" / parse_id(asset, what="asset")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def media(self, asset: str) -> Path:
+        """Where the packaged asset appears."""
+        return self._blobs / "media" / "vod" / parse_id(asset, what="asset")
+
+    @contextmanager
+    def scratch(self, asset: str) -> Iterator[Path]:
+        """An empty folder of this run alone, removed at its end; one left by a kill goes with the work folder."""
+        folder = Path(tempfile.mkdtemp(prefix=".run-", dir=self.work(asset)))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_progress(_share: float) -> None:
+    return
+
+
+async def run_job(
+    spec: JobSpec, workspace: Workspace, tools: MediaTools, progress: Callable[[float], None] = _no_progress
+) -> Asset | None:
+    """Run one job to its end.
+
+    Args:
+        spec: from ``plan_jobs``.
+        workspace: the region's blob folder.
+        tools: the binaries.
+        progress: called with the share done, 0 to 1.
+
+    Returns:
+        The asset for a package job, None for a transcode job.
+
+    Raises:
+        Invalid: the source is to blame; reject the asset, do not repeat.
+        ToolFailed, Unavailable: repeat, here or elsewhere.
+    """
+    try:
+        if spec.kind == TRANSCODE:
+            await _transcode(spec, workspace, tools, progress)
+            return None
+        if spec.kind == PACKAGE:
+            return await _package(spec, workspace, tools, progress)
+    except OSError as error:
+        raise Unavailable(f"job {spec.asset}/{spec.part}: {error}; free the disk, then it goes on") from error
+    raise Invalid(f"job kind {spec.kind!r} is not known; use {TRANSCODE!r} or {PACKAGE!r}")
+
+
+async def _transcode(spec: JobSpec, workspace: Workspace, tools: MediaTools, progress: Progress) -> None:
+    results = _results(spec, workspace)
+    if all(path.exists() for path in results):
+        progress(1.0)
+        return
+    source = workspace.blob(spec.plan.source)
+    with workspace.scratch(spec.asset) as scratch:
+        tracks = {track.id: track for track in spec.plan.audio}
+        if spec.part in tracks:
+            track = tracks[spec.part]
+            made = [await encode_audio(spec.plan, track, source=source, folder=scratch, tools=tools, progress=progress)]
+        else:
+            number = int(spec.part.removeprefix("v"))
+            made = await encode_chunk(spec.plan, number, source=source, folder=scratch, tools=tools, progress=progress)
+        for path, result in zip(made, results, strict=True):
+            result.parent.mkdir(exist_ok=True)
+            path.replace(result)
+    progress(1.0)
+
+
+def _results(spec: JobSpec, workspace: Workspace) -> list[Path]:
+    work = workspace.work(spec.asset)
+    if spec.part in {track.id for track in spec.plan.audio}:
+        return [work / f"{spec.part}.mp4"]
+    number = spec.part.removeprefix("v")
+    if not number.isdecimal() or int(number) >= spec.plan.chunks:
+        raise Invalid(f"job part {spec.part!r} is not in the plan of {spec.asset!r} ({spec.plan.chunks} chunks)")
+    return [work / rung.id / f"{int(number):04d}.mp4" for rung in spec.plan.rungs]
+
+
+async def _package(spec: JobSpec, workspace: Workspace, tools: MediaTools, progress: Progress) -> Asset:
+    work, target = workspace.work(spec.asset), workspace.media(spec.asset)
+    record = work / "asset.json"
+    if record.exists() and (target / "files.json").exists():
+        progress(1.0)
+        return msgspec.json.decode(record.read_bytes(), type=Asset)
+    plan = spec.plan
+    with workspace.scratch(spec.asset) as scratch:
+        video = []
+        for place, rung in enumerate(plan.rungs):
+            chunks = [work / rung.id / f"{number:04d}.mp4" for number in range(plan.chunks)]
+            _require(chunks, spec)
+            joined = scratch / f"{rung.id}.mp4"
+            await join_parts(chunks, joined, tools=tools)
+            video.append((rung, joined))
+            progress(0.1 * (place + 1) / len(plan.rungs))
+        audio = [(track, work / f"{track.id}.mp4") for track in plan.audio]
+        _require([path for _, path in audio], spec)
+        text = [(source, workspace.blob(source.source)) for source in plan.text]
+        parts = PackageParts(video=video, audio=audio, text=text)
+        asset = await package_asset(spec.asset, plan, parts, scratch=scratch, target=target, tools=tools)
+        draft = scratch / "asset.json"
+        draft.write_bytes(msgspec.json.encode(asset))
+        draft.replace(record)
+    for leftover in work.iterdir():  # chunks are of no more use; scratch folders here belong to killed runs
+        if leftover != record:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    progress(1.0)
+    return asset
+
+
+def _require(parts: list[Path], spec: JobSpec) -> None:
+    missing = [path.name for path in parts if not path.exists()]
+    if missing:
+        raise Unavailable(
+            f"asset {spec.asset!r} cannot be packaged yet: {len(missing)} of {len(parts)} parts are missing"
+            f" (first: {missing[0]}); run its transcode jobs first"
+        )

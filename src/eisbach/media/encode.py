@@ -22,7 +22,7 @@ __all__ = ["DETERMINISTIC", "Progress", "encode_audio", "encode_chunk", "video_c
 Progress = Callable[[float], None]
 """Called with the share done, 0 to 1, rising, several times a second."""
 
-DETERMINISTIC = ("-fflags", "+bitexact", "-flags:v", "+bitexact+cgop", "-flags:a", "+bitexact", "-map_metadata", "-1")
+DETERMINISTIC = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact", "-map_metadata", "-1")
 """Output options without which the muxer writes dates and versions."""
 
 _QUALITY = 23
@@ -39,7 +39,7 @@ def video_codec(plan: Plan, kbits: int) -> list[str]:
         *("-c:v", "libx264", "-preset", plan.preset, "-profile:v", "main", "-threads", "1", "-pix_fmt", "yuv420p"),
         *("-crf", str(_QUALITY), "-maxrate", f"{kbits}k", "-bufsize", f"{2 * kbits}k"),
         *("-g", distance, "-keyint_min", distance, "-sc_threshold", "0", "-an", "-sn", "-dn"),
-        *("-video_track_timescale", str(plan.fps * 512), *DETERMINISTIC),
+        *("-video_track_timescale", str(plan.fps * 512), *DETERMINISTIC, "-flags:v", "+bitexact+cgop"),
     ]
 
 

@@ -141,19 +141,17 @@ def _rungs(facts: SourceFacts) -> list[Rung]:
     busier = 1.5 if facts.fps > 30 else 1.0
     fitting = [(side, kbits) for side, kbits in _LADDER if side <= short]
     if not fitting:
-        fitting = [(_even(short), _LADDER[-1][1])]
+        fitting = [(max(2, short // 2 * 2), _LADDER[-1][1])]  # smaller than the ladder: as it is
     rungs = []
     for side, kbits in fitting:
-        width, height = (_even(facts.width * side / short), side)
-        if facts.height > facts.width:
-            width, height = side, _even(facts.height * side / short)
+        width, height = _even(facts.width * side / short), _even(facts.height * side / short)
         rungs.append(Rung(id=f"v{side}", width=width, height=height, kbits=round(kbits * busier)))
     return rungs
 
 
 def _even(pixels: float) -> int:
-    """4:2:0 pictures have even sides; never above the source's."""
-    return max(2, int(pixels + 0.5) // 2 * 2)
+    """The nearest even number: 4:2:0 pictures have even sides."""
+    return max(2, round(pixels / 2) * 2)
 
 
 def _audio_tracks(facts: SourceFacts) -> list[AudioTrack]:

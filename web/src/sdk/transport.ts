@@ -23,6 +23,8 @@ export interface Call {
   body?: unknown;
   /** Makes a POST repeatable. */
   key?: string | undefined;
+  /** A POST that is repeatable by itself, such as a heartbeat: (sid, seq) is monotonic. */
+  repeatable?: boolean;
   headers?: Record<string, string>;
   /** Playback session, tokens, heartbeat: hedged. */
   critical?: boolean;
@@ -89,7 +91,7 @@ class Race<T> {
   ) {
     this.order = call.via ?? wire.regions.order();
     this.started = wire.clock.now();
-    this.repeatable = call.method !== "POST" || call.key !== undefined;
+    this.repeatable = call.method !== "POST" || call.key !== undefined || call.repeatable === true;
   }
 
   run(): Promise<Answer<T>> {
@@ -110,6 +112,7 @@ class Race<T> {
 
   /** Ask the next region that has not been asked, if there is one and the budget allows it. */
   private another(): boolean {
+    while (this.running.has(this.order[this.next] as Endpoint)) this.next += 1; // a 421 has led there already
     if (this.settled || this.next >= this.order.length || !this.wire.budget.spend()) return false;
     void this.attempt(this.order[this.next++] as Endpoint);
     return true;

@@ -200,6 +200,9 @@ class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     peers: list[PeerRegion]
     front: str
     blobs: str
+    residencies: dict[str, str] = {}
+    """Region -> residency, this one included: a call goes to another region only where its data may be. A region that
+    is missing here gets nothing but what any region may have."""
 
 
 class LinkProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

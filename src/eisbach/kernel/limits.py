@@ -24,6 +24,12 @@ POSITION_WAIT_MAX: Final = timedelta(milliseconds=100)
 EDGE_READ_TIMEOUT: Final = timedelta(milliseconds=1500)
 HEDGE_AFTER: Final = timedelta(milliseconds=400)
 
+# Edge
+CELL_CONNECTIONS_MAX: Final = 400
+"""Calls an edge holds open to one cell at a time: a cell's tested maximum (critical 100 %, degraded 90 %, bulk 75 %)."""
+TRIES_MAX: Final = 2
+"""Of one call at an edge or front, the first included."""
+
 # Store
 WRITER_QUEUE_MAX: Final = 1000
 GROUP_COMMIT_MAX: Final = 256

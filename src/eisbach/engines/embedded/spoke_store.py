@@ -1,0 +1,354 @@
+"""The spoke host's store: one SQLite file, settlements in group commits.
+
+Promises: ``ports.spoke_store``. Every commit is fsynced; settlements that arrive while one is being written share the
+next. May not know: hub, handlers.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import apsw
+import msgspec
+
+from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
+from eisbach.kernel.errors import NotFound, Unavailable
+from eisbach.kernel.limits import GROUP_COMMIT_MAX
+from eisbach.ports.spoke_store import (
+    Command,
+    DeadLetter,
+    FailedAttempt,
+    Held,
+    InboxKey,
+    InboxRow,
+    NewCommand,
+    Settlement,
+)
+
+__all__ = ["SqliteSpokeStore"]
+
+T = TypeVar("T")
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS inbox(
+  spoke TEXT, slot TEXT, origin TEXT, epoch INTEGER, type TEXT, watermark INTEGER NOT NULL,
+  PRIMARY KEY(spoke, slot, origin, epoch, type)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS above(
+  spoke TEXT, slot TEXT, origin TEXT, epoch INTEGER, type TEXT, seq INTEGER, prev INTEGER NOT NULL,
+  PRIMARY KEY(spoke, slot, origin, epoch, type, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held(
+  place INTEGER PRIMARY KEY AUTOINCREMENT, spoke TEXT NOT NULL, event_id TEXT NOT NULL, subject TEXT NOT NULL,
+  why TEXT NOT NULL, attempt INTEGER NOT NULL, due_ms INTEGER NOT NULL, event BLOB NOT NULL, history BLOB NOT NULL,
+  UNIQUE(spoke, event_id)) STRICT;
+CREATE TABLE IF NOT EXISTS state(
+  spoke TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY(spoke, key)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS commands(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, spoke TEXT NOT NULL, event_id TEXT NOT NULL, subject TEXT NOT NULL,
+  path TEXT NOT NULL, body BLOB NOT NULL, key TEXT NOT NULL, attempt INTEGER NOT NULL, due_ms INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS commands_by_lane ON commands(spoke, subject, number);
+CREATE TABLE IF NOT EXISTS dead(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, spoke TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL,
+  subject TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, history BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = 1;
+"""
+_history = msgspec.json.Decoder(list[FailedAttempt])
+
+
+class SqliteSpokeStore:
+    """One a spoke host; this object is the file's only writer."""
+
+    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+        """The file is opened by ``open``."""
+        self._path, self._disk = path, disk
+        self._database: apsw.Connection | None = None
+        self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def open(self) -> "SqliteSpokeStore":
+        """Open or create the file.
+
+        Raises:
+            Unavailable: the disk refused.
+        """
+
+        def work() -> apsw.Connection:
+            with sqlite_errors(f"open spoke store {self._path}"):
+                database = apsw.Connection(str(self._path))
+                database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+                database.execute(_SCHEMA)
+                return database
+            raise AssertionError("unreachable")
+
+        self._database = await self._disk(work)
+        return self
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See ``SpokeStore``."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((settlement, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="group commit of the spoke store")
+        await written
+
+    async def inbox(self, spoke: str) -> Mapping[InboxKey, InboxRow]:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> dict[InboxKey, InboxRow]:
+            chains = {
+                InboxKey(*key): (watermark, dict[int, int]())
+                for *key, watermark in rows(
+                    database, "SELECT slot, origin, epoch, type, watermark FROM inbox WHERE spoke = ?", (spoke,)
+                )
+            }
+            for *key, seq, prev in rows(
+                database, "SELECT slot, origin, epoch, type, seq, prev FROM above WHERE spoke = ?", (spoke,)
+            ):
+                chains[InboxKey(*key)][1][seq] = prev
+            return {key: InboxRow(*row) for key, row in chains.items()}
+
+        # A reader that starts again must not overlook what its former self has asked for and not waited for.
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing])
+        return await self._run(f"read the inbox of {spoke}", work)
+
+    async def held(self, spoke: str) -> Sequence[Held]:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> list[Held]:
+            return [
+                Held(
+                    place=place, event_id=event_id, subject=subject, why=why, attempt=attempt, due_ms=due_ms,
+                    event=event, history=_history.decode(history),
+                )
+                for place, event_id, subject, why, attempt, due_ms, event, history in rows(
+                    database,
+                    "SELECT place, event_id, subject, why, attempt, due_ms, event, history FROM held"
+                    " WHERE spoke = ? ORDER BY place",
+                    (spoke,),
+                )
+            ]  # fmt: skip
+
+        return await self._run(f"read the held events of {spoke}", work)
+
+    async def get(self, spoke: str, key: str) -> bytes | None:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> bytes | None:
+            found = rows(database, "SELECT value FROM state WHERE spoke = ? AND key = ?", (spoke, key))
+            return found[0][0] if found else None
+
+        return await self._run(f"read state {key!r} of {spoke}", work)
+
+    async def commands(self, *, limit: int) -> Sequence[Command]:
+        """See ``SpokeStore``; soonest due first."""
+
+        def work(database: apsw.Connection) -> list[Command]:
+            return [
+                Command(
+                    number=number, spoke=spoke, event_id=event_id, subject=subject, path=path, body=body, key=key,
+                    attempt=attempt, due_ms=due_ms,
+                )
+                for number, spoke, event_id, subject, path, body, key, attempt, due_ms in rows(
+                    database,
+                    "SELECT number, spoke, event_id, subject, path, body, key, attempt, due_ms FROM commands"
+                    " WHERE number IN (SELECT min(number) FROM commands GROUP BY spoke, subject)"
+                    " ORDER BY due_ms, number LIMIT ?",
+                    (limit,),
+                )
+            ]  # fmt: skip
+
+        return await self._run("read the commands", work)
+
+    async def command_answered(self, number: int, *, dead: DeadLetter | None = None) -> None:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> None:
+            with database:
+                database.execute("DELETE FROM commands WHERE number = ?", (number,))
+                if dead is not None:
+                    _bury(database, dead)
+
+        await self._run(f"forget command {number}", work)
+
+    async def command_postponed(self, number: int, *, attempt: int, due_ms: int) -> None:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> None:
+            with database:
+                database.execute(
+                    "UPDATE commands SET attempt = ?, due_ms = ? WHERE number = ?", (attempt, due_ms, number)
+                )
+
+        await self._run(f"postpone command {number}", work)
+
+    async def dead_letters(self, *, spoke: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> list[DeadLetter]:
+            return [
+                _dead_letter(row)
+                for row in rows(
+                    database,
+                    f"{_SELECT_DEAD} WHERE ?1 IS NULL OR spoke = ?1 ORDER BY number DESC LIMIT ?2",
+                    (spoke, limit),
+                )
+            ]
+
+        return await self._run("read the dead letters", work)
+
+    async def redrive(self, number: int, *, now_ms: int) -> DeadLetter:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> DeadLetter:
+            with database:
+                found = rows(database, f"{_SELECT_DEAD} WHERE number = ?", (number,))
+                if not found:
+                    raise NotFound(f"dead letter {number}: there is none; list them anew")
+                letter = _dead_letter(found[0])
+                database.execute("DELETE FROM dead WHERE number = ?", (number,))
+                if letter.kind == "event":
+                    _hold(
+                        database,
+                        letter.spoke,
+                        Held(
+                            event_id=letter.event_id, subject=letter.subject, why="retry", attempt=0, due_ms=now_ms,
+                            event=letter.body, history=letter.history,
+                        ),
+                    )  # fmt: skip
+                else:
+                    command = msgspec.json.decode(letter.body, type=_CommandBody)
+                    again = NewCommand(command.path, bytes(command.body), command.key)
+                    _send(database, letter.spoke, letter.event_id, letter.subject, again)
+            return letter
+
+        return await self._run(f"redrive dead letter {number}", work)
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> dict[str, dict[str, int]]:
+            found: dict[str, dict[str, int]] = {}
+            for table, word in (("held", "held"), ("commands", "commands"), ("dead", "dead_letters")):
+                for spoke, count in rows(database, f"SELECT spoke, count(*) FROM {table} GROUP BY spoke"):  # noqa: S608
+                    found.setdefault(spoke, {"held": 0, "commands": 0, "dead_letters": 0})[word] = count
+            return found
+
+        return await self._run("count", work)
+
+    async def aclose(self) -> None:
+        """See ``SpokeStore``."""
+        if self._writing is not None:
+            await asyncio.gather(self._writing, return_exceptions=True)
+        database, self._database = self._database, None
+        if database is not None:
+            await self._disk(database.close)
+
+    async def _run(self, doing: str, work: Callable[[apsw.Connection], T]) -> T:
+        database = self._database
+        if database is None:
+            raise Unavailable(f"{doing}: spoke store {self._path} is closed; open it again")
+
+        def translated() -> T:
+            with sqlite_errors(doing):
+                return work(database)
+            raise AssertionError("unreachable")
+
+        return await self._disk(translated)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:GROUP_COMMIT_MAX], self._waiting[GROUP_COMMIT_MAX:]
+
+            def work(database: apsw.Connection, group: Sequence[tuple[Settlement, object]] = group) -> None:
+                with database:
+                    for settlement, _ in group:
+                        _settle(database, settlement)
+
+            try:
+                await self._run(f"settle {len(group)} events", work)
+            except Unavailable as error:
+                for _, written in group:
+                    if not written.done():
+                        written.set_exception(Unavailable(str(error)))
+            else:
+                for _, written in group:
+                    if not written.done():
+                        written.set_result(None)
+
+
+class _CommandBody(msgspec.Struct):
+    path: str
+    body: msgspec.Raw
+    key: str
+
+
+_SELECT_DEAD: Final = "SELECT spoke, event_id, kind, subject, reason, at_ms, body, history, number FROM dead"
+
+
+def _settle(database: apsw.Connection, settlement: Settlement) -> None:
+    spoke, mark = settlement.spoke, settlement.mark
+    if mark is not None:
+        database.execute(
+            "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET watermark = excluded.watermark",
+            (spoke, *mark.key, mark.watermark),
+        )
+        if mark.above is not None:
+            database.execute(
+                "INSERT OR REPLACE INTO above VALUES (?, ?, ?, ?, ?, ?, ?)", (spoke, *mark.key, *mark.above)
+            )
+        database.execute(
+            "DELETE FROM above WHERE spoke = ? AND slot = ? AND origin = ? AND epoch = ? AND type = ? AND seq <= ?",
+            (spoke, *mark.key, mark.watermark),
+        )
+    for command in settlement.commands:
+        _send(database, spoke, settlement.event_id, settlement.subject, command)
+    for key, value in settlement.state.items():
+        database.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (spoke, key, value))
+    if settlement.hold is not None:
+        _hold(database, spoke, settlement.hold)
+    if settlement.release:
+        database.execute("DELETE FROM held WHERE spoke = ? AND event_id = ?", (spoke, settlement.event_id))
+    if settlement.dead is not None:
+        _bury(database, settlement.dead)
+
+
+def _hold(database: apsw.Connection, spoke: str, held: Held) -> None:
+    database.execute(
+        "INSERT INTO held(spoke, event_id, subject, why, attempt, due_ms, event, history)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT(spoke, event_id) DO UPDATE SET why = excluded.why, attempt = excluded.attempt,"
+        " due_ms = excluded.due_ms, history = excluded.history",
+        (
+            spoke, held.event_id, held.subject, held.why, held.attempt, held.due_ms, held.event,
+            msgspec.json.encode(held.history),
+        ),
+    )  # fmt: skip
+
+
+def _send(database: apsw.Connection, spoke: str, event_id: str, subject: str, command: NewCommand) -> None:
+    database.execute(
+        "INSERT INTO commands(spoke, event_id, subject, path, body, key, attempt, due_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
+        (spoke, event_id, subject, command.path, command.body, command.key),
+    )
+
+
+def _bury(database: apsw.Connection, dead: DeadLetter) -> None:
+    database.execute(
+        "INSERT INTO dead(spoke, event_id, kind, subject, reason, at_ms, body, history)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            dead.spoke, dead.event_id, dead.kind, dead.subject, dead.reason, dead.at_ms, dead.body,
+            msgspec.json.encode(dead.history),
+        ),
+    )  # fmt: skip
+
+
+def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:
+    spoke, event_id, kind, subject, reason, at_ms, body, history, number = row
+    return DeadLetter(
+        spoke=spoke, event_id=event_id, kind=kind, subject=subject, reason=reason, at_ms=at_ms, body=body,
+        history=_history.decode(history), number=number,
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""The spoke host: many spokes and one sender of commands, none of which can hurt another.
+
+Each runs in its own loop that starts it again, with growing delay, after whatever ended it.
+May not know: engines, HTTP, which spokes there are.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+
+from eisbach.hub.commands import CommandSender, CommandTransport
+from eisbach.hub.delays import delay_after
+from eisbach.hub.nudge import Nudge
+from eisbach.hub.runner import SpokeRunner
+from eisbach.kernel.errors import Retryable
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import EventLog
+from eisbach.ports.spoke import SpokeSpec
+from eisbach.ports.spoke_store import DeadLetter, SpokeStore
+
+__all__ = ["SpokeHost"]
+
+_FIRST_DELAY: Final = timedelta(milliseconds=100)
+_LONGEST_DELAY: Final = timedelta(seconds=5)
+
+_logger = structlog.get_logger(__name__)
+
+
+class SpokeHost:
+    """One process a region."""
+
+    def __init__(
+        self,
+        specs: Sequence[SpokeSpec],
+        *,
+        log: EventLog,
+        store: SpokeStore,
+        transport: CommandTransport,
+        region: str,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._store, self._clock, self._rng = store, clock, rng
+        nudge = Nudge()
+        self._runners: dict[str, SpokeRunner] = {}
+        for spec in specs:
+            runner = SpokeRunner(spec, log=log, store=store, region=region, clock=clock, rng=rng)
+            runner.commands = nudge
+            self._runners[spec.name] = runner
+        self._sender = CommandSender(store, transport, clock=clock, rng=rng, nudge=nudge)
+        self._nudge = nudge
+        self._restarts: dict[str, int] = dict.fromkeys([*self._runners, "commands"], 0)
+        self._trouble: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Run everything until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep("commands", self._sender.run))
+            for name, runner in self._runners.items():
+                tasks.create_task(self._keep(name, runner.run))
+
+    async def redrive(self, number: int) -> DeadLetter:
+        """Put a dead letter back to work.
+
+        Raises:
+            NotFound: no such dead letter.
+        """
+        letter = await self._store.redrive(number, now_ms=self._clock.wall_ms())
+        if letter.kind == "event" and letter.spoke in self._runners:
+            self._runners[letter.spoke].redriven()
+        self._nudge.nudge()
+        return letter
+
+    def statistics(self) -> Mapping[str, Any]:
+        """JSON: per spoke its statistics, restarts and what troubles it now."""
+        return {
+            "spokes": {
+                name: {
+                    **asdict(runner.statistics()),
+                    "restarts": self._restarts[name],
+                    "trouble": self._trouble.get(name),
+                }
+                for name, runner in self._runners.items()
+            },
+            "commands": {**asdict(self._sender.statistics()), "trouble": self._trouble.get("commands")},
+        }
+
+    async def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            started = self._clock.monotonic_ms()
+            self._trouble.pop(name, None)
+            try:
+                await run()
+                raise AssertionError(f"{name} ended by itself")
+            except Retryable as error:
+                _logger.warning("spoke_waits", spoke=name, error=str(error))
+                self._trouble[name] = str(error)
+            except Exception as error:
+                # A bug in one spoke's running must not end the host: it is logged, counted and tried again.
+                _logger.exception("spoke_crashed", spoke=name)
+                self._trouble[name] = f"{type(error).__name__}: {error}"
+            self._restarts[name] += 1
+            failures = 1 if self._clock.monotonic_ms() - started > 60_000 else failures + 1
+            delay = delay_after(failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
+            await self._clock.sleep(delay.total_seconds())

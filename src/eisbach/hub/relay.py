@@ -1,0 +1,129 @@
+"""The relay: from a cell's op log to its region's event log.
+
+Runs inside the cell's process, reads the store and never writes it. Its cursor is what the event log says was the
+last lsn of this cell (design section 4): publish before advancing, so a crash in between repeats an envelope, which
+the compare-and-append refuses or inboxes drop; the other order would lose it. A wiped log has no cursor, so all that
+the op log still holds is published again. May not know: engines, spokes.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from eisbach.hub.delays import delay_after
+from eisbach.hub.envelopes import envelopes_of
+from eisbach.kernel.errors import Rejected, Retryable, VersionConflict
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import EventLog
+from eisbach.ports.store import Store
+
+__all__ = ["Relay", "RelayStatistics"]
+
+_READ_OPS: Final = 512
+_LOOK_AGAIN: Final = timedelta(seconds=2)
+"""An idle relay asks the log for its cursor this often: that is how it learns that the log was wiped."""
+_FIRST_DELAY: Final = timedelta(milliseconds=50)
+_LONGEST_DELAY: Final = timedelta(seconds=2)
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayStatistics:
+    """Since start; no I/O to read them."""
+
+    events: int
+    """Published and acknowledged on disk."""
+    envelopes: int
+    last_lsn: int
+    """Up to here the log has everything."""
+    behind: int
+    """Lsns between there and the store's end; ops without events count too."""
+    failures_in_a_row: int
+    resumed: int
+    """Times the cursor was read from the log: at start, after failures, after a wipe."""
+    rewound: int
+    """Times the log was ahead of the store (the store was restored): everything was published again."""
+
+
+class Relay:
+    """One a cell."""
+
+    def __init__(
+        self, store: Store, event_log: EventLog, *, region: str, cell: str, clock: Clock, rng: random.Random
+    ) -> None:
+        self._store, self._log = store, event_log
+        self._region, self._cell = region, cell
+        self._clock, self._rng = clock, rng
+        self._sequence = self._lsn = 0
+        self._events = self._envelopes = self._failures = self._resumed = self._rewound = 0
+
+    async def run(self) -> None:
+        """Publish for ever; ends only by cancellation, which loses nothing."""
+        while True:
+            try:
+                await self._resume()
+                await self._follow()
+            except VersionConflict:
+                continue  # another writer of this source, or an append whose answer was lost: the log knows
+            except (Retryable, Rejected) as error:
+                self._failures += 1
+                if self._failures in (1, 100):
+                    _logger.warning("relay_waits", cell=self._cell, failures=self._failures, error=str(error))
+                delay = delay_after(self._failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
+                await self._clock.sleep(delay.total_seconds())
+
+    def statistics(self) -> RelayStatistics:
+        """What happened since start."""
+        return RelayStatistics(
+            events=self._events,
+            envelopes=self._envelopes,
+            last_lsn=self._lsn,
+            behind=max(0, self._store.statistics().last_lsn - self._lsn),
+            failures_in_a_row=self._failures,
+            resumed=self._resumed,
+            rewound=self._rewound,
+        )
+
+    async def _resume(self) -> None:
+        last = await self._log.last(f"{self._region}/{self._cell}")
+        self._resumed += 1
+        self._sequence, self._lsn = last.sequence, last.last_lsn
+        if self._lsn > (end := self._store.statistics().last_lsn):
+            # The store is younger than the log: restored or seeded anew. Its lsns say nothing about the log's.
+            self._rewound += 1
+            _logger.warning("relay_rewinds", cell=self._cell, log_lsn=self._lsn, store_lsn=end)
+            self._lsn = 0
+
+    async def _follow(self) -> None:
+        """Publish until something goes wrong or the log no longer knows the cursor."""
+        while True:
+            entries = await self._store.log_after(self._lsn, limit=_READ_OPS)
+            for envelope in envelopes_of(entries, region=self._region, cell=self._cell):
+                self._sequence = await self._log.append(envelope, expected=self._sequence)
+                self._lsn = envelope.last_lsn
+                self._envelopes += 1
+                self._events += len(envelope.events)
+            self._failures = 0
+            if entries:
+                self._lsn = max(self._lsn, entries[-1].lsn)
+            elif not await self._committed_soon():
+                last = await self._log.last(f"{self._region}/{self._cell}")
+                if last.sequence != self._sequence:
+                    return
+
+    async def _committed_soon(self) -> bool:
+        """Wait for the next commit, but not for ever."""
+        commit = asyncio.ensure_future(self._store.wait_for_commit(self._lsn))
+        pause = asyncio.ensure_future(self._clock.sleep(_LOOK_AGAIN.total_seconds()))
+        try:
+            await asyncio.wait({commit, pause}, return_when=asyncio.FIRST_COMPLETED)
+            return commit.done()
+        finally:
+            commit.cancel()
+            pause.cancel()
+            await asyncio.gather(commit, pause, return_exceptions=True)

@@ -1,0 +1,309 @@
+"""The runner of one durable spoke: deliveries in, effects out, each event once.
+
+Order per subject; at most ``concurrency_max`` events in work. An event that fails is held in the spoke's own table in
+the transaction that accounts for it, so its envelope can be acknowledged and nobody else waits; it is tried again with
+a growing delay, and its subject queues behind it. What cannot succeed (``Rejected``, not decodable, attempts used up)
+goes to the dead letters. An event whose predecessor has not come is held until it comes, or until patience ends.
+A crash at any point leaves the envelope unacknowledged and either all of an event's effects or none.
+May not know: engines, what a handler does, how commands are sent.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from eisbach.hub.delays import delay_after
+from eisbach.hub.effects import RecordedEffects
+from eisbach.hub.held import HeldEvents
+from eisbach.hub.inbox import Inbox, Verdict
+from eisbach.hub.nudge import Nudge
+from eisbach.kernel.errors import Rejected, Retryable
+from eisbach.kernel.events import Event
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import Delivery, EventLog
+from eisbach.ports.spoke import SpokeSpec
+from eisbach.ports.spoke_store import DeadLetter, FailedAttempt, Held, Settlement, SpokeStore
+
+__all__ = ["GAP_PATIENCE", "HELD_MAX", "SpokeRunner", "SpokeStatistics"]
+
+HELD_MAX: Final = 10_000
+"""Held events of a spoke; beyond, it stops reading, and the backlog stays in the event log."""
+GAP_PATIENCE: Final = timedelta(seconds=30)
+"""How long an event waits for its predecessor. Then it is handled, the gap is counted, and the predecessor is still
+handled if it comes later: order is given up, never an event."""
+_IN_FLIGHT_MAX: Final = 8
+_PROLONG_EVERY: Final = timedelta(seconds=10)
+_LONGEST_DELAY: Final = timedelta(minutes=10)
+_HISTORY_MAX: Final = 30
+_REASON_CHARS: Final = 2000
+
+_logger = structlog.get_logger(__name__)
+_decoder = msgspec.json.Decoder(Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokeStatistics:
+    """Since start; no I/O to read them."""
+
+    handled: int
+    repeats: int
+    """Events that had been accounted for and were dropped."""
+    failures: int
+    dead_letters: int
+    held: int
+    in_work: int
+    gaps_outwaited: int
+    """Events handled without their predecessor: look for what published it."""
+
+
+class SpokeRunner:
+    """One a spoke."""
+
+    def __init__(
+        self, spec: SpokeSpec, *, log: EventLog, store: SpokeStore, region: str, clock: Clock, rng: random.Random
+    ) -> None:
+        self.spec = spec
+        self.commands = Nudge()
+        """Nudged when commands were written."""
+        self._log, self._store, self._region, self._clock, self._rng = log, store, region, clock, rng
+        self._reset(Inbox({}))
+        self._slots = asyncio.Semaphore(spec.concurrency_max)
+        self._changed = Nudge()
+        self._handled = self._repeats = self._failures = self._dead = self._outwaited = 0
+
+    async def run(self) -> None:
+        """Read and handle for ever.
+
+        Raises:
+            Retryable: log or store cannot be used now; run again later, nothing is lost.
+            Exception: a bug of ours; the same holds.
+        """
+        await self._load()
+        subscription = await self._log.subscribe(self.spec.name, in_flight_max=_IN_FLIGHT_MAX)
+        out: dict[int, Delivery] = {}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._prolong(out))
+                tasks.create_task(self._run_held(tasks))
+                async for delivery in subscription:
+                    while len(self._held) >= HELD_MAX:
+                        await self._clock.sleep(1)
+                    out[delivery.sequence] = delivery
+                    working = [self._admit(event, tasks) for event in delivery.envelope.events]
+                    tasks.create_task(self._acknowledge(delivery, [w for w in working if w is not None], out))
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from group
+        finally:
+            await subscription.aclose()
+
+    def statistics(self) -> SpokeStatistics:
+        """What happened since start."""
+        return SpokeStatistics(
+            handled=self._handled,
+            repeats=self._repeats,
+            failures=self._failures,
+            dead_letters=self._dead,
+            held=len(self._held),
+            in_work=len(self._working),
+            gaps_outwaited=self._outwaited,
+        )
+
+    def redriven(self) -> None:
+        """A dead letter was put back into the store: load it at the next turn."""
+        self._reload = True
+        self._changed.nudge()
+
+    def _reset(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._held = HeldEvents()
+        self._events: dict[str, Event] = {}
+        self._working: dict[str, asyncio.Task[None]] = {}
+        self._tails: dict[str, asyncio.Task[None]] = {}
+        self._reload = False
+
+    async def _load(self) -> None:
+        self._reset(Inbox(await self._store.inbox(self.spec.name)))
+        await self._load_held()
+
+    async def _load_held(self) -> None:
+        self._reload = False
+        for held in await self._store.held(self.spec.name):
+            if held.event_id not in self._events:
+                event = _decoder.decode(held.event)
+                self._events[held.event_id] = event
+                self._held.put(held, event.hlc)
+                if held.why == "gap":
+                    self._inbox.admit(event)
+
+    # Deliveries
+
+    def _admit(self, event: Event, tasks: asyncio.TaskGroup) -> asyncio.Task[None] | None:
+        """What the envelope has to wait for before it may be acknowledged; None for nothing."""
+        spec = self.spec
+        if event.type not in spec.types or (spec.scope == "home" and event.origin != self._region):
+            return None
+        verdict = self._inbox.judge(event)
+        if verdict is Verdict.seen:
+            self._repeats += 1
+            return self._working.get(event.id)
+        self._inbox.admit(event)
+        previous = self._tails.get(event.subject)
+        task = tasks.create_task(self._work(event, previous, gap=verdict is Verdict.gap))
+        self._working[event.id] = task
+        self._tails[event.subject] = task
+        task.add_done_callback(lambda _: self._done(event, task))
+        return task
+
+    def _done(self, event: Event, task: asyncio.Task[None]) -> None:
+        self._working.pop(event.id, None)
+        if self._tails.get(event.subject) is task:
+            del self._tails[event.subject]
+        self._changed.nudge()
+
+    async def _acknowledge(
+        self, delivery: Delivery, working: list[asyncio.Task[None]], out: dict[int, Delivery]
+    ) -> None:
+        if working:
+            done, _ = await asyncio.wait(working)
+            if any(task.cancelled() or task.exception() for task in done):
+                return  # not settled: the envelope must come again
+        del out[delivery.sequence]
+        await delivery.ack()
+
+    async def _prolong(self, out: dict[int, Delivery]) -> None:
+        while True:
+            await self._clock.sleep(_PROLONG_EVERY.total_seconds())
+            for delivery in list(out.values()):
+                await delivery.in_progress()
+
+    # Events
+
+    async def _work(self, event: Event, previous: asyncio.Task[None] | None, *, gap: bool) -> None:
+        if not _wanted(self.spec, event):
+            await self._settle(event, self._settlement(event, mark=self._inbox.account(event)))
+            return
+        if previous is not None:
+            await asyncio.wait([previous])
+        now = self._clock.wall_ms()
+        if gap and not self._inbox.knows_predecessor(event):
+            await self._hold(event, "gap", due_ms=now + _ms(GAP_PATIENCE), accounted=False)
+        elif self._held.waits(event.subject, event.hlc):
+            await self._hold(event, "behind", due_ms=now, accounted=True)
+        else:
+            async with self._slots:
+                await self._attempt(event, None)
+
+    async def _hold(self, event: Event, why: str, *, due_ms: int, accounted: bool) -> None:
+        held = Held(
+            event_id=event.id, subject=event.subject, why=why, attempt=0, due_ms=due_ms,
+            event=msgspec.json.encode(event),
+        )  # fmt: skip
+        # In memory first: whatever of the subject comes while the disk is at work has to queue behind this.
+        self._remember(event, held)
+        mark = self._inbox.account(event) if accounted else None
+        await self._store.settle(self._settlement(event, mark=mark, hold=held))
+
+    def _remember(self, event: Event, held: Held) -> None:
+        self._events[event.id] = event
+        self._held.put(held, event.hlc)
+        self._changed.nudge()
+
+    async def _run_held(self, tasks: asyncio.TaskGroup) -> None:
+        """Start whatever held event may run; wake when one is due, settled, or its predecessor has come."""
+        while True:
+            if self._reload:
+                await self._load_held()
+            now = self._clock.wall_ms()
+            ready, later = self._held.due(now, released=self._released)
+            for held in ready:
+                if held.event_id not in self._working and held.subject not in self._tails:
+                    self._start_held(held, tasks, now)
+            wait = None if later is None else max(0.001, (later - now) / 1000)
+            await self._changed.wait(self._clock, wait)
+
+    def _start_held(self, held: Held, tasks: asyncio.TaskGroup, now: int) -> None:
+        event = self._events[held.event_id]
+        if held.why == "gap" and held.due_ms <= now and not self._inbox.knows_predecessor(event):
+            self._outwaited += 1
+            _logger.warning("gap_outwaited", spoke=self.spec.name, event_id=event.id, missing=event.prev)
+        task = tasks.create_task(self._retry(event, held))
+        self._working[event.id] = task
+        self._tails[event.subject] = task
+        task.add_done_callback(lambda _: self._done(event, task))
+
+    def _released(self, held: Held) -> bool:
+        return held.why == "gap" and self._inbox.knows_predecessor(self._events[held.event_id])
+
+    async def _retry(self, event: Event, held: Held) -> None:
+        async with self._slots:
+            await self._attempt(event, held)
+
+    async def _attempt(self, event: Event, held: Held | None) -> None:
+        effects = RecordedEffects(event, spoke=self.spec.name, store=self._store)
+        try:
+            async with asyncio.timeout(self.spec.time_limit.total_seconds()):
+                await self.spec.handler(event, effects)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is counted, kept and said why
+            await self._failed(event, held, error)
+            return
+        self._handled += 1
+        mark = self._inbox.account(event) if held is None or held.why == "gap" else None
+        done = self._settlement(
+            event, mark=mark, commands=effects.commands, state=effects.state, release=held is not None
+        )
+        await self._settle(event, done)
+        if effects.commands:
+            self.commands.nudge()
+
+    async def _failed(self, event: Event, held: Held | None, error: Exception) -> None:
+        self._failures += 1
+        attempt = (held.attempt if held else 0) + 1
+        now = self._clock.wall_ms()
+        said = f"not done within {self.spec.time_limit}" if isinstance(error, TimeoutError) else str(error)
+        reason = f"{type(error).__name__}: {said}"[:_REASON_CHARS]
+        history = [*(held.history if held else ()), FailedAttempt(now, reason)][-_HISTORY_MAX:]
+        raw = msgspec.json.encode(event)
+        mark = self._inbox.account(event) if held is None or held.why == "gap" else None
+        _logger.warning("spoke_failed", spoke=self.spec.name, event_id=event.id, attempt=attempt, reason=reason)
+        if attempt >= self.spec.attempts_max or isinstance(error, Rejected | msgspec.DecodeError):
+            self._dead += 1
+            dead = DeadLetter(
+                spoke=self.spec.name, event_id=event.id, kind="event", subject=event.subject, reason=reason,
+                at_ms=now, body=raw, history=history,
+            )  # fmt: skip
+            await self._settle(event, self._settlement(event, mark=mark, release=held is not None, dead=dead))
+            return
+        delay = delay_after(attempt, first=self.spec.first_delay, longest=_LONGEST_DELAY, rng=self._rng)
+        again = Held(
+            event_id=event.id, subject=event.subject, why="retry", attempt=attempt, due_ms=now + _ms(delay),
+            event=raw, history=history,
+        )  # fmt: skip
+        self._remember(event, again)
+        await self._store.settle(self._settlement(event, mark=mark, hold=again))
+
+    def _settlement(self, event: Event, **parts: Any) -> Settlement:
+        return Settlement(spoke=self.spec.name, event_id=event.id, subject=event.subject, **parts)
+
+    async def _settle(self, event: Event, settlement: Settlement) -> None:
+        await self._store.settle(settlement)
+        self._held.remove(event.subject, event.id)
+        self._events.pop(event.id, None)
+
+
+def _wanted(spec: SpokeSpec, event: Event) -> bool:
+    return all(getattr(event, name) == wanted for name, wanted in spec.where.items())
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The retryable one if all are; else whatever is worst, so that a bug is not taken for a full disk."""
+    found = [_first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return next((error for error in found if not isinstance(error, Retryable)), found[0])

@@ -1,0 +1,76 @@
+"""The inbox accounts for every event once, whatever order and however often they come."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eisbach.hub.inbox import ABOVE_MAX, Inbox, Verdict, chain_of
+from eisbach.ports.spoke_store import InboxKey, InboxMark, InboxRow
+from eisbach.testing.event_log_promises import an_event
+
+
+def apply_mark(rows: dict[InboxKey, InboxRow], mark: InboxMark) -> None:
+    """What the store does with a mark."""
+    above = dict(rows.get(mark.key, InboxRow(0, {})).above)
+    if mark.above is not None:
+        above[mark.above[0]] = mark.above[1]
+    rows[mark.key] = InboxRow(mark.watermark, {s: p for s, p in above.items() if s > mark.watermark})
+
+
+def test_the_first_event_of_a_chain_is_fresh_and_then_seen() -> None:
+    inbox = Inbox({})
+    before = inbox.judge(an_event(1))
+
+    inbox.account(an_event(1))
+
+    assert [before, inbox.judge(an_event(1))] == [Verdict.fresh, Verdict.seen]
+
+
+def test_an_event_in_work_is_seen_and_its_successor_has_no_gap() -> None:
+    inbox = Inbox({})
+
+    inbox.admit(an_event(1))
+
+    assert [inbox.judge(an_event(1)), inbox.judge(an_event(2))] == [Verdict.seen, Verdict.fresh]
+
+
+def test_an_event_whose_predecessor_never_came_is_a_gap() -> None:
+    inbox = Inbox({})
+
+    inbox.account(an_event(1))
+
+    assert inbox.judge(an_event(3)) is Verdict.gap
+
+
+def test_an_event_that_comes_after_its_successor_was_handled_is_still_fresh() -> None:
+    inbox = Inbox({})
+    inbox.account(an_event(3))
+
+    verdict = inbox.judge(an_event(1))
+
+    assert verdict is Verdict.fresh
+
+
+def test_a_gap_is_given_up_when_too_much_lies_beyond_it() -> None:
+    inbox = Inbox({})
+    for seq in range(2, ABOVE_MAX + 3):
+        inbox.account(an_event(seq))
+
+    assert inbox.gaps_given_up == 1
+    assert inbox.account(an_event(ABOVE_MAX + 3)).watermark == ABOVE_MAX + 3
+
+
+@given(
+    order=st.permutations(list(range(1, 13))), repeats=st.lists(st.integers(1, 12), max_size=8), cut=st.integers(0, 12)
+)
+def test_any_order_and_a_restart_end_in_the_same_watermark(order: list[int], repeats: list[int], cut: int) -> None:
+    rows: dict[InboxKey, InboxRow] = {}
+    inbox, handled = Inbox({}), []
+    for place, seq in enumerate([*order, *repeats]):
+        if place == cut:
+            inbox = Inbox(rows)
+        if inbox.judge(an_event(seq)) is not Verdict.seen:
+            handled.append(seq)
+            apply_mark(rows, inbox.account(an_event(seq)))
+
+    assert sorted(handled) == list(range(1, 13))
+    assert rows[chain_of(an_event(1))] == InboxRow(12, {})

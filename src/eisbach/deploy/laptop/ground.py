@@ -1,0 +1,164 @@
+"""The ground a platform stands on: the data folder's lock, what an earlier run left, ports that somebody else has.
+
+Promises: at most one supervisor a data folder; a refusal names the process that is in the way.
+Linux only (``/proc``).
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from eisbach.kernel.errors import Invalid
+
+__all__ = ["Lock", "end_leftovers", "holder_of", "read_lock", "refuse_taken_ports"]
+
+
+class Lock:
+    """``DATA/lock``: held by an open file, so that the kernel drops it however the supervisor ends."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            Invalid: another supervisor has it; the message names its pid.
+        """
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = root / "lock"
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            found = _read(self._path)
+            raise Invalid(
+                f"{root} is in use by eisbach up, pid {found.get('pid', 'unknown')}; stop that one (Ctrl-C there, or"
+                f" kill {found.get('pid', 'PID')}), or use another --data"
+            ) from error
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Say who holds it, for commands and for the next start; whole and at once (one page)."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(json.dumps({"pid": os.getpid(), **facts}))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Give it back; the file stays, empty."""
+        self._file.truncate(0)
+        self._file.close()
+
+
+def read_lock(root: Path) -> dict[str, Any] | None:
+    """What the supervisor that holds ``root`` says of itself, None when none does."""
+    try:
+        with (root / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read(root / "lock") or None
+    except OSError:
+        return None
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text() or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def end_leftovers(root: Path, sessions: Sequence[int]) -> list[int]:
+    """Kill processes of an earlier run of this data folder that outlived it; their pids.
+
+    A process is one of ours when it is in a session that run began *and* has a file of the data folder open: a pid
+    may have been given to somebody else since.
+    """
+    ended: list[int] = []
+    for pid in _pids():
+        try:
+            session = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[3])
+        except (OSError, ValueError, IndexError):
+            continue
+        if session in sessions and _has_open(pid, root):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
+    return ended
+
+
+def _has_open(pid: int, root: Path) -> bool:
+    return any(path == str(root) or path.startswith(f"{root}/") for path in _links(pid))
+
+
+def _links(pid: int) -> Iterator[str]:
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/{pid}/fd/{number}")
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def refuse_taken_ports(wanted: Sequence[tuple[str, str]]) -> None:
+    """Check that every ``host:port`` can be had.
+
+    Args:
+        wanted: (host:port, target that needs it).
+
+    Raises:
+        Invalid: names each taken one and who has it.
+    """
+    taken: list[str] = []
+    for address, target in wanted:
+        host, _, port = address.rpartition(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+                probe.listen(1)
+            except OSError as error:
+                taken.append(f"{address} ({target}) {holder_of(host, int(port)) or error.strerror or error}")
+    if taken:
+        raise Invalid(
+            "addresses are taken: " + "; ".join(taken) + ". Stop what has them, or set another EISBACH_NETWORK, e.g. 127.0.7"
+        )
+
+
+def holder_of(host: str, port: int) -> str:
+    """``is used by pid 4711 (nginx: master ...)``; empty when nobody listens there."""
+    inodes = {inode for name in ("tcp", "tcp6") for inode in _listening(Path(f"/proc/net/{name}"), host, port)}
+    if not inodes:
+        return ""
+    for pid in _pids():
+        if any(link.startswith("socket:[") and link[8:-1] in inodes for link in _links(pid)):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            return f"is used by pid {pid} ({words[:80]})"
+    return "is used by a process of another user"
+
+
+def _listening(table: Path, host: str, port: int) -> Iterator[str]:
+    """Inodes of sockets that listen on the address, or on all addresses, at the port (``/proc/net/tcp``)."""
+    mine = socket.inet_aton(host)[::-1].hex().upper()
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split()
+        address, _, number = fields[1].partition(":")
+        # State 0A is LISTEN; the mapped form of IPv4 in tcp6 ends with the same eight digits.
+        if fields[3] == "0A" and int(number, 16) == port and (address[-8:] == mine or not address.strip("0")):
+            yield fields[9]

@@ -1,0 +1,55 @@
+"""Readiness as seen from outside: one small probe per check, no library, because it runs forty times a second at start.
+
+Promises: an answer within the time limit, never an exception. ``None`` means ready; else what was found, for people.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from eisbach.deploy.laptop.topology import Ready
+
+__all__ = ["probe"]
+
+_ANSWER_BYTES_MAX = 4096
+
+
+async def probe(check: Ready, *, seconds: float) -> str | None:
+    """Ask once."""
+    try:
+        async with asyncio.timeout(seconds):
+            if check.kind == "file":
+                return None if Path(check.at).exists() else f"no file {check.at} yet"
+            if check.kind == "tcp":
+                return await _connects(check.at)
+            return await _answers(check.at)
+    except TimeoutError:
+        return f"{check.at} did not answer within {seconds:g} s"
+    except OSError as error:
+        return f"{check.at}: {error.strerror or error}"
+
+
+async def _connects(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def _answers(url: str) -> str | None:
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    try:
+        request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        head = await reader.read(_ANSWER_BYTES_MAX)
+    finally:
+        writer.close()
+    words = head.split(b" ", 2)
+    if len(words) > 1 and words[1] == b"200":
+        return None
+    body = head.partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
+    status = words[1].decode(errors="replace") if len(words) > 1 else "nothing"
+    return f"{url} answered {status}{': ' + body[:200] if body else ''}"

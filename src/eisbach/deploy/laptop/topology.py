@@ -1,0 +1,232 @@
+"""A stage as a list of processes: what to start, after what, and how to know that it is ready.
+
+Pure: ``build`` turns documents into specs; the supervisor does the rest. Dependencies are what a first start really
+needs; a restart never waits for them, because a running platform must not (a cell serves without its hub).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from eisbach.deploy.laptop.addresses import CELL_PORTS, Addresses
+from eisbach.deploy.laptop.documents import Documents
+from eisbach.kernel.errors import Invalid
+
+__all__ = ["STAGES", "ProcessSpec", "Ready", "Topology", "build"]
+
+STAGES = ("single", "hub", "cells", "regions")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How readiness is seen: ``http`` (an URL that answers 200), ``tcp`` (``host:port``) or ``file`` (a path)."""
+
+    kind: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """One process of the platform."""
+
+    target: str
+    """Its name in commands, e.g. ``cell/eu-central/c1``."""
+    kind: str
+    region: str
+    """Empty outside all regions."""
+    ready: tuple[Ready, ...]
+    """All of them."""
+    run: str = ""
+    """Kind for ``eisbach run``: forked from the zygote; empty: ``argv`` is executed."""
+    argv: tuple[str, ...] = ()
+    document: msgspec.Struct | None = None
+    depends: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
+    """``host:port``s that it binds: checked before the start, and taken over by the fault server."""
+    url: str = ""
+    """Where it answers, for people and for status."""
+    folder: str = ""
+    """Created before the start; the working directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A stage, ready to be started."""
+
+    stage: str
+    front: str
+    regions: Sequence[str]
+    processes: Sequence[ProcessSpec]
+    nats: Sequence[tuple[str, Path]] = field(default=())
+    """(region, folder) of every hub whose configuration must be written before the start."""
+
+    def targets(self) -> list[str]:
+        """Every process target, in the order of start."""
+        return [spec.target for spec in self.processes]
+
+
+def build(stage: str, documents: Documents, *, demo: bool) -> Topology:
+    """The processes of a stage.
+
+    Args:
+        stage: one of ``STAGES``.
+        documents: of the deployment; ``single``, ``hub`` and ``cells`` use the first region only.
+        demo: also run the demo's single node beside it (not in stage ``single``, which is one).
+
+    Raises:
+        Invalid: an unknown stage.
+    """
+    at, region = documents.at, documents.regions[0]
+    if stage == "single":
+        return Topology(
+            stage=stage,
+            front=at.edge(region),
+            regions=(region,),
+            processes=[_single(documents, documents.folder(region), at.edge(region))],
+        )
+    if stage == "hub":
+        processes = _hub_stage(documents, region)
+        front = at.edge(region)
+    elif stage in ("cells", "regions"):
+        processes = [spec for r in documents.regions for spec in _region(documents, r)]
+        if len(documents.regions) > 1:
+            processes.append(_link(documents))
+        processes.append(_front(documents))
+        front = at.front
+    else:
+        raise Invalid(f"stage {stage!r} is not one of {', '.join(STAGES)}")
+    if demo:
+        processes.append(_single(documents, documents.root / "single", f"http://{at.demo_host}:8080"))
+    hubs = [(spec.region, Path(spec.folder)) for spec in processes if spec.kind == "hub"]
+    return Topology(stage=stage, front=front, regions=tuple(documents.regions), processes=processes, nats=hubs)
+
+
+def _python(kind: str, target: str, document: msgspec.Struct, *, url: str, depends: tuple[str, ...] = ()) -> ProcessSpec:
+    """A process of our own, ready when ``/readyz`` says so."""
+    return ProcessSpec(
+        target=target,
+        kind=kind,
+        region=getattr(document, "region", ""),
+        run=kind,
+        document=document,
+        ready=(Ready("http", f"{url}/readyz"),),
+        depends=depends,
+        listens=(url.removeprefix("http://"),),
+        url=url,
+        folder=getattr(document, "folder", ""),
+    )
+
+
+def _region(documents: Documents, region: str) -> list[ProcessSpec]:
+    at = documents.at
+    host = at.host(region)
+    agent = Path(documents.agent(region).folder)
+    cells = [
+        _python("cell", f"cell/{region}/{cell}", documents.cell(region, cell), url=f"http://{at.cell(region, cell)}")
+        for cell in CELL_PORTS
+        if cell in documents.layout(region)
+    ]
+    return [
+        _hub(documents, region),
+        _python("control", f"control/{region}", documents.control(region), url=f"http://{host}:8200"),
+        *cells,
+        _python(
+            "agent", f"agent/{region}", documents.agent(region), url=f"http://{host}:8201", depends=(f"control/{region}",)
+        ),
+        _nginx(
+            documents, f"edge/{region}", agent / "edge", region=region, listens=(f"{host}:8080", f"{host}:8082"),
+            depends=(f"agent/{region}",),
+        ),
+        _nginx(
+            documents, f"origin/{region}", agent / "origin", region=region, listens=(f"{host}:8081",),
+            depends=(f"agent/{region}",),
+        ),
+        *_spokes_and_workers(documents, region, cell="studio", studio=at.studio(region)),
+    ]  # fmt: skip
+
+
+def _spokes_and_workers(documents: Documents, region: str, *, cell: str, studio: str) -> list[ProcessSpec]:
+    host = documents.at.host(region)
+    target = f"cell/{region}/{cell}"
+    spokes = _python(
+        "spokes", f"spokes/{region}", documents.spokes(region, studio=studio), url=f"http://{host}:8202",
+        depends=(f"hub/{region}", target),
+    )  # fmt: skip
+    workers = []
+    for number in range(1, documents.settings.workers + 1):
+        document = documents.worker(region, number, studio=studio)
+        url = f"http://{host}:{document.port}"
+        workers.append(_python("worker", f"worker/{region}/{document.name}", document, url=url, depends=(target,)))
+    return [spokes, *workers]
+
+
+def _hub(documents: Documents, region: str) -> ProcessSpec:
+    host, folder = documents.at.host(region), documents.folder(region) / "hub"
+    return ProcessSpec(
+        target=f"hub/{region}",
+        kind="hub",
+        region=region,
+        argv=(documents.tools.nats_server, "-c", str(folder / "nats.conf")),
+        ready=(Ready("http", f"http://{host}:8223/healthz"),),
+        listens=(f"{host}:8222", f"{host}:8223"),
+        url=f"nats://{host}:8222",
+        folder=str(folder),
+    )
+
+
+def _nginx(
+    documents: Documents, target: str, prefix: Path, *, region: str, listens: tuple[str, ...], depends: tuple[str, ...]
+) -> ProcessSpec:
+    return ProcessSpec(
+        target=target,
+        kind=target.partition("/")[0],
+        region=region,
+        argv=(documents.tools.nginx, "-p", f"{prefix}/", "-e", str(prefix / "error.log"), "-c", "nginx.conf"),
+        ready=tuple(Ready("tcp", address) for address in listens),
+        depends=depends,
+        listens=listens,
+        url=f"http://{listens[0]}",
+        folder=str(prefix),
+    )
+
+
+def _front(documents: Documents) -> ProcessSpec:
+    at: Addresses = documents.at
+    return _nginx(documents, "front", documents.root / "front", region="", listens=(f"{at.first}:8000",), depends=())
+
+
+def _link(documents: Documents) -> ProcessSpec:
+    link = _python("link", "link", documents.link(), url=documents.at.link)
+    listens = (*link.listens, *(entry[2] for entry in documents.link().links))
+    return replace(link, listens=listens)
+
+
+def _single(documents: Documents, folder: Path, url: str) -> ProcessSpec:
+    return ProcessSpec(
+        target="single",
+        kind="single",
+        region="",
+        run="single",
+        document=documents.single(folder=folder, url=url),
+        ready=(Ready("http", f"{url}/readyz"),),
+        listens=(url.removeprefix("http://"),),
+        url=url,
+        folder=str(folder),
+    )
+
+
+def _hub_stage(documents: Documents, region: str) -> list[ProcessSpec]:
+    at = documents.at
+    url = at.edge(region)
+    document = documents.one_cell(
+        region, folder=documents.folder(region), url=url, hub=f"nats://{at.host(region)}:8222"
+    )
+    cell = f"cell/{region}/{document.cell}"
+    spec = _python("onecell", cell, document, url=url)
+    return [
+        _hub(documents, region),
+        spec,
+        *_spokes_and_workers(documents, region, cell=document.cell, studio=url),
+    ]

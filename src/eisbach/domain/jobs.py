@@ -1,0 +1,175 @@
+"""Leased jobs: work of minutes that survives whoever does it.
+
+Pure rules. A job is leased under a fence that rises with every lease; only the bearer of the current fence may
+report. A lease that is not renewed for ``JOB_LEASE`` may be taken over; the wall clock decides only when, the fence
+decides who (design section 3: no safety from wall-clock leases). Five attempts, then the whole batch has failed.
+A batch is all jobs of one kind for one asset; the last completion says so. May not know: stores, HTTP, media.
+"""
+
+from typing import Final
+
+import msgspec
+
+from eisbach.kernel.errors import Invalid, LeaseLost
+from eisbach.kernel.limits import JOB_ATTEMPTS_MAX, JOB_LEASE
+
+__all__ = [
+    "Batch",
+    "FinishedJob",
+    "Job",
+    "batch_failed",
+    "completed",
+    "exhausted",
+    "failed",
+    "leaseable",
+    "leased",
+    "new_batch",
+    "renewed",
+]
+
+_LEASE_MS: Final = int(JOB_LEASE.total_seconds() * 1000)
+_RETRY_AFTER_MS: Final = 1000
+_RESULT_BYTES_MAX: Final = 32 * 1024
+_REASON_CHARS: Final = 500
+JOBS_MAX: Final = 20_000
+"""Of one batch: twelve hours in chunks of 12 s are 3,600."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A job that is not done."""
+
+    part: str
+    """Names it within its batch."""
+    spec: dict[str, object] = {}
+    """What its worker needs, beside the batch's ``common``."""
+    fence: int = 0
+    """Rises with every lease; 0: never leased."""
+    worker: str = ""
+    """Empty: nobody has it."""
+    lease_until_ms: int = 0
+    after_ms: int = 0
+    """Not before: set after a failure."""
+    attempts: int = 0
+    """Leases so far."""
+    progress: float = 0.0
+    """Share done, 0 to 1, as the worker says."""
+    reason: str = ""
+    """Of the last failure."""
+
+
+class FinishedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a done job, so that a repeated completion is recognised."""
+
+    part: str
+    fence: int
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All jobs of one kind for one asset."""
+
+    asset: str
+    kind: str
+    """``probe``, ``transcode``, ``package``."""
+    home: str
+    """Region whose workers do it."""
+    total: int
+    written: int = 0
+    """Jobs created so far; a creation that was cut off goes on from here."""
+    done: int = 0
+    created_ms: int = 0
+    common: dict[str, object] = {}
+    """Part of every job's spec."""
+    results: dict[str, msgspec.Raw] = {}
+    """Part -> result, where there is one."""
+    state: str = "active"
+    """``active``, ``done``, ``failed``."""
+    reason: str = ""
+
+
+def new_batch(*, asset: str, kind: str, home: str, parts: list[str], common: dict[str, object], now_ms: int) -> Batch:
+    """An empty batch.
+
+    Raises:
+        Invalid: no jobs, too many, or two of one name.
+    """
+    if not 1 <= len(parts) <= JOBS_MAX:
+        raise Invalid(f"{len(parts)} jobs of kind {kind!r} for asset {asset!r}; send 1 to {JOBS_MAX}")
+    if len(set(parts)) != len(parts):
+        raise Invalid(f"jobs of kind {kind!r} for asset {asset!r}: part names repeat; each needs its own")
+    return Batch(asset=asset, kind=kind, home=home, total=len(parts), created_ms=now_ms, common=common)
+
+
+def leaseable(job: Job, *, now_ms: int) -> bool:
+    """Whether somebody may take it: nobody has it and its pause is over, or its lease has run out."""
+    if job.worker:
+        return job.lease_until_ms <= now_ms
+    return job.after_ms <= now_ms
+
+
+def exhausted(job: Job) -> bool:
+    """Whether another lease would be one too many."""
+    return job.attempts >= JOB_ATTEMPTS_MAX
+
+
+def leased(job: Job, *, worker: str, now_ms: int) -> Job:
+    """The job in ``worker``'s hands, under a new fence."""
+    return msgspec.structs.replace(
+        job,
+        fence=job.fence + 1,
+        worker=worker,
+        lease_until_ms=now_ms + _LEASE_MS,
+        attempts=job.attempts + 1,
+        progress=0.0,
+    )
+
+
+def renewed(job: Job, *, fence: int, progress: float, now_ms: int) -> Job:
+    """The lease prolonged; also one that ran out and that nobody took.
+
+    Raises:
+        LeaseLost: another worker has it; drop the work.
+    """
+    _hold(job, fence)
+    share = min(1.0, max(job.progress, progress))
+    return msgspec.structs.replace(job, lease_until_ms=now_ms + _LEASE_MS, progress=share)
+
+
+def completed(batch: Batch, job: Job, *, fence: int, result: msgspec.Raw | None) -> Batch:
+    """The batch with one job more done.
+
+    Raises:
+        LeaseLost: another worker has it; its result counts.
+        Invalid: the result is over 32 KiB.
+    """
+    _hold(job, fence)
+    if result is not None and len(result) > _RESULT_BYTES_MAX:
+        raise Invalid(f"result of job {job.part!r} has {len(result)} bytes; send at most {_RESULT_BYTES_MAX}")
+    results = batch.results if result is None else {**batch.results, job.part: result}
+    done = batch.done + 1
+    state = "done" if done == batch.total else batch.state
+    return msgspec.structs.replace(batch, done=done, results=results, state=state)
+
+
+def failed(job: Job, *, fence: int, reason: str, now_ms: int) -> Job:
+    """The job free again after a pause that grows with its attempts.
+
+    Raises:
+        LeaseLost: another worker has it.
+    """
+    _hold(job, fence)
+    pause = _RETRY_AFTER_MS * 2 ** min(job.attempts - 1, 6)
+    return msgspec.structs.replace(
+        job, worker="", lease_until_ms=0, after_ms=now_ms + pause, progress=0.0, reason=reason[:_REASON_CHARS]
+    )
+
+
+def batch_failed(batch: Batch, *, part: str, reason: str) -> Batch:
+    """The batch given up."""
+    return msgspec.structs.replace(batch, state="failed", reason=f"{part}: {reason}"[:_REASON_CHARS])
+
+
+def _hold(job: Job, fence: int) -> None:
+    if job.fence != fence or not job.worker:
+        raise LeaseLost(
+            f"job {job.part!r} is at fence {job.fence} with {job.worker or 'nobody'!r}, you hold {fence}; drop the work"
+        )

@@ -1,0 +1,82 @@
+"""Leased jobs: one bearer at a time, five attempts, a takeover when the lease runs out."""
+
+import msgspec
+import pytest
+
+from eisbach.domain.jobs import (
+    Batch,
+    Job,
+    completed,
+    exhausted,
+    failed,
+    leaseable,
+    leased,
+    new_batch,
+    renewed,
+)
+from eisbach.kernel.errors import Invalid, LeaseLost
+from eisbach.kernel.limits import JOB_ATTEMPTS_MAX, JOB_LEASE
+
+LEASE = int(JOB_LEASE.total_seconds() * 1000)
+JOB = Job(part="v0001")
+
+
+def test_a_leased_job_is_nobody_elses_until_the_lease_runs_out() -> None:
+    job = leased(JOB, worker="w1", now_ms=0)
+
+    assert [leaseable(job, now_ms=at) for at in (0, LEASE - 1, LEASE)] == [False, False, True]
+
+
+def test_a_heartbeat_prolongs_the_lease() -> None:
+    job = renewed(leased(JOB, worker="w1", now_ms=0), fence=1, progress=0.5, now_ms=LEASE - 1)
+
+    assert (leaseable(job, now_ms=LEASE), job.progress) == (False, 0.5)
+
+
+def test_after_a_takeover_the_old_worker_can_do_nothing_any_more() -> None:
+    job = leased(leased(JOB, worker="w1", now_ms=0), worker="w2", now_ms=LEASE)
+    batch = Batch(asset="a", kind="transcode", home="eu-central", total=1)
+
+    with pytest.raises(LeaseLost, match="fence 2 with 'w2', you hold 1"):
+        renewed(job, fence=1, progress=0, now_ms=LEASE)
+    with pytest.raises(LeaseLost):
+        completed(batch, job, fence=1, result=None)
+    with pytest.raises(LeaseLost):
+        failed(job, fence=1, reason="", now_ms=LEASE)
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_still_the_workers() -> None:
+    job = renewed(leased(JOB, worker="w1", now_ms=0), fence=1, progress=0, now_ms=10 * LEASE)
+
+    assert not leaseable(job, now_ms=10 * LEASE)
+
+
+def test_a_failed_job_is_free_after_a_pause_and_exhausted_after_five_leases() -> None:
+    job, pauses = JOB, []
+    for _ in range(JOB_ATTEMPTS_MAX):
+        assert not exhausted(job)
+        job = leased(job, worker="w1", now_ms=0)
+        job = failed(job, fence=job.fence, reason="no luck", now_ms=0)
+        pauses.append(job.after_ms)
+
+    assert exhausted(job)
+    assert pauses == [1000, 2000, 4000, 8000, 16000]
+    assert not leaseable(job, now_ms=15_999)
+    assert leaseable(job, now_ms=16_000)
+
+
+def test_the_last_completion_finishes_the_batch() -> None:
+    batch = new_batch(asset="a", kind="probe", home="eu-central", parts=["x", "y"], common={}, now_ms=0)
+    job = leased(JOB, worker="w1", now_ms=0)
+
+    one = completed(batch, job, fence=1, result=msgspec.Raw(b'{"n":1}'))
+    two = completed(one, job, fence=1, result=None)
+
+    assert [one.state, two.state] == ["active", "done"]
+    assert two.results.keys() == {"v0001"}
+
+
+@pytest.mark.parametrize("parts", [[], ["x", "x"], ["x"] * 20_001])
+def test_a_batch_without_jobs_or_with_two_of_one_name_is_refused(parts: list[str]) -> None:
+    with pytest.raises(Invalid):
+        new_batch(asset="a", kind="probe", home="eu-central", parts=parts, common={}, now_ms=0)

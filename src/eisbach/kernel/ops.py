@@ -23,6 +23,9 @@ class ItemChange(msgspec.Struct, frozen=True, array_like=True):
     """Sort key inside ``pk``, e.g. ``progress/p1/tears``; 1 to 512 bytes."""
     value: bytes | None
     """At most 64 KiB, the owner's encoding; None is a tombstone."""
+    base: Version | None = None
+    """Version that this change replaced where it was written, None for a new item; the store fills it in. Two
+    writes of one item knew of each other exactly when one is the other's base: that is how a conflict is told."""
 
 
 class Op(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,60 @@
+"""The control store in one SQLite file, served by the region's control process.
+
+Promises: ``ports.control_store``: a put compares and sets in one transaction and is fsynced when it returns.
+"""
+
+from pathlib import Path
+
+import apsw
+
+from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
+from eisbach.kernel.errors import VersionConflict
+from eisbach.ports.control_store import Document
+
+__all__ = ["SqliteControlStore"]
+
+
+class SqliteControlStore:
+    """A few documents; one process."""
+
+    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+        self._disk = disk
+        with sqlite_errors(f"opening control store {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = apsw.Connection(str(path))
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS documents(key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL)"
+                " STRICT, WITHOUT ROWID"
+            )
+            self._database.execute("PRAGMA user_version = 1")
+
+    async def get(self, key: str) -> Document | None:
+        """See ``ports.control_store``."""
+        with sqlite_errors("reading the control store"):
+            found = rows(self._database, "SELECT value, revision FROM documents WHERE key=?", (key,))
+        return Document(*found[0]) if found else None
+
+    async def put(self, key: str, value: bytes, *, expected: int) -> int:
+        """See ``ports.control_store``."""
+        return await self._disk(lambda: self._put(key, value, expected))
+
+    def _put(self, key: str, value: bytes, expected: int) -> int:
+        with sqlite_errors("writing the control store"), self._database:
+            found = rows(self._database, "SELECT revision FROM documents WHERE key=?", (key,))
+            revision = int(found[0][0]) if found else 0
+            if revision != expected:
+                raise VersionConflict(f"document {key!r} is at revision {revision}, not {expected}; read it again")
+            self._database.execute("INSERT OR REPLACE INTO documents VALUES(?,?,?)", (key, value, revision + 1))
+            return revision + 1
+
+    async def keys(self, prefix: str) -> list[str]:
+        """See ``ports.control_store``."""
+        with sqlite_errors("reading the control store"):
+            query = "SELECT key FROM documents WHERE substr(key, 1, ?) = ? ORDER BY key"
+            return [key for (key,) in rows(self._database, query, (len(prefix), prefix))]
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        self._database.close()

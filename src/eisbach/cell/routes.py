@@ -22,7 +22,7 @@ __all__ = ["Answer", "Call", "Caller", "Handler", "Importance", "Route", "json_a
 
 Importance = Literal["critical", "degraded", "best_effort", "bulk"]
 Caller = Literal["anyone", "viewer", "service", "operator", "peer"]
-"""``anyone``; ``viewer``: an access token; ``service``: spokes and operators; ``operator``; ``peer``: another region."""
+"""``anyone``; ``viewer``: an access token; ``service``: spokes and operators; ``peer``: another region."""
 
 _encoder = msgspec.json.Encoder()
 _KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")

@@ -1,4 +1,4 @@
-"""The whole platform on one machine: what runs where, and the supervisor that keeps it running and breaks it on request.
+"""The whole platform on one machine: what runs where, and the supervisor that runs and breaks it.
 
 Promises: every process is a real one, reached over loopback addresses only; regions share nothing but links; stopping
 leaves no process behind, however the supervisor ends.

@@ -53,13 +53,16 @@ class Children:
         await self._start_zygote()
 
     async def spawn(self, request: dict[str, Any]) -> int:
-        """Start a process (``name``, ``log``, ``folder``, and ``argv`` or ``run`` with ``file``); its pid, which is its session.
+        """Start a process; its pid, which is also its session.
+
+        Args:
+            request: ``name``, ``log``, ``folder``, and ``argv`` or ``run`` with ``file``.
 
         Raises:
             Unavailable: it could not be started; nothing is left of it.
         """
         async with self._opening:
-            if self._zygote is None or self._zygote.pid not in self._exits:
+            if self._zygote is None or not self.is_alive(self._zygote.pid):
                 await self._start_zygote()
         self._next += 1
         number = self._next
@@ -143,6 +146,8 @@ class Children:
                 answer.set_result({"error": "the zygote has ended"})
 
     def _expect(self, pid: int) -> None:
+        if len(self._exits) > _UNCLAIMED_MAX:  # the many dead of a process that crashes for days
+            self._exits = {p: f for p, f in self._exits.items() if not f.done()}
         future = self._exits[pid] = asyncio.get_running_loop().create_future()
         if pid in self._unclaimed:
             future.set_result(self._unclaimed.pop(pid))
@@ -168,6 +173,8 @@ class Children:
 
     def _finish(self, pid: int) -> None:
         """The leader is gone: so is the rest of its session."""
+        if self._zygote is not None and pid == self._zygote.pid:
+            self._zygote.returncode = self._exits[pid].result()  # reaped here, not by Popen
         if pid in self._sessions:
             self.signal(pid, signal.SIGKILL)
             self._sessions.discard(pid)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eisbach.bootstrap.tools import Tools
 from eisbach.deploy.laptop.addresses import CELL_PORTS, DISTANCES, RESIDENCIES, Addresses
 from eisbach.settings import (
     AgentProcess,
@@ -21,22 +22,14 @@ from eisbach.settings import (
     WorkerProcess,
 )
 
-__all__ = ["Documents", "Tools"]
+__all__ = ["Documents"]
 
 STUDIO = "any/all/studio"
-_MARKETS = {"eu": {"eu/de/main": ("c1", "c2"), "eu/at/main": ("c3",)}, "us": {"us/us/main": ("c1", "c2")}}
+_MARKETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "eu": {"eu/de/main": ("c1", "c2"), "eu/at/main": ("c3",)},
+    "us": {"us/us/main": ("c1", "c2")},
+}
 """Residency -> group -> the cells that share its slots evenly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """Programs that the processes run, as absolute paths (or names found on the PATH)."""
-
-    nginx: str
-    nats_server: str
-    ffmpeg: str
-    ffprobe: str
-    packager: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +146,9 @@ class Documents:
             secrets=self._secrets(region),
             studio=studio,
             blobs=self._blobs(region),
-            ffmpeg=self.tools.ffmpeg,
-            ffprobe=self.tools.ffprobe,
-            packager=self.tools.packager,
+            ffmpeg=str(self.tools.ffmpeg),
+            ffprobe=str(self.tools.ffprobe),
+            packager=str(self.tools.packager),
             unsafe_media=self.settings.unsafe_media,
         )
 
@@ -184,7 +177,7 @@ class Documents:
             folder=str(self.folder(region) / "agent"),
             secrets=self._secrets(region),
             control=f"http://{self.at.host(region)}:8200",
-            nginx=self.tools.nginx,
+            nginx=str(self.tools.nginx),
             edge_port=8080,
             peer_port=8082,
             origin_port=8081,
@@ -269,9 +262,9 @@ class Documents:
             secrets=str(folder / "secrets.json"),
             studio=url,
             blobs=str(folder / "blobs"),
-            ffmpeg=self.tools.ffmpeg,
-            ffprobe=self.tools.ffprobe,
-            packager=self.tools.packager,
+            ffmpeg=str(self.tools.ffmpeg),
+            ffprobe=str(self.tools.ffprobe),
+            packager=str(self.tools.packager),
             unsafe_media=self.settings.unsafe_media,
         )
         return SingleProcess(cell=self.one_cell(region, folder=folder, url=url, hub=hub), spokes=spokes, worker=worker)

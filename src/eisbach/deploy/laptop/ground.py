@@ -100,16 +100,16 @@ def _has_open(pid: int, root: Path) -> bool:
 
 def _links(pid: int) -> Iterator[str]:
     try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return
-    for number in numbers:
+    for descriptor in descriptors:
         with contextlib.suppress(OSError):
-            yield os.readlink(f"/proc/{pid}/fd/{number}")
+            yield str(descriptor.readlink())
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
 def refuse_taken_ports(wanted: Sequence[tuple[str, str]]) -> None:
@@ -133,7 +133,9 @@ def refuse_taken_ports(wanted: Sequence[tuple[str, str]]) -> None:
                 taken.append(f"{address} ({target}) {holder_of(host, int(port)) or error.strerror or error}")
     if taken:
         raise Invalid(
-            "addresses are taken: " + "; ".join(taken) + ". Stop what has them, or set another EISBACH_NETWORK, e.g. 127.0.7"
+            "addresses are taken: "
+            + "; ".join(taken)
+            + ". Stop what has them, or set another EISBACH_NETWORK, e.g. 127.0.7"
         )
 
 

@@ -22,7 +22,8 @@ async def probe(check: Ready, *, seconds: float) -> str | None:
             if check.kind == "file":
                 return None if Path(check.at).exists() else f"no file {check.at} yet"
             if check.kind == "tcp":
-                return await _connects(check.at)
+                await _connects(check.at)
+                return None
             return await _answers(check.at)
     except TimeoutError:
         return f"{check.at} did not answer within {seconds:g} s"

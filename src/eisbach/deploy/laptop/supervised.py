@@ -106,7 +106,9 @@ class Supervised:
             Invalid: ``error`` and ``truncate`` need an address that speaks HTTP to viewers.
         """
         if fault in ("error", "truncate") and self.spec.kind not in ("edge", "origin", "front", "single", "onecell"):
-            raise Invalid(f"{fault} is for edges and origins; {self.spec.target} is a {self.spec.kind}: use down or hang")
+            raise Invalid(
+                f"{fault} is for edges and origins; {self.spec.target} is a {self.spec.kind}: use down or hang"
+            )
         if self.pid is not None:
             self._children.signal(self.pid, signal.SIGCONT)
         self.fault = fault
@@ -133,9 +135,7 @@ class Supervised:
         self.since_ms = self._clock.wall_ms()
         if state == "ready":
             self.was_ready.set()
-        self._on_change(
-            Change(at_ms=self.since_ms, target=self.spec.target, before=before, after=state, why=why)
-        )
+        self._on_change(Change(at_ms=self.since_ms, target=self.spec.target, before=before, after=state, why=why))
 
     async def _keep(self, after: list["Supervised"]) -> None:
         for other in after:
@@ -164,6 +164,8 @@ class Supervised:
             self.pid = await self._children.spawn(self._request())
         except (Unavailable, OSError) as error:
             return str(error)
+        if self._stopping or self.fault in _REPLACED:  # told while it was being forked
+            self._children.signal(self.pid, signal.SIGKILL)
         watching = asyncio.create_task(self._watch(self.pid))
         try:
             code = await self._children.exited(self.pid)

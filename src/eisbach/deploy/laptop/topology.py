@@ -103,7 +103,9 @@ def build(stage: str, documents: Documents, *, demo: bool) -> Topology:
     return Topology(stage=stage, front=front, regions=tuple(documents.regions), processes=processes, nats=hubs)
 
 
-def _python(kind: str, target: str, document: msgspec.Struct, *, url: str, depends: tuple[str, ...] = ()) -> ProcessSpec:
+def _python(
+    kind: str, target: str, document: msgspec.Struct, *, url: str, depends: tuple[str, ...] = ()
+) -> ProcessSpec:
     """A process of our own, ready when ``/readyz`` says so."""
     return ProcessSpec(
         target=target,
@@ -122,7 +124,8 @@ def _python(kind: str, target: str, document: msgspec.Struct, *, url: str, depen
 def _region(documents: Documents, region: str) -> list[ProcessSpec]:
     at = documents.at
     host = at.host(region)
-    agent = Path(documents.agent(region).folder)
+    agent_document = documents.agent(region)
+    agent = Path(agent_document.folder)
     cells = [
         _python("cell", f"cell/{region}/{cell}", documents.cell(region, cell), url=f"http://{at.cell(region, cell)}")
         for cell in CELL_PORTS
@@ -133,7 +136,7 @@ def _region(documents: Documents, region: str) -> list[ProcessSpec]:
         _python("control", f"control/{region}", documents.control(region), url=f"http://{host}:8200"),
         *cells,
         _python(
-            "agent", f"agent/{region}", documents.agent(region), url=f"http://{host}:8201", depends=(f"control/{region}",)
+            "agent", f"agent/{region}", agent_document, url=f"http://{host}:8201", depends=(f"control/{region}",)
         ),
         _nginx(
             documents, f"edge/{region}", agent / "edge", region=region, listens=(f"{host}:8080", f"{host}:8082"),
@@ -168,7 +171,7 @@ def _hub(documents: Documents, region: str) -> ProcessSpec:
         target=f"hub/{region}",
         kind="hub",
         region=region,
-        argv=(documents.tools.nats_server, "-c", str(folder / "nats.conf")),
+        argv=(str(documents.tools.nats_server), "-c", str(folder / "nats.conf")),
         ready=(Ready("http", f"http://{host}:8223/healthz"),),
         listens=(f"{host}:8222", f"{host}:8223"),
         url=f"nats://{host}:8222",
@@ -183,7 +186,7 @@ def _nginx(
         target=target,
         kind=target.partition("/")[0],
         region=region,
-        argv=(documents.tools.nginx, "-p", f"{prefix}/", "-e", str(prefix / "error.log"), "-c", "nginx.conf"),
+        argv=(str(documents.tools.nginx), "-p", f"{prefix}/", "-e", str(prefix / "error.log"), "-c", "nginx.conf"),
         ready=tuple(Ready("tcp", address) for address in listens),
         depends=depends,
         listens=listens,

@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 __all__ = ["PR_SET_CHILD_SUBREAPER", "main", "prctl"]
 
@@ -118,8 +118,8 @@ def _spawn(request: dict[str, Any], channel: socket.socket, supervisor: int) -> 
     return json.loads(said) if said else {"error": "the forked process ended before it was set up"}
 
 
-def _become(request: dict[str, Any], writing: int, supervisor: int) -> NoReturn:
-    """In the grandchild: make it safe, tell the pid, then be the process."""
+def _become(request: dict[str, Any], writing: int, supervisor: int) -> None:
+    """In the grandchild: make it safe, tell the pid, then be the process; never returns."""
     code = 70
     try:
         os.setsid()
@@ -140,7 +140,7 @@ def _become(request: dict[str, Any], writing: int, supervisor: int) -> NoReturn:
         os.write(writing, json.dumps({"pid": os.getpid()}).encode())
         os.close(writing)
         if argv := request.get("argv"):
-            os.execvp(argv[0], argv)
+            os.execvp(argv[0], argv)  # noqa: S606 - our own argument list
         from eisbach.bootstrap.kinds import run_process
 
         code = run_process(request["run"], Path(request["file"]))

@@ -1,0 +1,37 @@
+"""A small process for the supervisor's tests: serves HTTP and does what it is told. Run as a script."""
+
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/exit":
+            os._exit(3)
+        body = b"x" * 100_000 if self.path == "/large" else b"fine"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def main() -> None:
+    host, _, port = sys.argv[1].rpartition(":")
+    if "--crash" in sys.argv:
+        sys.exit("this one always crashes")
+    if "--child" in sys.argv:  # what nginx and ffmpeg do: a child that does not die with its parent
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print("child", child.pid, flush=True)
+    ThreadingHTTPServer.allow_reuse_address = True
+    ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The supervisor with real processes: starts in order, restarts, breaks and heals, leaves nothing behind."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from eisbach.deploy.laptop.targets import UnknownTarget
+from eisbach.kernel.errors import Invalid
+
+from .conftest import HOST, alive, get, spec, supervisor, until
+
+pytestmark = pytest.mark.processes
+
+
+async def test_processes_start_after_what_they_depend_on(tmp_path: Path) -> None:
+    first, second = spec(tmp_path, "control/r", 8200), spec(tmp_path, "agent/r", 8201, depends=("control/r",))
+
+    async with supervisor(tmp_path, second, first) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        order = [(c.target, c.after) for c in reversed(one.changes)]
+
+    assert order.index(("control/r", "ready")) < order.index(("agent/r", "starting"))
+
+
+async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["cell/r/c1"]
+        before = process.pid
+        os.kill(before, signal.SIGKILL)
+        await until("another pid is ready", lambda: process.pid not in (None, before) and process.state == "ready")
+
+        assert (1, (200, b"fine")) == (process.restarts, await get(f"http://{HOST}:8101/"))
+
+
+async def test_what_crashes_at_once_is_restarted_with_growing_delay(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101, "--crash")) as one:
+        await until("four tries", lambda: one.processes["cell/r/c1"].restarts >= 4)
+        found = [c.why for c in reversed(one.changes) if c.after == "restarting"][:4]
+
+    assert [
+        f"ended with code 1: this one always crashes; again in {delay} s" for delay in ("0.1", "0.2", "0.4", "0.8")
+    ] == found
+
+
+async def test_stopping_leaves_no_process_behind_not_even_grandchildren(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101, "--child")) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        grandchild = int(one.processes["cell/r/c1"].log.read_text().split()[1])
+        pids = [one.processes["cell/r/c1"].pid, grandchild]
+        assert all(alive(pid) for pid in pids)
+
+    assert [] == [pid for pid in pids if alive(pid)]
+
+
+async def test_the_death_of_the_zygote_hurts_nobody(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101), spec(tmp_path, "cell/r/c2", 8102)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        pid, other = one.processes["cell/r/c1"].pid, one.processes["cell/r/c2"]
+        os.kill(one._children._zygote.pid, signal.SIGKILL)
+        other.kill("test")
+        await until("restarted through a new zygote", lambda: other.restarts == 1 and other.state == "ready")
+
+        assert alive(pid)
+
+
+async def test_down_stays_down_until_heal(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "edge/eu-central", 8080)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["edge/eu-central"]
+        await one.fault("down", "region/eu-central")
+        await until("down", lambda: process.state == "down")
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await get(f"http://{HOST}:8080/")
+        healed = await one.heal()
+        await until("up again", lambda: process.state == "ready")
+
+        assert (["edge/eu-central"], {}) == (healed, one.faults)
+
+
+async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "edge/eu-central", 8080)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["edge/eu-central"]
+        await one.fault("hang", "edge/eu-central")
+        await until("hung", lambda: process.state == "hung")
+        with pytest.raises(TimeoutError):
+            await get(f"http://{HOST}:8080/", seconds=0.5)
+        await one.heal("edge/eu-central")
+        await until("answers", lambda: process.state == "ready")
+
+        assert (0, 200) == (process.restarts, (await get(f"http://{HOST}:8080/"))[0])
+
+
+async def test_slow_answers_late(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        await one.fault("slow", "cell/r/c1")
+        await until("slow", lambda: one.processes["cell/r/c1"].state == "slow")
+        started = time.monotonic()
+        for _ in range(10):
+            assert (await get(f"http://{HOST}:8101/"))[0] == 200
+        took = time.monotonic() - started
+
+    assert 0.15 < took
+
+
+@pytest.mark.parametrize("kind", ["error", "truncate"])
+async def test_a_broken_server_stands_in_until_heal(tmp_path: Path, kind: str) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "origin/eu-central", 8081)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["origin/eu-central"]
+        await one.fault(kind, "region/eu-central")
+        await until(kind, lambda: process.state == kind)
+        if kind == "error":
+            assert (await get(f"http://{HOST}:8081/large"))[0] == 503
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await get(f"http://{HOST}:8081/large")
+        await one.heal()
+        await until("itself again", lambda: process.state == "ready")
+
+        assert (200, 100_000) == ((answer := await get(f"http://{HOST}:8081/large"))[0], len(answer[1]))
+
+
+async def test_a_fault_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/eu-central/c1", 8101)) as one:
+        with pytest.raises(Invalid, match="error is for edges and origins"):
+            await one.fault("error", "cell/eu-central/c1")
+        with pytest.raises(UnknownTarget, match="did you mean 'cell/eu-central/c1'"):
+            await one.fault("down", "cell/eu-central/c7")
+        with pytest.raises(Invalid, match="there is no link"):
+            await one.cut("eu-central", "eu-west")
+
+
+async def test_nothing_can_be_broken_outside_rehearsal(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/eu-central/c1", 8101), rehearsal=False) as one:
+        with pytest.raises(Invalid, match="without rehearsal"):
+            await one.fault("kill", "cell/eu-central/c1")
+
+
+async def test_a_second_start_on_the_same_data_is_refused_with_the_pid(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
+        one.announce({})
+        with pytest.raises(Invalid, match=f"in use by eisbach up, pid {os.getpid()}"):
+            async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8102)):
+                pass
+
+
+async def test_a_taken_port_is_refused_with_who_has_it(tmp_path: Path) -> None:
+    async with supervisor(tmp_path / "one", spec(tmp_path, "cell/r/c1", 8101)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        pid = one.processes["cell/r/c1"].pid
+
+        with pytest.raises(Invalid, match=rf"{HOST}:8101 \(cell/r/c1\) is used by pid {pid} \(.*stand_in"):
+            async with supervisor(tmp_path / "two", spec(tmp_path, "cell/r/c1", 8101)):
+                pass

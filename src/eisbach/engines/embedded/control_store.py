@@ -47,7 +47,7 @@ class SqliteControlStore:
             if revision != expected:
                 raise VersionConflict(f"document {key!r} is at revision {revision}, not {expected}; read it again")
             self._database.execute("INSERT OR REPLACE INTO documents VALUES(?,?,?)", (key, value, revision + 1))
-            return revision + 1
+        return revision + 1
 
     async def keys(self, prefix: str) -> list[str]:
         """See ``ports.control_store``."""

@@ -88,49 +88,97 @@ async def make_demo(
         ToolFailed, Unavailable: call again, it goes on where it was.
     """
     scenes = ([bunny_scene(footage)] if footage is not None else []) + list(GENERATED)
-    steps = _Steps(len(scenes) * 2, progress)
+    kitchen = _Kitchen(workspace, tools, asyncio.Semaphore(parallel), scenes, progress)
     found = [_recorded(workspace, scene) for scene in scenes]
     if any(asset is None for asset in found):
-        gate = asyncio.Semaphore(parallel)
-        pieces = workspace.work("demo-pieces")
         async with asyncio.TaskGroup() as group:
             for scene in scenes:
-                group.create_task(_make_pieces(scene, pieces, tools, gate, steps))
+                group.create_task(kitchen.make_pieces(scene))
         async with asyncio.TaskGroup() as group:
-            made = [group.create_task(_make_title(scene, scenes, workspace, tools, gate, steps)) for scene in scenes]
+            made = [group.create_task(kitchen.make_title(scene)) for scene in scenes]
         found = [task.result() for task in made]
-        shutil.rmtree(pieces)
+        shutil.rmtree(kitchen.pieces)
     assets = [asset for asset in found if asset is not None]
     titles = [_title(scene, asset) for scene, asset in zip(scenes, assets, strict=True)]
     return DemoContent(assets=assets, titles=titles, channel=_channel(assets))
 
 
-class _Steps:
-    def __init__(self, total: int, progress: Progress) -> None:
-        self._done, self._total, self._progress = 0, total, progress
+class _Kitchen:
+    """One run: what its steps share."""
 
-    def tell(self, what: str) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        tools: MediaTools,
+        gate: asyncio.Semaphore,
+        scenes: Sequence[Scene],
+        progress: Progress,
+    ) -> None:
+        self._workspace, self._tools, self._gate, self._scenes = workspace, tools, gate, scenes
+        self._done, self._progress = 0, progress
+        self.pieces = workspace.work("demo-pieces")
+
+    def _tell(self, what: str) -> None:
         self._done += 1
-        self._progress(self._done, self._total, what)
+        self._progress(self._done, 2 * len(self._scenes), what)
+
+    async def make_pieces(self, scene: Scene) -> None:
+        """Every file of a piece appears whole; what is there is not made again."""
+        voices = ["de", "en", "ad"] if _is_described(scene) else ["de", "en"]
+        wanted = [self.pieces / f"{scene.id}-{rung.id}.mp4" for rung in _LADDER]
+        wanted += [self.pieces / f"{scene.id}-{voice}.aac" for voice in voices]
+        async with self._gate:
+            if not all(path.exists() for path in wanted):
+                draft = self.pieces / f".{scene.id}"
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir()
+                made = await draw_picture(scene, _PLAN, draft, self._tools)
+                for voice in voices:
+                    made.append(await make_sound(scene, voice, draft, self._tools))
+                for path in made:
+                    path.replace(self.pieces / path.name)
+                draft.rmdir()
+        self._tell(f"scene {scene.id} encoded")
+
+    async def make_title(self, scene: Scene) -> Asset:
+        """Join, package, record; what is recorded is not made again."""
+        known = _recorded(self._workspace, scene)
+        if known is not None:
+            self._tell(f"title {scene.id} was there")
+            return known
+        asset_id = _asset_id(scene)
+        async with self._gate:
+            with self._workspace.scratch(asset_id) as scratch:
+                parts = await self._join(scene, scratch)
+                credit = _BUNNY_CREDIT if any(piece.footage for piece in _sequence(scene, self._scenes)) else ""
+                plan = msgspec.structs.replace(_PLAN, credit=credit)
+                target = self._workspace.media(asset_id)
+                asset = await package_asset(asset_id, plan, parts, scratch=scratch, target=target, tools=self._tools)
+                draft = scratch / "asset.json"
+                draft.write_bytes(msgspec.json.encode(asset))
+                draft.replace(self._workspace.work(asset_id) / "asset.json")
+        self._tell(f"title {scene.id} packaged")
+        return asset
+
+    async def _join(self, scene: Scene, scratch: Path) -> PackageParts:
+        order = _sequence(scene, self._scenes)
+        video = []
+        for rung in _LADDER:
+            joined = scratch / f"{rung.id}.mp4"
+            pictures = [self.pieces / f"{piece.id}-{rung.id}.mp4" for piece in order]
+            await join_parts(pictures, joined, tools=self._tools)
+            video.append((rung, joined))
+        audio = []
+        for track in (*_VOICES, *([_DESCRIBED] if _is_described(scene) else [])):
+            sound = [self.pieces / f"{piece.id}-{_voice(track, piece)}.aac" for piece in order]
+            audio.append((track, await _join_sound(sound, scratch / f"{track.id}.mp4", self._tools)))
+        text = [_subtitles(language, scene, order, scratch) for language in ("de", "en")]
+        return PackageParts(video=video, audio=audio, text=text)
 
 
-async def _make_pieces(scene: Scene, pieces: Path, tools: MediaTools, gate: asyncio.Semaphore, steps: _Steps) -> None:
-    """Every file of a piece appears whole; what is there is not made again."""
-    voices = ["de", "en", *(["ad"] if _is_described(scene) else [])]
-    wanted = [pieces / f"{scene.id}-{rung.id}.mp4" for rung in _LADDER]
-    wanted += [pieces / f"{scene.id}-{voice}.aac" for voice in (*voices, "ad")]
-    async with gate:
-        if not all(path.exists() for path in wanted):
-            draft = pieces / f".{scene.id}"
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir()
-            made = await draw_picture(scene, _PLAN, draft, tools)
-            for voice in dict.fromkeys((*voices, "ad")):
-                made.append(await make_sound(scene, voice, draft, tools))
-            for path in made:
-                path.replace(pieces / path.name)
-            draft.rmdir()
-    steps.tell(f"scene {scene.id} encoded")
+def _voice(track: AudioTrack, piece: Scene) -> str:
+    """Which sound of a piece a track takes: only one scene has a described one, its glances at others have not."""
+    return "ad" if track.role == "description" and _is_described(piece) else track.language
 
 
 def _is_described(scene: Scene) -> bool:
@@ -152,45 +200,6 @@ def _sequence(scene: Scene, scenes: Sequence[Scene]) -> list[Scene]:
     """A title's pieces: its own twice, then a glance at another, and so on."""
     others = [other for other in scenes if other.id != scene.id]
     return [scene if place % 3 < 2 else others[place // 3 % len(others)] for place in range(_PIECES)]
-
-
-async def _make_title(
-    scene: Scene,
-    scenes: Sequence[Scene],
-    workspace: Workspace,
-    tools: MediaTools,
-    gate: asyncio.Semaphore,
-    steps: _Steps,
-) -> Asset:
-    known = _recorded(workspace, scene)
-    if known is not None:
-        steps.tell(f"title {scene.id} was there")
-        return known
-    order = _sequence(scene, scenes)
-    pieces = workspace.work("demo-pieces")
-    asset_id = _asset_id(scene)
-    async with gate:
-        with workspace.scratch(asset_id) as scratch:
-            video = []
-            for rung in _LADDER:
-                joined = scratch / f"{rung.id}.mp4"
-                await join_parts([pieces / f"{piece.id}-{rung.id}.mp4" for piece in order], joined, tools=tools)
-                video.append((rung, joined))
-            audio = []
-            for track in (*_VOICES, *([_DESCRIBED] if _is_described(scene) else [])):
-                voice = "ad" if track.role == "description" else track.language
-                sound = [pieces / f"{piece.id}-{voice}.aac" for piece in order]
-                audio.append((track, await _join_sound(sound, scratch / f"{track.id}.mp4", tools)))
-            text = [_subtitles(language, scene, order, scratch) for language in ("de", "en")]
-            plan = msgspec.structs.replace(_PLAN, credit=_BUNNY_CREDIT if scenes[0].footage is not None else "")
-            parts = PackageParts(video=video, audio=audio, text=text)
-            target = workspace.media(asset_id)
-            asset = await package_asset(asset_id, plan, parts, scratch=scratch, target=target, tools=tools)
-            draft = scratch / "asset.json"
-            draft.write_bytes(msgspec.json.encode(asset))
-            draft.replace(workspace.work(asset_id) / "asset.json")
-    steps.tell(f"title {scene.id} packaged")
-    return asset
 
 
 async def _join_sound(parts: Sequence[Path], output: Path, tools: MediaTools) -> Path:

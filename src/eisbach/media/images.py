@@ -54,7 +54,7 @@ async def make_images(
         f"tile={image.columns}x{image.rows},format=yuvj420p"
     )
     await _ffmpeg(
-        ["-skip_frame", "nokey", "-i", least_path, "-vf", graph, "-frames:v", "1", "-q:v", "5"],
+        ["-discard:v", "nokey", "-skip_frame", "nokey", "-i", least_path, "-vf", graph, "-frames:v", "1", "-q:v", "5"],
         folder / "sprite.jpg",
         least_path,
         tools,

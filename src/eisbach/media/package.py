@@ -105,6 +105,9 @@ async def _run_packager(parts: PackageParts, *, out: Path, manifest: Path, tools
     argv += ["--segment_duration", str(int(SEGMENT.total_seconds())), "--use_fake_clock_for_muxer"]
     argv += ["--hls_master_playlist_output", str(out / "master.m3u8"), "--hls_playlist_type", "VOD"]
     argv += ["--mpd_output", str(manifest), "--generate_static_live_mpd", "--temp_dir", str(manifest.parent)]
+    # Without threads between itself and each file it is twenty times as fast here: 0.13 s against 2.6 s for ten minutes
+    # in four tracks (1200 files), with the same bytes.
+    argv += ["--io_cache_size", "0"]
     inputs = [path for _, path in (*parts.video, *parts.audio)]
     confinement = Confinement(read=inputs, write=[manifest.parent], limits=_TOOL_LIMITS, foreign=False)
     await run_tool(argv, confinement)

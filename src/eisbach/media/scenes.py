@@ -48,7 +48,7 @@ GENERATED: Final = (
         name="WAVES",
         picture=(
             "gradients=s=160x90:r=25:n=4:c0=0x0b3954:c1=0x087e8b:c2=0xbfd7ea:c3=0xff5a5f:speed=0.02:seed=7,"
-            "scale=640:360:flags=bicubic"
+            "format=yuv420p,scale=640:360:flags=bicubic"
         ),
         tones=(220.0, 277.2, 329.6),
     ),
@@ -57,14 +57,17 @@ GENERATED: Final = (
         name="GAME OF LIFE",
         picture=(
             "life=s=80x45:r=5:seed=11:ratio=0.3:mold=12:life_color=0xf4d35e:death_color=0x28536b:mold_color=0x0d1b2a,"
-            "fps=25,scale=640:360:flags=neighbor"
+            "format=yuv420p,fps=25,scale=640:360:flags=neighbor"
         ),
         tones=(261.6, 311.1, 392.0),
     ),
     Scene(
         id="fractal",
         name="MANDELBROT",
-        picture="mandelbrot=s=640x360:r=25:start_scale=1.2:end_scale=0.05:end_pts=600:maxiter=200",
+        picture=(
+            "mandelbrot=s=320x180:r=25:start_scale=1.2:end_scale=0.05:end_pts=600:maxiter=200,"
+            "format=yuv420p,scale=640:360:flags=bicubic"
+        ),
         tones=(174.6, 220.0, 261.6),
     ),
     Scene(
@@ -160,9 +163,8 @@ async def make_sound(scene: Scene, voice: str, folder: Path, tools: MediaTools) 
     """Encode the piece's sound as ADTS: ``folder/{scene}-{voice}.aac``, exactly 1125 AAC frames.
 
     Args:
-        scene: what it belongs to.
-        voice: ``de`` (the chord swells), ``en`` (the chord plucks each second), ``ad`` (``de`` with a high ping at each
-            segment, standing for a description). Footage keeps its own sound under it.
+        scene: what it belongs to; footage keeps its own sound under the chord.
+        voice: ``de`` (the chord swells), ``en`` (it plucks each second), ``ad`` (it swells under a ping a segment).
         folder: where to.
         tools: the binaries.
 
@@ -181,7 +183,8 @@ async def make_sound(scene: Scene, voice: str, folder: Path, tools: MediaTools) 
     if voice == "ad":
         expression += "+0.10*exp(-8*mod(t\\,2))*sin(2*PI*1760*t)"
     argv: list[str | Path] = [tools.ffmpeg, "-v", "error", "-nostdin", "-y", "-filter_complex_threads", "1"]
-    tone = f"aevalsrc='{expression}':s=48000:d={PIECE_S},aformat=channel_layouts=stereo"
+    # Computed at a third of the rate, which is plenty for these pitches, and a third of the time.
+    tone = f"aevalsrc='{expression}':s=16000:d={PIECE_S},aresample=48000,aformat=channel_layouts=stereo"
     if scene.footage is not None:
         argv += ["-threads", "1", "-f", "mov", "-i", scene.footage]
         own = (
@@ -191,7 +194,20 @@ async def make_sound(scene: Scene, voice: str, folder: Path, tools: MediaTools) 
         tone = f"{own}{tone},volume=0.35[tone];[own][tone]amix=inputs=2:duration=first:normalize=0"
     graph = f"{tone},afade=t=in:d=0.06,afade=t=out:st={PIECE_S - 0.12}:d=0.09[a]"
     output = folder / f"{scene.id}-{voice}.aac"
-    argv += ["-filter_complex", graph, "-map", "[a]", "-c:a", "aac", "-b:a", "64k", "-flags:a", "+bitexact"]
+    argv += [
+        "-filter_complex",
+        graph,
+        "-map",
+        "[a]",
+        "-c:a",
+        "aac",
+        "-aac_coder",
+        "fast",
+        "-b:a",
+        "64k",
+        "-flags:a",
+        "+bitexact",
+    ]
     argv += ["-f", "adts", output]
     read = [scene.footage] if scene.footage is not None else []
     await run_tool(argv, Confinement(read=read, write=[folder], limits=_LIMITS, foreign=False))

@@ -1,128 +1,174 @@
-"""Blobs as files: whole or not at all, verified, never outside their folder.
+"""Blobs as files in a folder.
 
-Promises: ``ports.blobs``. A blob is written beside its place as ``.part``, fsynced, and renamed.
+Promises: ``ports.blobs``: a file appears whole, fsynced, by rename, or not at all; what a crash leaves are hidden
+``.part`` files that no key can name. A full disk is ``Unavailable`` and leaves nothing behind.
 """
 
 import asyncio
 import hashlib
-import itertools
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
+from eisbach.engines.embedded.disk import Disk, inline
 from eisbach.kernel.errors import DigestMismatch, Invalid, NotFound, Unavailable
+from eisbach.kernel.limits import MIB
 from eisbach.ports.blobs import BlobInfo
 
 __all__ = ["FileBlobs"]
 
-_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_READ_MAX: Final = 64 * 1024 * 1024
+_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", re.ASCII)
+_READ_MAX: Final = 64 * MIB
 _KEYS_MAX: Final = 100_000
-_CHUNK: Final = 1024 * 1024
+_WRITE_BYTES: Final = 1 * MIB
 
 
 class FileBlobs:
-    """Blobs under one folder."""
+    """One folder."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._numbers = itertools.count()
-
-    def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if len(key) > 512 or not all(_PART.fullmatch(part) for part in parts):
-            raise Invalid(f"blob key {key[:80]!r} is not a relative path of safe parts, e.g. 'media/vod/a/1.m4s'")
-        return self._root.joinpath(*parts)
+    def __init__(self, folder: Path, *, disk: Disk = inline) -> None:
+        """``folder`` is made when absent."""
+        self._folder, self._disk = folder.resolve(), disk
 
     async def put(self, key: str, content: AsyncIterator[bytes] | bytes, *, sha256: str | None = None) -> BlobInfo:
-        """See ``ports.blobs``; blocks the event loop for one chunk of a write at a time."""
-        path = self._path(key)
-        part = path.with_name(f".{path.name}.{os.getpid()}.{next(self._numbers)}.part")
-        digest, size = hashlib.sha256(), 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                async for chunk in _chunks(content):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
-                file.flush()
-                await asyncio.to_thread(os.fsync, file.fileno())
-            if sha256 is not None and digest.hexdigest() != sha256:
-                raise DigestMismatch(
-                    f"blob {key}: {size} bytes with digest {digest.hexdigest()}, {sha256} was promised"
-                )
-            part.replace(path)
-        except OSError as error:
-            raise Unavailable(f"blob {key} could not be stored ({error}); nothing was stored") from error
-        finally:
-            part.unlink(missing_ok=True)
-        return BlobInfo(key, size, digest.hexdigest())
-
-    async def put_file(self, key: str, path: Path) -> BlobInfo:
-        """See ``ports.blobs``; a move where source and blobs share a file system."""
+        """See ``Blobs``. Cancelling stores nothing."""
         target = self._path(key)
+        part = await self._disk(lambda: _open_part(target))
         try:
-            info = BlobInfo(key, path.stat().st_size, await asyncio.to_thread(_digest, path))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(shutil.move, path, target)
+            info = await self._fill(key, part, content)
+            if sha256 is not None and info.sha256 != sha256:
+                raise DigestMismatch(f"blob {key}: sha256 is {info.sha256}, {sha256} was announced; send it again")
+            await self._disk(lambda: _place(part, target))
         except OSError as error:
-            raise Unavailable(f"blob {key} could not be stored from {path} ({error})") from error
+            raise Unavailable(f"blob {key} could not be stored: {error}; nothing was kept") from error
+        finally:
+            # Not through the disk seam: this also runs when the caller is cancelled.
+            part.close()
+            Path(part.name).unlink(missing_ok=True)
         return info
 
+    async def put_file(self, key: str, path: Path) -> BlobInfo:
+        """See ``Blobs``: copied, since the source may lie on another disk or belong to the caller."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            with path.open("rb") as file:
+                while piece := await self._disk(lambda: file.read(_WRITE_BYTES)):
+                    yield piece
+
+        return await self.put(key, pieces())
+
     async def read(self, key: str) -> bytes:
-        """See ``ports.blobs``."""
+        """See ``Blobs``."""
         path = await self.local_path(key)
-        if (size := path.stat().st_size) > _READ_MAX:
-            raise Invalid(f"blob {key} has {size} bytes; read at most {_READ_MAX} whole, use local_path")
-        return path.read_bytes()
+
+        def work() -> bytes:
+            if path.stat().st_size > _READ_MAX:
+                raise Invalid(f"blob {key} is over {_READ_MAX} bytes; use local_path")
+            return path.read_bytes()
+
+        return await self._disk(work)
 
     async def local_path(self, key: str) -> Path:
-        """See ``ports.blobs``."""
+        """See ``Blobs``."""
         path = self._path(key)
         if not path.is_file():
-            raise NotFound(f"no blob {key!r}")
+            raise NotFound(f"blob {key} is not here")
         return path
 
     async def info(self, key: str) -> BlobInfo | None:
-        """See ``ports.blobs``; reads the whole file for its digest."""
+        """See ``Blobs``; reads the file to digest it."""
         path = self._path(key)
-        if not path.is_file():
-            return None
-        return BlobInfo(key, path.stat().st_size, await asyncio.to_thread(_digest, path))
+
+        def work() -> BlobInfo | None:
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                return BlobInfo(key, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+        return await self._disk(work)
 
     async def keys(self, prefix: str) -> Sequence[str]:
-        """See ``ports.blobs``."""
-        top = self._root / prefix.rpartition("/")[0]
-        found: list[str] = []
-        for folder, _, names in os.walk(top):
-            relative = Path(folder).relative_to(self._root)
-            found += [(relative / name).as_posix() for name in names if not name.endswith(".part")]
-            if len(found) > _KEYS_MAX:
-                raise Invalid(f"more than {_KEYS_MAX} blobs start with {prefix!r}; ask for fewer")
-        return sorted(key for key in found if key.startswith(prefix))
+        """See ``Blobs``."""
+
+        def work() -> list[str]:
+            found: list[str] = []
+            root = self._folder / prefix.rpartition("/")[0]
+            for path in sorted(root.rglob("*")):
+                key = path.relative_to(self._folder).as_posix()
+                if key.startswith(prefix) and _KEY.fullmatch(key) and path.is_file():
+                    found.append(key)
+            return found[:_KEYS_MAX]
+
+        return await self._disk(work)
 
     async def delete(self, prefix: str) -> int:
-        """See ``ports.blobs``."""
+        """See ``Blobs``."""
         if len(prefix) < 3:
-            raise Invalid(f"refused to delete every blob that starts with {prefix!r}; give at least 3 characters")
+            raise Invalid(f"delete of prefix {prefix!r}: at least 3 characters, lest everything goes")
         keys = await self.keys(prefix)
-        for key in keys:
-            self._path(key).unlink(missing_ok=True)
-        return len(keys)
+
+        def work() -> int:
+            for key in keys:
+                (self._folder / key).unlink(missing_ok=True)
+            folder = self._folder / prefix.rstrip("/")
+            if _KEY.fullmatch(prefix.rstrip("/")) and folder.is_dir() and prefix.endswith("/"):
+                shutil.rmtree(folder, ignore_errors=True)
+            return len(keys)
+
+        return await self._disk(work)
+
+    def _path(self, key: str) -> Path:
+        if len(key) > 512 or _KEY.fullmatch(key) is None:
+            raise Invalid(f"blob key {key[:80]!r} is not a relative path of safe parts")
+        return self._folder / key
+
+    async def _fill(self, key: str, part: IO[bytes], content: AsyncIterator[bytes] | bytes) -> BlobInfo:
+        digest, size = hashlib.sha256(), 0
+        async for piece in _pieces(content):
+            digest.update(piece)
+            size += len(piece)
+            await self._disk(lambda piece=piece: part.write(piece))  # type: ignore[misc]
+        await self._disk(lambda: _sync(part))
+        return BlobInfo(key, size, digest.hexdigest())
 
 
-async def _chunks(content: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:
+async def _pieces(content: AsyncIterator[bytes] | bytes) -> AsyncIterator[bytes]:
+    """In pieces worth a write each: a socket hands over little at a time."""
     if isinstance(content, bytes):
         yield content
-    else:
-        async for chunk in content:
-            yield chunk
+        return
+    held: list[bytes] = []
+    size = 0
+    async for piece in content:
+        held.append(piece)
+        size += len(piece)
+        if size >= _WRITE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+            await asyncio.sleep(0)
+    if held:
+        yield b"".join(held)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _open_part(target: Path) -> IO[bytes]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".part", delete=False)
+
+
+def _sync(part: IO[bytes]) -> None:
+    part.flush()
+    os.fsync(part.fileno())
+
+
+def _place(part: IO[bytes], target: Path) -> None:
+    os.fchmod(part.fileno(), 0o644)
+    Path(part.name).replace(target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,61 @@
+/**
+ * Finds gaps: time in which the picture should have moved and did not.
+ *
+ * Fed with (wall clock, media clock) pairs, however irregularly: a gap is wall time that passed without media time.
+ * So a page that was in the background, or a busy machine that samples late, does not count as a gap, and one that is
+ * found late still has its true length. Gaps below 300 ms are not noticed by viewers (reference/media.md section 0).
+ */
+export const GAP_MS = 300;
+const KEPT = 500;
+
+export interface Stall {
+  /** Wall clock, milliseconds since 1970, when the picture stopped. */
+  at: number;
+  ms: number;
+  /** Media time in seconds. */
+  position: number;
+}
+
+export interface Jump {
+  at: number;
+  /** Media seconds that were left out (or, negative, shown again) without anybody asking. */
+  seconds: number;
+}
+
+export class StallDetector {
+  readonly stalls: Stall[] = [];
+  readonly jumps: Jump[] = [];
+  private wall: number | null = null;
+  private media = 0;
+
+  /** The picture is expected to move from here on: play, end of a seek. */
+  expect(wall: number, media: number): void {
+    this.wall = wall;
+    this.media = media;
+  }
+
+  /** The picture may stand: paused, seeking, ended. */
+  rest(): void {
+    this.wall = null;
+  }
+
+  sample(wall: number, media: number, rate = 1): void {
+    if (this.wall === null || media === this.media) return;
+    const passed = wall - this.wall;
+    const moved = ((media - this.media) * 1000) / rate;
+    if (passed - moved >= GAP_MS) push(this.stalls, { at: this.wall, ms: Math.round(passed - moved), position: this.media });
+    if (moved < -50 || moved - passed >= GAP_MS) push(this.jumps, { at: wall, seconds: (moved - passed) / 1000 });
+    this.wall = wall;
+    this.media = media;
+  }
+
+  /** For how long the picture has been standing now, in milliseconds; 0 while it moves or may stand. */
+  standing(wall: number): number {
+    return this.wall === null ? 0 : Math.max(0, wall - this.wall);
+  }
+}
+
+function push<T>(list: T[], entry: T): void {
+  list.push(entry);
+  if (list.length > KEPT) list.shift();
+}

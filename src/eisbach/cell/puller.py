@@ -1,0 +1,331 @@
+"""Twins: pull the op logs of this cell's slots from their owners in another region, by vector, for ever.
+
+The asker's vectors are its acknowledgements: what a vector covers is on this disk. Ops and vector move in one
+transaction, so a crash anywhere repeats a pull and never skips one. A slot that fails is counted and asked again; the
+others go on. Who owns a slot over there is learned from that region's map and from ``moved``.
+May not know: HTTP (see ``PeerTransport``), what the items mean.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from eisbach.cell.ownership import Ownership
+from eisbach.cell.routes import Answer, Call, Route
+from eisbach.hub.delays import delay_after
+from eisbach.kernel.errors import EisbachError, Invalid
+from eisbach.kernel.hlc import hlc_ms
+from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.ops import Op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
+from eisbach.ports.clock import Clock
+from eisbach.ports.store import Store
+
+__all__ = [
+    "Batch",
+    "PeerTransport",
+    "PullAnswer",
+    "PullRequest",
+    "PullServer",
+    "Puller",
+    "PullerStatistics",
+    "clock_is_ahead",
+]
+
+WAIT_MS: Final = 2_000
+"""A sender with nothing to send holds the question this long."""
+_SLOTS_MAX: Final = 10_000
+_FIRST_DELAY: Final = timedelta(milliseconds=100)
+_LONGEST_DELAY: Final = timedelta(seconds=2)
+_MAP_EVERY_MS: Final = 10_000
+
+_logger = structlog.get_logger(__name__)
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a puller asks."""
+
+    slots: dict[str, dict[str, Mark]]
+    """Slot -> the asker's vector."""
+    limit: int = PULL_OPS_MAX
+    """Ops in all, 1 to 512; a transaction is never cut."""
+    wait_ms: int = WAIT_MS
+    """How long to hold the question when there is nothing to send."""
+    wall_ms: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What a sender has for one slot."""
+
+    ops: list[Op]
+    heads: dict[str, Mark]
+
+
+class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sender answers; slots without news are left out."""
+
+    batches: dict[str, Batch]
+    moved: dict[str, str]
+    """Slot -> its owner over there, empty when unknown."""
+    wall_ms: int
+
+
+class PeerTransport(Protocol):
+    """How another region is reached; the simulated world replaces it."""
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        """Group -> owner cell per slot number, from that region's signed map.
+
+        Raises:
+            Unavailable: not reachable now.
+        """
+        ...
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        """Ask a cell over there.
+
+        Raises:
+            Unavailable: not reachable now; ask again.
+        """
+        ...
+
+
+class PullServer:
+    """The sender's side, one a store."""
+
+    def __init__(self, store: Store, ownership: Ownership, *, clock: Clock) -> None:
+        self._store, self._ownership, self._clock = store, ownership, clock
+
+    def routes(self) -> list[Route]:
+        """``POST /peer/pull``, MessagePack both ways."""
+        return [
+            Route(
+                method="POST", path="/peer/pull", handler=self._call, importance="critical", caller="peer",
+                summary="Ops that the asker's vectors do not cover", body_bytes_max=4 * 1024 * 1024, listed=False,
+            )
+        ]  # fmt: skip
+
+    async def _call(self, call: Call) -> Answer:
+        try:
+            request = msgspec.msgpack.decode(call.raw, type=PullRequest)
+        except msgspec.DecodeError as error:
+            raise Invalid(f"not a pull request: {error}") from error
+        body = msgspec.msgpack.encode(await self.answer(request))
+        return Answer(200, body, content_type="application/msgpack")
+
+    async def answer(self, request: PullRequest) -> PullAnswer:
+        """What the asker lacks; waits up to ``wait_ms`` for news when there is none.
+
+        Raises:
+            Invalid: out of bounds, or not slots of this platform.
+        """
+        if not 1 <= request.limit <= PULL_OPS_MAX or len(request.slots) > _SLOTS_MAX or request.wait_ms > 30_000:
+            raise Invalid(
+                f"pull of {len(request.slots)} slots, limit {request.limit}, wait {request.wait_ms} ms: too much"
+            )
+        slots = {text: self._ownership.slot(text) for text in request.slots}
+        owned = set(self._ownership.owned())
+        moved = {t: self._ownership.owner(slot) or "" for t, slot in slots.items() if slot not in owned}
+        until = self._clock.monotonic_ms() + request.wait_ms
+        while True:
+            lsn = self._store.statistics().last_lsn
+            batches = await self._batches(request, {t: s for t, s in slots.items() if t not in moved})
+            left = until - self._clock.monotonic_ms()
+            if batches or moved or left <= 0:
+                return PullAnswer(batches=batches, moved=moved, wall_ms=self._clock.wall_ms())
+            try:
+                async with asyncio.timeout(left / 1000):
+                    await self._store.wait_for_commit(lsn)
+            except TimeoutError:
+                continue  # one last look, then answer that there is nothing
+
+    async def _batches(self, request: PullRequest, slots: Mapping[str, Slot]) -> dict[str, Batch]:
+        batches: dict[str, Batch] = {}
+        left = request.limit
+        for text, slot in slots.items():
+            if left <= 0:
+                break
+            batch = await self._store.ops_after(slot, request.slots[text], limit=left)
+            if batch.ops:
+                batches[text] = Batch(list(batch.ops), dict(batch.heads))
+                left -= len(batch.ops)
+        return batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullerStatistics:
+    """Since start; no I/O to read them."""
+
+    region: str
+    """The region pulled from."""
+    ops: int
+    answers: int
+    conflicts: int
+    failures_in_a_row: int
+    slots_failing: int
+    silent_ms: int
+    """Since the last answer."""
+    lag_ms: int
+    """Age of the newest op when it was applied here; the silence, when that is longer than a held question."""
+    ops_behind: int
+    skew_ms: int
+    """That region's wall clock minus ours, too high by up to the one-way delay."""
+
+
+class Puller:
+    """Pulls from one other region; one per region and store."""
+
+    def __init__(
+        self,
+        store: Store,
+        ownership: Ownership,
+        transport: PeerTransport,
+        *,
+        region: str,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._store, self._ownership, self._transport = store, ownership, transport
+        self._region, self._clock, self._rng = region, clock, rng
+        self._owners: dict[str, str] = {}
+        self._map_at_ms = -_MAP_EVERY_MS
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failing: dict[str, str] = {}
+        self._behind: dict[str, int] = {}
+        self._heard_ms = clock.monotonic_ms()
+        self._failures: dict[str, int] = {}
+        self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = 0
+
+    def statistics(self) -> PullerStatistics:
+        """What happened since start."""
+        silent = self._clock.monotonic_ms() - self._heard_ms
+        return PullerStatistics(
+            region=self._region,
+            ops=self._ops,
+            answers=self._answers,
+            conflicts=self._conflicts,
+            failures_in_a_row=max(self._failures.values(), default=0),
+            slots_failing=len(self._failing),
+            silent_ms=silent,
+            lag_ms=silent if silent > WAIT_MS + 1000 else self._lag_ms,
+            ops_behind=sum(self._behind.values()),
+            skew_ms=self._skew_ms,
+        )
+
+    def reachable(self) -> bool:
+        """Whether the region answered within the last two held questions."""
+        return self._clock.monotonic_ms() - self._heard_ms < 2 * WAIT_MS
+
+    async def run(self) -> None:
+        """Keep one asker per owner over there; ends only by cancellation, which loses nothing."""
+        try:
+            while True:
+                await self._look()
+                wanted = set(self._owners.values())
+                for cell in wanted - self._tasks.keys():
+                    self._tasks[cell] = asyncio.create_task(
+                        self._ask_for_ever(cell), name=f"pull-{self._region}-{cell}"
+                    )
+                for cell in self._tasks.keys() - wanted:
+                    self._tasks.pop(cell).cancel()
+                await self._clock.sleep(1 if self._owners else 0.3)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    async def _look(self) -> None:
+        """Learn the owners from the map, now and then and whenever a slot has none."""
+        mine = {str(slot) for slot in self._ownership.owned()}
+        for gone in self._owners.keys() - mine:
+            del self._owners[gone]
+        stale = self._clock.monotonic_ms() - self._map_at_ms >= _MAP_EVERY_MS
+        if mine <= self._owners.keys() and not stale:
+            return
+        try:
+            groups = await self._transport.owners()
+        except EisbachError as error:
+            _logger.info("peer_map_unavailable", region=self._region, error=str(error))
+            return
+        self._map_at_ms = self._clock.monotonic_ms()
+        for text in mine:
+            slot = Slot.parse(text)
+            owners = groups.get(str(slot.group), ())
+            if slot.number < len(owners):
+                self._owners[text] = owners[slot.number]
+
+    async def _ask_for_ever(self, cell: str) -> None:
+        while True:
+            try:
+                more = await self._ask(cell)
+                self._failures[cell] = 0
+            except EisbachError as error:
+                count = self._failures[cell] = self._failures.get(cell, 0) + 1
+                if count in (1, 100):
+                    _logger.info("pull_failed", region=self._region, cell=cell, failures=count, error=str(error))
+                await self._pause(count)
+                continue
+            if not more:
+                await self._pause(1)
+
+    async def _pause(self, failures: int) -> None:
+        delay = delay_after(failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
+        await self._clock.sleep(delay.total_seconds())
+
+    async def _ask(self, cell: str) -> bool:
+        """One question; whether to ask again at once."""
+        slots = [text for text, owner in self._owners.items() if owner == cell]
+        if not slots:
+            return False
+        vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
+        answer = await self._transport.pull(cell, PullRequest(slots=vectors, wall_ms=self._clock.wall_ms()))
+        self._heard_ms = self._clock.monotonic_ms()
+        self._answers += 1
+        self._skew_ms = answer.wall_ms - self._clock.wall_ms()
+        for text, owner in answer.moved.items():
+            if owner:
+                self._owners[text] = owner
+            else:
+                self._owners.pop(text, None)
+        if not answer.batches:
+            self._behind.clear()
+            self._lag_ms = 0
+        applied = [await self._apply(text, batch) for text, batch in answer.batches.items()]
+        return not answer.moved and (all(applied) or not applied)
+
+    async def _apply(self, text: str, batch: Batch) -> bool:
+        """Apply one slot's ops; a failure is this slot's alone."""
+        try:
+            done = await self._store.apply(Slot.parse(text), batch.ops)
+        except EisbachError as error:
+            if text not in self._failing:
+                _logger.warning("slot_not_applied", region=self._region, slot=text, error=str(error))
+            self._failing[text] = error.code
+            return False
+        self._failing.pop(text, None)
+        self._ops += len(batch.ops)
+        self._conflicts += done.conflicts
+        zero = Mark(0, 0)
+        self._behind[text] = sum(
+            max(0, head.seq - done.vector.get(origin, zero).seq)
+            for origin, head in batch.heads.items()
+            if head.epoch == done.vector.get(origin, zero).epoch
+        )
+        self._lag_ms = max(0, self._clock.wall_ms() - hlc_ms(max(op.hlc for op in batch.ops)))
+        return True
+
+
+def clock_is_ahead(pullers: Callable[[], Sequence[PullerStatistics]], *, skew_max_ms: int) -> str:
+    """Empty, or why this region must not stamp writes: its clock runs ahead of a twin's that answers."""
+    for found in pullers():
+        if found.silent_ms < 2 * WAIT_MS and -found.skew_ms > skew_max_ms:
+            return (
+                f"this clock is {-found.skew_ms} ms ahead of region {found.region}'s, at most {skew_max_ms} are allowed"
+            )
+    return ""

@@ -1,0 +1,228 @@
+"""The relay: every event of a store reaches the log, whatever happens to either."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.event_log import SqliteEventLog
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.hub.envelopes import envelopes_of
+from eisbach.hub.relay import Relay
+from eisbach.kernel.errors import OutcomeUnknown, Unavailable
+from eisbach.kernel.events import Event, EventDraft
+from eisbach.kernel.limits import ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX
+from eisbach.kernel.ops import ItemChange, Op
+from eisbach.kernel.slots import Slot
+from eisbach.ports.event_log import Envelope, LastEnvelope, encode_envelope
+from eisbach.ports.store import Lease, LogEntry, Transaction, Write
+from eisbach.testing.manual_clock import ManualClock, settle
+
+SLOT = Slot.parse("eu/de/main/7")
+TYPE = "tv.test.thing.happened.v1"
+
+
+class Faulty:
+    """A wrapper of the log that fails on demand, before or after the append took place."""
+
+    def __init__(self, log: SqliteEventLog) -> None:
+        self.log, self.down, self.lose_answers = log, False, 0
+
+    async def last(self, source: str) -> LastEnvelope:
+        if self.down:
+            raise Unavailable("the hub is down")
+        return await self.log.last(source)
+
+    async def append(self, envelope: Envelope, *, expected: int) -> int:
+        if self.down:
+            raise Unavailable("the hub is down")
+        sequence = await self.log.append(envelope, expected=expected)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise OutcomeUnknown("no answer")
+        return sequence
+
+
+class World:
+    def __init__(self, store: SqliteStore, folder: Path, clock: ManualClock) -> None:
+        self.store, self.folder, self.clock = store, folder, clock
+        self.log = Faulty(SqliteEventLog(folder / "hub.db", clock=clock))
+        self._running: asyncio.Task[None] | None = None
+        self._written = 0
+
+    async def write(self, count: int) -> None:
+        for _ in range(count):
+            self._written += 1
+            name = f"e{self._written}"
+            write = Write(ItemChange("a", name, b"1"), EventDraft(TYPE, name, b'{"n":%d}' % self._written))
+            await self.store.transact(Transaction(slot=SLOT, writes=[write]))
+
+    async def start(self) -> Relay:
+        relay = Relay(
+            self.store, self.log, region="eu-central", cell="c1", clock=self.clock, rng=random.Random(5)
+        )
+        self._running = asyncio.create_task(relay.run())
+        await self.idle()
+        return relay
+
+    async def stop(self) -> None:
+        if self._running:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def idle(self, seconds: float = 0) -> None:
+        await self.clock.advance(seconds)
+        await settle(300)
+
+    async def wipe_hub(self) -> None:
+        await self.log.log.aclose()
+        for path in self.folder.glob("hub.db*"):
+            path.unlink()
+        await self.log.log.open()
+
+    async def published(self) -> list[Event]:
+        subscription = await self.log.log.subscribe(f"reader-{random.Random().getrandbits(32)}")
+        events: list[Event] = []
+
+        async def read() -> None:
+            async for delivery in subscription:
+                events.extend(delivery.envelope.events)
+                await delivery.ack()
+
+        reading = asyncio.create_task(read())
+        await settle(400)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        return events
+
+    async def numbers(self) -> list[int]:
+        return [msgspec.json.decode(event.data)["n"] for event in await self.published()]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = ManualClock()
+    async with open_store(tmp_path / "store.db", region="eu-central", clock=clock, disk=inline) as store:
+        await store.set_lease(SLOT, expected=None, lease=Lease(epoch=1, state="active", seq=0))
+        world = World(store, tmp_path, clock)
+        await world.log.log.open()
+        yield world
+        await world.stop()
+        await world.log.log.aclose()
+
+
+async def test_events_are_published_in_order_with_their_attributes(world: World) -> None:
+    relay = await world.start()
+
+    await world.write(3)
+    await world.idle()
+
+    first, second, _ = await world.published()
+    assert (first.id, second.id) == ("eu/de/main/7:eu-central:1:1", "eu/de/main/7:eu-central:1:2")
+    assert (first.source, first.cell, first.prev, second.prev) == ("//eu-central/test", "c1", 0, 1)
+    assert first.time == "2027-01-15T08:00:00.000Z"
+    assert (relay.statistics().events, relay.statistics().behind) == (3, 0)
+
+
+async def test_what_was_written_while_the_relay_was_away_is_published_once(world: World) -> None:
+    await world.start()
+    await world.write(5)
+    await world.idle()
+    await world.stop()
+
+    await world.write(200)
+    await world.start()
+
+    assert await world.numbers() == list(range(1, 206))
+
+
+async def test_events_are_kept_while_the_hub_is_down(world: World) -> None:
+    relay = await world.start()
+    world.log.down = True
+    await world.write(100)
+    await world.idle(30)
+    before = (await world.numbers(), relay.statistics().failures_in_a_row > 0)
+
+    world.log.down = False
+    await world.idle(5)
+
+    assert before == ([], True)
+    assert await world.numbers() == list(range(1, 101))
+    assert relay.statistics().failures_in_a_row == 0
+
+
+async def test_a_lost_answer_does_not_double_or_lose_an_envelope(world: World) -> None:
+    await world.start()
+    world.log.lose_answers = 3
+
+    await world.write(10)
+    await world.idle(10)
+
+    assert await world.numbers() == list(range(1, 11))
+
+
+async def test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written(world: World) -> None:
+    await world.start()
+    await world.write(130)
+    await world.idle()
+
+    await world.wipe_hub()
+    await world.idle(5)
+
+    assert await world.numbers() == list(range(1, 131))
+
+
+async def test_a_store_that_is_younger_than_the_hub_is_published_from_its_start(world: World) -> None:
+    other = Envelope(source="eu-central/c1", first_lsn=900, last_lsn=1000, events=[(await _any_event())])
+    await world.log.log.append(other, expected=0)
+    await world.write(3)
+
+    relay = await world.start()
+
+    assert (await world.numbers())[1:] == [1, 2, 3]
+    assert relay.statistics().rewound >= 1
+
+
+async def _any_event() -> Event:
+    from eisbach.testing.event_log_promises import an_event
+
+    return an_event(1, data=b'{"n":0}')
+
+
+async def test_ops_without_events_are_passed_over(world: World) -> None:
+    await world.write(1)
+    for _ in range(3):
+        await world.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", "quiet", b"1"))]))
+    relay = await world.start()
+
+    assert await world.numbers() == [1]
+    assert relay.statistics().behind == 0
+
+
+def entry(lsn: int, data: bytes) -> LogEntry:
+    return LogEntry(lsn, Op("eu/de/main/7", "eu-central", 1, lsn, 1 << 40, None, EventDraft(TYPE, "s", data)))
+
+
+def test_envelopes_keep_both_bounds() -> None:
+    entries = [entry(n, b'{"x":"' + b"y" * (60_000 if n % 3 == 0 else 10) + b'"}') for n in range(1, 300)]
+
+    envelopes = list(envelopes_of(entries, region="eu-central", cell="c1"))
+
+    assert max(len(e.events) for e in envelopes) <= ENVELOPE_EVENTS_MAX
+    assert max(len(encode_envelope(e)) for e in envelopes) <= ENVELOPE_BYTES_MAX
+    assert [event.seq for e in envelopes for event in e.events] == list(range(1, 300))
+    assert [e.first_lsn for e in envelopes[1:]] == [e.last_lsn + 1 for e in envelopes[:-1]]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"null", b"[1]", b"{", b'{"a":1}x', b'{"a":"\xff"}', b"\x00" * 9, b'{"a":"' + b"x" * 70_000 + b'"}']
+)
+def test_a_payload_that_cannot_be_published_becomes_an_event_that_says_so(data: bytes) -> None:
+    (envelope,) = envelopes_of([entry(1, data)], region="eu-central", cell="c1")
+
+    encode_envelope(envelope)
+    assert "eisbach_invalid" in msgspec.json.decode(envelope.events[0].data)

@@ -15,9 +15,14 @@ from eisbach.cell.routes import Answer, Call, Route, json_answer, no_content
 from eisbach.cell.studio_items import Decision, Found, StudioItems, studio_route
 from eisbach.domain.ingest import plain_id
 from eisbach.domain.jobs import (
+    JOB_COMPLETED,
+    JOB_FAILED,
     Batch,
+    BatchCompleted,
+    BatchFailed,
     FinishedJob,
     Job,
+    LeasedJob,
     batch_failed,
     completed,
     exhausted,
@@ -34,10 +39,8 @@ from eisbach.kernel.ids import parse_id
 from eisbach.kernel.limits import EVENT_BYTES_MAX
 from eisbach.ports.clock import Clock
 
-__all__ = ["JOB_COMPLETED", "JOB_FAILED", "Fenced", "LeaseRequest", "LeasedJob", "NewJobs", "StudioJobs"]
+__all__ = ["Fenced", "LeaseRequest", "NewJobs", "StudioJobs"]
 
-JOB_COMPLETED: Final = "tv.transcode.job.completed.v1"
-JOB_FAILED: Final = "tv.transcode.job.failed.v1"
 _WRITTEN_AT_ONCE: Final = 16
 _WAIT_MS_MAX: Final = 10_000
 _PAGE: Final = 200
@@ -64,20 +67,6 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kinds: list[str]
     wait_ms: int = 0
     """Wait this long for a job when there is none; at most 10,000."""
-
-
-class LeasedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Work for one worker until its lease runs out."""
-
-    job: str
-    """``{asset}.{kind}.{part}``."""
-    asset: str
-    kind: str
-    part: str
-    fence: int
-    attempt: int
-    lease_until_ms: int
-    spec: dict[str, object]
 
 
 class Fenced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -354,11 +343,12 @@ def _job(asked: dict[str, object]) -> Job:
 
 
 def _draft(type_: str, batch: Batch) -> EventDraft:
-    data: dict[str, object] = {"asset": batch.asset, "kind": batch.kind, "home": batch.home, "total": batch.total}
-    if type_ == JOB_FAILED:
-        data["reason"] = batch.reason
-    else:
-        data["results"] = batch.results
+    about = {"asset": batch.asset, "kind": batch.kind, "home": batch.home}
+    data = (
+        BatchFailed(**about, total=batch.total, reason=batch.reason)
+        if type_ == JOB_FAILED
+        else BatchCompleted(**about, total=batch.total, results=batch.results)
+    )
     raw = msgspec.json.encode(data)
     if len(raw) > EVENT_BYTES_MAX:
         raise Invalid(f"results of batch {batch.kind!r} of {batch.asset!r} have {len(raw)} bytes; send smaller ones")

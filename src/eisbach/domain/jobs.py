@@ -14,9 +14,15 @@ from eisbach.kernel.errors import Invalid, LeaseLost
 from eisbach.kernel.limits import JOB_ATTEMPTS_MAX, JOB_LEASE
 
 __all__ = [
+    "JOBS_MAX",
+    "JOB_COMPLETED",
+    "JOB_FAILED",
     "Batch",
+    "BatchCompleted",
+    "BatchFailed",
     "FinishedJob",
     "Job",
+    "LeasedJob",
     "batch_failed",
     "completed",
     "exhausted",
@@ -27,6 +33,10 @@ __all__ = [
     "renewed",
 ]
 
+JOB_COMPLETED: Final = "tv.transcode.job.completed.v1"
+"""The last job of a batch is done; carries every result."""
+JOB_FAILED: Final = "tv.transcode.job.failed.v1"
+"""A batch was given up; carries the reason."""
 _LEASE_MS: Final = int(JOB_LEASE.total_seconds() * 1000)
 _RETRY_AFTER_MS: Final = 1000
 _RESULT_BYTES_MAX: Final = 32 * 1024
@@ -84,6 +94,41 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str = "active"
     """``active``, ``done``, ``failed``."""
     reason: str = ""
+
+
+class LeasedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Work for one worker until its lease runs out."""
+
+    job: str
+    """``{asset}.{kind}.{part}``."""
+    asset: str
+    kind: str
+    part: str
+    fence: int
+    attempt: int
+    lease_until_ms: int
+    spec: dict[str, object]
+
+
+class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True):
+    """``tv.transcode.job.completed.v1``."""
+
+    asset: str
+    kind: str
+    home: str
+    total: int
+    results: dict[str, msgspec.Raw]
+    """Part -> result, of the jobs that had one."""
+
+
+class BatchFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """``tv.transcode.job.failed.v1``."""
+
+    asset: str
+    kind: str
+    home: str
+    total: int
+    reason: str
 
 
 def new_batch(*, asset: str, kind: str, home: str, parts: list[str], common: dict[str, object], now_ms: int) -> Batch:

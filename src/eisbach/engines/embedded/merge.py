@@ -1,43 +1,57 @@
 """The merge of one item: pure, so that its laws are properties and not hopes.
 
-The higher version wins, in any order of arrival; so merge is commutative, associative and idempotent. A loser is kept
-when the two writes did not know of each other: neither is the other's base (``kernel.ops.ItemChange.base``).
+The higher version wins, in any order of arrival; so merge is commutative, associative and idempotent.
+
+When is a loser kept? When the two writes did not know of each other. A store fills into every change the version that
+it replaced (``kernel.ops.ItemChange.base``). A write knew of another exactly when its base is that write or a higher
+one: its store had then merged the other, or something that already beat it (and *that* merge kept the loser).
+Within one origin region writes of an item are sequential, since one lease row orders them: no loser there.
 """
 
 from typing import NamedTuple
 
-from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.versions import Version
 
-__all__ = ["ItemRow", "Verdict", "judge"]
+__all__ = ["NO_BASE", "Stored", "Verdict", "judge"]
+
+NO_BASE = (0, "")
+"""Base of a write that found nothing."""
 
 
-class ItemRow(NamedTuple):
-    """An item as stored; ``value`` None is a tombstone."""
+class Stored(NamedTuple):
+    """What a store knows of an item besides its value; a tombstone is an item that is not ``live``."""
 
-    value: bytes | None
-    version: Version
-    base: tuple[int, str]
-    """(hlc, origin) of the version it replaced, (0, '') for none."""
+    hlc: int
+    origin: str
+    seq: int
+    base_hlc: int
+    base_origin: str
+    live: bool
+
+    @property
+    def version(self) -> Version:
+        """Its version."""
+        return Version(self.hlc, self.origin, self.seq)
 
 
 class Verdict(NamedTuple):
     """What to do with an incoming change."""
 
     wins: bool
-    loser: tuple[bytes | None, Version, Version] | None
-    """(value, its version, the winner's version) for the conflict log."""
+    """The incoming change becomes the item's value."""
+    conflict: bool
+    """The two did not know of each other: the loser goes to the conflict log."""
 
 
-def judge(stored: ItemRow | None, change: ItemChange, version: Version) -> Verdict:
+def judge(stored: Stored | None, version: Version, base: Version | None) -> Verdict:
     """Compare an incoming change with what is stored."""
     if stored is None:
-        return Verdict(wins=True, loser=None)
-    if version == stored.version:
-        return Verdict(wins=False, loser=None)
-    if version > stored.version:
-        knew = change.base is not None and change.base[:2] >= stored.version[:2]
-        sequential = knew or version.origin == stored.version.origin
-        return Verdict(wins=True, loser=None if sequential else (stored.value, stored.version, version))
-    sequential = stored.base >= version[:2] or version.origin == stored.version.origin
-    return Verdict(wins=False, loser=None if sequential else (change.value, version, stored.version))
+        return Verdict(wins=True, conflict=False)
+    mine = stored.version
+    if version == mine:
+        return Verdict(wins=False, conflict=False)
+    if version > mine:
+        knew = version.origin == mine.origin or (base is not None and base[:2] >= mine[:2])
+        return Verdict(wins=True, conflict=not knew)
+    knew = version.origin == mine.origin or (stored.base_hlc, stored.base_origin) >= version[:2]
+    return Verdict(wins=False, conflict=not knew)

@@ -1,16 +1,18 @@
-"""The store file's format: numbered migrations, applied in order inside one transaction each.
+"""The store file's format: numbered migrations, each applied in one transaction of its own.
 
-Promises: a file of any earlier format opens and is brought up to date; a newer one is refused untouched.
-``PRAGMA user_version`` is the number of migrations a file has seen.
+Promises: a file of any earlier format opens and is brought up to date, whole or not at all; a newer one, or a file that
+is no store, is refused untouched. ``PRAGMA user_version`` is the number of migrations a file has seen.
+Migrations are never edited once released: ``tests/golden/store-format-*.sql`` are files of each format, opened for ever.
 """
 
 from typing import Final
 
 import apsw
 
+from eisbach.engines.embedded.disk import rows
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["FORMAT", "MIGRATIONS", "migrate"]
+__all__ = ["FORMAT", "MIGRATIONS", "claim", "migrate"]
 
 _V1: Final = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -51,21 +53,60 @@ ALTER TABLE items ADD COLUMN base_hlc INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE items ADD COLUMN base_origin TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: Final = (_V1, _V2)
+# Format 3: one row for what every commit moves (AUTOINCREMENT cost a second tree a write), which also fences: who
+# opened the file last writes, nobody else. Floors say how far a log was pruned.
+_V3: Final = """
+CREATE TABLE head(
+  one INTEGER PRIMARY KEY CHECK(one = 1), opened INTEGER NOT NULL, hlc INTEGER NOT NULL, last_lsn INTEGER NOT NULL) STRICT;
+INSERT INTO head VALUES(
+  1, 0, coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'hlc'), 0),
+  coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'oplog'), 0));
+DELETE FROM meta WHERE key = 'hlc';
+CREATE TABLE ops(
+  lsn INTEGER PRIMARY KEY, slot INTEGER NOT NULL, origin TEXT NOT NULL,
+  epoch INTEGER NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+INSERT INTO ops SELECT lsn, slot, origin, epoch, seq, body FROM oplog ORDER BY lsn;
+DROP TABLE oplog;
+CREATE UNIQUE INDEX ops_by_id ON ops(slot, origin, epoch, seq);
+CREATE TABLE floors(
+  slot INTEGER NOT NULL, origin TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY(slot, origin)) STRICT, WITHOUT ROWID;
+ALTER TABLE held ADD COLUMN hlc INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3)
 FORMAT: Final = len(MIGRATIONS)
 
 
 def migrate(database: apsw.Connection, *, name: str) -> int:
-    """Bring a store file to ``FORMAT``; the format it had.
+    """Bring a store file to ``FORMAT``; the format it had, 0 for a new file.
 
     Raises:
-        Invalid: the file is of a newer format; run the version that wrote it.
+        Invalid: the file is of a newer format (run the version that wrote it), or is some other database.
     """
     found = int(database.pragma("user_version"))
     if found > FORMAT:
         raise Invalid(f"store {name} has format {found}, this version knows up to {FORMAT}; run a newer eisbach")
+    tables = {table for (table,) in rows(database, "SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if tables and (found == 0 or "items" not in tables):
+        raise Invalid(f"{name} is a database, but not a store (tables {sorted(tables)[:5]}); give another path")
     for number in range(found, FORMAT):
         with database:  # one transaction: a crash leaves the old format whole
             database.execute(MIGRATIONS[number])
             database.execute(f"PRAGMA user_version = {number + 1}")
     return found
+
+
+def claim(database: apsw.Connection, *, region: str, name: str) -> int:
+    """Become the file's one writer: the number under which this opening may write, until the next one.
+
+    Raises:
+        Invalid: the file is of another region.
+    """
+    with database:
+        database.execute("INSERT OR IGNORE INTO meta VALUES('region', ?)", (region,))
+        found = rows(database, "SELECT value FROM meta WHERE key = 'region'")[0][0]
+        if found != region:
+            raise Invalid(f"store {name} belongs to region {found!r}, not {region!r}; a store never changes region")
+        return int(rows(database, "UPDATE head SET opened = opened + 1 RETURNING opened")[0][0])
+    raise AssertionError("unreachable: the transaction returns or raises")

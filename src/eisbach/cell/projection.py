@@ -1,0 +1,118 @@
+"""The catalogue as this cell knows it: consumed from the hub inside the process, one immutable snapshot in memory.
+
+Promises: a reader sees one whole snapshot, swapped atomically; an event applied twice, or after a newer one, changes
+nothing; an envelope is acknowledged after its documents are on disk; with the hub away the last snapshot serves on,
+also after a restart. A poison event is counted, logged and passed over: one bad document never stops the others.
+May not know: which engine the hub is, how the catalogue is shown.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import structlog
+
+from eisbach.domain.catalog import Catalogue, Change, DocumentVersion, changes_of, decode_change
+from eisbach.hub.delays import delay_after
+from eisbach.kernel.errors import EisbachError, Invalid, Retryable
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import Delivery, EventLog
+from eisbach.ports.projection_store import Kept, ProjectionStore
+
+__all__ = ["Projection", "ProjectionStatistics"]
+
+_FIRST_DELAY: Final = timedelta(milliseconds=100)
+_LONGEST_DELAY: Final = timedelta(seconds=2)
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionStatistics:
+    """Since start; no I/O to read them."""
+
+    events: int
+    changes: int
+    poison: int
+    failures_in_a_row: int
+    documents: int
+    connected: bool
+    """Whether a subscription is open."""
+
+
+class Projection:
+    """One a cell."""
+
+    def __init__(
+        self, store: ProjectionStore, event_log: EventLog, *, name: str, clock: Clock, rng: random.Random
+    ) -> None:
+        """``name``: of the durable subscription, one per cell."""
+        self._store, self._log, self._name = store, event_log, name
+        self._clock, self._rng = clock, rng
+        self._catalogue = Catalogue()
+        self._events = self._changes = self._poison = self._failures = 0
+        self._connected = False
+
+    def snapshot(self) -> Catalogue:
+        """The catalogue of this moment; never changes."""
+        return self._catalogue
+
+    def statistics(self) -> ProjectionStatistics:
+        """What happened since start."""
+        return ProjectionStatistics(
+            events=self._events,
+            changes=self._changes,
+            poison=self._poison,
+            failures_in_a_row=self._failures,
+            documents=len(self._catalogue.versions),
+            connected=self._connected,
+        )
+
+    async def open(self) -> None:
+        """Read what is kept, so that a restart without the hub serves what was known."""
+        kept = await self._store.load()
+        changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
+        self._catalogue = Catalogue().evolve(changes)
+
+    async def run(self) -> None:
+        """Follow the hub for ever; ends only by cancellation, which loses nothing."""
+        while True:
+            try:
+                subscription = await self._log.subscribe(self._name)
+                self._connected = True
+                try:
+                    async for delivery in subscription:
+                        await self._take(delivery)
+                        self._failures = 0
+                finally:
+                    self._connected = False
+                    await subscription.aclose()
+            except Retryable as error:
+                self._failures += 1
+                if self._failures in (1, 100):
+                    _logger.info("projection_waits", name=self._name, failures=self._failures, error=str(error))
+                delay = delay_after(self._failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
+                await self._clock.sleep(delay.total_seconds())
+
+    async def _take(self, delivery: Delivery) -> None:
+        changes: list[Change] = []
+        for event in delivery.envelope.events:
+            self._events += 1
+            try:
+                changes += changes_of(event)
+            except Invalid as error:
+                self._poison += 1
+                _logger.error("poison_event", name=self._name, event=event.id, error=str(error))
+        newer = self._catalogue.newer(changes)
+        if newer:
+            kept = [Kept(c.kind, c.id, tuple(c.version), msgspec.json.encode(c.body)) for c in newer]
+            try:
+                await self._store.keep(kept)
+            except EisbachError:
+                await delivery.nak(1.0)
+                raise
+            self._catalogue = self._catalogue.evolve(newer)
+            self._changes += len(newer)
+        await delivery.ack()

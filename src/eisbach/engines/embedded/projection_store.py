@@ -1,0 +1,51 @@
+"""A cell's projection in a SQLite file of its own. Promises: ``ports.projection_store``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
+from eisbach.ports.projection_store import Kept
+
+__all__ = ["SqliteProjectionStore"]
+
+
+class SqliteProjectionStore:
+    """One a cell."""
+
+    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+        self._disk = disk
+        with sqlite_errors(f"opening projection {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = apsw.Connection(str(path))
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # An envelope is acknowledged after this commit, so it must be on disk: the hub would not send it again.
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS documents(kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL,"
+                " hlc INTEGER NOT NULL, origin TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL,"
+                " PRIMARY KEY(kind, id)) STRICT, WITHOUT ROWID"
+            )
+            self._database.execute("PRAGMA user_version = 1")
+
+    async def load(self) -> Sequence[Kept]:
+        """See ``ports.projection_store``."""
+        with sqlite_errors("reading the projection"):
+            found = rows(self._database, "SELECT kind, id, revision, hlc, origin, seq, body FROM documents")
+        return [Kept(kind, identity, (r, h, o, s), body) for kind, identity, r, h, o, s, body in found]
+
+    async def keep(self, changes: Sequence[Kept]) -> None:
+        """See ``ports.projection_store``."""
+        await self._disk(lambda: self._keep(changes))
+
+    def _keep(self, changes: Sequence[Kept]) -> None:
+        with sqlite_errors("writing the projection"), self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO documents VALUES(?,?,?,?,?,?,?)",
+                [(c.kind, c.id, *c.version, c.body) for c in changes],
+            )
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        self._database.close()

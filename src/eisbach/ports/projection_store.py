@@ -1,0 +1,32 @@
+"""Where a cell keeps its projection of the catalogue: a second file, never in op logs or digests, rebuilt by replay."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+__all__ = ["Kept", "ProjectionStore"]
+
+
+class Kept(NamedTuple):
+    """A document as kept."""
+
+    kind: str
+    id: str
+    version: tuple[int, int, str, int]
+    """(revision, hlc, origin, seq)."""
+    body: bytes
+
+
+class ProjectionStore(Protocol):
+    """The newest version of each document."""
+
+    async def load(self) -> Sequence[Kept]:
+        """Everything."""
+        ...
+
+    async def keep(self, changes: Sequence[Kept]) -> None:
+        """Replace these documents in one transaction, on disk when it returns.
+
+        Raises:
+            Unavailable: the disk refused; nothing was written.
+        """
+        ...

@@ -50,15 +50,12 @@ async def make_images(
         every_ms=every_s * 1000,
     )
     graph = (
-        f"fps=1/{every_s}:start_time=0:round=up,scale={image.tile_width}:{image.tile_height},"
+        f"select=not(mod(n\\,{every_s // 2})),scale={image.tile_width}:{image.tile_height},"
         f"tile={image.columns}x{image.rows},format=yuvj420p"
     )
-    await _ffmpeg(
-        ["-discard:v", "nokey", "-skip_frame", "nokey", "-i", least_path, "-vf", graph, "-frames:v", "1", "-q:v", "5"],
-        folder / "sprite.jpg",
-        least_path,
-        tools,
-    )
+    options: list[str | Path] = ["-skip_frame", "nokey", "-i", least_path, "-vf", graph]
+    options += ["-fps_mode", "passthrough", "-frames:v", "1", "-q:v", "5"]
+    await _ffmpeg(options, folder / "sprite.jpg", least_path, tools)
     (folder / "thumbs.vtt").write_text(thumbnail_index(image, duration_ms))
     return image
 

@@ -54,7 +54,14 @@ async def join_parts(parts: Sequence[Path], output: Path, *, tools: MediaTools) 
 
     Raises:
         ToolFailed: a part is damaged or the disk is full.
+        Invalid: the parts do not have one parameter set: players would show the later ones broken.
     """
+    for part in parts[1:]:
+        if _decoder_setup(part) != _decoder_setup(parts[0]):
+            raise Invalid(
+                f"the source changes its picture format midway (part {part.name} has other parameters than"
+                f" {parts[0].name}); convert it to one format first"
+            )
     listing = output.with_suffix(".txt")
     listing.write_text("".join(f"file '{part.resolve()}'\n" for part in parts))
     argv: list[str | Path] = [tools.ffmpeg, "-v", "error", "-nostdin", "-y", "-protocol_whitelist", "file,pipe"]
@@ -62,6 +69,23 @@ async def join_parts(parts: Sequence[Path], output: Path, *, tools: MediaTools) 
     folders = sorted({part.resolve().parent for part in parts})
     confinement = Confinement(read=[listing, *folders], write=[output.parent], limits=_TOOL_LIMITS, foreign=False)
     await run_tool(argv, confinement)
+
+
+def _decoder_setup(path: Path) -> bytes:
+    """The ``avcC`` box (ISO 14496-15 section 5.3.3) of a file that we encoded; its index stands at the end."""
+    with path.open("rb") as file:
+        place = 0
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind == b"moov":
+                index = file.read(length - 8)
+                at = index.find(b"avcC")
+                return index[at : at - 4 + int.from_bytes(index[at - 4 : at], "big")]
+            if length == 1:
+                length = int.from_bytes(file.read(8), "big")
+            place += length
+            file.seek(place)
+    raise Corrupt(f"{path} has no index; delete it, its job makes it again")
 
 
 async def package_asset(

@@ -25,6 +25,8 @@ FPS: Final = 25
 PIECE_S: Final = 24
 _AAC_FRAMES: Final = PIECE_S * 48000 // 1024
 _WIDTH, _HEIGHT, _STRIP = 640, 360, 44
+# Pieces that are to be joined must have one parameter set; what a source says of its colours is part of it.
+_COLOURS: Final = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 _LIMITS = Limits(wall=timedelta(minutes=5), cpu=timedelta(minutes=5))
 
 
@@ -75,7 +77,7 @@ GENERATED: Final = (
         name="TEST CARD",
         picture=(
             "smptehdbars=s=640x360:r=25[bars];color=c=0xffffff:s=48x48:r=25[box];"
-            "[bars][box]overlay=x='(W-w)/2*(1+sin(t*PI/6))':y='60+100*abs(sin(t*PI/2))'"
+            "[bars][box]overlay=x='(W-w)/2*(1+sin(t*PI/5))':y='60+100*abs(sin(t*PI/3.5))'"
         ),
         tones=(440.0, 554.4, 659.3),
     ),
@@ -113,7 +115,7 @@ async def draw_picture(scene: Scene, plan: Plan, folder: Path, tools: MediaTools
         argv += ["-threads", "1", "-f", "mov", "-i", scene.footage]
     count = len(plan.rungs)
     graph = (
-        f"{scene.picture},format=yuv420p,trim=end_frame={frames},setsar=1[bg];"
+        f"{scene.picture},format=yuv420p,{_COLOURS},trim=end_frame={frames},setsar=1[bg];"
         f"[bg][0:v]overlay=0:H-h:shortest=1,split={count}" + "".join(f"[s{i}]" for i in range(count))
     )
     for place, rung in enumerate(plan.rungs):

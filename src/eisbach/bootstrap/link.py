@@ -1,4 +1,4 @@
-"""``eisbach run link``: TCP proxies that stand for the wide-area links between regions, so that they can be cut and slowed.
+"""``eisbach run link``: TCP proxies that stand for the wide-area links between regions, to be cut and slowed.
 
 States: ``up``; ``cut`` (bytes stop, sockets stay: a black hole, what a broken route looks like); ``refuse`` (closed at
 once). ``delay_ms`` is added one way. Only a rehearsal has these: a deployment's regions reach each other directly.

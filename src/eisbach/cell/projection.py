@@ -107,7 +107,15 @@ class Projection:
                 _logger.error("poison_event", name=self._name, event=event.id, error=str(error))
         newer = self._catalogue.newer(changes)
         if newer:
-            kept = [Kept(c.kind, c.id, tuple(c.version), msgspec.json.encode(c.body)) for c in newer]
+            kept = [
+                Kept(
+                    c.kind,
+                    c.id,
+                    (c.version.revision, c.version.hlc, c.version.origin, c.version.seq),
+                    msgspec.json.encode(c.body),
+                )
+                for c in newer
+            ]
             try:
                 await self._store.keep(kept)
             except EisbachError:

@@ -1,6 +1,6 @@
 """Op ids, item versions and vectors: what orders writes, and what a store has seen.
 
-- An **op id** ``(slot, origin, epoch, seq)`` names a write for ever; ``seq`` is dense from 1 within (slot, origin, epoch).
+- An **op id** ``(slot, origin, epoch, seq)`` names a write for ever; ``seq`` is dense from 1 in (slot, origin, epoch).
 - A **version** ``(hlc, origin, seq)`` orders two writes of one item; the higher wins everywhere, so regions converge.
 - A **vector** ``{origin: (epoch, seq)}`` says up to where a store holds a slot's ops of each origin region.
 """

@@ -226,8 +226,10 @@ class SqliteStore:
                 page = [decode_op(body) for (body,) in self._rows(query, (number, origin, *have, *head, wanted))]
                 if not page or page[0].seq != (have.seq + 1 if page[0].epoch == have.epoch else 1):
                     found = Mark(page[0].epoch, page[0].seq) if page else None
-                    raise LogGap(f"slot {slot} origin {origin}: asked for what follows {have}, the log goes on at {found};"
-                                 " seed the asker from a snapshot")  # fmt: skip
+                    raise LogGap(
+                        f"slot {slot} origin {origin}: asked for what follows {have}, the log goes on at {found};"
+                        " seed the asker from a snapshot"
+                    )
                 ops += page
                 have = Mark(page[-1].epoch, page[-1].seq)
             if len(ops) >= limit:

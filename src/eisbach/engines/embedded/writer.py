@@ -299,8 +299,8 @@ class Writer:
             value, loser, winner = verdict.loser
             self.conflicts += 1
             self.database.execute(
-                "INSERT INTO conflicts(slot, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq, at_ms)"
-                " VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT INTO conflicts(slot, pk, sk, hlc, origin, seq, value,"
+                " winner_hlc, winner_origin, winner_seq, at_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
                 (slot, op.change.pk, op.change.sk, *loser, value, *winner, self.clock.wall_ms()),
             )
         return verdict.wins, verdict.loser is not None

@@ -70,12 +70,12 @@ class DevCatalogue:
         name, names, genres = TITLES[title]
         return {
             "id": title, "kind": "title", "names": names, "synopses": STORIES, "asset": name, "type": "movie", "age": 0, "genres": genres,
-            "duration_ms": 120_000, **({"credit": BUNNY_CREDIT} if name == "dev-bunny" else {}),
+            "duration_s": 120.0, "image": f"/img/{name}/poster.jpg", **({"credit": BUNNY_CREDIT} if name == "dev-bunny" else {}),
         }  # fmt: skip
 
     def rails(self) -> list[dict[str, Any]]:
         cards = {t: self.card(t) for t in TITLES}
-        live = [{"id": c.id, "kind": "channel", "names": c.names, "asset": c.loop[0].asset, "number": c.number} for c in self.channels.values()]
+        live = [{"id": c.id, "kind": "channel", "names": c.names, "asset": c.loop[0].asset, "image": f"/img/{c.loop[0].asset}/poster.jpg", "number": c.number} for c in self.channels.values()]
         return [
             {"id": "hero", "kind": "hero", "names": {"en": "Featured", "de": "Im Mittelpunkt"}, "items": [cards["bunny"], cards["surfers"]]},
             {"id": "live", "kind": "live", "names": {"en": "Live now", "de": "Jetzt live"}, "items": live},

@@ -136,7 +136,7 @@ class Api:
 
     async def sign_in(self, request: Request) -> Response:
         endpoints = [{"region": s.name, "api": s.api, "media": s.media} for s in self.endpoints]
-        return self.answer({"access": "dev.dev.dev", "refresh": "dev", "expires_in": 900, "slot": "eu/de/main/1", "endpoints": endpoints})
+        return self.answer({"access": "dev.dev.dev", "refresh": "dev", "expires_in": 900, "account": "a-dev", "profile": "p1", "market": "de", "tier": "free", "age": 12, "slot": "eu/de/main/1", "endpoints": endpoints})
 
     async def home(self, request: Request) -> Response:
         return self.answer({"version": 1, "rails": self.catalogue.rails()})
@@ -145,7 +145,7 @@ class Api:
         name = request.path_params["id"]
         if name not in TITLES:
             return self.answer({"status": 404, "code": "not_found", "detail": f"no title {name!r}"}, 404)
-        return self.answer({**self.catalogue.card(name), "tracks_summary": {"audio": ["en", "de"], "text": ["en", "de"]}})
+        return self.answer({**self.catalogue.card(name), "tracks": {"audio": [{"lang": "en"}, {"lang": "de"}], "text": [{"lang": "en"}, {"lang": "de"}]}})
 
     async def channels(self, request: Request) -> Response:
         return self.answer([{"id": c.id, "number": c.number, "names": c.names, "asset": c.loop[0].asset} for c in self.catalogue.channels.values()])
@@ -154,7 +154,7 @@ class Api:
         found = []
         for channel in self.catalogue.channels.values():
             slots = [
-                {"title": a.title, "names": TITLES[a.title][1], "asset": a.asset, "from_ms": a.start_ms, "to_ms": a.end_ms}
+                {"title": a.title, "names": TITLES[a.title][1], "asset": a.asset, "image": f"/img/{a.asset}/poster.jpg", "from_ms": a.start_ms, "to_ms": a.end_ms}
                 for a in now_and_next(channel, int(time.time() * 1000))
             ]
             found.append({"channel": channel.id, "now": slots[0], "next": slots[1]})
@@ -162,8 +162,8 @@ class Api:
 
     async def rails(self, request: Request) -> Response:
         known = [p for p in self.viewers.progress.values() if p["title"] in TITLES and p["pos_s"] > 4]
-        resume = sorted(known, key=lambda p: -p["updated_ms"])
-        watchlist = [{"title": t, "added_ms": at} for t, at in sorted(self.viewers.watchlist.items(), key=lambda e: -e[1])]
+        resume = [{**p, "card": self.catalogue.card(p["title"])} for p in sorted(known, key=lambda p: -p["updated_ms"])]
+        watchlist = [{"title": t, "added_ms": at, "card": self.catalogue.card(t)} for t, at in sorted(self.viewers.watchlist.items(), key=lambda e: -e[1])]
         return self.answer({"resume": resume, "watchlist": watchlist})
 
     async def progress(self, request: Request) -> Response:
@@ -194,21 +194,24 @@ class Api:
         token = mint_media_token(KEY, kid="k1", expiry=int(time.time()) + 21600, scope=scope)
         sides = [self.side, *(s for s in self.endpoints if s is not self.side)]
         kind = "ch" if live else "vod"
-        manifests = [
-            {"region": s.name, "hls": f"{s.media}/t/{token}/{kind}/{scope}/master.m3u8", "dash": f"{s.media}/t/{token}/{kind}/{scope}/manifest.mpd"}
+        endpoints = [
+            {"region": s.name, "api": s.api, "media": s.media, "hls": f"{s.media}/t/{token}/{kind}/{scope}/master.m3u8", "dash": f"{s.media}/t/{token}/{kind}/{scope}/manifest.mpd"}
             for s in sides
         ]
         position = self.viewers.progress.get(asked["id"], {}).get("pos_s", 0)
         return self.answer(
             {
-                "sid": f"s-{time.time_ns()}", "session": "signed", "lease": {"ttl_s": 90, "heartbeat_s": 30, "jitter": 0.2}, "manifests": manifests,
+                "sid": f"s-{time.time_ns()}", "session": "signed", "lease": {"ttl_s": 90, "heartbeat_s": 30, "jitter": 0.2}, "endpoints": endpoints, "manifests": {"hls": endpoints[0]["hls"], "dash": endpoints[0]["dash"]},
                 "start_pos_s": 0 if position > 110 else position, "degraded": [],
-                **({} if live else {"thumbnails": {"vtt": f"{self.side.media}/img/{scope}/thumbs.vtt"}}),
+                **({} if live else {"thumbnails": {"vtt": f"/img/{scope}/thumbs.vtt", "sprite": f"/img/{scope}/sprite.jpg"}}),
             }, 201,
         )  # fmt: skip
 
     async def heartbeat(self, request: Request) -> Response:
         return self.answer({"action": "continue", "heartbeat_s": 30})
+
+    async def renew(self, request: Request) -> Response:
+        return self.answer({"status": 403, "code": "session_signature"}, 403)
 
     async def stop(self, request: Request) -> Response:
         return self.answer(None, 204)
@@ -231,6 +234,7 @@ class Api:
             Route("/v1/me/watchlist/{id}", self.watchlist, methods=["PUT", "DELETE"]),
             Route("/v1/playback/sessions", self.start, methods=["POST"]),
             Route("/v1/playback/sessions/{sid}/heartbeat", self.heartbeat, methods=["POST"]),
+            Route("/v1/playback/sessions/{sid}/token", self.renew, methods=["POST"]),
             Route("/v1/playback/sessions/{sid}", self.stop, methods=["DELETE"]),
             Route("/steer", self.steer),
         ]

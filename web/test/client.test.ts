@@ -8,9 +8,8 @@ let service: Service;
 let storage: MemoryStorage;
 let client: Client;
 
-const jwt = (claims: object): string => `x.${btoa(JSON.stringify(claims))}.y`;
 const signedIn = {
-  access: jwt({ sub: "a-1", pid: "p1", mkt: "de", tier: "free", plat: "web", age: 12 }),
+  access: "access-1", account: "a-1", profile: "p1", tier: "free", age: 12,
   refresh: "refresh-1",
   expires_in: 900,
   slot: "eu/de/main/17",
@@ -18,7 +17,7 @@ const signedIn = {
 };
 const session = {
   sid: "s-1", session: "signed", lease: { heartbeat_s: 30, jitter: 0 }, start_pos_s: 12,
-  manifests: [{ region: "eu-west", hls: "http://media-b/t/T/vod/x/master.m3u8", dash: "http://media-b/t/T/vod/x/manifest.mpd" }],
+  manifests: { hls: "http://media-b/t/T/vod/x/master.m3u8", dash: "http://media-b/t/T/vod/x/manifest.mpd" },
 };
 
 function region(name: string): Behaviour {
@@ -179,7 +178,7 @@ test("only a well-formed answer that asks to stop is handed on", async () => {
   const { value: playback } = await within(1000, client.startPlayback({ type: "vod", id: "x" }));
   const stops: string[] = [];
   const heartbeat = client.heartbeat(playback!, () => 1, (m) => stops.push(m));
-  service.on(A, () => json(200, { action: "stop", message: "taken_over" }));
+  service.on(A, () => json(200, { action: "stop", reason: "taken_over" }));
 
   await within(1000, heartbeat.changed("playing"));
 

@@ -8,9 +8,9 @@ import { Heartbeat, type HeartbeatStatistics } from "./heartbeat";
 import { type Claims, Identity } from "./identity";
 import { MemoryStorage, type Storage, randomId } from "./keep";
 import { type Endpoint, Regions } from "./regions";
-import { toChannels, toHome, toNow, toPlayback, toRails, toResume, toTitle } from "./shapes";
+import { manifestsOf, toChannels, toHome, toNow, toPlayback, toRails, toResume, toTitle } from "./shapes";
 import { type Answer, type Call, type Wire, send } from "./transport";
-import type { AssetRef, Channel, Home, MyRails, NowNext, Playback, ResumeEntry, TitleDetail } from "./types";
+import type { AssetRef, Channel, Home, Manifests, MyRails, NowNext, Playback, ResumeEntry, TitleDetail } from "./types";
 
 export interface ClientOptions {
   /** Base URL of the front, or of the node that served the page; no slash at the end. */
@@ -177,7 +177,7 @@ export class Client {
     return toPlayback(answer.body, { region: answer.region, cell: answer.cell }, this.regions.all());
   }
 
-  heartbeat(playback: Playback, position: () => number, onStopAdvice?: (message: string) => void): Heartbeat {
+  heartbeat(playback: Playback, position: () => number, onStopAdvice?: (reason: string) => void): Heartbeat {
     return new Heartbeat({
       clock: this.wire.clock,
       everyS: playback.heartbeatS,
@@ -191,6 +191,13 @@ export class Client {
       },
       ...(onStopAdvice ? { onStopAdvice } : {}),
     });
+  }
+
+  /** Manifests with a new media token, for a playback that goes on. */
+  async renew(playback: Playback): Promise<Manifests[]> {
+    const path = `/v1/playback/sessions/${playback.sid}/token`;
+    const answer = await this.mine({ method: "POST", path, body: { session: playback.token }, repeatable: true, critical: true });
+    return manifestsOf(answer.body, answer.region, this.regions.all());
   }
 
   /** Ends a playback; best effort, also while the page goes away. */

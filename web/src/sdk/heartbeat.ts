@@ -21,7 +21,7 @@ export interface BeatAnswer {
   action?: unknown;
   heartbeat_s?: unknown;
   session?: unknown;
-  message?: unknown;
+  reason?: unknown;
 }
 
 export interface HeartbeatOptions {
@@ -33,7 +33,7 @@ export interface HeartbeatOptions {
   deliver: (beat: Beat) => Promise<BeatAnswer | null>;
   position: () => number;
   /** The service asks to stop, e.g. because the account plays elsewhere. */
-  onStopAdvice?: (message: string) => void;
+  onStopAdvice?: (reason: string) => void;
 }
 
 export interface HeartbeatStatistics {
@@ -108,12 +108,13 @@ export class Heartbeat {
   }
 
   private take(answer: BeatAnswer): void {
-    const { heartbeat_s: everyS, session, action, message } = answer;
+    const { heartbeat_s: everyS, session, action, reason } = answer;
     if (typeof everyS === "number" && everyS >= 5 && everyS <= 600 && everyS !== this.everyS) {
       this.everyS = everyS;
       this.schedule();
     }
     if (typeof session === "string" && session !== "") this.session = session;
-    if (action === "stop" && !this.ended) this.options.onStopAdvice?.(typeof message === "string" ? message : "");
+    // After "stopped" the answer is "stop": it says what we know.
+    if (action === "stop" && !this.ended && this.state !== "stopped") this.options.onStopAdvice?.(typeof reason === "string" ? reason : "");
   }
 }

@@ -14,7 +14,6 @@ const RENEW_BEFORE_MS = 60_000;
 const RENEW_EVERY_MS = 20_000;
 
 export interface Claims {
-  account: string;
   profile: string;
   market: string;
   tier: string;
@@ -28,6 +27,9 @@ interface Kept {
   expiresMs: number;
   slot: string;
   market: string;
+  profile: string;
+  tier: string;
+  age: number;
 }
 
 export interface IdentityOptions {
@@ -119,6 +121,9 @@ export class Identity {
       expiresMs: this.clock.now() + signedIn.expires_in * 1000,
       slot: signedIn.slot,
       market: this.options.market,
+      profile: signedIn.profile,
+      tier: signedIn.tier,
+      age: signedIn.age,
     };
     this.regions.learn(signedIn.endpoints);
     this.options.storage.set("signed-in", JSON.stringify(this.kept));
@@ -149,18 +154,10 @@ export class Identity {
     return this.position;
   }
 
-  /** What the token says; read without checking it, for addressing public pages only. */
+  /** What public URLs are made of. */
   claims(): Claims {
-    const payload = this.kept ? decode(this.kept.access) : {};
-    const word = (key: string, otherwise: string): string => (typeof payload[key] === "string" ? payload[key] : otherwise);
-    return {
-      account: word("sub", ""),
-      profile: word("pid", "p1"),
-      market: word("mkt", this.options.market),
-      tier: word("tier", "free"),
-      platform: word("plat", this.options.platform),
-      age: typeof payload["age"] === "number" ? payload["age"] : 12,
-    };
+    const { profile = "p1", tier = "free", age = 12 } = this.kept ?? {};
+    return { profile, tier, age, market: this.options.market, platform: this.options.platform };
   }
 }
 
@@ -169,14 +166,5 @@ function read<T>(storage: Storage, key: string): T | null {
     return JSON.parse(storage.get(key) ?? "null") as T | null;
   } catch {
     return null;
-  }
-}
-
-function decode(jwt: string): Record<string, unknown> {
-  try {
-    const payload = (jwt.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
-    return JSON.parse(atob(payload)) as Record<string, unknown>;
-  } catch {
-    return {};
   }
 }

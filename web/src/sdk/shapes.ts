@@ -4,7 +4,7 @@
  */
 import type { Endpoint } from "./regions";
 import type {
-  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, SignedIn, TitleDetail,
+  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, Saved, SignedIn, TitleDetail,
 } from "./types";
 
 type Json = Record<string, unknown>;
@@ -52,7 +52,10 @@ export function toSignedIn(v: unknown): SignedIn {
     expires_in: num(o["expires_in"], 900),
     slot: text(o["slot"]),
     endpoints: list(o["endpoints"]).map(toEndpoint).filter((e) => e.api !== ""),
-    ...(typeof o["account"] === "string" ? { account: o["account"] } : {}),
+    account: text(o["account"]),
+    profile: text(o["profile"], "p1"),
+    tier: text(o["tier"], "free"),
+    age: num(o["age"], 12),
   };
 }
 
@@ -65,7 +68,7 @@ export function toEndpoint(v: unknown): Endpoint {
 export function toCard(v: unknown): Card {
   const o = obj(v);
   const images = obj(o["images"]);
-  const asset = o["asset"] === null ? null : typeof o["asset"] === "string" ? o["asset"] : undefined;
+  const asset = typeof o["asset"] === "string" && o["asset"] !== "" ? o["asset"] : null;
   return present<Card>({
     id: text(o["id"]) || text(o["title_id"]) || text(o["channel"]),
     kind: o["kind"] === "channel" || o["type"] === "channel" || o["type"] === "live" ? "channel" : "title",
@@ -78,7 +81,8 @@ export function toCard(v: unknown): Card {
     duration_ms: typeof o["duration_ms"] === "number" ? o["duration_ms"] : typeof o["duration_s"] === "number" ? o["duration_s"] * 1000 : undefined,
     credit: text(o["credit"]) || text(o["credits"]) || undefined,
     number: typeof o["number"] === "number" ? o["number"] : typeof o["lcn"] === "number" ? o["lcn"] : undefined,
-    poster: typeof images["poster"] === "string" ? pathOf(images["poster"]) : typeof o["poster"] === "string" ? pathOf(o["poster"]) : asset ? `/img/${asset}/poster.jpg` : undefined,
+    tier: typeof o["tier"] === "string" ? o["tier"] : undefined,
+    poster: typeof o["image"] === "string" && o["image"] !== "" ? pathOf(o["image"]) : typeof images["poster"] === "string" ? pathOf(images["poster"]) : typeof o["poster"] === "string" ? pathOf(o["poster"]) : asset ? `/img/${asset}/poster.jpg` : undefined,
   });
 }
 
@@ -148,7 +152,11 @@ function toSlot(v: unknown): ProgrammeSlot | null {
 export function toRails(v: unknown): MyRails {
   return {
     resume: listIn(obj(v)["resume"]).map(toResume),
-    watchlist: listIn(obj(v)["watchlist"]).map((w) => ({ title: idOf(w), ...(typeof w["added_ms"] === "number" ? { added_ms: w["added_ms"] } : {}) })),
+    watchlist: listIn(obj(v)["watchlist"]).map((w) => present<Saved>({
+      title: idOf(w),
+      added_ms: typeof w["added_ms"] === "number" ? w["added_ms"] : undefined,
+      card: isObject(w["card"]) ? toCard(w["card"]) : undefined,
+    })),
   };
 }
 
@@ -161,7 +169,10 @@ export function toResume(v: Json): ResumeEntry {
     title: idOf(v),
     pos_s: num(v["pos_s"]),
     dur_s: num(v["dur_s"]),
-    ...(typeof v["updated_ms"] === "number" ? { updated_ms: v["updated_ms"] } : {}),
+    ...present<Partial<ResumeEntry>>({
+      updated_ms: typeof v["updated_ms"] === "number" ? v["updated_ms"] : undefined,
+      card: isObject(v["card"]) ? toCard(v["card"]) : undefined,
+    }),
   };
 }
 
@@ -170,16 +181,23 @@ export function toPlayback(v: unknown, from: { region: string; cell: string }, e
   const lease = obj(o["lease"]);
   return {
     sid: text(o["sid"]),
-    token: text(o["session"]) || text(obj(o["session"])["token"]) || (typeof o["token"] === "string" ? o["token"] : text(obj(o["token"])["session"])),
+    token: text(o["session"]),
     heartbeatS: num(lease["heartbeat_s"], 30),
     jitter: num(lease["jitter"], 0.2),
-    manifests: toManifests(o["manifests"], from.region, endpoints),
+    manifests: manifestsOf(o, from.region, endpoints),
     startS: num(o["start_pos_s"]),
     thumbnails: text(obj(o["thumbnails"])["vtt"]) || null,
     degraded: texts(o["degraded"]),
+    credit: text(o["credit"]),
     region: from.region,
     cell: from.cell,
   };
+}
+
+/** Of a new session, or of one whose media token was renewed. */
+export function manifestsOf(v: unknown, answering: string, endpoints: readonly Endpoint[]): Manifests[] {
+  const listed = list(obj(v)["endpoints"]).filter((e) => typeof e["hls"] === "string");
+  return toManifests(listed.length > 0 ? listed : obj(v)["manifests"], answering, endpoints);
 }
 
 /**

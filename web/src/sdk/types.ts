@@ -14,7 +14,11 @@ export interface SignedIn {
   expires_in: number;
   slot: string;
   endpoints: Endpoint[];
-  account?: string;
+  account: string;
+  profile: string;
+  tier: string;
+  /** Age band of public URLs. */
+  age: number;
 }
 
 export interface Card {
@@ -30,6 +34,8 @@ export interface Card {
   duration_ms?: number;
   credit?: string;
   number?: number;
+  /** The least plan that may play it. */
+  tier?: string;
   /** Path of a poster on a media origin, without host. */
   poster?: string;
 }
@@ -78,11 +84,19 @@ export interface ResumeEntry {
   pos_s: number;
   dur_s: number;
   updated_ms?: number;
+  /** Missing while the cell does not know the title. */
+  card?: Card;
+}
+
+export interface Saved {
+  title: string;
+  added_ms?: number;
+  card?: Card;
 }
 
 export interface MyRails {
   resume: ResumeEntry[];
-  watchlist: { title: string; added_ms?: number }[];
+  watchlist: Saved[];
 }
 
 export type AssetRef = { type: "vod" | "live" | "startover"; id: string; at?: number };
@@ -102,15 +116,17 @@ export interface Playback {
   /** Answering region first. */
   manifests: Manifests[];
   startS: number;
+  /** Of the WebVTT file: a path on any media origin, or a URL. */
   thumbnails: string | null;
   degraded: string[];
+  credit: string;
   region: string;
   cell: string;
 }
 
 export interface Conflict {
   device_name?: string;
-  title?: string;
-  since?: number;
+  asset?: string;
+  since_ms?: number;
   termination_code: string;
 }

@@ -8,7 +8,7 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -20,7 +20,7 @@ from eisbach.cell.ownership import Ownership
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError, Invalid
-from eisbach.kernel.hlc import hlc_ms
+from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
@@ -75,6 +75,10 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
     moved: dict[str, str]
     """Slot -> its owner over there, empty when unknown."""
     wall_ms: int
+    waited_ms: int = 0
+    """How long the question was held: what is left of the asker's waiting is the round trip."""
+    failed: dict[str, str] = {}
+    """Slot -> code of what keeps the sender from answering for it; the others are answered."""
 
 
 class PeerTransport(Protocol):
@@ -102,14 +106,16 @@ class PullServer:
 
     def __init__(self, store: Store, ownership: Ownership, *, clock: Clock) -> None:
         self._store, self._ownership, self._clock = store, ownership, clock
+        self._turn = 0
 
     def routes(self) -> list[Route]:
-        """``POST /peer/pull``, MessagePack both ways."""
+        """``POST /peer/cells/C/pull`` as the peer door passes it on, MessagePack both ways."""
         return [
             Route(
-                method="POST", path="/peer/pull", handler=self._call, importance="critical", caller="peer",
+                method="POST", path=path, handler=self._call, importance="critical", caller="peer",
                 summary="Ops that the asker's vectors do not cover", body_bytes_max=4 * 1024 * 1024, listed=False,
             )
+            for path in ("/peer/cells/{cell}/pull", "/peer/pull")
         ]  # fmt: skip
 
     async def _call(self, call: Call) -> Answer:
@@ -133,30 +139,48 @@ class PullServer:
         slots = {text: self._ownership.slot(text) for text in request.slots}
         owned = set(self._ownership.owned())
         moved = {t: self._ownership.owner(slot) or "" for t, slot in slots.items() if slot not in owned}
-        until = self._clock.monotonic_ms() + request.wait_ms
+        asked = [(t, s) for t, s in slots.items() if t not in moved]
+        began = self._clock.monotonic_ms()
+        until = began + request.wait_ms
         while True:
             lsn = self._store.statistics().last_lsn
-            batches = await self._batches(request, {t: s for t, s in slots.items() if t not in moved})
-            left = until - self._clock.monotonic_ms()
-            if batches or moved or left <= 0:
-                return PullAnswer(batches=batches, moved=moved, wall_ms=self._clock.wall_ms())
+            batches, failed = await self._batches(request, asked)
+            now = self._clock.monotonic_ms()
+            if batches or moved or failed or now >= until:
+                return PullAnswer(
+                    batches=batches,
+                    moved=moved,
+                    wall_ms=self._clock.wall_ms(),
+                    waited_ms=now - began,
+                    failed=failed,
+                )
             try:
-                async with asyncio.timeout(left / 1000):
+                async with asyncio.timeout((until - now) / 1000):
                     await self._store.wait_for_commit(lsn)
             except TimeoutError:
                 continue  # one last look, then answer that there is nothing
 
-    async def _batches(self, request: PullRequest, slots: Mapping[str, Slot]) -> dict[str, Batch]:
+    async def _batches(
+        self, request: PullRequest, asked: Sequence[tuple[str, Slot]]
+    ) -> tuple[dict[str, Batch], dict[str, str]]:
         batches: dict[str, Batch] = {}
+        failed: dict[str, str] = {}
         left = request.limit
-        for text, slot in slots.items():
+        # Begin elsewhere each time: under steady writes the first slots would otherwise use up every answer.
+        self._turn += 1
+        first = self._turn % max(1, len(asked))
+        for text, slot in (*asked[first:], *asked[:first]):
             if left <= 0:
                 break
-            batch = await self._store.ops_after(slot, request.slots[text], limit=left)
+            try:
+                batch = await self._store.ops_after(slot, request.slots[text], limit=left)
+            except EisbachError as error:
+                failed[text] = error.code  # e.g. a gap: that slot needs a snapshot, the others do not
+                continue
             if batch.ops:
                 batches[text] = Batch(list(batch.ops), dict(batch.heads))
                 left -= len(batch.ops)
-        return batches
+        return batches, failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +200,9 @@ class PullerStatistics:
     """Age of the newest op when it was applied here; the silence, when that is longer than a held question."""
     ops_behind: int
     skew_ms: int
-    """That region's wall clock minus ours, too high by up to the one-way delay."""
+    """That region's wall clock minus ours, exact to half the round trip."""
+    ahead_ms: int
+    """How much this clock certainly runs ahead of that one: half the round trip is given to it."""
 
 
 class Puller:
@@ -197,11 +223,11 @@ class Puller:
         self._owners: dict[str, str] = {}
         self._map_at_ms = -_MAP_EVERY_MS
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failing: dict[str, str] = {}
+        self._failing: dict[str, tuple[int, int]] = {}
         self._behind: dict[str, int] = {}
         self._heard_ms = clock.monotonic_ms()
         self._failures: dict[str, int] = {}
-        self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = 0
+        self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = self._ahead_ms = 0
 
     def statistics(self) -> PullerStatistics:
         """What happened since start."""
@@ -217,6 +243,7 @@ class Puller:
             lag_ms=silent if silent > WAIT_MS + 1000 else self._lag_ms,
             ops_behind=sum(self._behind.values()),
             skew_ms=self._skew_ms,
+            ahead_ms=self._ahead_ms,
         )
 
     def reachable(self) -> bool:
@@ -228,6 +255,7 @@ class Puller:
         try:
             while True:
                 await self._look()
+                self._bury()
                 wanted = set(self._owners.values())
                 for cell in wanted - self._tasks.keys():
                     self._tasks[cell] = asyncio.create_task(
@@ -239,6 +267,15 @@ class Puller:
         finally:
             for task in self._tasks.values():
                 task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _bury(self) -> None:
+        """An asker ends only by a bug: say so, and let the next look start it anew; the others have gone on."""
+        for cell, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[cell]
+                if not task.cancelled():
+                    _logger.error("asker_died", region=self._region, cell=cell, exc_info=task.exception())
 
     async def _look(self) -> None:
         """Learn the owners from the map, now and then and whenever a slot has none."""
@@ -280,34 +317,57 @@ class Puller:
 
     async def _ask(self, cell: str) -> bool:
         """One question; whether to ask again at once."""
-        slots = [text for text, owner in self._owners.items() if owner == cell]
+        now = self._clock.monotonic_ms()
+        slots = [
+            text
+            for text, owner in self._owners.items()
+            if owner == cell and (text not in self._failing or now >= self._failing[text][1])
+        ]
         if not slots:
             return False
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
+        asked_ms = self._clock.monotonic_ms()
         answer = await self._transport.pull(cell, PullRequest(slots=vectors, wall_ms=self._clock.wall_ms()))
-        self._heard_ms = self._clock.monotonic_ms()
-        self._answers += 1
-        self._skew_ms = answer.wall_ms - self._clock.wall_ms()
+        self._heard(answer, asked_ms)
         for text, owner in answer.moved.items():
             if owner:
                 self._owners[text] = owner
             else:
                 self._owners.pop(text, None)
+        for text, code in answer.failed.items():
+            self._fail(text, code)
+        # Together, so that they share a group commit.
+        await asyncio.gather(*(self._apply(text, batch) for text, batch in answer.batches.items()))
+        if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
+            for text in set(slots) - answer.batches.keys():
+                self._behind.pop(text, None)
         if not answer.batches:
-            self._behind.clear()
             self._lag_ms = 0
-        applied = [await self._apply(text, batch) for text, batch in answer.batches.items()]
-        return not answer.moved and (all(applied) or not applied)
+        return not answer.moved
 
-    async def _apply(self, text: str, batch: Batch) -> bool:
+    def _heard(self, answer: PullAnswer, asked_ms: int) -> None:
+        """Measure the skew: Cristian's algorithm (1989), the time the question was held taken out."""
+        self._heard_ms = self._clock.monotonic_ms()
+        self._answers += 1
+        half = max(0, self._heard_ms - asked_ms - answer.waited_ms) // 2
+        self._skew_ms = answer.wall_ms + half - self._clock.wall_ms()
+        self._ahead_ms = max(0, -self._skew_ms - half)
+
+    def _fail(self, text: str, why: str) -> None:
+        """Leave one slot out for a while; the others go on."""
+        count = self._failing.get(text, (0, 0))[0] + 1
+        if count in (1, 100):
+            _logger.warning("slot_not_pulled", region=self._region, slot=text, failures=count, error=why)
+        delay = delay_after(count, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
+        self._failing[text] = (count, self._clock.monotonic_ms() + int(delay.total_seconds() * 1000))
+
+    async def _apply(self, text: str, batch: Batch) -> None:
         """Apply one slot's ops; a failure is this slot's alone."""
         try:
             done = await self._store.apply(Slot.parse(text), batch.ops)
         except EisbachError as error:
-            if text not in self._failing:
-                _logger.warning("slot_not_applied", region=self._region, slot=text, error=str(error))
-            self._failing[text] = error.code
-            return False
+            self._fail(text, str(error))
+            return
         self._failing.pop(text, None)
         self._ops += len(batch.ops)
         self._conflicts += done.conflicts
@@ -318,14 +378,11 @@ class Puller:
             if head.epoch == done.vector.get(origin, zero).epoch
         )
         self._lag_ms = max(0, self._clock.wall_ms() - hlc_ms(max(op.hlc for op in batch.ops)))
-        return True
 
 
-def clock_is_ahead(pullers: Callable[[], Sequence[PullerStatistics]], *, skew_max_ms: int) -> str:
+def clock_is_ahead(found: Sequence[PullerStatistics]) -> str:
     """Empty, or why this region must not stamp writes: its clock runs ahead of a twin's that answers."""
-    for found in pullers():
-        if found.silent_ms < 2 * WAIT_MS and -found.skew_ms > skew_max_ms:
-            return (
-                f"this clock is {-found.skew_ms} ms ahead of region {found.region}'s, at most {skew_max_ms} are allowed"
-            )
+    for one in found:
+        if one.silent_ms < 2 * WAIT_MS and one.ahead_ms > SKEW_MAX_MS:
+            return f"this clock is {one.ahead_ms} ms ahead of region {one.region}'s, at most {SKEW_MAX_MS} are allowed"
     return ""

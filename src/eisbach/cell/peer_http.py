@@ -1,0 +1,101 @@
+"""Another region over HTTP, through its peer door: the real ``PeerTransport``.
+
+One connection pool a region. Promises: every failure of the network is ``Unavailable``; an answer that is not what a
+peer sends is ``Unavailable`` too (the next one may be), never a crash. May not know: what is pulled.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from eisbach.cell.puller import PullAnswer, PullRequest
+from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.limits import MIB
+from eisbach.kernel.slotmap import SlotMap
+
+__all__ = ["HttpPeer", "fetch_map"]
+
+CONNECT_S: Final = 2.0
+"""A wide-area link is not a region's own network: its round trip alone may take half of this."""
+ANSWER_S: Final = 8.0
+"""Beyond the time that the question may be held."""
+ANSWER_BYTES_MAX: Final = 64 * MIB
+"""512 ops of at most 64 KiB, a transaction more, and their envelopes."""
+
+
+class _SignedMap(msgspec.Struct):
+    map: SlotMap
+
+
+class HttpPeer:
+    """Made once per region and process; ``aclose`` at the end."""
+
+    def __init__(self, door: str, *, token: str) -> None:
+        """``door``: URL of that region's peer door; ``token``: the peers' own."""
+        self._door, self._headers = door.rstrip("/"), {"Authorization": f"Bearer {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        """See ``PeerTransport``. Its signature is that region's own; here the map is only a hint whom to ask."""
+        raw = await self._send("GET", f"{self._door}/peer/map", None, seconds=ANSWER_S)
+        try:
+            return msgspec.json.decode(raw, type=_SignedMap).map.groups
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"{self._door}/peer/map is not a slot map: {error}") from error
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        """See ``PeerTransport``."""
+        url = f"{self._door}/peer/cells/{cell}/pull"
+        seconds = request.wait_ms / 1000 + ANSWER_S
+        raw = await self._send("POST", url, msgspec.msgpack.encode(request), seconds=seconds)
+        try:
+            return msgspec.msgpack.decode(raw, type=PullAnswer)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"{url} did not answer with ops: {error}") from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send(self, method: str, url: str, body: bytes | None, *, seconds: float) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self._headers)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S)
+        try:
+            async with self._session.request(method, url, data=body, timeout=timeout) as response:
+                raw = await _bounded(response)
+                if response.status != 200:
+                    raise Unavailable(f"{url} answered {response.status}: {raw[:200].decode(errors='replace')}")
+                return raw
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    pieces: list[bytes] = []
+    total = 0
+    async for piece in response.content.iter_chunked(256 * 1024):
+        total += len(piece)
+        if total > ANSWER_BYTES_MAX:
+            raise Unavailable(f"{response.url} sends more than {ANSWER_BYTES_MAX} bytes; that is no peer's answer")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def fetch_map(session: aiohttp.ClientSession, url: str, *, token: str) -> bytes:
+    """The signed slot map of this region, from its agent.
+
+    Raises:
+        Unavailable: not reachable now; keep the last good one.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        async with session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=2)) as response:
+            if response.status != 200:
+                raise Unavailable(f"{url} answered {response.status}")
+            return await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error

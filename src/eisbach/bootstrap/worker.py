@@ -1,0 +1,64 @@
+"""``eisbach run worker``: leases media jobs from the region's studio and runs the tools in their sandbox."""
+
+import asyncio
+import random
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from starlette.applications import Starlette
+
+from eisbach.bootstrap.serve import serve, status_routes
+from eisbach.bootstrap.studio_client import HttpStudio
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.media.jobs import Workspace
+from eisbach.media.tools import MediaTools
+from eisbach.settings import Secrets, WorkerProcess, read_process
+from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
+from eisbach.spokes.worker import JobWorker
+
+__all__ = ["run"]
+
+_LOOK_EVERY_S: Final = 2.0
+
+
+async def run(process: WorkerProcess) -> None:
+    """Serve until cancelled; a job in work is then dropped with its tools and free when its lease runs out."""
+    secrets = read_process(Path(process.secrets), Secrets)
+    clock = SystemClock()
+    tools = MediaTools(
+        ffmpeg=Path(process.ffmpeg),
+        ffprobe=Path(process.ffprobe),
+        packager=Path(process.packager),
+        unsafe_media=process.unsafe_media,
+    )
+    workspace = Workspace(Path(process.blobs))
+    lacking: str | None = "the studio was not asked yet"
+    async with aiohttp.ClientSession() as session:
+        studio = HttpStudio(session, process.studio, token=secrets.service_token)
+        worker = JobWorker(
+            process.name,
+            MEDIA_KINDS,
+            source=studio,
+            do=partial(do_media_job, workspace=workspace, tools=tools),
+            clock=clock,
+            rng=random.Random(),  # noqa: S311 - jitter, not secrets
+        )
+
+        async def look() -> None:
+            nonlocal lacking
+            while True:
+                lacking = await studio.reachable()
+                await clock.sleep(_LOOK_EVERY_S)
+
+        routes = status_routes(
+            lambda: asdict(worker.statistics()),
+            missing=lambda: lacking,
+            tokens=(secrets.service_token, secrets.operator_token),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(worker.run())
+            tasks.create_task(look())
+            tasks.create_task(serve(Starlette(routes=routes), host=process.host, port=process.port))

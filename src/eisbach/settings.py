@@ -20,6 +20,7 @@ __all__ = [
     "AgentProcess",
     "CellProcess",
     "ControlProcess",
+    "DemoProcess",
     "LinkProcess",
     "PeerRegion",
     "Secrets",
@@ -222,6 +223,21 @@ class SingleProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cell: CellProcess
     spokes: SpokesProcess
     worker: WorkerProcess
+
+
+class DemoProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``eisbach run demo``: makes the demo content once, then ends. Registers nothing."""
+
+    folder: str
+    """Gets ``progress.json`` (``[done, total, detail]``) and, at the end, ``content.json``."""
+    blobs: str
+    """Blob folder of the region that gets it."""
+    ffmpeg: str
+    ffprobe: str
+    packager: str
+    footage: str = ""
+    """Big Buck Bunny; empty: do without."""
+    unsafe_media: bool = False
 
 
 Document = TypeVar("Document", bound=msgspec.Struct)

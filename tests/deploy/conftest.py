@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from eisbach.bootstrap.clock import SystemClock
+from eisbach.engines.embedded.clock import SystemClock
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.topology import ProcessSpec, Ready, Topology
 

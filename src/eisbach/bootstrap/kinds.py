@@ -37,6 +37,7 @@ KINDS = {
     "control": Kind("control", settings.ControlProcess),
     "agent": Kind("agent", settings.AgentProcess),
     "link": Kind("link", settings.LinkProcess),
+    "demo": Kind("demo", settings.DemoProcess),
     "single": Kind("single", settings.SingleProcess),
 }
 

@@ -1,7 +1,15 @@
-"""The ``eisbach`` command, a file a verb."""
+"""The ``eisbach`` command, a file a verb.
+
+Promises: every command has ``--json`` and an example in ``--help``, ends with what to do next, and exits with 0 (done),
+1 (not well), 2 (wrong input, or refused), 3 (no platform answers; try again) or 4 (corrupt).
+May not know: how anything is done; commands ask the supervisor, or the parts below ``bootstrap``, and show the answer.
+"""
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Entry point of the command line."""
+    from eisbach.cli.app import app
+
+    app()

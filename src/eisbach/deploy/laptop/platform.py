@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eisbach.bootstrap.clock import SystemClock
 from eisbach.bootstrap.tools import locate_tools
 from eisbach.deploy.laptop.addresses import REGIONS, Addresses
 from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.topology import STAGES, Topology, build
+from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.kernel.errors import Invalid
 from eisbach.settings import Settings

@@ -66,6 +66,8 @@ class Supervised:
         self.document: Path | None = None
         """The process document's file, written before the first start."""
         self.was_ready = asyncio.Event()
+        self.held = asyncio.Event()
+        """Set when the fault is in effect."""
         self._children, self._clock, self._on_change = children, clock, on_change
         self._changed = asyncio.Event()
         self._delay = FIRST_DELAY
@@ -105,13 +107,15 @@ class Supervised:
         Raises:
             Invalid: ``error`` and ``truncate`` need an address that speaks HTTP to viewers.
         """
-        if fault in ("error", "truncate") and self.spec.kind not in ("edge", "origin", "front", "single", "onecell"):
+        if fault in ("error", "truncate") and not self.spec.public:
             raise Invalid(
                 f"{fault} is for edges and origins; {self.spec.target} is a {self.spec.kind}: use down or hang"
             )
         if self.pid is not None:
             self._children.signal(self.pid, signal.SIGCONT)
         self.fault = fault
+        if self.state != FAULT_STATES[fault]:
+            self.held.clear()
         self._wake()
         if fault in _REPLACED and self.pid is not None:
             self._children.signal(self.pid, signal.SIGKILL)
@@ -129,6 +133,8 @@ class Supervised:
         self._changed = asyncio.Event()
 
     def _become(self, state: str, why: str) -> None:
+        if self.fault and state == FAULT_STATES[self.fault]:
+            self.held.set()
         if state == self.state:
             return
         before, self.state, self.why = self.state, state, why
@@ -185,6 +191,7 @@ class Supervised:
         started = self._clock.monotonic_ms()
         pause, misses = 0.02, 0
         while True:
+            changed = self._changed  # taken before looking, so that no fault in between is missed
             if self.fault == "hang":
                 await self._hang(pid)
             elif self.fault == "slow":
@@ -204,7 +211,8 @@ class Supervised:
                     self._become("unready", missing)
                 elif self.state == "starting":
                     self.why = missing
-            await self._wait(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), pause)
 
     async def _missing(self) -> str | None:
         for check in self.spec.ready:

@@ -31,6 +31,7 @@ __all__ = ["FAULTS", "Fault", "Supervisor"]
 FAULTS = ("kill", "down", "hang", "slow", "error", "truncate")
 CHANGES_KEPT = 500
 _ROTATE_EVERY_S = 10.0
+_HELD_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ class Supervisor:
         self._children = Children(
             logs=root / "logs",
             environment={"EISBACH_STAGE": topology.stage},
-            preload=sorted({spec.run for spec in topology.processes if spec.run}),
+            preload=sorted({spec.run for spec in topology.processes if spec.run} | {"demo"}),
         )
 
     async def open(self, *, also: Sequence[tuple[str, str]] = ()) -> None:
@@ -121,8 +122,14 @@ class Supervisor:
             (self.root / "processes" / "sessions.json").unlink(missing_ok=True)
             self._lock.close()
 
+    async def run_once(self, kind: str, document: Path, *, folder: Path) -> int:
+        """Run a process that ends by itself; its exit code. Cancelling leaves it to ``aclose``."""
+        log = self.root / "logs" / f"{kind}.log"
+        request = {"name": kind, "log": str(log), "folder": str(folder), "run": kind, "file": str(document)}
+        return await self._children.exited(await self._children.spawn(request))
+
     async def fault(self, kind: str, target: str) -> list[str]:
-        """Break ``target``; the processes hit.
+        """Break ``target``; the processes hit. When it returns the fault is in effect (a ``kill`` is under way).
 
         Raises:
             Invalid: rehearsal is off, an unknown kind, or a kind that does not fit the target.
@@ -133,13 +140,16 @@ class Supervisor:
         self._refuse_outside_rehearsal(f"fault {kind} {target}")
         hit = resolve(target, self.topology)
         if kind in ("error", "truncate"):
-            hit = [name for name in hit if self.processes[name].spec.kind in _SPEAK_TO_VIEWERS] or hit
+            hit = [name for name in hit if self.processes[name].spec.public] or hit
         if kind == "kill":
             for name in hit:
                 self.processes[name].kill(f"fault kill {target}")
             return hit
         for name in hit:
             self.processes[name].hold(kind)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HELD_WITHIN_S):
+                await asyncio.gather(*(self.processes[name].held.wait() for name in hit))
         self.faults[(target, "")] = Fault(target=target, kind=kind, since_ms=self.clock.wall_ms())
         return hit
 
@@ -234,6 +244,3 @@ class Supervisor:
         while True:
             rotate(self.root / "logs")
             await self.clock.sleep(_ROTATE_EVERY_S)
-
-
-_SPEAK_TO_VIEWERS = ("edge", "origin", "front", "single", "onecell")

@@ -49,6 +49,8 @@ class ProcessSpec:
     """Where it answers, for people and for status."""
     folder: str = ""
     """Created before the start; the working directory."""
+    public: bool = False
+    """Viewers speak HTTP with it: faults ``error`` and ``truncate`` fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,7 @@ def _nginx(
         listens=listens,
         url=f"http://{listens[0]}",
         folder=str(prefix),
+        public=True,
     )
 
 
@@ -217,6 +220,7 @@ def _single(documents: Documents, folder: Path, url: str) -> ProcessSpec:
         listens=(url.removeprefix("http://"),),
         url=url,
         folder=str(folder),
+        public=True,
     )
 
 
@@ -227,7 +231,7 @@ def _hub_stage(documents: Documents, region: str) -> list[ProcessSpec]:
         region, folder=documents.folder(region), url=url, hub=f"nats://{at.host(region)}:8222"
     )
     cell = f"cell/{region}/{document.cell}"
-    spec = _python("onecell", cell, document, url=url)
+    spec = replace(_python("cell", cell, document, url=url), run="onecell", public=True)
     return [
         _hub(documents, region),
         spec,

@@ -1,0 +1,45 @@
+"""All verbs in one typer application."""
+
+import typer
+
+from eisbach.cli import (
+    changes,
+    cut,
+    doctor,
+    engines,
+    fault,
+    heal,
+    ingest,
+    logs,
+    route,
+    run,
+    status,
+    up,
+    why,
+)  # fmt: skip
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="eisbach",
+    help="A streaming backend that keeps playing, and that you can break to see it. Start with: eisbach up",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for module in (up, status, why, changes, logs, doctor, engines, route, ingest, fault, cut, heal):
+    app.command(name=module.__name__.rpartition(".")[2], epilog=module.EXAMPLE)(module.command)
+app.command(name="run", hidden=True)(run.command)
+
+
+@app.callback()
+def version(
+    show: bool = typer.Option(False, "--version", help="Show the version and stop.", is_eager=True),
+) -> None:
+    """A streaming backend that keeps playing, and that you can break to see it. Start with: eisbach up."""
+    if show:
+        from eisbach import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit

@@ -1,0 +1,34 @@
+"""``eisbach engines``: which engine stands behind each port here, and what it cannot promise."""
+
+from rich.table import Table
+
+from eisbach.cli.shared import OUT, Shared, say, show_json, verb
+
+__all__ = ["EXAMPLE", "command"]
+
+EXAMPLE = "Example: eisbach engines --json"
+_ENGINES = (
+    ("store", "SQLite, a file a cell", "all stages", "one writer a file; survives kill -9 and power loss (FULL)"),
+    ("event log", "NATS JetStream", "hub, cells, regions", "one server a region: down means waiting, not loss"),
+    ("event log", "SQLite", "single, tests", "one process"),
+    ("control store", "SQLite", "cells, regions", "served by the region's control process"),
+    ("blobs, media", "files", "all stages", "one disk a region; copies between regions are verified by digest"),
+    ("compute", "processes under eisbach up", "all stages", "one machine"),
+    ("front door", "nginx", "cells, regions", "one name, no health of its own beyond connect errors"),
+)
+
+
+@verb
+def command(*, shared: Shared) -> None:
+    """List the engines behind the ports, and what each cannot promise."""
+    rows = [dict(zip(("port", "engine", "stages", "limits"), row, strict=True)) for row in _ENGINES]
+    if shared.as_json:
+        show_json({"engines": rows})
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("port", "engine", "stages", "limits"):
+        table.add_column(title)
+    for row in _ENGINES:
+        table.add_row(*row)
+    OUT.print(table)
+    say("Next: eisbach doctor checks the programs behind them")

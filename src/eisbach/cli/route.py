@@ -1,0 +1,61 @@
+"""``eisbach route --from AT``: which regions a call tries, in order, and why; the front's own function."""
+
+from typing import Annotated, cast, get_args
+
+import typer
+
+from eisbach.cli.shared import Shared, say, show_json, verb
+from eisbach.cli.talk import find
+from eisbach.deploy.laptop.addresses import DISTANCES, REGIONS, RESIDENCIES
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.routing import Kind, RegionState, route
+
+__all__ = ["EXAMPLE", "command"]
+
+EXAMPLE = "Example: eisbach route --from AT --kind private --preferred eu-west"
+
+
+@verb
+def command(
+    *,
+    shared: Shared,
+    place: Annotated[str, typer.Option("--from", help="Country of the caller, e.g. AT.")],
+    kind: Annotated[str, typer.Option(help="private, public or playback.")] = "public",
+    preferred: Annotated[str | None, typer.Option(help="Preferred region of the slot, for private calls.")] = None,
+    residency: Annotated[str, typer.Option(help="Where the data may be: eu, us or any.")] = "any",
+) -> None:
+    """Explain which region serves a caller, with the health of the platform that runs, if one does."""
+    if len(place) != 2 or not place.isascii() or not place.isalpha():
+        raise Invalid(f"--from {place[:40]!r} is not a country of two letters, e.g. AT")
+    if kind not in get_args(Kind):
+        raise Invalid(f"--kind {kind[:40]!r} is not one of {', '.join(get_args(Kind))}")
+    states = _states(shared.settings().data)
+    regions = {
+        region: RegionState(weight=100, healthy=healthy, distance=DISTANCES[region], residency=RESIDENCIES[region])
+        for region, healthy in states.items()
+    }
+    hops = route(
+        regions,
+        place=place.lower(),
+        kind=cast("Kind", kind),
+        residency=residency,
+        preferred=preferred,
+        answering=preferred,
+    )
+    if shared.as_json:
+        show_json({"from": place.lower(), "kind": kind, "hops": [{"region": h.region, "why": h.why} for h in hops]})
+        return
+    for number, hop in enumerate(hops, 1):
+        say(f"{number}. {hop.region:<12} {hop.why}")
+    if not hops:
+        say(f"no region may serve residency {residency}")
+    say("Next: eisbach status shows the health that this used")
+
+
+def _states(data: str) -> dict[str, bool]:
+    """Region -> healthy; without a platform, the two regions of the default stage in good health."""
+    try:
+        status = find(data).get("/ops/status")
+    except Unavailable:
+        return dict.fromkeys(REGIONS[:2], True)
+    return {region["name"]: region["state"] != "down" for region in status["regions"]}

@@ -1,0 +1,86 @@
+"""What verbs share: options, settings, answers as text or JSON, errors as exit codes."""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from eisbach.kernel.errors import Corrupt, EisbachError, Rejected
+from eisbach.settings import Settings, load_settings
+
+__all__ = ["NOT_WELL", "OUT", "Shared", "exit_code", "say", "show_json", "verb"]
+
+OUT = Console(highlight=False, soft_wrap=True)
+NOT_WELL = 1
+_JSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+_DATA = Annotated[Path | None, typer.Option("--data", help="Data folder of the platform.", show_default=".eisbach")]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The options that every verb has."""
+
+    data: Path | None
+    as_json: bool
+
+    def settings(self) -> Settings:
+        """The settings in force, with ``--data`` on top.
+
+        Raises:
+            Invalid: a wrong file or variable.
+        """
+        settings = load_settings(None)
+        return msgspec.structs.replace(settings, data=str(self.data)) if self.data is not None else settings
+
+
+def exit_code(error: EisbachError) -> int:
+    """2: refused; 3: try again; 4: corrupt."""
+    return 2 if isinstance(error, Rejected) else 4 if isinstance(error, Corrupt) else 3
+
+
+def verb(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command: ``--data`` and ``--json`` become its ``shared``; expected failures an exit code.
+
+    With ``--json`` a failure is ``{"error": {"code", "message"}}`` on standard output, else one line on standard error.
+    """
+
+    def run(**options: Any) -> None:
+        shared = Shared(data=options.pop("data"), as_json=options.pop("as_json"))
+        try:
+            command(shared=shared, **options)
+        except EisbachError as error:
+            if shared.as_json:
+                show_json({"error": {"code": error.code, "message": str(error)}})
+            else:
+                typer.secho(f"eisbach: {error}", fg="red", err=True)
+            raise typer.Exit(exit_code(error)) from error
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of a pipe has left
+            raise typer.Exit(0) from None
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "shared"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, default, annotation in (("data", None, _DATA), ("as_json", False, _JSON))
+    ]
+    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    return run
+
+
+def show_json(value: Any) -> None:
+    """One document on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    OUT.print(text, markup=False)

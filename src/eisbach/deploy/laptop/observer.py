@@ -1,0 +1,146 @@
+"""What the platform says of itself: reads ``/status`` of every process once a second and builds the status document.
+
+Promises: a process that does not answer costs at most a second and no figure of another; nothing is guessed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from eisbach.deploy.laptop.impact import Part, summarise
+from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
+from eisbach.deploy.laptop.supervised import Change, Supervised
+from eisbach.deploy.laptop.supervisor import Supervisor
+from eisbach.settings import CellProcess, SingleProcess
+
+__all__ = ["Observer"]
+
+_EVERY_S = 1.0
+_ANSWER_BYTES_MAX = 1024 * 1024
+
+
+class Observer:
+    """Figures of one supervisor's processes."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        token: str,
+        regions: Sequence[tuple[str, str, str]],
+        demo: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """``regions``: (name, edge, origin); ``demo``: how far the demo content is."""
+        self._supervisor, self._token, self._regions, self._demo = supervisor, token, regions, demo
+        self._figures: dict[str, Mapping[str, Any]] = {}
+        self._jobs: dict[str, list[JobRow]] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        self._rates: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        limit = aiohttp.ClientTimeout(total=1.0)
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with aiohttp.ClientSession(timeout=limit, headers=headers) as session:
+            while True:
+                await self.read(session)
+                await self._supervisor.clock.sleep(_EVERY_S)
+
+    async def read(self, session: aiohttp.ClientSession) -> None:
+        """Ask every process once."""
+        await asyncio.gather(*(self._ask(session, p) for p in self._supervisor.processes.values() if p.spec.run))
+
+    async def _ask(self, session: aiohttp.ClientSession, process: Supervised) -> None:
+        target = process.spec.target
+        found = await _json(session, f"{process.spec.url}/status") if process.state in ("ready", "slow") else None
+        if found is None:
+            for table in (self._figures, self._rates, self._counted):
+                table.pop(target, None)
+        else:
+            self._figures[target] = found
+            self._rate(target, found.get("requests"))
+        document = process.spec.document
+        document = document.cell if isinstance(document, SingleProcess) else document
+        if isinstance(document, CellProcess) and document.studio and found is not None:
+            jobs = await _json(session, f"{process.spec.url}/studio/jobs")
+            self._jobs[target] = _job_rows(document.region, (jobs or {}).get("jobs", []))
+
+    def _rate(self, target: str, requests: object) -> None:
+        if not isinstance(requests, int):
+            return
+        now = self._supervisor.clock.monotonic_ms()
+        before = self._counted.get(target)
+        self._counted[target] = (now, requests)
+        if before is not None and now > before[0] and requests >= before[1]:
+            self._rates[target] = round((requests - before[1]) * 1000 / (now - before[0]), 1)
+
+    def status(self) -> Status:
+        """The document as of now; no I/O."""
+        supervisor = self._supervisor
+        now = supervisor.clock.wall_ms()
+        parts = [_part(p) for p in supervisor.processes.values()]
+        faults = [
+            FaultRow(target=f.target, kind=f.kind, since_ms=f.since_ms, other=f.other)
+            for f in supervisor.faults.values()
+        ]
+        last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
+        stage = supervisor.topology.stage
+        cuts = [(f.target, f.other) for f in faults if f.kind == "cut"]
+        return build_status(
+            [self._observed(p) for p in supervisor.processes.values()],
+            summarise(parts, stage=stage, cuts=cuts, last=last, now_ms=now),
+            faults,
+            [row for rows in self._jobs.values() for row in rows],
+            {
+                "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
+                "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
+            },
+        )  # fmt: skip
+
+    def _observed(self, process: Supervised) -> Observed:
+        target = process.spec.target
+        return Observed(
+            spec=process.spec, state=process.state, pid=process.pid, since_ms=process.since_ms,
+            restarts=process.restarts, why=process.why, figures=self._figures.get(target),
+            requests_per_s=self._rates.get(target), layout=_layout(process),
+        )  # fmt: skip
+
+
+def in_words(change: Change) -> str:
+    """``cell/eu-central/c1 down (fault down)``."""
+    return f"{change.target} {change.after}{f' ({change.why})' if change.why else ''}"
+
+
+def _part(process: Supervised) -> Part:
+    return Part(
+        spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process)
+    )
+
+
+def _layout(process: Supervised) -> Mapping[str, Sequence[int]]:
+    document = process.spec.document
+    document = document.cell if isinstance(document, SingleProcess) else document
+    return document.slots if isinstance(document, CellProcess) else {}
+
+
+async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        async with session.get(url) as answer:
+            if answer.status == 200:
+                found = msgspec.json.decode(await answer.content.read(_ANSWER_BYTES_MAX))
+                return found if isinstance(found, dict) else None
+    return None
+
+
+def _job_rows(region: str, jobs: Sequence[Mapping[str, Any]]) -> list[JobRow]:
+    return [
+        JobRow(
+            region=region, asset=str(job.get("asset", "")), kind=str(job.get("kind", "")), done=int(job.get("done", 0)),
+            total=int(job.get("total", 0)), state=str(job.get("state", "")),
+        )
+        for job in jobs
+    ]  # fmt: skip

@@ -1,0 +1,64 @@
+"""``eisbach why TARGET``: how it is, since when, what led to it, what to do.
+
+Pure over the supervisor's record; an unknown target is refused with the nearest.
+"""
+
+from typing import Any
+
+from eisbach.deploy.laptop.logs import tail
+from eisbach.deploy.laptop.status import ProcessRow, Status
+from eisbach.deploy.laptop.supervisor import Supervisor
+from eisbach.deploy.laptop.targets import resolve
+
+__all__ = ["explain"]
+
+_CHANGES_MAX = 20
+_LINES = 5
+
+
+def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, Any]:
+    """The answer of ``GET /ops/why``.
+
+    Raises:
+        UnknownTarget: with the nearest.
+    """
+    names = resolve(target, supervisor.topology)
+    rows = [row for row in status.processes if row.target in names]
+    worst = next((row for row in rows if row.state != "ready"), rows[0])
+    broken = [row for row in rows if row.state != "ready"]
+    changes = [c for c in supervisor.changes if c.target in names][:_CHANGES_MAX]
+    healable = any(supervisor.processes[name].fault for name in names)
+    return {
+        "target": target,
+        "state": worst.state if len(rows) == 1 or not broken else f"{len(broken)} of {len(rows)} not ready",
+        "since_ms": worst.since_ms,
+        "sentence": _sentence(target, rows, broken, status),
+        "because": [*_because(worst, supervisor), *(f"hurt: {who}" for who in status.hurt)],
+        "changes": [
+            {"at_ms": c.at_ms, "target": c.target, "from": c.before, "to": c.after, "why": c.why} for c in changes
+        ],
+        "next": f"eisbach heal {target}"
+        if healable
+        else f"eisbach logs {worst.target}"
+        if broken
+        else "eisbach status",
+    }
+
+
+def _sentence(target: str, rows: list[ProcessRow], broken: list[ProcessRow], status: Status) -> str:
+    if not broken:
+        return f"{target} is well: {len(rows)} process{'es are' if len(rows) > 1 else ' is'} ready."
+    seconds = (status.now_ms - min(row.since_ms for row in broken)) // 1000
+    names = ", ".join(f"{row.target} is {row.state}" for row in broken[:3])
+    more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+    return f"{names}{more} since {seconds} s."
+
+
+def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:
+    process = supervisor.processes[row.target]
+    found = [row.why] if row.why else []
+    if row.restarts:
+        found.append(f"{row.restarts} restarts since the platform started")
+    if row.state in ("restarting", "starting", "unready") and process.log.exists():
+        found += [f"log: {line[:200]}" for line in tail(process.log, lines=_LINES) if line.strip()]
+    return found

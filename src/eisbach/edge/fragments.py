@@ -198,7 +198,7 @@ def problem(
     text = json.dumps(body)
     if retry:
         text = f'{text[:-1]}, "retry_after_ms": $retry_after_ms}}'
-    waits = [("Retry-After", "$retry_after")] if retry and status == 503 else []
+    waits = [("Retry-After", "$retry_after"), ("Eisbach-Code", code)] if retry and status == 503 else []
     return [
         "default_type application/problem+json;",
         *headers(private=private, extra=[("Cache-Control", "no-store"), *waits, *extra]),

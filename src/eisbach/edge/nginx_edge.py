@@ -23,7 +23,16 @@ from eisbach.kernel.limits import (
 )
 from eisbach.kernel.slotmap import SlotMap
 
-__all__ = ["ALLOWED_HEADERS", "PEER_TOKEN_FILE", "EdgeSite", "edge_config", "peer_token_map"]
+__all__ = [
+    "ALLOWED_HEADERS",
+    "PEER_TOKEN_FILE",
+    "EdgeSite",
+    "Place",
+    "edge_config",
+    "peer_token_map",
+    "silent",
+    "written",
+]
 
 PEER_TOKEN_FILE: Final = "peer_token.map"  # noqa: S105 - a file name
 """Included by the configuration; mode 0600, so that the token stands in no configuration text."""
@@ -38,6 +47,7 @@ _UPLOAD_WAIT: Final = timedelta(seconds=60)
 _IMPORTANCES: Final[tuple[Importance, ...]] = ("critical", "degraded", "best_effort", "bulk")
 
 Place = tuple[str, list[str]]
+"""Head and body of a location."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +121,11 @@ def _server(site: EdgeSite, slot_map: SlotMap, *, peer: bool) -> list[str]:
         *(_public(site, importance, peer) for importance in _IMPORTANCES),
         *([] if peer else [_public_beyond()]),
     ]
-    return ["server {", *nginx.indented(top), *nginx.indented(_written(places)), "}"]
+    return ["server {", *nginx.indented(top), *nginx.indented(written(places)), "}"]
 
 
-def _written(places: list[Place]) -> list[str]:
+def written(places: list[Place]) -> list[str]:
+    """Locations as lines."""
     return [line for head, body in places for line in (f"{head} {{", *nginx.indented(body), "}")]
 
 
@@ -138,8 +149,6 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
         ("long_uri", (414, "uri_too_long", "The URI is longer than 8 KiB.")),
         ("long_headers", (431, "headers_too_large", "The headers are larger than 32 KiB.")),
     ]
-    lost = "Nobody who can answer this was reached; try again."
-    unknown = "The call may have been carried out; repeat it with the same Idempotency-Key to learn the answer."
     full = "This cell takes no more calls of this class now; wait before the next try."
     health = f'{{"ok": true, "region": "{nginx.word(site.region.name)}", "map": {slot_map.version}}}'
     return [
@@ -154,13 +163,21 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
         ("location = /=moved", ["internal;", *nginx.problem(
             421, "slot_moved", "Another cell owns this slot; ask the one in Eisbach-Owner, or sign in again.",
             extra=[("Eisbach-Owner", "$upstream_http_eisbach_owner")])]),
+        *silent("Nobody who can answer this was reached; try again.", private=True),
+    ]  # fmt: skip
+
+
+def silent(lost: str, *, private: bool) -> list[Place]:
+    """``@silent``: what a call is told that nobody answered. What was sent and is no read may have been carried out."""
+    unknown = "The call may have been carried out; repeat it with the same Idempotency-Key to learn the answer."
+    return [
         ("location @silent", [
             "set $answer $request_method:$upstream_bytes_sent;",
-            # Not a read, and something was sent: the caller must not take it for 'nothing happened'.
             'if ($answer ~ "^(?!GET|HEAD)[A-Z]+:.*[1-9]") { rewrite ^ /=unknown last; }',
             "rewrite ^ /=lost last;"]),
-        ("location = /=lost", ["internal;", *nginx.problem(502, "unavailable", lost, retry=True)]),
-        ("location = /=unknown", ["internal;", *nginx.problem(504, "outcome_unknown", unknown, retry=True)]),
+        ("location = /=lost", ["internal;", *nginx.problem(502, "unavailable", lost, retry=True, private=private)]),
+        ("location = /=unknown", ["internal;", *nginx.problem(
+            504, "outcome_unknown", unknown, retry=True, private=private)]),
     ]  # fmt: skip
 
 

@@ -16,8 +16,8 @@ __all__ = ["routing", "upstreams"]
 
 _FAILED_FOR: Final = timedelta(seconds=1)
 """How long a cell that was silent once is passed over before one call tries it again."""
-_IDLE: Final = timedelta(seconds=4)
-"""Below uvicorn's 5 s, so that a connection is never closed under a POST that may not be repeated."""
+_IDLE: Final = timedelta(seconds=30)
+"""Below the 75 s of a cell, so that a connection is never closed under a POST that may not be repeated."""
 _SLOT: Final = "[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/(?:0|[1-9][0-9]{0,3})"
 _SLOTTED: Final = "|".join(r.name for r in ROUTES if r.home == "slot")
 _CACHED: Final = "|".join(r.name for r in ROUTES if r.cached)

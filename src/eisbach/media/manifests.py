@@ -27,7 +27,7 @@ __all__ = ["Catalogue", "Manifest", "Manifests", "manifest_routes", "problem"]
 HLS_TYPE = "application/vnd.apple.mpegurl"
 DASH_TYPE = "application/dash+xml"
 # A manifest with a token in it is its viewer's; a channel's playlist is everybody's for one second.
-_PRIVATE, _SHARED = "private, max-age=10", "public, max-age=1, stale-if-error=10"
+_PRIVATE, _SHARED = "private, max-age=10", "public, max-age=1, stale-while-revalidate=2, stale-if-error=10"
 
 
 class Catalogue(Protocol):

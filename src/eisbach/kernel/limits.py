@@ -36,7 +36,9 @@ GROUP_COMMIT_MAX: Final = 256
 ITEM_BYTES_MAX: Final = 64 * 1024
 WRITES_PER_TRANSACTION_MAX: Final = 20
 """DynamoDB allows 45 items over both tables (design section 10): op + item each, lease, cursor, key."""
+READS_PER_TRANSACTION_MAX: Final = 40
 OPLOG_KEPT: Final = timedelta(days=7)
+CONFLICTS_KEPT: Final = timedelta(days=14)
 PULL_OPS_MAX: Final = 512
 
 # Events

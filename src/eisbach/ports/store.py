@@ -180,6 +180,7 @@ class Store(Protocol):
             Overloaded: the writer's queue is full or the wait was over 50 ms; nothing was written.
             Invalid: a bound is broken.
             Unavailable: the disk refused; nothing was written.
+            OutcomeUnknown: the disk failed in the commit itself; repeat with the same key to learn the answer.
         Cancelling the call does not cancel the write: its outcome is then unknown to the caller.
         """
         ...
@@ -229,6 +230,17 @@ class Store(Protocol):
         Raises:
             LogGap: an op is not the next of its origin; pull again from ``vector``.
             SlotFrozen, SlotMoved: inbound apply is stopped here.
+        """
+        ...
+
+    async def prune_log(self, slot: Slot, *, acknowledged: Vector, relayed_lsn: int, limit: int = 256) -> int:
+        """Forget ops older than 7 days from the tail of a slot's log; the number forgotten.
+
+        Args:
+            slot: whose log.
+            acknowledged: what every other region holds (the least of their vectors); nothing beyond it is forgotten.
+            relayed_lsn: the hub has every event up to here; nothing beyond it is forgotten.
+            limit: ops forgotten at most; call again while the answer reaches it.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The embedded engine: SQLite and files. It is what a laptop and a host of one's own run, and the verified fake in tests.
+"""The embedded engine: SQLite and files. Laptops and hosts of one's own run it; tests use it as a verified fake.
 
 May not know: the domain, other engines.
 """

@@ -43,15 +43,23 @@ class Verdict(NamedTuple):
     """The two did not know of each other: the loser goes to the conflict log."""
 
 
-def judge(stored: Stored | None, version: Version, base: Version | None) -> Verdict:
-    """Compare an incoming change with what is stored."""
+def judge(stored: Stored | None, version: Version, base: Version | None, *, late: bool = False) -> Verdict:
+    """Compare an incoming change with what is stored.
+
+    Args:
+        stored: what is there, None for nothing ever.
+        version: of the incoming change.
+        base: what it replaced where it was written.
+        late: the change comes from an owner that its own region had given up: not sequential even within its origin.
+    """
     if stored is None:
         return Verdict(wins=True, conflict=False)
     mine = stored.version
     if version == mine:
         return Verdict(wins=False, conflict=False)
+    same_origin = version.origin == mine.origin and not late
     if version > mine:
-        knew = version.origin == mine.origin or (base is not None and base[:2] >= mine[:2])
+        knew = same_origin or (base is not None and base[:2] >= mine[:2])
         return Verdict(wins=True, conflict=not knew)
-    knew = version.origin == mine.origin or (stored.base_hlc, stored.base_origin) >= version[:2]
+    knew = same_origin or (stored.base_hlc, stored.base_origin) >= version[:2]
     return Verdict(wins=False, conflict=not knew)

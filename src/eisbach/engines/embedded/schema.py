@@ -1,8 +1,8 @@
 """The store file's format: numbered migrations, each applied in one transaction of its own.
 
-Promises: a file of any earlier format opens and is brought up to date, whole or not at all; a newer one, or a file that
-is no store, is refused untouched. ``PRAGMA user_version`` is the number of migrations a file has seen.
-Migrations are never edited once released: ``tests/golden/store-format-*.sql`` are files of each format, opened for ever.
+Promises: a file of any earlier format opens and is brought up to date, whole or not at all; a newer one, or a
+file that is no store, is refused untouched. ``PRAGMA user_version`` is the number of migrations a file has seen.
+Migrations are never edited once released: ``tests/golden/store-format-*.sql`` is a file of each format.
 """
 
 from typing import Final
@@ -57,7 +57,8 @@ ALTER TABLE items ADD COLUMN base_origin TEXT NOT NULL DEFAULT '';
 # opened the file last writes, nobody else. Floors say how far a log was pruned.
 _V3: Final = """
 CREATE TABLE head(
-  one INTEGER PRIMARY KEY CHECK(one = 1), opened INTEGER NOT NULL, hlc INTEGER NOT NULL, last_lsn INTEGER NOT NULL) STRICT;
+  one INTEGER PRIMARY KEY CHECK(one = 1), opened INTEGER NOT NULL, hlc INTEGER NOT NULL,
+  last_lsn INTEGER NOT NULL) STRICT;
 INSERT INTO head VALUES(
   1, 0, coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'hlc'), 0),
   coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'oplog'), 0));

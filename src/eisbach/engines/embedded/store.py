@@ -6,24 +6,26 @@ never wait for the writer. May not know: what the items mean.
 """
 
 import asyncio
-import hashlib
-import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from eisbach.engines.embedded.disk import Disk, DiskThread, rows, sqlite_errors
-from eisbach.engines.embedded.schema import migrate
-from eisbach.engines.embedded.writer import Work, Writer
-from eisbach.kernel.errors import EisbachError, Invalid, LogGap, Overloaded, Unavailable
-from eisbach.kernel.limits import GROUP_COMMIT_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
-from eisbach.kernel.ops import Op, decode_op
+from eisbach.engines.embedded.apply_work import ApplyWork
+from eisbach.engines.embedded.bounds import check_ops, check_transaction
+from eisbach.engines.embedded.disk import Disk, DiskThread
+from eisbach.engines.embedded.reads import Reads
+from eisbach.engines.embedded.schema import claim, migrate
+from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
+from eisbach.engines.embedded.writer import Writer, refusal
+from eisbach.kernel.errors import EisbachError, Overloaded, Unavailable
+from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
+from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
-from eisbach.kernel.versions import Mark, Vector, Version
+from eisbach.kernel.versions import Vector
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import (
     Applied,
@@ -40,37 +42,29 @@ from eisbach.ports.store import (
 
 __all__ = ["SqliteStore", "open_store"]
 
-_QUERY_MAX: Final = 1000
 _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
+_GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "cache_size=-16384",
     "wal_autocheckpoint=4000",
-    "foreign_keys=ON",
 )
-
-
-class _Waiting:
-    """A work in the queue: since when, and whom to tell."""
-
-    __slots__ = ("future", "limited", "since_ms", "work")
-
-    def __init__(self, work: Work, future: "asyncio.Future[Any]", since_ms: int, *, limited: bool) -> None:
-        self.work, self.future, self.since_ms, self.limited = work, future, since_ms, limited
 
 
 class SqliteStore:
     """Made by ``open_store``."""
 
-    def __init__(self, writer: Writer, reader: apsw.Connection, *, clock: Clock, disk: Disk) -> None:
-        self._writer, self._reader, self._clock, self._disk = writer, reader, clock, disk
-        self._queue: deque[_Waiting] = deque()
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, writer: Writer, reads: Reads, *, clock: Clock, disk: Disk) -> None:
+        self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
+        self._queue: deque[Work] = deque()
+        self._draining: asyncio.Task[None] | None = None
+        self._waking: asyncio.Task[None] | None = None
         self._committed: asyncio.Future[None] | None = None
         self._last_lsn = writer.last_lsn
-        self._transactions = self._refused = self._commits = self._items_read = 0
+        self._transactions = self._refused = 0
         self._closed = False
+        self._wake_when_due()
 
     @property
     def region(self) -> str:
@@ -81,218 +75,207 @@ class SqliteStore:
 
     async def transact(self, transaction: Transaction) -> Receipt:
         """See ``ports.store``."""
+        check_transaction(transaction)
         self._transactions += 1
-        receipt: Receipt = await self._submit(lambda writer: writer.transact(transaction), limited=True)
+        receipt: Receipt = await self._submit(TransactWork(transaction))
         return receipt
 
     async def set_lease(self, slot: Slot, *, expected: Lease | None, lease: Lease) -> None:
         """See ``ports.store``."""
-        await self._submit(lambda writer: writer.set_lease(slot, expected, lease), limited=False)
+        await self._submit(LeaseWork(slot, expected, lease))
 
     async def apply(self, slot: Slot, ops: Sequence[Op]) -> Applied:
         """See ``ports.store``."""
-        applied: Applied = await self._submit(lambda writer: writer.apply(slot, ops), limited=False)
+        check_ops(ops)
+        applied: Applied = await self._submit(ApplyWork(slot, ops))
         return applied
 
-    async def release_held(self) -> None:
-        """Apply ops from the future whose time has come; every write does it too, this is for quiet stores."""
-        if self._writer.held:
-            await self._submit(lambda _: None, limited=False)
+    async def prune_log(self, slot: Slot, *, acknowledged: Vector, relayed_lsn: int, limit: int = 256) -> int:
+        """See ``ports.store``."""
+        forgotten: int = await self._submit(PruneWork(slot, acknowledged, relayed_lsn, limit))
+        return forgotten
 
-    async def _submit(self, work: Work, *, limited: bool) -> Any:
+    async def release_held(self) -> None:
+        """Apply ops from the future whose time has come; every write and a timer do it too."""
+        await self._submit(ReleaseWork())
+
+    def _submit(self, work: Work) -> "asyncio.Future[Any]":
         if self._closed:
             raise Unavailable("the store is closed; the process is stopping")
         if len(self._queue) >= WRITER_QUEUE_MAX:
             self._refused += 1
             raise Overloaded(
-                f"{len(self._queue)} writes wait for the disk, at most {WRITER_QUEUE_MAX} may; try again later"
+                f"{len(self._queue)} writes wait for the disk, at most {WRITER_QUEUE_MAX} may; try again later",
+                retry_after=WRITER_QUEUE_WAIT_MAX,
             )
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(work, future, self._clock.monotonic_ms(), limited=limited))
-        if self._task is None:
-            self._task = asyncio.create_task(self._drain(), name="store-writer")
-        return await future
+        work.since_ms = self._clock.monotonic_ms()
+        work.future = asyncio.get_running_loop().create_future()
+        self._queue.append(work)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain(), name="store-writer")
+        return work.future
 
     async def _drain(self) -> None:
         """Commit groups until the queue is empty; at most one of these runs."""
         try:
             while self._queue:
-                group = self._next_group()
-                if not group:
+                if not (group := self._next_group()):
                     continue
-                works = [waiting.work for waiting in group]
                 try:
-                    results = await self._disk(lambda works=works: self._writer.run_group(works))  # type: ignore[misc]
-                    self._commits += 1
+                    results = await self._disk(lambda group=group: self._writer.run_group(group))  # type: ignore[misc]
                 except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
                     results = [error] * len(group)
                 self._answer(group, results)
         finally:
-            self._task = None
+            self._draining = None
+        self._wake_when_due()
 
-    def _next_group(self) -> list[_Waiting]:
+    def _next_group(self) -> list[Work]:
         """Up to 256 waiting works; those that waited over 50 ms are refused now, before they cost anything."""
-        group: list[_Waiting] = []
-        now = self._clock.monotonic_ms()
-        while self._queue and len(group) < GROUP_COMMIT_MAX:
-            waiting = self._queue.popleft()
-            if waiting.limited and now - waiting.since_ms > _WAIT_MAX_MS:
-                late = now - waiting.since_ms
-                self._answer(
-                    [waiting], [Overloaded(f"the write waited {late} ms for the disk, at most {_WAIT_MAX_MS}")]
+        group: list[Work] = []
+        queue, now, weight = self._queue, self._clock.monotonic_ms(), 0
+        while queue and len(group) < GROUP_COMMIT_MAX and weight < _GROUP_WEIGHT_MAX:
+            work = queue.popleft()
+            if work.limited and (late := now - work.since_ms) > _WAIT_MAX_MS:
+                refused = Overloaded(
+                    f"the write waited {late} ms for the disk, at most {_WAIT_MAX_MS}; try again later",
+                    retry_after=WRITER_QUEUE_WAIT_MAX,
                 )
-            else:
-                group.append(waiting)
+                self._answer([work], [refused])
+                continue
+            group.append(work)
+            weight += work.weight
         return group
 
-    def _answer(self, group: Sequence[_Waiting], results: Sequence[Any]) -> None:
-        for waiting, result in zip(group, results, strict=True):
-            refused = isinstance(result, Exception)
-            self._refused += isinstance(result, EisbachError)
-            if not waiting.future.done():
-                if refused:
-                    waiting.future.set_exception(result)
-                else:
-                    waiting.future.set_result(result)
+    def _answer(self, group: Sequence[Work], results: Sequence[Any]) -> None:
+        for work, result in zip(group, results, strict=True):
+            future = work.future
+            if isinstance(result, Exception):
+                self._refused += isinstance(result, EisbachError)
+                if not future.done():
+                    future.set_exception(result)
+            elif not future.done():
+                future.set_result(result)
         if self._writer.last_lsn != self._last_lsn:
             self._last_lsn = self._writer.last_lsn
-            if self._committed is not None and not self._committed.done():
-                self._committed.set_result(None)
-            self._committed = None
+            self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        if self._committed is not None and not self._committed.done():
+            self._committed.set_result(None)
+        self._committed = None
+
+    def _wake_when_due(self) -> None:
+        """See that held ops are applied in time even when nobody writes."""
+        wait_ms = self._writer.held_for_ms
+        if wait_ms is None or self._waking is not None or self._closed:
+            return
+
+        async def wake() -> None:
+            await self._clock.sleep((wait_ms + 1) / 1000)
+            self._waking = None
+            await self.release_held()
+
+        self._waking = asyncio.create_task(wake(), name="store-held")
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with sqlite_errors("reading the store"):
-            return rows(self._reader, query, values)
-
-    def _slot(self, slot: Slot) -> int:
-        return self._writer.slots.get(str(slot), -1)
-
     async def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """See ``ports.store``."""
-        query = "SELECT value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk=? AND value IS NOT NULL"
-        self._items_read += 1
-        for value, *version in self._rows(query, (self._slot(slot), *key)):
-            return Item(ItemKey(*key), value, Version(*version))
-        return None
+        with _reading():
+            return self._reads.read(slot, key)
 
     async def query(
         self, slot: Slot, pk: str, prefix: str = "", *, after: str | None = None, limit: int = 100
     ) -> Sequence[Item]:
         """See ``ports.store``."""
-        if not 1 <= limit <= _QUERY_MAX:
-            raise Invalid(f"a query for {limit} items; use 1 to {_QUERY_MAX}")
-        # The upper bound is the prefix followed by the highest code point: an index range, whatever the prefix.
-        query = (
-            "SELECT sk, value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk>=? AND sk<? AND sk>?"
-            " AND value IS NOT NULL ORDER BY sk LIMIT ?"
-        )
-        found = self._rows(query, (self._slot(slot), pk, prefix, prefix + "\U0010ffff", after or "", limit))
-        self._items_read += len(found)
-        return [Item(ItemKey(pk, sk), value, Version(*version)) for sk, value, *version in found]
+        with _reading():
+            return self._reads.query(slot, pk, prefix, after, limit)
 
     async def lease(self, slot: Slot) -> Lease | None:
         """See ``ports.store``."""
-        found = self._rows("SELECT epoch, state, seq, move, owner FROM leases WHERE slot=?", (self._slot(slot),))
-        return Lease(*found[0]) if found else None
+        with _reading():
+            return self._reads.lease(slot)
 
     async def leases(self) -> Mapping[Slot, Lease]:
         """See ``ports.store``."""
-        query = "SELECT name, epoch, state, seq, move, owner FROM leases JOIN slots ON slots.id = leases.slot"
-        return {Slot.parse(name): Lease(*lease) for name, *lease in self._rows(query)}
+        with _reading():
+            return self._reads.leases()
 
     async def vector(self, slot: Slot) -> Vector:
         """See ``ports.store``."""
-        return self._vector(self._slot(slot))
-
-    def _vector(self, slot: int) -> dict[str, Mark]:
-        found = self._rows("SELECT origin, epoch, seq FROM vectors WHERE slot=?", (slot,))
-        return {origin: Mark(epoch, seq) for origin, epoch, seq in found}
+        with _reading():
+            return self._reads.vector(slot)
 
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """See ``ports.store``."""
-        number = self._slot(slot)
-        heads = self._vector(number)
-        ops: list[Op] = []
-        query = (
-            "SELECT body FROM oplog WHERE slot=? AND origin=? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
-            " ORDER BY epoch, seq LIMIT ?"
-        )
-        for origin, head in sorted(heads.items()):
-            have = vector.get(origin, Mark(0, 0))
-            while have < head and (len(ops) < limit or (ops and ops[-1].more)):
-                wanted = max(1, limit - len(ops))
-                page = [decode_op(body) for (body,) in self._rows(query, (number, origin, *have, *head, wanted))]
-                if not page or page[0].seq != (have.seq + 1 if page[0].epoch == have.epoch else 1):
-                    found = Mark(page[0].epoch, page[0].seq) if page else None
-                    raise LogGap(
-                        f"slot {slot} origin {origin}: asked for what follows {have}, the log goes on at {found};"
-                        " seed the asker from a snapshot"
-                    )
-                ops += page
-                have = Mark(page[-1].epoch, page[-1].seq)
-            if len(ops) >= limit:
-                break
-        return OpBatch(ops, heads)
+        with _reading():
+            return self._reads.ops_after(slot, vector, limit)
 
     async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
         """See ``ports.store``."""
-        found = self._rows("SELECT lsn, body FROM oplog WHERE lsn>? ORDER BY lsn LIMIT ?", (lsn, limit))
-        return [LogEntry(number, decode_op(body)) for number, body in found]
+        with _reading():
+            return self._reads.log_after(lsn, limit)
 
     async def wait_for_commit(self, lsn: int) -> int:
         """See ``ports.store``."""
         while self._last_lsn <= lsn:
-            if self._committed is None or self._committed.done():
+            if self._closed:
+                raise Unavailable("the store is closed; the process is stopping")
+            if self._committed is None:
                 self._committed = asyncio.get_running_loop().create_future()
-            # Shielded: one waiter's cancellation must not wake the others.
+            # Shielded: one waiter's cancellation must not take the future from the others.
             await asyncio.shield(self._committed)
         return self._last_lsn
 
     async def digest(self, slot: Slot, *, buckets: int = 16) -> Sequence[str]:
-        """See ``ports.store``."""
-        sums = [0] * buckets
-        query = "SELECT pk, sk, hlc, origin, seq, value IS NULL FROM items WHERE slot=?"
-        for pk, sk, hlc, origin, seq, dead in self._rows(query, (self._slot(slot),)):
-            entry = f"{pk}\0{sk}\0{hlc}\0{origin}\0{seq}\0{dead}".encode()
-            value = int.from_bytes(hashlib.blake2b(entry, digest_size=16).digest(), "big")
-            sums[zlib.crc32(f"{pk}\0{sk}".encode()) % buckets] ^= value
-        return [f"{value:032x}" for value in sums]
+        """See ``ports.store``; gives way to other tasks every 512 items."""
+        with _reading():
+            for step in self._reads.digest(slot, buckets):
+                if step is not None:
+                    return step
+                await asyncio.sleep(0)
+        raise AssertionError("unreachable: the last step is the digest")
 
     async def conflicts(self, *, limit: int = 100) -> Sequence[Conflict]:
         """See ``ports.store``."""
-        query = (
-            "SELECT name, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq, at_ms"
-            " FROM conflicts JOIN slots ON slots.id = conflicts.slot ORDER BY conflicts.id DESC LIMIT ?"
-        )
-        return [
-            Conflict(name, ItemKey(pk, sk), Version(h, o, s), value, Version(wh, wo, ws), at)
-            for name, pk, sk, h, o, s, value, wh, wo, ws, at in self._rows(query, (limit,))
-        ]
+        with _reading():
+            return self._reads.conflicts(limit)
 
     def statistics(self) -> StoreStatistics:
         """See ``ports.store``."""
+        writer = self._writer
         return StoreStatistics(
             transactions=self._transactions,
             refused=self._refused,
-            commits=self._commits,
+            commits=writer.commits,
             queue=len(self._queue),
-            items_read=self._items_read,
-            items_written=self._writer.items_written,
-            bytes_written=self._writer.bytes_written,
-            conflicts=self._writer.conflicts,
+            items_read=self._reads.items_read,
+            items_written=writer.items_written,
+            bytes_written=writer.bytes_written,
+            conflicts=writer.conflicts,
             last_lsn=self._last_lsn,
-            clock_jumped=self._writer.hlc.jumped,
+            clock_jumped=writer.hlc.jumped,
         )
 
     async def aclose(self) -> None:
         """Finish what is queued, then close the file."""
         self._closed = True
-        while (task := self._task) is not None:
+        while (task := self._draining) is not None:
             await asyncio.wait([task])
-        self._reader.close()
+        if self._waking is not None:
+            self._waking.cancel()
+        self._wake_waiters()
+        self._reads.close()
         await self._disk(self._writer.database.close)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise refusal(error, "reading the store") from error
 
 
 def _connect(path: Path) -> apsw.Connection:
@@ -309,23 +292,36 @@ async def open_store(
 ) -> AsyncIterator[SqliteStore]:
     """Open or create the store file of a cell, bring its format up to date, and close it at the end.
 
+    Whoever opened a file last is its one writer; an earlier opening gets Unavailable at its next commit.
+
+    Args:
+        path: the file; ``-wal`` and ``-shm`` appear beside it.
+        region: the origin of what is written here; a file never changes it.
+        clock: read on the event loop and, once a group, where ``disk`` runs the writer.
+        cell: for messages and names of threads.
+        disk: where blocking work runs; by default a thread of the store's own.
+
     Raises:
-        Invalid: the file is of a newer format, or of another region.
+        Invalid: the file is of a newer format, of another region, or no store.
+        Corrupt: the file is damaged.
         Unavailable: the disk refused.
     """
     thread = None
     if disk is None:
         disk = thread = DiskThread(f"store-{cell}")
 
-    def opened() -> tuple[Writer, apsw.Connection]:
-        with sqlite_errors(f"opening store {path}"):
+    def opened() -> tuple[Writer, Reads]:
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             database = _connect(path)
             migrate(database, name=str(path))
-            database.execute("INSERT OR IGNORE INTO meta VALUES('region', ?)", (region,))
-            if (found := rows(database, "SELECT value FROM meta WHERE key='region'")[0][0]) != region:
-                raise Invalid(f"store {path} belongs to region {found!r}, not {region!r}; a store never changes region")
-            return Writer(database, region=region, cell=cell, clock=clock), _connect(path)
+            number = claim(database, region=region, name=str(path))
+            writer = Writer(database, opened=number, region=region, cell=cell, clock=clock)
+            return writer, Reads(path, _connect(path))
+        except apsw.Error as error:
+            raise refusal(error, f"opening store {path}") from error
+        except OSError as error:
+            raise Unavailable(f"opening store {path}: {error}") from error
 
     try:
         store = SqliteStore(*(await disk(opened)), clock=clock, disk=disk)

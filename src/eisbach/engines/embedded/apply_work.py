@@ -1,0 +1,114 @@
+"""Foreign ops on their way into the log: logged under their own numbers, merged, or held until their time comes.
+
+Promises: everything is checked before anything is changed; order per origin is required, repeats are dropped.
+An op of an epoch that the log has left behind and that the log lacks is the tail of an owner that was thought lost:
+it is logged and merged all the same (nothing acknowledged is discarded), without moving the vector.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.group import Group, ItemPlace
+from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.engines.embedded.works import Desk, Work, owned
+from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen
+from eisbach.kernel.ops import Op, encode_op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
+from eisbach.ports.store import Applied
+
+__all__ = ["ApplyWork"]
+
+_NOTHING = Mark(0, 0)
+
+
+class ApplyWork(Work):
+    """A batch that a twin sent."""
+
+    __slots__ = ("ops", "slot")
+
+    def __init__(self, slot: Slot, ops: Sequence[Op]) -> None:
+        self.slot, self.ops = slot, ops
+
+    @property
+    def weight(self) -> int:
+        """Its ops."""
+        return max(1, len(self.ops))
+
+    def places(self, desk: Desk) -> Iterable[ItemPlace]:
+        """The items that the ops change."""
+        slot = desk.slots.get(self.slot)
+        if slot is None:
+            return ()
+        return [(slot.number, op.change.pk, op.change.sk) for op in self.ops if op.change is not None]
+
+    def decide(self, desk: Desk, group: Group) -> Applied:
+        """Check the whole batch, then log and merge it."""
+        slot = owned(desk, self.slot, "active", "importing", "frozen")
+        if slot.state == "frozen":
+            raise SlotFrozen(f"slot {slot.name} is frozen by move {slot.move}; inbound ops wait for the move to end")
+        fresh, late = self._sort(desk, slot)
+        changed = conflicts = 0
+        for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
+            lsn = self._log(group, slot, op)
+            if not is_late:
+                slot.marks[op.origin] = group.marks[slot.number, op.origin] = Mark(op.epoch, op.seq)
+                if op.origin == desk.region:
+                    _own(group, slot, op)
+            if slot.held or desk.is_future(op.hlc):
+                slot.held.append((lsn, op.hlc))
+                desk.hold(slot)
+                group.rows["held"].append((slot.number, lsn, op.hlc))
+                continue
+            one, other = desk.merge(group, slot, op, late=is_late)
+            changed, conflicts = changed + one, conflicts + other
+        return Applied(dict(slot.marks), changed, conflicts, len(slot.held))
+
+    def _sort(self, desk: Desk, slot: SlotRows) -> tuple[list[Op], list[Op]]:
+        """Ops that go on where the log ends, and ops of left epochs that it lacks; refuses a gap."""
+        have, open_ended = dict(slot.marks), dict.fromkeys(slot.marks, False)
+        fresh: list[Op] = []
+        late: list[Op] = []
+        for op in self.ops:
+            if op.slot != slot.name:
+                raise Invalid(f"an op of slot {op.slot} was sent for slot {slot.name}; pull again")
+            mark, last = Mark(op.epoch, op.seq), have.get(op.origin, _NOTHING)
+            if mark <= last:
+                if mark.epoch < last.epoch and not _is_logged(desk, slot, op):
+                    late.append(op)
+                continue
+            if mark.seq != (last.seq + 1 if mark.epoch == last.epoch else 1):
+                raise LogGap(
+                    f"slot {slot.name} origin {op.origin}: have {last}, got {mark}; pull again from the vector"
+                )
+            have[op.origin], open_ended[op.origin] = mark, op.more
+            fresh.append(op)
+        if cut := [origin for origin, more in open_ended.items() if more]:
+            raise LogGap(f"slot {slot.name}: the batch ends inside a transaction of {cut[0]}; pull again")
+        return fresh, late
+
+    def _log(self, group: Group, slot: SlotRows, op: Op) -> int:
+        body = encode_op(op)
+        group.last_lsn += 1
+        group.rows["ops"].append((group.last_lsn, slot.number, op.origin, op.epoch, op.seq, body))
+        group.bytes_written += len(body)
+        return group.last_lsn
+
+
+def _own(group: Group, slot: SlotRows, op: Op) -> None:
+    """An op of this very region comes back (restore, move): its seq and its events must not be used again."""
+    if op.epoch == slot.epoch:
+        slot.seq = max(slot.seq, op.seq)
+        group.touched[slot.number] = slot
+    if op.event is not None:
+        slot.prev[op.epoch, op.event.type] = group.prev[slot.number, op.epoch, op.event.type] = op.seq
+
+
+def _is_logged(desk: Desk, slot: SlotRows, op: Op) -> bool:
+    """Whether the log holds the op, or held it before it was pruned."""
+    query = (
+        "SELECT EXISTS(SELECT 1 FROM ops WHERE slot=? AND origin=? AND epoch=? AND seq=?)"
+        " OR EXISTS(SELECT 1 FROM floors WHERE slot=? AND origin=? AND (epoch, seq) >= (?, ?))"
+    )
+    place = (slot.number, op.origin, op.epoch, op.seq)
+    return bool(rows(desk.database, query, place + place)[0][0])

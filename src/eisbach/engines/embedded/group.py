@@ -1,0 +1,151 @@
+"""What a group of works reads and wants to write: loaded at once, decided in memory, written at once.
+
+Promises: nothing reaches the file before every work of the group has been decided; so a refused work needs no
+savepoint (11 us each) and cannot touch a neighbour. ``known`` shows each work what those before it want to write.
+May not know: what makes a work refuse.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.merge import Stored
+from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.kernel.versions import Mark
+
+__all__ = ["Group", "ItemPlace", "KeyRow"]
+
+ItemPlace = tuple[int, str, str]
+"""(slot number, pk, sk)."""
+
+
+class KeyRow(NamedTuple):
+    """The answer kept under an idempotency key."""
+
+    answer: bytes
+    epoch: int
+    seq: int
+    hlc: int
+    expires_ms: int
+
+
+_PAGES: Final = (64, 16, 4, 1)
+"""Rows per loading statement: few texts, so that all stay in apsw's statement cache."""
+_LOAD: Final = {
+    size: "WITH k(s, p, q) AS (VALUES "  # noqa: S608 - only question marks are joined in
+    + ",".join(["(?,?,?)"] * size)
+    + ") SELECT slot, pk, sk, hlc, origin, seq, base_hlc, base_origin, value IS NOT NULL"
+    " FROM k CROSS JOIN items ON slot = s AND pk = p AND sk = q"
+    for size in _PAGES
+}
+_PUT_ITEM: Final = (
+    "INSERT INTO items(slot, pk, sk, value, hlc, origin, seq, base_hlc, base_origin) VALUES(?,?,?,?,?,?,?,?,?)"
+    " ON CONFLICT DO UPDATE SET value = excluded.value, hlc = excluded.hlc, origin = excluded.origin,"
+    " seq = excluded.seq, base_hlc = excluded.base_hlc, base_origin = excluded.base_origin"
+)
+_PUTS: Final = {
+    "ops": "INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)",
+    "slots": "INSERT INTO slots(id, name) VALUES(?,?)",
+    "leases": "INSERT OR REPLACE INTO leases VALUES(?,?,?,?,?,?)",
+    "vectors": "INSERT OR REPLACE INTO vectors VALUES(?,?,?,?)",
+    "prev": "INSERT OR REPLACE INTO event_prev VALUES(?,?,?,?)",
+    "passed": "DELETE FROM event_prev WHERE slot = ? AND epoch < ?",
+    "held": "INSERT INTO held(slot, lsn, hlc) VALUES(?,?,?)",
+    "released": "DELETE FROM held WHERE slot = ? AND lsn = ?",
+    "conflicts": "INSERT INTO conflicts(slot, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq,"
+    " at_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+    "forgotten": "DELETE FROM ops WHERE lsn = ?",
+    "floors": "INSERT OR REPLACE INTO floors VALUES(?,?,?,?)",
+}
+
+
+class Group:
+    """One group of works on its way to one commit."""
+
+    __slots__ = (
+        "bytes_written", "conflicts", "items_written", "keys", "known", "last_lsn", "marks", "now_ms", "prev", "puts",
+        "rows", "touched",
+    )  # fmt: skip
+
+    def __init__(self, *, now_ms: int, last_lsn: int) -> None:
+        """``now_ms``: wall clock, read once for the group."""
+        self.now_ms, self.last_lsn = now_ms, last_lsn
+        self.known: dict[ItemPlace, Stored | None] = {}
+        """Items as this group leaves them; None is an item that never was."""
+        self.puts: dict[ItemPlace, tuple[Any, ...]] = {}
+        self.keys: dict[tuple[int, str, str], KeyRow] = {}
+        self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _PUTS}
+        self.touched: dict[int, SlotRows] = {}
+        """Slots whose lease row goes to the file."""
+        self.marks: dict[tuple[int, str], Mark] = {}
+        self.prev: dict[tuple[int, int, str], int] = {}
+        self.items_written = self.bytes_written = self.conflicts = 0
+
+    def load(self, database: apsw.Connection, places: Iterable[ItemPlace]) -> None:
+        """Read the rows of these places, as they are in the file."""
+        known = self.known
+        wanted = [place for place in dict.fromkeys(places) if place not in known]
+        for page in _paged(wanted):
+            flat = [value for place in page for value in place]
+            for slot, pk, sk, *stored in database.execute(_LOAD[len(page)], flat):
+                known[slot, pk, sk] = Stored(*stored)
+        for place in wanted:
+            known.setdefault(place, None)
+
+    def stored(self, database: apsw.Connection, place: ItemPlace) -> Stored | None:
+        """What the work should see at ``place``."""
+        if place not in self.known:
+            self.load(database, (place,))
+        return self.known[place]
+
+    def value(self, database: apsw.Connection, place: ItemPlace) -> bytes | None:
+        """The value at ``place``, None for a tombstone; asked for only when it loses a conflict."""
+        if place in self.puts:
+            put: bytes | None = self.puts[place][3]
+            return put
+        found = rows(database, "SELECT value FROM items WHERE slot=? AND pk=? AND sk=?", place)
+        value: bytes | None = found[0][0] if found else None
+        return value
+
+    def put(self, place: ItemPlace, value: bytes | None, stored: Stored) -> None:
+        """Write an item with this group; of several writes of one item only the last reaches the file."""
+        self.known[place] = stored
+        self.puts[place] = (*place, value, *stored[:5])
+        self.items_written += 1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (self.puts or self.keys or self.touched or any(self.rows.values()))
+
+    def flush(self, database: apsw.Connection) -> None:
+        """Write everything, inside the caller's transaction."""
+        many = database.executemany
+        if self.puts:
+            many(_PUT_ITEM, self.puts.values())
+        self.rows["leases"] += [
+            (n, s.epoch, s.state, s.seq, s.move, s.owner) for n, s in self.touched.items() if s.leased
+        ]
+        self.rows["vectors"] += [(*place, *mark) for place, mark in self.marks.items()]
+        self.rows["prev"] += [(*place, seq) for place, seq in self.prev.items()]
+        for name, statement in _PUTS.items():
+            if found := self.rows[name]:
+                many(statement, found)
+        if self.keys:
+            many(
+                "INSERT OR REPLACE INTO keys(slot, scope, key, answer, epoch, seq, hlc, expires_ms)"
+                " VALUES(?,?,?,?,?,?,?,?)",
+                [(*place, *row) for place, row in self.keys.items()],
+            )
+
+
+def _paged(places: Collection[ItemPlace]) -> Iterator[Sequence[ItemPlace]]:
+    """``places`` cut into pieces whose sizes are those of ``_PAGES``."""
+    left = list(places)
+    start = 0
+    for size in _PAGES:
+        while len(left) - start >= size:
+            yield left[start : start + size]
+            start += size

@@ -1,0 +1,171 @@
+"""What a store answers without its writer: a read-only connection of its own sees every commit that was acknowledged.
+
+Promises: never waits for the writer (WAL); every call sees one state of the file, and leaves no transaction open.
+May not know: the writer, asyncio.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from eisbach.engines.embedded.disk import rows
+from eisbach.kernel.errors import Invalid, LogGap
+from eisbach.kernel.ops import Op, decode_op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark, Vector, Version
+from eisbach.ports.store import Conflict, Item, ItemKey, Lease, LogEntry, OpBatch
+
+__all__ = ["QUERY_MAX", "Reads", "after_prefix"]
+
+QUERY_MAX: Final = 1000
+_DIGEST_STEP: Final = 512
+_HIGHEST: Final = 0x10FFFF
+_ITEM: Final = "SELECT value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk=? AND value IS NOT NULL"
+_OPS: Final = (
+    "SELECT body FROM ops WHERE slot=? AND origin=? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
+    " ORDER BY epoch, seq LIMIT ?"
+)
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The least text greater than every text that starts with ``prefix``; None when there is none."""
+    while prefix:
+        point = ord(prefix[-1])
+        if point < _HIGHEST:
+            return prefix[:-1] + chr(0xE000 if point == 0xD7FF else point + 1)  # surrogates are no text
+        prefix = prefix[:-1]
+    return None
+
+
+class Reads:
+    """Synchronous; microseconds each, except ``digest``, which comes in steps."""
+
+    def __init__(self, path: Path, database: apsw.Connection) -> None:
+        self._path, self._database = path, database
+        self._numbers: dict[Slot, int] = {}
+        self.items_read = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+    def _number(self, slot: Slot) -> int:
+        """The interned slot, -1 for one that the file does not know (yet)."""
+        number = self._numbers.get(slot)
+        if number is None:
+            found = rows(self._database, "SELECT id FROM slots WHERE name = ?", (str(slot),))
+            if not found:
+                return -1
+            number = self._numbers[slot] = found[0][0]
+        return number
+
+    def read(self, slot: Slot, key: ItemKey) -> Item | None:
+        """See ``ports.store``."""
+        self.items_read += 1
+        for value, hlc, origin, seq in rows(self._database, _ITEM, (self._number(slot), *key)):
+            return Item(key, value, Version(hlc, origin, seq))
+        return None
+
+    def query(self, slot: Slot, pk: str, prefix: str, after: str | None, limit: int) -> Sequence[Item]:
+        """See ``ports.store``."""
+        if not 1 <= limit <= QUERY_MAX:
+            raise Invalid(f"a query for {limit} items; use 1 to {QUERY_MAX}")
+        end = after_prefix(prefix)
+        query = "SELECT sk, value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND value IS NOT NULL AND sk>=?"
+        values: list[Any] = [self._number(slot), pk, prefix]
+        if after is not None:
+            query, values = query + " AND sk>?", [*values, after]
+        if end is not None:
+            query, values = query + " AND sk<?", [*values, end]
+        found = rows(self._database, query + " ORDER BY sk LIMIT ?", (*values, limit))
+        self.items_read += len(found)
+        return [Item(ItemKey(pk, sk), value, Version(*version)) for sk, value, *version in found]
+
+    def lease(self, slot: Slot) -> Lease | None:
+        """See ``ports.store``."""
+        query = "SELECT epoch, state, seq, move, owner FROM leases WHERE slot=?"
+        found = rows(self._database, query, (self._number(slot),))
+        return Lease(*found[0]) if found else None
+
+    def leases(self) -> dict[Slot, Lease]:
+        """See ``ports.store``."""
+        query = "SELECT name, epoch, state, seq, move, owner FROM leases JOIN slots ON slots.id = leases.slot"
+        return {Slot.parse(name): Lease(*lease) for name, *lease in rows(self._database, query)}
+
+    def vector(self, slot: Slot) -> dict[str, Mark]:
+        """See ``ports.store``."""
+        found = rows(self._database, "SELECT origin, epoch, seq FROM vectors WHERE slot=?", (self._number(slot),))
+        return {origin: Mark(epoch, seq) for origin, epoch, seq in found}
+
+    def ops_after(self, slot: Slot, vector: Vector, limit: int) -> OpBatch:
+        """See ``ports.store``; ``limit`` is passed by at most the rest of one transaction."""
+        if limit < 1:
+            raise Invalid(f"asked for {limit} ops; ask for at least 1")
+        with self._database:  # one state of the file for heads, floors and ops
+            number, heads = self._number(slot), self.vector(slot)
+            query = "SELECT origin, epoch, seq FROM floors WHERE slot=?"
+            floors = {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
+            ops: list[Op] = []
+            for origin, head in sorted(heads.items()):
+                have = vector.get(origin, Mark(0, 0))
+                if have >= head:
+                    continue
+                if have < (floor := floors.get(origin, Mark(0, 0))):
+                    raise LogGap(
+                        f"slot {slot} origin {origin}: asked for what follows {have}, the log was pruned up to {floor};"
+                        " seed the asker from a snapshot"
+                    )
+                while have < head and (len(ops) < limit or ops[-1].more):
+                    page = self._page((number, origin, *have, *head, max(1, limit - len(ops))), have)
+                    ops += page
+                    have = Mark(page[-1].epoch, page[-1].seq)
+                if len(ops) >= limit:
+                    break
+        return OpBatch(ops, heads)
+
+    def _page(self, values: tuple[object, ...], have: Mark) -> list[Op]:
+        page = [decode_op(body) for (body,) in rows(self._database, _OPS, values)]
+        if not page or page[0].seq != (have.seq + 1 if page[0].epoch == have.epoch else 1):
+            at = Mark(page[0].epoch, page[0].seq) if page else None
+            raise LogGap(f"slot {values[0]} origin {values[1]}: the log goes from {have} to {at}; seed from a snapshot")
+        return page
+
+    def log_after(self, lsn: int, limit: int) -> Sequence[LogEntry]:
+        """See ``ports.store``."""
+        found = rows(self._database, "SELECT lsn, body FROM ops WHERE lsn>? ORDER BY lsn LIMIT ?", (lsn, limit))
+        return [LogEntry(number, decode_op(body)) for number, body in found]
+
+    def conflicts(self, limit: int) -> Sequence[Conflict]:
+        """See ``ports.store``."""
+        query = (
+            "SELECT name, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq, at_ms"
+            " FROM conflicts JOIN slots ON slots.id = conflicts.slot ORDER BY conflicts.id DESC LIMIT ?"
+        )
+        return [
+            Conflict(name, ItemKey(pk, sk), Version(h, o, s), value, Version(wh, wo, ws), at)
+            for name, pk, sk, h, o, s, value, wh, wo, ws, at in rows(self._database, query, (limit,))
+        ]
+
+    def digest(self, slot: Slot, buckets: int) -> Iterator[list[str] | None]:
+        """None after each step of 512 items, the digests at last; one state of the file however long it takes."""
+        if not 1 <= buckets <= 4096:
+            raise Invalid(f"a digest in {buckets} buckets; use 1 to 4096")
+        sums = [0] * buckets
+        query = "SELECT pk, sk, hlc, origin, seq, value IS NULL FROM items WHERE slot=?"
+        # A connection of its own: the statement stays open between steps, and the others must not wait for it.
+        database = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            database.set_busy_timeout(2000)
+            for place, (pk, sk, *rest) in enumerate(database.execute(query, (self._number(slot),)), 1):
+                key = f"{len(pk)}:{pk}{sk}".encode()
+                entry = hashlib.blake2b(repr(rest).encode(), digest_size=16, key=hashlib.sha256(key).digest())
+                sums[zlib.crc32(key) % buckets] ^= int.from_bytes(entry.digest(), "big")
+                if place % _DIGEST_STEP == 0:
+                    yield None
+        finally:
+            database.close()
+        yield [f"{value:032x}" for value in sums]

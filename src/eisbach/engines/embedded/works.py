@@ -1,0 +1,274 @@
+"""The works of the one writer: each decides against memory and the group, and refuses before it has changed anything.
+
+Promises: a work that raises has left slot rows, group and clock as they were, except that a stamp may be used up.
+May not know: threads, transactions of SQLite, callers.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import apsw
+
+from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
+from eisbach.engines.embedded.merge import NO_BASE, Stored
+from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.kernel.errors import EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
+from eisbach.kernel.events import EventDraft
+from eisbach.kernel.hlc import hlc_ms
+from eisbach.kernel.limits import IDEMPOTENCY_KEPT, OPLOG_KEPT
+from eisbach.kernel.ops import ItemChange, Op, decode_op, encode_op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark, Vector, Version
+from eisbach.ports.store import Lease, Receipt, Transaction
+
+__all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work"]
+
+_KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
+_LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
+_STATES: Final = frozenset({"active", "frozen", "importing", "gone"})
+
+
+class Desk(Protocol):
+    """What the writer lays before a work."""
+
+    region: str
+    cell: str
+    database: apsw.Connection
+    slots: dict[Slot, SlotRows]
+
+    def stamp(self) -> int:
+        """A new hybrid timestamp; raises Overloaded when the clock has run too far ahead."""
+        ...
+
+    def is_future(self, hlc: int) -> bool:
+        """Whether an op of this stamp must be held."""
+        ...
+
+    def hold(self, slot: SlotRows) -> None:
+        """The slot now has held ops."""
+        ...
+
+    def merge(self, group: Group, slot: SlotRows, op: Op, *, late: bool = False) -> tuple[bool, bool]:
+        """Merge an op's change: (item changed, loser kept)."""
+        ...
+
+
+class Work:
+    """Something for the writer to do, and who waits for it."""
+
+    __slots__ = ("future", "since_ms")
+
+    limited = False
+    """Whether it is refused after 50 ms in the queue."""
+    future: "asyncio.Future[Any]"
+    since_ms: int
+
+    @property
+    def weight(self) -> int:
+        """How much of a group it takes."""
+        return 1
+
+    def places(self, desk: Desk) -> Iterable[ItemPlace]:
+        """Items that it will ask for; loaded for the whole group at once."""
+        del desk
+        return ()
+
+    def decide(self, desk: Desk, group: Group) -> Any:
+        """Check, then change memory and group; the result is told after the commit."""
+        raise NotImplementedError
+
+
+def owned(desk: Desk, slot: Slot, *states: str) -> SlotRows:
+    """The slot's rows when its lease is in one of ``states``."""
+    found = desk.slots.get(slot)
+    if found is None or not found.leased or found.state not in states:
+        owner, epoch = (found.owner, found.epoch) if found else (None, 0)
+        raise SlotMoved(str(slot), asked=desk.cell, owner=owner, epoch=epoch)
+    return found
+
+
+class TransactWork(Work):
+    """A viewer's write."""
+
+    __slots__ = ("transaction",)
+
+    limited = True
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+
+    def places(self, desk: Desk) -> Iterable[ItemPlace]:
+        """What it writes and what it has read."""
+        transaction = self.transaction
+        slot = desk.slots.get(transaction.slot)
+        if slot is None:
+            return ()
+        number = slot.number
+        wanted = [(number, w.change.pk, w.change.sk) for w in transaction.writes if w.change is not None]
+        if transaction.reads:
+            wanted += [(number, *key) for key in transaction.reads]
+        return wanted
+
+    def decide(self, desk: Desk, group: Group) -> Receipt:
+        """Lease, key, epoch, reads; then ops and items."""
+        transaction = self.transaction
+        slot = owned(desk, transaction.slot, "active", "frozen")
+        if transaction.key is not None and (told := _told(desk, group, slot, transaction)) is not None:
+            return told
+        if slot.state == "frozen":
+            raise SlotFrozen(f"slot {slot.name} is frozen by move {slot.move}; its writes wait for the move to end")
+        if transaction.epoch is not None and transaction.epoch != slot.epoch:
+            raise EpochStale(
+                f"slot {slot.name} is at epoch {slot.epoch}, the call decided under {transaction.epoch}; read again"
+            )
+        mark = slot.marks.get(desk.region)
+        if mark is not None and mark.epoch > slot.epoch:
+            raise EpochStale(
+                f"slot {slot.name}: the log holds {mark} of {desk.region}, the lease is at epoch {slot.epoch};"
+                " commit a higher epoch first"
+            )
+        for key, wanted in transaction.reads.items():
+            stored = group.stored(desk.database, (slot.number, *key))
+            found = stored.version if stored is not None and stored.live else None
+            if found != wanted:
+                raise VersionConflict(
+                    f"item {key[0]} {key[1]} of slot {slot.name} is at {found}, not {wanted}; read again"
+                )
+        return self._write(desk, group, slot)
+
+    def _write(self, desk: Desk, group: Group, slot: SlotRows) -> Receipt:
+        transaction, epoch, region = self.transaction, slot.epoch, desk.region
+        hlc = desk.stamp()
+        seq, lsn, last = slot.seq, group.last_lsn, len(transaction.writes) - 1
+        for place, write in enumerate(transaction.writes):
+            seq += 1
+            lsn += 1
+            change, event = write.change, write.event
+            if change is not None:
+                change = _put(desk, group, slot.number, change, Version(hlc, region, seq))
+            if event is not None:
+                event = _chained(group, slot, event, seq)
+            body = encode_op(Op(slot.name, region, epoch, seq, hlc, change, event, place < last))
+            group.rows["ops"].append((lsn, slot.number, region, epoch, seq, body))
+            group.bytes_written += len(body)
+        slot.seq, group.last_lsn = seq, lsn
+        mark = slot.marks[region] = group.marks[slot.number, region] = Mark(epoch, seq)
+        group.touched[slot.number] = slot
+        if transaction.key is not None:
+            expires = group.now_ms + _KEY_KEPT_MS
+            kept = KeyRow(transaction.answer, epoch, seq, hlc, expires)
+            group.keys[slot.number, transaction.key.scope, transaction.key.key] = kept
+        return Receipt(mark, hlc, repeated=False, answer=transaction.answer)
+
+
+def _told(desk: Desk, group: Group, slot: SlotRows, transaction: Transaction) -> Receipt | None:
+    """The answer that an earlier call under the same key got."""
+    assert transaction.key is not None
+    scope, key = transaction.key
+    row = group.keys.get((slot.number, scope, key))
+    if row is None:
+        query = "SELECT answer, epoch, seq, hlc, expires_ms FROM keys WHERE slot=? AND scope=? AND key=?"
+        found = rows(desk.database, query, (slot.number, scope, key))
+        row = KeyRow(*found[0]) if found else None
+    if row is None or row.expires_ms <= group.now_ms:
+        return None
+    return Receipt(Mark(row.epoch, row.seq), row.hlc, repeated=True, answer=row.answer)
+
+
+def _put(desk: Desk, group: Group, number: int, change: ItemChange, version: Version) -> ItemChange:
+    """Put an item and return the change with its base filled in."""
+    place = (number, change.pk, change.sk)
+    stored = group.stored(desk.database, place)
+    base, base_at = (None, NO_BASE) if stored is None else (stored.version, stored[:2])
+    group.put(place, change.value, Stored(*version, *base_at, change.value is not None))
+    return ItemChange(change.pk, change.sk, change.value, base)
+
+
+def _chained(group: Group, slot: SlotRows, event: EventDraft, seq: int) -> EventDraft:
+    """The event with ``prev`` filled in."""
+    place = (slot.epoch, event.type)
+    prev = slot.prev.get(place, 0)
+    slot.prev[place] = group.prev[slot.number, slot.epoch, event.type] = seq
+    return EventDraft(event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent)
+
+
+class LeaseWork(Work):
+    """Compare and set a lease row."""
+
+    __slots__ = ("expected", "lease", "slot")
+
+    def __init__(self, slot: Slot, expected: Lease | None, lease: Lease) -> None:
+        self.slot, self.expected, self.lease = slot, expected, lease
+
+    def decide(self, desk: Desk, group: Group) -> None:
+        """Refuse what would let an epoch fall or a seq be used twice."""
+        lease, slot = self.lease, desk.slots.get(self.slot)
+        found = slot.lease if slot is not None else None
+        if found != self.expected:
+            raise VersionConflict(f"lease of slot {self.slot} is {found}, not {self.expected}; read it again")
+        if lease.state not in _STATES:
+            raise Invalid(f"lease of slot {self.slot}: state {lease.state!r} is none of {sorted(_STATES)}")
+        if found is not None and lease.epoch < found.epoch:
+            raise EpochStale(f"lease of slot {self.slot} is at epoch {found.epoch}; epoch {lease.epoch} would fall")
+        if lease.epoch < 1:
+            raise Invalid(f"lease of slot {self.slot}: epoch {lease.epoch}; epochs start at 1")
+        seq = found.seq if found is not None and found.epoch == lease.epoch else 0
+        if lease.seq != seq:
+            raise Invalid(f"lease of slot {self.slot}: seq {lease.seq} at epoch {lease.epoch}, it can only be {seq}")
+        held = slot.marks.get(desk.region) if slot is not None else None
+        if held is not None and held > Mark(lease.epoch, seq) and (found is None or found.epoch < lease.epoch):
+            raise EpochStale(
+                f"lease of slot {self.slot}: the log already holds {held} of {desk.region}; take an epoch above it"
+            )
+        if slot is None:
+            number = max((s.number for s in desk.slots.values()), default=0) + 1
+            slot = desk.slots[self.slot] = SlotRows(number, str(self.slot))
+            group.rows["slots"].append((number, slot.name))
+        if found is None or found.epoch != lease.epoch:  # ``prev`` never reaches back over an epoch
+            slot.prev = {place: seq for place, seq in slot.prev.items() if place[0] >= lease.epoch}
+            group.rows["passed"].append((slot.number, lease.epoch))
+        slot.set(lease)
+        group.touched[slot.number] = slot
+
+
+class ReleaseWork(Work):
+    """Nothing of its own: every group first applies the held ops whose time has come."""
+
+    __slots__ = ()
+
+    def decide(self, desk: Desk, group: Group) -> None:
+        """Done before."""
+
+
+class PruneWork(Work):
+    """Forget ops at the tail of a slot's log, oldest first."""
+
+    __slots__ = ("acknowledged", "limit", "relayed_lsn", "slot")
+
+    def __init__(self, slot: Slot, acknowledged: Vector, relayed_lsn: int, limit: int) -> None:
+        self.slot, self.acknowledged, self.relayed_lsn, self.limit = slot, acknowledged, relayed_lsn, limit
+
+    def decide(self, desk: Desk, group: Group) -> int:
+        """Stop at the first op of an origin that somebody may still need."""
+        slot = desk.slots.get(self.slot)
+        if slot is None:
+            return 0
+        last_lsn = min(self.relayed_lsn, slot.held[0][0] - 1) if slot.held else self.relayed_lsn
+        forgotten = 0
+        query = "SELECT lsn, body FROM ops WHERE slot=? AND origin=? ORDER BY epoch, seq LIMIT ?"
+        for origin, wanted in sorted(self.acknowledged.items()):
+            floor: Mark | None = None
+            for lsn, body in rows(desk.database, query, (slot.number, origin, self.limit - forgotten)):
+                op = decode_op(body)
+                mark = Mark(op.epoch, op.seq)
+                young = hlc_ms(op.hlc) + _LOG_KEPT_MS > group.now_ms
+                if lsn > last_lsn or mark > wanted or young:
+                    break
+                group.rows["forgotten"].append((lsn,))
+                floor = mark
+                forgotten += 1
+            if floor is not None:
+                group.rows["floors"].append((slot.number, origin, *floor))
+        return forgotten

@@ -144,6 +144,7 @@ function toSlot(v: unknown): ProgrammeSlot | null {
     title: text(programme["title"]) || card.id,
     names: namesOf(programme["names"]) ?? namesOf(programme["name"]) ?? { en: text(programme["title"]) || card.id },
     asset: card.asset ?? null,
+    ...(card.poster ? { poster: card.poster } : {}),
     from_ms: ms(v["from_ms"], v["from"]),
     to_ms: ms(v["to_ms"], v["to"]),
   };

@@ -69,6 +69,7 @@ export interface ProgrammeSlot {
   title: string;
   names: Names;
   asset?: string | null;
+  poster?: string;
   from_ms: number;
   to_ms: number;
 }

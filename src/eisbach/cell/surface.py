@@ -289,7 +289,7 @@ class SessionAnswer(Out, frozen=True, kw_only=True):
     thumbnails: Thumbnails | None = None
     drm: dict[str, Any] = {}
     markers: dict[str, Any] = {}
-    ads: dict[str, str] = {"mode": "none"}
+    ads: dict[str, str] = msgspec.field(default_factory=lambda: {"mode": "none"})
     degraded: list[str] = []
     """What could not be checked and was decided in your favour, e.g. ``concurrency``."""
 

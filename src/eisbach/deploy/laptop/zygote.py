@@ -135,7 +135,7 @@ def _become(request: dict[str, Any], writing: int, supervisor: int) -> None:
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _redirect(Path(request["log"]))
-        os.chdir(request["folder"])
+        os.chdir(request["folder"] or "/")
         os.environ.update(request.get("environment", {}))
         os.write(writing, json.dumps({"pid": os.getpid()}).encode())
         os.close(writing)

@@ -4,7 +4,7 @@ Each module of this folder with ``run() -> list[Row]`` is a benchmark; its docst
 """
 
 import argparse
-import datetime
+import datetime as dt
 import importlib
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ def main() -> None:
         print(f"\n--- {name}", flush=True)
         results[name] = importlib.import_module(f"bench.{name}").run()
         show(name, results[name])
-    at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H%MZ")
+    at = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H%MZ")
     print(f"written: {keep(results, at=at)}")
 
 

@@ -120,7 +120,8 @@ class Children:
     async def _start_zygote(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        command = [sys.executable, "-m", "eisbach.deploy.laptop.zygote", str(theirs.fileno()), str(os.getpid())]
+        # -P: the folder this was started in is no source of modules, and no folder that a confined cell may read.
+        command = [sys.executable, "-P", "-m", "eisbach.deploy.laptop.zygote", str(theirs.fileno()), str(os.getpid())]
         with (self._logs / "zygote.log").open("ab") as log, theirs:
             self._zygote = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of a few milliseconds, and its exit is ours to reap
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=log

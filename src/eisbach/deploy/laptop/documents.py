@@ -240,12 +240,12 @@ class Documents:
     def single(self, *, folder: Path, url: str) -> SingleProcess:
         """Stage ``single``, and the left side of the demo; the region's name is that of the first."""
         region = self.regions[0]
-        host, _, port = url.removeprefix("http://").partition(":")
+        host = url.removeprefix("http://").partition(":")[0]
         hub = f"sqlite:{folder / 'hub' / 'events.db'}"
         spokes = SpokesProcess(
             region=region,
             host=host,
-            port=int(port),
+            port=8202,
             folder=str(folder / "spokes"),
             secrets=str(folder / "secrets.json"),
             hub=hub,
@@ -257,7 +257,7 @@ class Documents:
             region=region,
             name="w1",
             host=host,
-            port=int(port),
+            port=8203,
             folder=str(folder / "workers" / "w1"),
             secrets=str(folder / "secrets.json"),
             studio=url,

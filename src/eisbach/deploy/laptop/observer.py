@@ -57,6 +57,11 @@ class Observer:
     async def _ask(self, session: aiohttp.ClientSession, process: Supervised) -> None:
         target = process.spec.target
         found = await _json(session, f"{process.spec.url}/status") if process.state in ("ready", "slow") else None
+        if found is not None and isinstance(process.spec.document, SingleProcess):
+            spokes = process.spec.document.spokes
+            found |= {
+                "spokes": ((await _json(session, f"http://{spokes.host}:{spokes.port}/status")) or {}).get("spokes", [])
+            }
         if found is None:
             for table in (self._figures, self._rates, self._counted):
                 table.pop(target, None)

@@ -210,14 +210,16 @@ def _link(documents: Documents) -> ProcessSpec:
 
 
 def _single(documents: Documents, folder: Path, url: str) -> ProcessSpec:
+    document = documents.single(folder=folder, url=url)
+    host = document.spokes.host
     return ProcessSpec(
         target="single",
         kind="single",
         region="",
         run="single",
-        document=documents.single(folder=folder, url=url),
+        document=document,
         ready=(Ready("http", f"{url}/readyz"),),
-        listens=(url.removeprefix("http://"),),
+        listens=(url.removeprefix("http://"), f"{host}:8202", f"{host}:8203"),
         url=url,
         folder=str(folder),
         public=True,

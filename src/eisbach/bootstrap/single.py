@@ -1,0 +1,39 @@
+"""``eisbach run single``: the whole service in one process - cell, studio, event log, spokes, worker.
+
+What dies here dies together: that is the point of the stage. The same parts as in the other stages, joined by one event
+loop and one SQLite event log instead of processes and a hub.
+"""
+
+import asyncio
+from pathlib import Path
+
+from eisbach.bootstrap.cell import open_cell, open_event_log
+from eisbach.bootstrap.pages import with_pages
+from eisbach.bootstrap.serve import serve
+from eisbach.bootstrap.spokes import serve_spokes
+from eisbach.bootstrap.worker import run as run_worker
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
+from eisbach.settings import Secrets, SingleProcess, read_process
+
+__all__ = ["run"]
+
+
+async def run(process: SingleProcess) -> None:
+    """Serve until cancelled; the first part that ends ends all."""
+    die_with_parent()
+    own = process.cell
+    secrets = read_process(Path(own.secrets), Secrets)
+    folder = Path(own.secrets).parent
+    worker = process.worker
+    tools = [Path(tool) for tool in (worker.ffmpeg, worker.ffprobe, worker.packager)]
+    confinement = confine(read=[*python_paths(), *tools], write=[folder])
+    opening = open_event_log(own.hub, region=own.region, clock=SystemClock())
+    async with (
+        opening as log,
+        open_cell(own, secrets, event_log=log, confinement=confinement, wrap=with_pages) as cell,
+        asyncio.TaskGroup() as parts,
+    ):
+        parts.create_task(serve(cell.app, host=own.host, port=own.port))
+        parts.create_task(serve_spokes(process.spokes, log=log))
+        parts.create_task(run_worker(worker))

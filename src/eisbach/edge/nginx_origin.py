@@ -15,7 +15,7 @@ import msgspec
 from eisbach.edge import fragments as nginx
 from eisbach.edge.nginx_edge import Place, written
 from eisbach.edge.rules import PATH, pool
-from eisbach.kernel.limits import CONNECT_TIMEOUT, EDGE_READ_TIMEOUT, TRIES_MAX
+from eisbach.kernel.limits import CONNECT_TIMEOUT, EDGE_READ_TIMEOUT
 from eisbach.kernel.slotmap import SlotMap
 
 __all__ = ["KEYS_FILE", "SCRIPT_FILE", "OriginSite", "keys_json", "origin_config", "script"]
@@ -160,7 +160,9 @@ def _manifest(seen: list[tuple[str, str]]) -> list[str]:
         'proxy_set_header Authorization "";',
         'proxy_set_header Cookie "";',
         "proxy_next_upstream error timeout;",
-        f"proxy_next_upstream_tries {TRIES_MAX};",
+        # Every cell, if need be: any of them has the answer, it costs microseconds, and reading is safe to repeat.
+        "proxy_next_upstream_tries 0;",
+        "proxy_next_upstream_timeout 3s;",
         "error_page 502 504 = @silent;",
     ]
 

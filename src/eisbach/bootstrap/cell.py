@@ -1,1 +1,113 @@
-"""``eisbach run cell``: being written by the cell's builder (also engines/embedded/confinement.py, tests/cell/*)."""
+"""``eisbach run cell``: compose a cell or the studio, or both in one process, and serve it until told to stop.
+
+``open_cell`` is the composition; the stages ``single`` and ``hub`` use it too. The order matters: confinement before
+the first thread (Landlock binds only threads that come later), stores before what follows them, all of it before the
+first request. Closing is the same backwards: requests end, followers end, the stores close.
+"""
+
+import random
+import secrets as entropy
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp
+
+from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots
+from eisbach.bootstrap.followers import Followers
+from eisbach.bootstrap.serve import serve
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
+from eisbach.engines.embedded.disk import DiskThread
+from eisbach.engines.embedded.event_log import SqliteEventLog
+from eisbach.kernel.slots import STUDIO_GROUP
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import EventLog
+from eisbach.settings import CellProcess, Secrets, read_process
+
+__all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run"]
+
+_logger = structlog.get_logger(__name__)
+
+
+async def run(process: CellProcess) -> None:
+    """Serve until cancelled; then finish requests and close the stores."""
+    die_with_parent()
+    secrets = read_process(Path(process.secrets), Secrets)
+    confinement = confine_cell(process)
+    async with open_cell(process, secrets, confinement=confinement) as cell:
+        await serve(cell.app, host=process.host, port=process.port)
+
+
+def confine_cell(process: CellProcess) -> Confinement:
+    """Keep this process to the cell's own folder (and the blobs, for uploads and media of the studio)."""
+    write = [Path(process.folder)]
+    if process.blobs:
+        write.append(Path(process.blobs))
+    if process.hub.startswith("sqlite:"):
+        write.append(Path(process.hub.removeprefix("sqlite:")).parent)
+    found = confine(read=python_paths(), write=write)
+    if not found.confined:
+        _logger.warning("not_confined", cell=process.cell, detail=found.detail)
+    return found
+
+
+@asynccontextmanager
+async def open_event_log(url: str, *, region: str, clock: Clock) -> AsyncIterator[EventLog]:
+    """The event log behind ``nats://host:port`` or ``sqlite:path``."""
+    async with AsyncExitStack() as stack:
+        log: Any  # both engines are EventLogs; their ``open`` is not part of the port
+        if url.startswith("sqlite:"):
+            disk = DiskThread("event-log")
+            stack.callback(disk.close)
+            path = Path(url.removeprefix("sqlite:"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            log = await SqliteEventLog(path, clock=clock, disk=disk).open()
+        else:
+            from eisbach.engines.nats.event_log import JetStreamEventLog
+
+            log = await JetStreamEventLog(url, region=region).open()
+        stack.push_async_callback(log.aclose)
+        yield log
+
+
+@asynccontextmanager
+async def open_cell(
+    process: CellProcess,
+    secrets: Secrets,
+    *,
+    event_log: EventLog | None = None,
+    confinement: Confinement | None = None,
+    wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+) -> AsyncIterator[OpenCell]:
+    """Compose and start everything but the server.
+
+    Args:
+        process: which cell; viewers' groups and the studio's may be in one process, in a store each.
+        secrets: of its region.
+        event_log: one that this process has open already (stage ``single``); else ``process.hub`` is opened.
+        confinement: what ``confine_cell`` reported, for ``/status``.
+        wrap: the outermost ASGI layer.
+    """
+    clock = SystemClock()
+    rng = random.Random(entropy.randbits(64))  # noqa: S311 - jitter and request ids, never keys
+    async with AsyncExitStack() as stack:
+        if event_log is None:
+            opening = open_event_log(process.hub, region=process.region, clock=clock)
+            event_log = await stack.enter_async_context(opening)
+        followers = Followers(clock)
+        parts = Parts(process, secrets, clock, rng, stack, followers, event_log)
+        studio = str(STUDIO_GROUP)
+        viewers = {group: numbers for group, numbers in process.slots.items() if group != studio}
+        if process.studio and viewers:
+            main = await open_slots(parts, "store.db", process.cell, viewers)
+            second = await open_slots(parts, "studio.db", "studio", {studio: process.slots[studio]})
+        else:
+            main, second = await open_slots(parts, "store.db", process.cell, process.slots), None
+        cell = await compose(parts, main, second, confinement)
+        stack.push_async_callback(followers.aclose)
+        cell.app = wrap(cell.app)
+        _logger.info("cell_open", region=process.region, cell=process.cell, slots=len(main.ownership.owned()))
+        yield cell

@@ -1,0 +1,356 @@
+"""The parts of a cell's process and how they are joined; ``bootstrap.cell`` opens and closes them.
+
+A process has one store with the slots it serves; where it is a cell and the studio at once, the studio has a second
+one. Each store has a relay; the first has the pullers.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from eisbach import __version__
+from eisbach.bootstrap.followers import Followers
+from eisbach.cell.app import Gate, cell_app
+from eisbach.cell.auth_calls import AuthCalls
+from eisbach.cell.grants import Grants
+from eisbach.cell.identity import Tokens
+from eisbach.cell.me_calls import MeCalls
+from eisbach.cell.metrics import Metrics
+from eisbach.cell.openapi import openapi_route
+from eisbach.cell.ops_calls import OpsCalls
+from eisbach.cell.ownership import Ownership, slots_in
+from eisbach.cell.peer_http import HttpPeer, fetch_map
+from eisbach.cell.places import Places
+from eisbach.cell.playback_calls import PlaybackCalls
+from eisbach.cell.position import Positions
+from eisbach.cell.projection import Projection
+from eisbach.cell.public_calls import PublicCalls
+from eisbach.cell.puller import Puller, PullerStatistics, PullServer, clock_is_ahead
+from eisbach.cell.routes import Route
+from eisbach.cell.sessions import Sessions
+from eisbach.cell.streams import StreamPlaces
+from eisbach.cell.studio import studio_routes
+from eisbach.cell.writing import Writer
+from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.confinement import Confinement
+from eisbach.engines.embedded.disk import DiskThread
+from eisbach.engines.embedded.projection_store import SqliteProjectionStore
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.hub.relay import Relay
+from eisbach.kernel.slots import STUDIO_GROUP, Group
+from eisbach.media.hls import Pathway
+from eisbach.media.manifests import Manifests, manifest_routes
+from eisbach.media.serve import media_routes
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import EventLog
+from eisbach.settings import CellProcess, PeerRegion, Secrets
+
+__all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots"]
+
+_RELEASE_EVERY_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class Parts:
+    """What everything is made from, and what has been made so far."""
+
+    process: CellProcess
+    secrets: Secrets
+    clock: Clock
+    rng: random.Random
+    stack: AsyncExitStack
+    followers: Followers
+    event_log: EventLog
+    pullers: list[Puller] = field(default_factory=list)
+    relays: dict[str, Relay] = field(default_factory=dict)
+
+    def twins(self) -> Sequence[PullerStatistics]:
+        """What the pullers know of the other regions."""
+        return [puller.statistics() for puller in self.pullers]
+
+    def twin(self, region: str) -> PullerStatistics | None:
+        """What is known of one region."""
+        return next((found for found in self.twins() if found.region == region), None)
+
+    def thread(self, name: str) -> DiskThread:
+        """A disk thread that ends with the process's composition."""
+        disk = DiskThread(name)
+        self.stack.callback(disk.close)
+        return disk
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A store and the slots in it."""
+
+    store: SqliteStore
+    ownership: Ownership
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenCell:
+    """A composed cell, its followers running."""
+
+    app: ASGIApp
+    store: SqliteStore
+    """Of the viewers' groups; in the studio cell, the studio's."""
+    studio_store: SqliteStore | None
+    """The studio's own store, where one process is both."""
+    catalogue: Projection | None
+    """None in the studio cell."""
+    event_log: EventLog
+    ownership: Ownership
+    metrics: Metrics
+    status: Callable[[], Mapping[str, Any]]
+
+
+async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, list[int]]) -> Slots:
+    """Open a store, create the lease rows of a first start, and relay its op log to the hub."""
+    process, clock = parts.process, parts.clock
+    opening = open_store(Path(process.folder) / file, region=process.region, clock=clock, cell=cell)
+    store = await parts.stack.enter_async_context(opening)
+    ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
+    await ownership.open(slots_in(slots))
+    relay = Relay(store, parts.event_log, region=process.region, cell=cell, clock=clock, rng=parts.rng)
+    parts.relays[cell] = relay
+    parts.followers.start(f"relay-{cell}", relay.run)
+
+    async def release() -> None:
+        while True:
+            await clock.sleep(_RELEASE_EVERY_S)
+            await store.release_held()
+
+    parts.followers.start(f"release-{cell}", release)
+    return Slots(store, ownership)
+
+
+async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: Confinement | None) -> OpenCell:
+    """Join the parts into an application."""
+    process, secrets = parts.process, parts.secrets
+    metrics = Metrics()
+    _follow_twins(parts, main)
+    await _follow_map(parts, main.ownership)
+    gate = Gate(
+        cell=process.cell,
+        region=process.region,
+        tokens=Tokens(private=secrets.jwt_private, public=secrets.jwt_public, clock=parts.clock, rng=parts.rng),
+        ownership=main.ownership,
+        positions=_positions(parts, main.store),
+        bearers={
+            "service": [secrets.service_token, secrets.operator_token],
+            "operator": [secrets.operator_token],
+            "peer": [secrets.peer_token],
+        },
+        metrics=metrics,
+        rng=parts.rng,
+    )
+    status: dict[str, Callable[[], Any]] = {}
+    routes: list[Route] = []
+    extra: list[BaseRoute] = []
+    projection = None
+    if second is not None or not process.studio:
+        projection = await _open_projection(parts)
+        routes += _viewers_routes(parts, main, gate, projection, status)
+        routes.append(openapi_route(routes, version=__version__))
+        extra += _media(parts, projection)
+    if process.studio:
+        routes += studio_routes(
+            (second or main).store,
+            blobs=FileBlobs(Path(process.blobs), disk=parts.thread("blobs")),
+            clock=parts.clock,
+            rng=parts.rng,
+            slot_count=process.groups[str(STUDIO_GROUP)],
+        )
+    routes += PullServer(main.store, main.ownership, clock=parts.clock).routes()
+    report = _status(parts, main, second, metrics, confinement=confinement, more=status)
+    routes += OpsCalls(metrics, missing=lambda: _missing(parts, main), status=report).routes()
+    metrics.add(lambda: _gauges(parts, main, gate))
+    app = cell_app(routes, gate, extra=extra, cors=process.cors)
+    return OpenCell(
+        app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
+        event_log=parts.event_log, ownership=main.ownership, metrics=metrics, status=report,
+    )  # fmt: skip
+
+
+def _follow_twins(parts: Parts, main: Slots) -> None:
+    process = parts.process
+    for peer in process.peers:
+        if not any(_may_hold(parts, peer, group) for group in process.slots):
+            continue  # its residency is another: there is nothing of ours to ask it for
+        transport = HttpPeer(peer.door, token=parts.secrets.peer_token)
+        parts.stack.push_async_callback(transport.aclose)
+        puller = Puller(main.store, main.ownership, transport, region=peer.region, clock=parts.clock, rng=parts.rng)
+        parts.pullers.append(puller)
+        parts.followers.start(f"pull-{peer.region}", puller.run)
+
+
+def _may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:
+    residency = Group.parse(group).residency
+    return residency == "any" or parts.process.residencies.get(peer.region, residency) == residency
+
+
+async def _follow_map(parts: Parts, ownership: Ownership) -> None:
+    if not parts.process.agent:
+        return
+    session = await parts.stack.enter_async_context(aiohttp.ClientSession())
+    url = f"{parts.process.agent}/map"
+
+    async def follow() -> None:
+        await ownership.follow_map(
+            lambda: fetch_map(session, url, token=parts.secrets.service_token),
+            bytes.fromhex(parts.secrets.map_key),
+            clock=parts.clock,
+            rng=parts.rng,
+        )
+
+    parts.followers.start("slot-map", follow)
+
+
+def _positions(parts: Parts, store: SqliteStore) -> Positions:
+    def age_ms(region: str) -> int:
+        found = parts.twin(region)
+        return found.lag_ms if found else 0
+
+    return Positions(
+        store,
+        cell=parts.process.cell,
+        clock=parts.clock,
+        reachable=lambda region: any(p.reachable() for p in parts.pullers if p.statistics().region == region),
+        age_ms=age_ms,
+    )
+
+
+async def _open_projection(parts: Parts) -> Projection:
+    process = parts.process
+    path = Path(process.folder) / "projection.db"
+    kept = SqliteProjectionStore(path, disk=parts.thread("projection"))
+    parts.stack.push_async_callback(kept.aclose)
+    projection = Projection(kept, parts.event_log, name=f"projection-{process.cell}", clock=parts.clock, rng=parts.rng)
+    await projection.open()
+    parts.followers.start("projection", projection.run)
+    return projection
+
+
+def _viewers_routes(
+    parts: Parts, main: Slots, gate: Gate, projection: Projection, status: dict[str, Callable[[], Any]]
+) -> list[Route]:
+    process, clock = parts.process, parts.clock
+    store, ownership = main.store, main.ownership
+    places = Places(
+        process.region,
+        {process.region: (process.edge, process.origin), **{p.region: (p.edge, p.origin) for p in process.peers}},
+        preferred=process.preferred,
+        distances=process.distances,
+        residencies=process.residencies,
+    )
+    writer = Writer(store, ownership, clock=clock, clock_is_ahead=lambda: clock_is_ahead(parts.twins()))
+    sessions = Sessions()
+    streams = StreamPlaces(store, writer, sessions, clock=clock)
+    grants = Grants(places, media_keys=_keys(parts.secrets.media_keys), session_keys=_keys(parts.secrets.session_keys))
+    markets = {group.market for group in map(Group.parse, process.groups) if group != STUDIO_GROUP}
+    playback = PlaybackCalls(
+        store, streams, sessions=sessions, grants=grants, ownership=ownership,
+        now=lambda: (projection.snapshot(), clock),
+    )  # fmt: skip
+    status["sessions"] = lambda: asdict(sessions.statistics(now_ms=clock.monotonic_ms()))
+    status["projection"] = lambda: asdict(projection.statistics())
+    status["tokens"] = lambda: asdict(gate.tokens.statistics())
+    status["writes"] = lambda: {
+        "parked": writer.parked, "reached_local_only": writer.reached_local_only, "failed_open": streams.failed_open
+    }  # fmt: skip
+    return [
+        # The hottest first: routing looks at them in order.
+        *playback.routes(),
+        *MeCalls(store, writer, catalogue=projection.snapshot, clock=clock).routes(),
+        *AuthCalls(store, writer, ownership=ownership, tokens=gate.tokens, places=places, clock=clock).routes(),
+        *PublicCalls(projection.snapshot, places, markets=sorted(markets), clock=clock, rng=parts.rng).routes(),
+    ]
+
+
+def _media(parts: Parts, projection: Projection) -> list[BaseRoute]:
+    """Manifests, which the media origin asks for; and, where there is no origin, all of its paths."""
+    process = parts.process
+    keys = _keys(parts.secrets.media_keys)
+    pathways = [Pathway(process.region, process.origin), *(Pathway(p.region, p.origin) for p in process.peers)]
+    manifests = Manifests(
+        projection.snapshot,
+        clock=parts.clock,
+        keys=lambda: keys,
+        pathways=pathways,
+        steering_url=f"{process.edge}/steer" if len(pathways) > 1 else "",
+    )
+    found: list[BaseRoute] = [*manifest_routes(manifests)]
+    if process.origin == process.edge and process.blobs:
+        found += media_routes(Path(process.blobs) / "media", manifests)
+    return found
+
+
+def _keys(hexadecimal: Mapping[str, str]) -> dict[str, bytes]:
+    return {kid: bytes.fromhex(key) for kid, key in hexadecimal.items()}
+
+
+def _missing(parts: Parts, main: Slots) -> list[str]:
+    missing = [] if main.ownership.owned() else ["this cell owns no slot"]
+    if reason := clock_is_ahead(parts.twins()):
+        missing.append(f"writes are stopped: {reason}")
+    return missing
+
+
+def _status(
+    parts: Parts,
+    main: Slots,
+    second: Slots | None,
+    metrics: Metrics,
+    *,
+    confinement: Confinement | None,
+    more: Mapping[str, Callable[[], Any]],
+) -> Callable[[], Mapping[str, Any]]:
+    def report() -> Mapping[str, Any]:
+        slots: dict[str, int] = {}
+        owned = [*main.ownership.owned(), *(second.ownership.owned() if second else [])]
+        for slot in owned:
+            slots[str(slot.group)] = slots.get(str(slot.group), 0) + 1
+        calls = metrics.summary()
+        return {
+            "cell": parts.process.cell,
+            "region": parts.process.region,
+            "version": __version__,
+            "requests": sum(sum(statuses.values()) for statuses in calls.values()),
+            "calls": calls,
+            "bugs": metrics.bugs,
+            "slots": slots,
+            "replication": [
+                {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
+            ],
+            "store": asdict(main.store.statistics()),
+            "relays": {name: asdict(relay.statistics()) for name, relay in parts.relays.items()},
+            "restarts": parts.followers.restarts,
+            "confinement": asdict(confinement) if confinement else None,
+            **{name: read() for name, read in more.items()},
+        }
+
+    return report
+
+
+def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
+    store = main.store.statistics()
+    found: dict[str, float] = {
+        "in_work": gate.in_work,
+        "slots_owned": len(main.ownership.owned()),
+        "store_queue": store.queue,
+        "store_transactions": store.transactions,
+        "store_commits": store.commits,
+        "store_conflicts": store.conflicts,
+        "relay_behind": max((r.statistics().behind for r in parts.relays.values()), default=0),
+    }
+    for twin in parts.twins():
+        name = twin.region.replace("-", "_")
+        found |= {f"twin_lag_ms_{name}": twin.lag_ms, f"twin_ops_behind_{name}": twin.ops_behind}
+    return found

@@ -1,0 +1,46 @@
+"""Tasks that run for ever beside the requests: relay, projection, pullers.
+
+A bug in one of them must not take viewers' calls with it: it is logged with its trace, counted, and started anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from eisbach.ports.clock import Clock
+
+__all__ = ["Followers"]
+
+_RESTART_S: Final = 1.0
+_logger = structlog.get_logger(__name__)
+
+
+class Followers:
+    """One a process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self.restarts: dict[str, int] = {}
+        """Name -> times it was started anew since the process started."""
+
+    def start(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
+        """Run ``follow`` until ``aclose``."""
+        self._tasks.append(asyncio.create_task(self._keep(name, follow), name=name))
+
+    async def aclose(self) -> None:
+        """End them all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await follow()
+            except Exception:  # whatever it is, the other followers and the requests go on
+                _logger.exception("follower_died", name=name)
+            self.restarts[name] = self.restarts.get(name, 0) + 1
+            await self._clock.sleep(_RESTART_S)

@@ -62,9 +62,7 @@ class World:
             await self.store.transact(Transaction(slot=SLOT, writes=[write]))
 
     async def start(self) -> Relay:
-        relay = Relay(
-            self.store, self.log, region="eu-central", cell="c1", clock=self.clock, rng=random.Random(5)
-        )
+        relay = Relay(self.store, self.log, region="eu-central", cell="c1", clock=self.clock, rng=random.Random(5))
         self._running = asyncio.create_task(relay.run())
         await self.idle()
         return relay

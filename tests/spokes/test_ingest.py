@@ -122,4 +122,4 @@ async def test_a_text_file_is_rejected_with_the_reason(path: Desk) -> None:
     await until(path, "tv.ingest.asset.rejected.v1")
 
     view = await path.ask("GET", f"/studio/assets/{made['asset']}")
-    assert view["record"]["reason"] == "probe: the file is text, not a video; upload the media itself"
+    assert view["record"]["reason"] == "the file is text, not a video; upload the media itself"

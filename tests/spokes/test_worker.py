@@ -155,4 +155,4 @@ async def test_a_source_that_is_to_blame_ends_the_batch_and_anything_else_is_tri
         await settle(500)
 
     assert tries == [1, 2, 3]
-    assert b'"reason":"a: the picture is broken"' in bytes((await desk.events())[0].data)
+    assert b'"reason":"the picture is broken"' in bytes((await desk.events())[0].data)

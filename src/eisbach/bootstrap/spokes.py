@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from eisbach.bootstrap.cell import open_event_log
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.bootstrap.studio_client import HttpMedia, HttpStudio
 from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
-from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
-from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Retryable
+from eisbach.kernel.errors import EisbachError, NotFound, Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
@@ -32,7 +34,7 @@ from eisbach.spokes.ingest import INGEST_SPOKES
 from eisbach.spokes.media_copies import MediaCopies
 from eisbach.spokes.media_folder import MediaFolder
 
-__all__ = ["SpokesStatus", "load_spokes", "open_event_log", "run", "serve_spokes"]
+__all__ = ["SpokesStatus", "load_spokes", "run", "serve_spokes"]
 
 _REFRESH_S: Final = 1.0
 _logger = structlog.get_logger(__name__)
@@ -40,16 +42,21 @@ _logger = structlog.get_logger(__name__)
 
 async def run(process: SpokesProcess) -> None:
     """Serve until cancelled."""
-    log = await open_event_log(process.hub, region=process.region, clock=SystemClock())
-    try:
-        await serve_spokes(process, log=log)
-    finally:
-        await log.aclose()
-
-
-async def serve_spokes(process: SpokesProcess, *, log: EventLog) -> None:
-    """The same on an event log that somebody else opened: stage ``single`` shares one inside its process."""
+    die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
+    own = [Path(process.folder), Path(process.blobs)]
+    if process.hub.startswith("sqlite:"):
+        own.append(Path(process.hub.removeprefix("sqlite:")).parent)
+    # The user's spokes are read after this point: they are confined like ours.
+    confinement = confine(read=[*python_paths(), *_users_folder(process)], write=own)
+    if not confinement.confined:
+        _logger.warning("not_confined", process="spokes", detail=confinement.detail)
+    async with open_event_log(process.hub, region=process.region, clock=SystemClock()) as log:
+        await serve_spokes(process, secrets, log=log)
+
+
+async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLog) -> None:
+    """The same on an event log that somebody else opened: stage ``single`` shares one inside its process."""
     folder = Path(process.folder)
     folder.mkdir(parents=True, exist_ok=True)
     clock, rng = SystemClock(), random.Random()  # noqa: S311 - jitter, not secrets
@@ -75,24 +82,6 @@ async def serve_spokes(process: SpokesProcess, *, log: EventLog) -> None:
             tasks.create_task(copies.run())
             tasks.create_task(status.run(clock))
             tasks.create_task(serve(app, host=process.host, port=process.port))
-
-
-async def open_event_log(hub: str, *, region: str, clock: Clock) -> EventLog:
-    """The event log that ``nats://host:port`` or ``sqlite:path`` names; a NATS that is away is tried for ever.
-
-    Raises:
-        Invalid: neither.
-    """
-    scheme, _, rest = hub.partition(":")
-    if scheme == "sqlite" and rest:
-        path = Path(rest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return await SqliteEventLog(path, clock=clock, disk=DiskThread("event-log")).open()
-    if scheme == "nats":
-        from eisbach.engines.nats.event_log import JetStreamEventLog
-
-        return await JetStreamEventLog(hub, region=region).open()
-    raise Invalid(f"hub {hub!r} is neither 'nats://host:port' nor 'sqlite:path'")
 
 
 def load_spokes(folder: str) -> list[SpokeSpec]:
@@ -211,7 +200,9 @@ def _app(status: SpokesStatus, host: SpokeHost, store: SqliteSpokeStore, *, toke
     )
 
 
-def _json(value: object) -> Response:
-    import msgspec
+def _users_folder(process: SpokesProcess) -> list[Path]:
+    return [Path(process.spokes_folder)] if process.spokes_folder else []
 
+
+def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")

@@ -8,25 +8,38 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import structlog
 from starlette.applications import Starlette
 
 from eisbach.bootstrap.serve import serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.media.jobs import Workspace
 from eisbach.media.tools import MediaTools
 from eisbach.settings import Secrets, WorkerProcess, read_process
 from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
 from eisbach.spokes.worker import JobWorker
 
-__all__ = ["run"]
+__all__ = ["run", "serve_worker"]
 
 _LOOK_EVERY_S: Final = 2.0
+_logger = structlog.get_logger(__name__)
 
 
 async def run(process: WorkerProcess) -> None:
     """Serve until cancelled; a job in work is then dropped with its tools and free when its lease runs out."""
+    die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
+    tools = [Path(process.ffmpeg).parent, Path(process.ffprobe).parent, Path(process.packager).parent]
+    confinement = confine(read=[*python_paths(), *tools], write=[Path(process.folder), Path(process.blobs)])
+    if not confinement.confined:
+        _logger.warning("not_confined", process="worker", detail=confinement.detail)
+    await serve_worker(process, secrets)
+
+
+async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
+    """The same without confinement: stage ``single`` confines the one process it is."""
     clock = SystemClock()
     tools = MediaTools(
         ffmpeg=Path(process.ffmpeg),

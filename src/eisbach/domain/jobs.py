@@ -209,8 +209,9 @@ def failed(job: Job, *, fence: int, reason: str, now_ms: int) -> Job:
 
 
 def batch_failed(batch: Batch, *, part: str, reason: str) -> Batch:
-    """The batch given up."""
-    return msgspec.structs.replace(batch, state="failed", reason=f"{part}: {reason}"[:_REASON_CHARS])
+    """The batch given up; the part is named where there is more than one."""
+    said = reason if batch.total == 1 else f"{part}: {reason}"
+    return msgspec.structs.replace(batch, state="failed", reason=said[:_REASON_CHARS])
 
 
 def _hold(job: Job, fence: int) -> None:

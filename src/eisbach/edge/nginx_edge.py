@@ -61,7 +61,7 @@ class EdgeSite:
     media: str
     """Absolute folder ``blobs/media``, from which other regions copy."""
     origins: tuple[str, ...] = ()
-    """Web origins whose scripts may call, beside any port of ``localhost``."""
+    """Web origins whose scripts may call, beside any port of ``localhost`` and 127.0.0.1."""
     connections_max: int = CELL_CONNECTIONS_MAX
     process: nginx.Process = field(default_factory=nginx.Process)
 
@@ -100,7 +100,7 @@ def edge_config(site: EdgeSite, slot_map: SlotMap) -> str:
 
 def _allowed_origins(site: EdgeSite) -> list[str]:
     rows = [(nginx.quoted(origin)[1:-1], "$http_origin") for origin in site.origins]
-    rows.append((r"~^http://localhost(?::[0-9]{1,5})?$", "$http_origin"))
+    rows.append((r"~^http://(?:localhost|127\.0\.0\.1)(?::[0-9]{1,5})?$", "$http_origin"))
     return nginx.mapping("$http_origin", "cors_origin", rows)
 
 
@@ -257,6 +257,8 @@ def _cache() -> list[str]:
         "proxy_cache_lock_timeout 3s;",
         "proxy_cache_background_update on;",
         "proxy_cache_revalidate on;",
+        # For a cell that is silent, stale-if-error counts; for one that sheds or fails nginx wants it said here.
+        "proxy_cache_use_stale http_500 http_502 http_503 http_504 http_429;",
         *(f'proxy_set_header {name} "";' for name in (
             "Authorization", "Cookie", "Eisbach-Slot", "Eisbach-Position", "Idempotency-Key", "Accept-Encoding")),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ Run as a file with ``-I -S``, it imports the standard library only and knows not
 
 SPEC is JSON: ``{"parent", "read", "write", "execute": [path], "limits": {name: number}, "require": [[layer]]}``.
 Layers, each applied where the kernel has it: ``network`` (own, empty network namespace), ``files`` (Landlock),
-``calls`` (seccomp: no sockets but for already open ones, no io_uring, no ptrace, no namespaces, no mounts).
+``calls`` (seccomp: threads but no processes, no sockets, no io_uring, no ptrace, no namespaces, no mounts).
 ``require`` is a list of groups of layers: when of one group none can be had, the launcher ends with code 126 and the
 reasons on stderr, and the tool never starts.
 
@@ -14,6 +14,7 @@ Sources: landlock(7), seccomp(2), unshare(2), prctl(2); numbers from the kernel'
 """
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -35,12 +36,13 @@ _FILES_BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1
 _FILES_NEWEST = (1 << 16) - 1
 _FILE_ONLY = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 _MAKE = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 13  # remove dir, remove file, make dir, make file, refer
-# Audit architecture, and the numbers of socket, socketpair, ptrace, unshare, setns, mount, io_uring_setup, bpf,
-# perf_event_open, process_vm_readv, process_vm_writev. What threads need (clone) stays.
+# Audit architecture; numbers refused: socket, socketpair, ptrace, unshare, setns, mount, io_uring_setup, bpf,
+# perf_event_open, process_vm_readv, process_vm_writev (and fork, vfork); number of clone.
 _CALLS = {
-    "x86_64": (0xC000003E, (41, 53, 101, 272, 308, 165, 425, 321, 298, 310, 311)),
-    "aarch64": (0xC00000B7, (198, 199, 117, 97, 268, 40, 425, 280, 241, 270, 271)),
+    "x86_64": (0xC000003E, (41, 53, 101, 272, 308, 165, 425, 321, 298, 310, 311, 57, 58), 56),
+    "aarch64": (0xC00000B7, (198, 199, 117, 97, 268, 40, 425, 280, 241, 270, 271), 220),
 }
+_CLONE3, _CLONE_THREAD = 435, 0x10000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -103,16 +105,34 @@ def _confine_files(read: list[str], write: list[str], execute: list[str]) -> Non
 def _forbid_calls() -> None:
     if sys.platform != "linux" or platform.machine() not in _CALLS:
         raise LayerMissing(f"no list of system calls for {sys.platform} {platform.machine()}")
-    architecture, refused = _CALLS[platform.machine()]
-    # Classic BPF over struct seccomp_data: number at 0, architecture at 4. Another architecture dies; a refused call
-    # gets EPERM; x86-64's second numbering (x32, bit 30) is refused as a whole.
-    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
-    allow, kill, refuse = 0x7FFF0000, 0x80000000, 0x00050000 | 1
-    program = [(load, 0, 0, 4), (equal, 1, 0, architecture), (give, 0, 0, kill), (load, 0, 0, 0)]
-    left = len(refused) + 1
-    program.append((at_least, left, 0, 0x40000000))
-    program += [(equal, left - 1 - place, 0, number) for place, number in enumerate(refused)]
-    program += [(give, 0, 0, allow), (give, 0, 0, refuse)]
+    architecture, refused, clone = _CALLS[platform.machine()]
+    load, equal, at_least, has_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    # Classic BPF over struct seccomp_data (number at 0, architecture at 4, first argument at 16) with named targets.
+    # A call by another architecture's numbers dies; a refused one gets EPERM; x86-64's second numbering (x32, bit 30)
+    # is refused as a whole; clone may make threads, not processes, and clone3, whose flags lie in memory, is not there.
+    lines: list[tuple[int, str, str, int]] = [
+        (load, "", "", 4),
+        (equal, "", "kill", architecture),
+        (load, "", "", 0),
+        (at_least, "refuse", "", 0x40000000),
+        *((equal, "refuse", "", number) for number in refused),
+        (equal, "absent", "", _CLONE3),
+        (equal, "", "allow", clone),
+        (load, "", "", 16),
+        (has_bit, "allow", "refuse", _CLONE_THREAD),
+    ]
+    ends = {
+        "allow": 0x7FFF0000,
+        "kill": 0x80000000,
+        "refuse": 0x00050000 | errno.EPERM,
+        "absent": 0x00050000 | errno.ENOSYS,
+    }
+    place = {name: len(lines) + number for number, name in enumerate(ends)}
+    program = [
+        (code, place[yes] - at - 1 if yes else 0, place[no] - at - 1 if no else 0, value)
+        for at, (code, yes, no, value) in enumerate(lines)
+    ]
+    program += [(give, 0, 0, value) for value in ends.values()]
     body = b"".join(struct.pack("=HBBI", *line) for line in program)
     buffer = ctypes.create_string_buffer(body, len(body))
     head = struct.pack("@HP", len(program), ctypes.addressof(buffer))

@@ -50,7 +50,7 @@ class Limits:
     """Of any one file it writes."""
     files_open: int = 256
     processes: int = 128
-    """Threads included; held only in an own user namespace."""
+    """Threads, that is; held only in an own user namespace and not for root. Processes are refused anyway."""
     output_bytes: int = 4 * MIB
     """Of standard output."""
 
@@ -74,7 +74,7 @@ class SandboxOffer(msgspec.Struct, frozen=True, kw_only=True):
     files: str | None
     """Landlock."""
     calls: str | None
-    """seccomp filter: no new sockets."""
+    """seccomp filter: no sockets, no further processes."""
 
     @property
     def is_enough(self) -> bool:
@@ -165,6 +165,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Kill what is left of the process group, the leader's children included."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # asyncio has no public way to close pipes that nobody reads any more, and waits for their end before it says that
+    # the process has ended.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
     await process.wait()
 
 

@@ -11,7 +11,7 @@ from eisbach.bootstrap.cell import open_cell, open_event_log
 from eisbach.bootstrap.pages import with_pages
 from eisbach.bootstrap.serve import serve
 from eisbach.bootstrap.spokes import serve_spokes
-from eisbach.bootstrap.worker import run as run_worker
+from eisbach.bootstrap.worker import serve_worker
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.settings import Secrets, SingleProcess, read_process
@@ -26,7 +26,7 @@ async def run(process: SingleProcess) -> None:
     secrets = read_process(Path(own.secrets), Secrets)
     folder = Path(own.secrets).parent
     worker = process.worker
-    tools = [Path(tool) for tool in (worker.ffmpeg, worker.ffprobe, worker.packager)]
+    tools = [Path(tool).parent for tool in (worker.ffmpeg, worker.ffprobe, worker.packager)]
     confinement = confine(read=[*python_paths(), *tools], write=[folder])
     opening = open_event_log(own.hub, region=own.region, clock=SystemClock())
     async with (
@@ -35,5 +35,5 @@ async def run(process: SingleProcess) -> None:
         asyncio.TaskGroup() as parts,
     ):
         parts.create_task(serve(cell.app, host=own.host, port=own.port))
-        parts.create_task(serve_spokes(process.spokes, log=log))
-        parts.create_task(run_worker(worker))
+        parts.create_task(serve_spokes(process.spokes, secrets, log=log))
+        parts.create_task(serve_worker(worker, secrets))

@@ -273,4 +273,6 @@ def describe_exit(code: int, log: Path) -> str:
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return f"{ended}: {lines[-1][:200]}" if lines and code > 0 else ended
+    told = [line.strip(" |+-") for line in lines]  # an exception group ends in a frame of dashes
+    last = next((line for line in reversed(told) if line), "")
+    return f"{ended}: {last[:200]}" if last and code > 0 else ended

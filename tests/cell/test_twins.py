@@ -1,0 +1,266 @@
+"""Twins: two stores that pull from each other converge, whatever the network does."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from eisbach.cell.ownership import Ownership, slots_in
+from eisbach.cell.puller import PullAnswer, Puller, PullerStatistics, PullRequest, PullServer, clock_is_ahead
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.kernel.errors import LogGap, Unavailable
+from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.slots import Slot
+from eisbach.ports.store import ItemKey, Lease, OpBatch, Transaction, Write
+from eisbach.testing.manual_clock import ManualClock
+
+GROUPS = {"eu/de/main": 4}
+OWNERS = {"c1": {"eu/de/main": [0, 1, 2, 3]}}
+SLOTS = slots_in(OWNERS["c1"])
+
+
+class HurriedClock(SystemClock):
+    """Real time, but nobody waits long."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+
+class Twin:
+    """A store with its lease rows, its answering side and its asking side."""
+
+    def __init__(self, store: SqliteStore, ownership: Ownership) -> None:
+        self.store, self.ownership = store, ownership
+        self.server = PullServer(store, ownership, clock=SystemClock())
+        self.puller: Puller | None = None
+
+    async def write(self, slot: Slot, key: str, value: bytes) -> None:
+        await self.store.transact(Transaction(slot=slot, writes=[Write(ItemChange("a", key, value))]))
+
+
+class LossyLink:
+    """Calls the other twin's server; drops, doubles, delays and cuts as its dice say."""
+
+    def __init__(self, to: Twin, rng: random.Random, *, loss: float = 0.3) -> None:
+        self.to, self.rng, self.loss = to, rng, loss
+        self.cut = False
+        self.owner = "c1"
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        await self._cross()
+        return {"eu/de/main": [self.owner] * 4}
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        await self._cross()
+        if cell != "c1":
+            return PullAnswer(batches={}, moved=dict.fromkeys(request.slots, "c1"), wall_ms=0)
+        answer = await self.to.server.answer(msgspec_replace(request, wait_ms=50, limit=7))
+        if self.rng.random() < self.loss:
+            answer = await self.to.server.answer(msgspec_replace(request, wait_ms=0, limit=3))
+        await self._cross()
+        return answer
+
+    async def _cross(self) -> None:
+        await asyncio.sleep(self.rng.random() / 500)
+        if self.cut or self.rng.random() < self.loss:
+            raise Unavailable("lost on the way")
+
+
+def msgspec_replace(request: PullRequest, **fields: int) -> PullRequest:
+    import msgspec
+
+    return msgspec.structs.replace(request, **fields)
+
+
+@contextlib.asynccontextmanager
+async def twin(folder: Path, region: str) -> AsyncIterator[Twin]:
+    clock = SystemClock()
+    async with open_store(folder / f"{region}.db", region=region, clock=clock, disk=inline) as store:
+        ownership = Ownership(store, cell="c1", groups=GROUPS, owners=OWNERS)
+        await ownership.open(SLOTS)
+        yield Twin(store, ownership)
+
+
+@contextlib.asynccontextmanager
+async def pulling(one: Twin, link: LossyLink, region: str, rng: random.Random) -> AsyncIterator[Puller]:
+    puller = Puller(one.store, one.ownership, link, region=region, clock=HurriedClock(), rng=rng)
+    task = asyncio.create_task(puller.run())
+    try:
+        yield puller
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def digests(one: Twin) -> list[Sequence[str]]:
+    return [await one.store.digest(slot) for slot in SLOTS]
+
+
+async def converged(one: Twin, other: Twin, *, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while await digests(one) != await digests(other):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_over_a_link_that_loses_doubles_and_delays_both_end_equal_with_every_write(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        there, back = LossyLink(other, rng), LossyLink(one, rng)
+        async with pulling(one, there, "eu-west", rng), pulling(other, back, "eu-central", rng):
+            for n in range(150):
+                side = rng.choice([one, other])
+                await side.write(rng.choice(SLOTS), f"{side.store.region}/{n}", str(n).encode())
+                there.cut = back.cut = 50 < n < 100
+            await converged(one, other)
+
+        found = [len(await twin_.store.query(slot, "a", limit=1000)) for twin_ in (one, other) for slot in SLOTS]
+
+    assert sum(found) == 300, "150 different items in each region"
+
+
+async def test_of_two_writes_of_one_item_in_a_split_the_higher_wins_in_both_and_the_loser_is_kept(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(4)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        await one.write(SLOTS[0], "same", b"one")
+        await other.write(SLOTS[0], "same", b"other")
+        there, back = LossyLink(other, rng, loss=0), LossyLink(one, rng, loss=0)
+        async with pulling(one, there, "eu-west", rng), pulling(other, back, "eu-central", rng):
+            await converged(one, other)
+
+        values = [(await t.store.read(SLOTS[0], ItemKey("a", "same"))) for t in (one, other)]
+        losers = [c.value for t in (one, other) for c in await t.store.conflicts()]
+
+    assert values[0] == values[1]
+    assert losers
+    assert set(losers) == {b"one"}
+
+
+async def test_a_slot_whose_log_has_a_gap_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        whole = other.store.ops_after
+
+        async def with_a_gap(slot: Slot, vector: object, *, limit: int) -> OpBatch:
+            if slot == SLOTS[0]:
+                raise LogGap("the archive has it")
+            return await whole(slot, vector, limit=limit)  # type: ignore[arg-type]
+
+        other.store.ops_after = with_a_gap  # type: ignore[method-assign]
+        for slot in SLOTS:
+            await other.write(slot, "item", b"x")
+        async with pulling(one, LossyLink(other, rng, loss=0), "eu-west", rng) as puller, asyncio.timeout(5):
+            while not all([await one.store.read(slot, ItemKey("a", "item")) for slot in SLOTS[1:]]):
+                await asyncio.sleep(0.01)
+
+            assert await one.store.read(SLOTS[0], ItemKey("a", "item")) is None
+            assert puller.statistics().slots_failing == 1
+
+
+async def test_a_slot_frozen_here_takes_no_foreign_op_and_goes_on_afterwards(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        active = Lease(epoch=1, state="active", seq=0)
+        frozen = active._replace(state="frozen")
+        await one.store.set_lease(SLOTS[0], expected=active, lease=frozen)
+        for slot in SLOTS:
+            await other.write(slot, "item", b"x")
+        async with pulling(one, LossyLink(other, rng, loss=0), "eu-west", rng):
+            async with asyncio.timeout(5):
+                while not await one.store.read(SLOTS[3], ItemKey("a", "item")):
+                    await asyncio.sleep(0.01)
+            assert await one.store.read(SLOTS[0], ItemKey("a", "item")) is None
+
+            await one.store.set_lease(SLOTS[0], expected=frozen, lease=active)
+            await one.ownership.refresh()
+            await converged(one, other)
+
+
+async def test_a_puller_that_has_the_wrong_owner_is_told_and_follows(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        await other.write(SLOTS[1], "item", b"x")
+        link = LossyLink(other, rng, loss=0)
+        link.owner = "c9"
+        async with pulling(one, link, "eu-west", rng):
+            await converged(one, other)
+
+
+def twin_found(**fields: int) -> PullerStatistics:
+    given = dict.fromkeys(
+        (
+            "ops",
+            "answers",
+            "conflicts",
+            "failures_in_a_row",
+            "slots_failing",
+            "silent_ms",
+            "lag_ms",
+            "ops_behind",
+            "skew_ms",
+            "ahead_ms",
+        ),
+        0,
+    )
+    return PullerStatistics(region="eu-west", **{**given, **fields})
+
+
+class Slow:
+    """A region whose clock is ``skew_ms`` off, behind a link of ``one_way_ms``."""
+
+    def __init__(self, clock: ManualClock, *, skew_ms: int, one_way_ms: int) -> None:
+        self.clock, self.skew_ms, self.one_way_ms = clock, skew_ms, one_way_ms
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        return {"eu/de/main": ["c1"] * 4}
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        await self.clock.sleep(self.one_way_ms / 1000)
+        wall_ms = self.clock.wall_ms() + self.skew_ms
+        await self.clock.sleep(self.one_way_ms / 1000)
+        return PullAnswer(batches={}, moved={}, wall_ms=wall_ms, waited_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "one_way_ms", "stopped"),
+    [(-600, 10, True), (-400, 10, False), (600, 10, False), (0, 800, False), (-600, 800, False)],
+)
+async def test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew(
+    tmp_path: Path, skew_ms: int, one_way_ms: int, stopped: bool
+) -> None:
+    clock = ManualClock()
+    async with twin(tmp_path, "eu-central") as one:
+        puller = Puller(
+            one.store,
+            one.ownership,
+            Slow(clock, skew_ms=skew_ms, one_way_ms=one_way_ms),
+            region="eu-west",
+            clock=clock,
+            rng=random.Random(1),
+        )
+        task = asyncio.create_task(puller.run())
+        for _ in range(40):
+            await clock.advance(0.1)
+        found = puller.statistics()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    assert found.answers > 0
+    assert abs(found.skew_ms - skew_ms) <= 1
+    assert bool(clock_is_ahead([found])) == stopped
+
+
+def test_a_twin_that_has_long_been_silent_stops_nobody() -> None:
+    assert clock_is_ahead([twin_found(ahead_ms=900)])
+    assert clock_is_ahead([twin_found(ahead_ms=900, silent_ms=60_000)]) == ""

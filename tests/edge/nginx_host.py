@@ -71,7 +71,7 @@ async def listening(host: str, port: int) -> None:
         writer.close()
         return True
 
-    await until(there, what=f"{host}:{port} listens")
+    await until(there, what=f"{host}:{port} listens", seconds=20)
 
 
 async def until(probe: Callable[[], object], *, what: str, seconds: float = 5) -> object:

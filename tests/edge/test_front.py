@@ -1,0 +1,240 @@
+"""The front, a real nginx: regions in the order of ``route``, one passed over when lost, pages, console."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eisbach.edge.nginx_front import FrontRegion, FrontSite, front_config
+from eisbach.kernel.routing import RegionState, route
+
+from .maps import HOST
+from .nginx_host import PROCESS, Answering, Nginx, Stub, ask, nginx, stubs, until
+
+pytestmark = pytest.mark.processes
+FRONT = 8000
+ADDRESSES = {
+    "central": f"{HOST}:8110", "west": f"{HOST}:8111", "us": f"{HOST}:8112",
+    "central-origin": f"{HOST}:8113", "west-origin": f"{HOST}:8114", "us-origin": f"{HOST}:8115",
+    "console": f"{HOST}:8116",
+}  # fmt: skip
+DISTANCES = {
+    "central": {"de": 8, "ie": 32, "us": 95},
+    "west": {"de": 24, "ie": 4, "us": 75},
+    "us": {"de": 90, "ie": 70, "us": 12},
+}
+RESIDENCY = {"central": "eu", "west": "eu", "us": "us"}
+HEALTHY = {
+    name: RegionState(weight=100, healthy=True, distance=DISTANCES[name], residency=RESIDENCY[name])
+    for name in RESIDENCY
+}
+PREFERRED = {"eu/de/main": ["central", "west"], "us/us/main": ["us", "us"], "any/all/studio": ["west", "central"]}
+
+
+def site(tmp_path: Path, states: dict[str, RegionState] = HEALTHY) -> FrontSite:
+    return FrontSite(
+        listens=(f"{HOST}:{FRONT}",),
+        static=str(tmp_path / "static"),
+        regions={
+            name: FrontRegion(
+                edge=f"http://{ADDRESSES[name]}", origin=f"http://{ADDRESSES[f'{name}-origin']}", state=state
+            )
+            for name, state in states.items()
+        },
+        preferred=PREFERRED,
+        console=ADDRESSES["console"],
+        process=PROCESS,
+    )
+
+
+@dataclass
+class Rig:
+    host: Nginx
+    at: dict[str, Stub]
+
+    def asked(self) -> dict[str, int]:
+        return {name: len(stub.asked) for name, stub in self.at.items() if stub.asked}
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    static = tmp_path / "static"
+    (static / "assets").mkdir(parents=True)
+    (static / "index.html").write_text("<html>app</html>")
+    (static / "assets" / "app-1.js").write_text("1")
+    async with stubs(ADDRESSES) as at, nginx(tmp_path / "front", front_config(site(tmp_path)), port=FRONT) as host:
+        yield Rig(host, at)
+
+
+async def test_every_call_goes_first_where_route_says(rig: Rig) -> None:
+    """Every place, with no slot, with a slot of each preference, in public and in private."""
+    wrong = []
+    for place in ("de", "ie", "us", "xx", ""):
+        for slot, preferred, residency in (
+            ("", None, None), ("eu/de/main/0", "central", "eu"), ("eu/de/main/1", "west", "eu"),
+            ("us/us/main/0", "us", "us"), ("not a slot", None, None),
+        ):  # fmt: skip
+            for path in (
+                "/v1/me/rails",
+                "/v1/de/channels",
+                "/v1/us/channels",
+                "/steer?x=1",
+                "/t/tok/vod/a/1.m4s",
+                "/studio/titles",
+            ):
+                at = place if place in ("de", "ie", "us") else "de"
+                market = {"/v1/de/channels": "eu", "/v1/us/channels": "us"}.get(path)
+                media = path.startswith("/t/")
+                bound = "any" if media else residency or market or ("us" if at == "us" else "eu")
+                if market and not residency:
+                    bound = market
+                first = None if market or media else preferred
+                bound = market or bound
+                wanted = route(
+                    HEALTHY, place=at, kind="private" if first else "public", residency=bound, preferred=first
+                )
+                for stub in rig.at.values():
+                    stub.asked.clear()
+
+                await ask(
+                    FRONT,
+                    path,
+                    headers={"Eisbach-Place": place, "Eisbach-Slot": slot} if slot else {"Eisbach-Place": place},
+                )
+
+                expected = {wanted[0].region + ("-origin" if media else ""): 1}
+                if rig.asked() != expected:
+                    wrong.append((place, slot, path, expected, rig.asked()))
+    assert wrong == []
+
+
+async def test_data_of_one_residency_never_go_to_a_region_of_another(rig: Rig) -> None:
+    for name in ("central", "west"):
+        await rig.at[name].stop()
+
+    got = [
+        (await ask(FRONT, path, headers={"Eisbach-Slot": "eu/de/main/0"})).status
+        for path in ("/v1/me/rails", "/v1/de/channels", "/v1/playback/sessions")
+    ]
+    signing_in = await ask(FRONT, "/v1/auth/anonymous", method="POST", headers={"Idempotency-Key": "k"}, body=b"{}")
+
+    assert (got, signing_in.status) == ([502] * 3, 502)
+    assert rig.asked() == {}
+
+
+async def test_a_refusing_region_is_passed_over_without_a_failed_call(rig: Rig) -> None:
+    await rig.at["central"].stop()
+    await rig.at["central-origin"].stop()
+
+    calls = [(await ask(FRONT, "/v1/de/channels")).status for _ in range(10)]
+    media = [(await ask(FRONT, f"/t/tok/vod/a/v/{n}.m4s")).status for n in range(10)]
+
+    assert (calls, media) == ([200] * 10, [200] * 10)
+
+
+async def test_a_hanging_region_costs_one_second_once(rig: Rig) -> None:
+    rig.at["central"].behave = rig.at["central-origin"].behave = Answering(silent=True)
+
+    times = []
+    for path in ("/v1/de/channels", "/v1/me/rails", "/t/tok/vod/a/v/1.m4s", "/t/tok/vod/a/v/2.m4s"):
+        started = time.monotonic()
+        assert (await ask(FRONT, path)).status == 200
+        times.append(time.monotonic() - started)
+
+    assert [0.9 < t < 1.6 for t in times] == [True, False, True, False]
+    assert max(times[1], times[3]) < 0.4
+
+
+async def test_a_shedding_region_is_believed_and_one_that_only_looks_like_it_is_passed_over(rig: Rig) -> None:
+    """The SDK reads a 503 in the same way: with Retry-After it is shed, without it is dead."""
+    rig.at["central"].behave = Answering(status=503, headers={"Retry-After": "2", "Eisbach-Code": "overloaded"})
+    shed = await ask(FRONT, "/v1/de/channels")
+    before = rig.asked()
+    rig.at["central"].behave = Answering(status=503)
+    dead = await ask(FRONT, "/v1/de/channels")
+    unkeyed = await ask(FRONT, "/v1/me/profiles", method="POST", headers={"Eisbach-Slot": "eu/de/main/0"}, body=b"{}")
+
+    assert (shed.status, json.loads(shed.body)["code"], before) == (503, "overloaded", {"central": 1})
+    assert int(shed.headers["retry-after"]) >= 1
+    assert dead.status == 200
+    assert (unkeyed.status, rig.asked()) == (503, {"central": 3, "west": 1})
+
+
+async def test_an_unkeyed_post_is_never_sent_twice_and_a_keyed_one_reaches_the_other_region(rig: Rig) -> None:
+    rig.at["central"].behave = Answering(drop=True)
+    slot = {"Eisbach-Slot": "eu/de/main/0"}
+
+    unkeyed = await ask(FRONT, "/v1/me/profiles", method="POST", headers=slot, body=b"{}")
+    between = rig.asked()
+    keyed = await ask(
+        FRONT, "/v1/auth/anonymous", method="POST", headers={**slot, "Idempotency-Key": "k"}, body=b'{"a":1}'
+    )
+
+    assert (unkeyed.status, json.loads(unkeyed.body)["code"], between) == (504, "outcome_unknown", {"central": 1})
+    assert (keyed.status, rig.at["west"].bodies) == (200, [b'{"a":1}'])
+
+
+@pytest.mark.parametrize("status", [404, 500, 502, 503])
+async def test_a_segment_that_one_origin_cannot_give_comes_from_the_other(rig: Rig, status: int) -> None:
+    rig.at["central-origin"].behave = Answering(status=status)
+    rig.at["west-origin"].behave = Answering(body=b"segment")
+
+    got = await ask(FRONT, "/t/tok/vod/a/v/1.m4s", headers={"Range": "bytes=0-"})
+
+    assert (got.status, got.body) == (200, b"segment")
+
+
+async def test_an_evacuated_region_comes_last(tmp_path: Path) -> None:
+    states = {**HEALTHY, "central": RegionState(weight=0, healthy=True, distance=DISTANCES["central"], residency="eu")}
+    async with stubs(ADDRESSES) as at, nginx(tmp_path / "front", front_config(site(tmp_path, states)), port=FRONT):
+        await ask(FRONT, "/v1/me/rails", headers={"Eisbach-Slot": "eu/de/main/0"})
+        first = {name for name, stub in at.items() if stub.asked}
+        await at["west"].stop()
+        last = await ask(FRONT, "/v1/me/rails", headers={"Eisbach-Slot": "eu/de/main/0"})
+
+    assert (first, last.headers["eisbach-cell"]) == ({"west"}, "central")
+
+
+async def test_pages_are_served_with_the_app_for_every_route_of_its_own(rig: Rig) -> None:
+    pages = [await ask(FRONT, t) for t in ("/", "/title/t-1", "/watch/live/demo")]
+    script = await ask(FRONT, "/assets/app-1.js")
+    absent = await ask(FRONT, "/assets/app-2.js")
+
+    assert {(p.status, p.body, p.headers["cache-control"]) for p in pages} == {(200, b"<html>app</html>", "no-cache")}
+    assert (script.status, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    assert "immutable" in script.headers["cache-control"]
+    assert absent.status == 404
+
+
+async def test_console_demo_and_ops_are_the_supervisors_with_the_host_unchanged(rig: Rig) -> None:
+    got = [
+        (await ask(FRONT, t)).headers["eisbach-cell"]
+        for t in ("/console/", "/demo/?token=x", "/ops/status", "/ops/events")
+    ]
+    await rig.at["console"].stop()
+    gone = await ask(FRONT, "/ops/status")
+
+    assert got == ["console"] * 4
+    assert {h["host"] for h in rig.at["console"].heads} == {f"{HOST}:{FRONT}"}
+    assert (gone.status, json.loads(gone.body)["code"]) == (502, "unavailable")
+
+
+async def test_uploads_stream_to_one_region_and_large_calls_are_refused(rig: Rig) -> None:
+    upload = await ask(FRONT, "/studio/uploads/u1/content", method="PUT", body=b"x" * 300_000)
+    large = await ask(FRONT, "/v1/telemetry", method="POST", body=b"x" * 65_537)
+
+    assert (upload.status, large.status) == (200, 413)
+    assert rig.at["central"].bodies == [b"x" * 300_000]
+
+
+async def test_no_media_token_is_in_a_log_of_the_front(rig: Rig) -> None:
+    await ask(FRONT, "/t/k1.4000000000.asset.SECRETSECRET/vod/asset/v/1.m4s")
+    for name in ("central-origin", "west-origin", "us-origin"):
+        await rig.at[name].stop()
+    await ask(FRONT, "/t/k1.4000000000.asset.SECRETSECRET/vod/asset/v/2.m4s")
+    await until(lambda: rig.host.access().count("\n") == 2, what="two lines")
+
+    assert "SECRET" not in rig.host.logs()

@@ -193,6 +193,8 @@ class PublicCalls:
         body, etag = kept
         # Jittered, so that a thousand variants cached at kick-off do not expire in one second.
         fresh = freshness.fresh + self._rng.randrange(freshness.fresh // 10 + 1)
+        if not self._catalogue().versions:
+            fresh = 1  # a cell that knows no title yet (first start, rebuild) must not be remembered for a minute
         stale = f"stale-while-revalidate={freshness.while_revalidating}, stale-if-error={freshness.if_error}"
         headers = [("ETag", etag), ("Cache-Control", f"public, max-age=0, s-maxage={fresh}, {stale}")]
         if call.headers.get("if-none-match") == etag:

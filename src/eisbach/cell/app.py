@@ -228,17 +228,39 @@ async def _send(answer: Answer, call: Call, gate: Gate, send: Send, *, head: boo
     await send({"type": "http.response.body", "body": b"" if head else answer.body})
 
 
+class _TableRoute(StarletteRoute):
+    """Refuses a wrong method as a problem, where Starlette would answer plain text."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in (self.methods or ()):
+            await self.app(scope, receive, send)
+            return
+        allowed = ", ".join(sorted(self.methods or ()))
+        detail = f"{scope['path'][:200]!r} takes {allowed}, not {scope['method'][:16]!r}"
+        problem = Problem(
+            type="/docs/problems#method", title="Another method", status=405, code="method", detail=detail
+        )
+        await _refuse(problem, send, [(b"allow", allowed.encode())])
+
+
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
     if scope["type"] != "http":
         return
-    problem = Problem(
-        type="/docs/problems#no_such_call", title="No such call", status=404, code="no_such_call",
-        detail=f"{scope['method']} {scope['path'][:200]!r} is not a call; /v1/openapi.json lists them",
-    )  # fmt: skip
+    detail = f"{scope['method'][:16]} {scope['path'][:200]!r} is not a call; /v1/openapi.json lists them"
+    await _refuse(
+        Problem(
+            type="/docs/problems#no_such_call", title="No such call", status=404, code="no_such_call", detail=detail
+        ),
+        send,
+    )
+
+
+async def _refuse(problem: Problem, send: Send, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """A refusal outside of any route: nobody's figures, no caller."""
     answer = problem_answer(problem)
     headers = [(n.lower().encode(), v.encode()) for n, v in answer.headers]
     headers += [(b"content-type", answer.content_type.encode()), (b"content-length", str(len(answer.body)).encode())]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.start", "status": problem.status, "headers": [*headers, *more]})
     await send({"type": "http.response.body", "body": answer.body})
 
 
@@ -259,7 +281,7 @@ def cell_app(
         cors: answer CORS here; only where no edge does.
         wrap: the outermost layer, e.g. the fault injection of a rehearsal.
     """
-    table: list[BaseRoute] = [StarletteRoute(r.path, _Endpoint(r, gate), methods=[r.method]) for r in routes]
+    table: list[BaseRoute] = [_TableRoute(r.path, _Endpoint(r, gate), methods=[r.method]) for r in routes]
     app: ASGIApp = Router(routes=[*table, *extra], redirect_slashes=False, default=_not_found)
     if cors:
         app = CORSMiddleware(

@@ -12,6 +12,8 @@ from eisbach.kernel.slots import Group, Slot
 
 __all__ = ["Places"]
 
+ORDERS_MAX = 1000
+
 
 class Places:
     """One a process."""
@@ -41,6 +43,7 @@ class Places:
             r: RegionState(weight=100, healthy=True, distance=distances.get(r, {}), residency=residencies.get(r, "any"))
             for r in endpoints
         }
+        self._media_orders: dict[tuple[str, frozenset[str]], list[Endpoint]] = {}
         self._orders: dict[tuple[str, str, str | None], list[Endpoint]] = {}
 
     @property
@@ -69,9 +72,14 @@ class Places:
 
         ``holders``: regions with a verified copy; empty: not known, so nobody is put back.
         """
-        hops = route(self._states, place=market, kind="playback", answering=self.region)
-        found = [self._endpoints[hop.region] for hop in hops]
-        return sorted(found, key=lambda e: bool(holders) and e.region not in holders)
+        key = (market, frozenset(holders))
+        if key not in self._media_orders:
+            hops = route(self._states, place=market, kind="playback", answering=self.region)
+            found = [self._endpoints[hop.region] for hop in hops]
+            if len(self._media_orders) > ORDERS_MAX:  # places are whatever a caller says
+                self._media_orders.clear()
+            self._media_orders[key] = sorted(found, key=lambda e: bool(holders) and e.region not in holders)
+        return self._media_orders[key]
 
     def that_serve(self, group: Group) -> list[str]:
         """Regions that may hold a group's data, other than this one: whom to name when no cell here has it."""

@@ -119,7 +119,7 @@ class StreamPlaces:
                     continue  # another start of this account came between; decide again with it
                 return self._placed(stream.sid, decided, written.receipt.answer, written.receipt.mark)
         except Retryable as error:
-            _logger.warning("start_without_place", sid=stream.sid, error=str(error))
+            self._tell("start_without_place", stream.sid, error)
         self.failed_open += 1
         return Placed(grant=grant, mark=None, degraded=("concurrency",))
 
@@ -190,9 +190,14 @@ class StreamPlaces:
                     continue
                 return done, written.receipt.mark
         except Retryable as error:
-            _logger.warning("session_not_written", sid=session.sid, error=str(error))
+            self._tell("session_not_written", session.sid, error)
         self.failed_open += 1
         return None, None
+
+    def _tell(self, what: str, sid: str, error: Retryable) -> None:
+        """The first and every thousandth: in an outage a line per viewer would cost more than the call."""
+        if self.failed_open % 1000 == 0:
+            _logger.warning(what, sid=sid, error=str(error), failed_open=self.failed_open)
 
     async def _read(self, slot: Slot, account: str) -> tuple[StreamGuard, Version | None]:
         found = await self._store.read(slot, ItemKey(account, GUARD))

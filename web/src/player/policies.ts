@@ -51,7 +51,12 @@ export function shakaSettings(bufferS: number | null): object {
     connectionTimeout: FIRST_BYTE_MS,
   };
   return {
-    manifest: { retryParameters, defaultPresentationDelay: LIVE_DELAY_S, raiseFatalErrorOnManifestUpdateRequestFailure: false },
+    manifest: {
+      retryParameters,
+      defaultPresentationDelay: LIVE_DELAY_S,
+      raiseFatalErrorOnManifestUpdateRequestFailure: false,
+      dash: { ignoreSuggestedPresentationDelay: true },
+    },
     streaming: { retryParameters, bufferingGoal: bufferS ?? 30, bufferBehind: 60, rebufferingGoal: 0.2 },
   };
 }

@@ -42,7 +42,8 @@ export class StallDetector {
   sample(wall: number, media: number, rate = 1): void {
     if (this.wall === null || media === this.media) return;
     const passed = wall - this.wall;
-    const moved = ((media - this.media) * 1000) / rate;
+    // Shaka holds the picture by setting the rate to 0 while it buffers; time that passes then is a gap like any other.
+    const moved = ((media - this.media) * 1000) / (rate > 0 ? rate : 1);
     if (passed - moved >= GAP_MS) push(this.stalls, { at: this.wall, ms: Math.round(passed - moved), position: this.media });
     if (moved < -50 || moved - passed >= GAP_MS) push(this.jumps, { at: wall, seconds: (moved - passed) / 1000 });
     this.wall = wall;

@@ -2,6 +2,8 @@
 
 ``/readyz`` is 200 once both folders hold a configuration that nginx has tested: whoever starts the two nginx waits for
 it. ``GET /map`` is the signed map in force, for the region's cells. ``POST /nudge`` makes it look at once.
+Secrets are read once, before the process confines itself: to rotate keys, write ``secrets.json`` and restart the agent;
+the running nginx goes on meanwhile and reloads once.
 """
 
 import asyncio
@@ -9,10 +11,11 @@ import grp
 import os
 import pwd
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,12 +29,14 @@ from eisbach.edge.nginx_origin import OriginSite
 from eisbach.edge.nginx_prefix import NginxPrefix
 from eisbach.edge.rules import Peer, Region
 from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.limits import MIB
 from eisbach.settings import AgentProcess, Secrets, read_process
 
 __all__ = ["nginx_process", "run"]
 
+_logger = structlog.get_logger(__name__)
 _EVERY_S: Final = 2.0
 _FETCH_WAIT: Final = aiohttp.ClientTimeout(total=2)
 _MAP_BYTES_MAX: Final = 4 * MIB
@@ -45,7 +50,7 @@ def nginx_process() -> Process:
     return Process(user=f"{account.pw_name} {grp.getgrgid(account.pw_gid).gr_name}")
 
 
-def _agent(process: AgentProcess, clock: SystemClock) -> Agent:
+def _agent(process: AgentProcess, secrets: Secrets, clock: SystemClock) -> Agent:
     residency = process.residencies.get
     region = Region(
         name=process.region,
@@ -70,28 +75,33 @@ def _agent(process: AgentProcess, clock: SystemClock) -> Agent:
     )
     folder = Path(process.folder).absolute()
 
-    def keys() -> AgentKeys:
-        secrets = read_process(Path(process.secrets), Secrets)
-        return AgentKeys(
-            map_key=bytes.fromhex(secrets.map_key), media_keys=secrets.media_keys, peer_token=secrets.peer_token
-        )
-
+    keys = AgentKeys(
+        map_key=bytes.fromhex(secrets.map_key), media_keys=secrets.media_keys, peer_token=secrets.peer_token
+    )
     return Agent(
         sites=(edge, origin),
         prefixes=tuple(NginxPrefix(folder / name, nginx=process.nginx) for name in ("edge", "origin")),  # type: ignore[arg-type]  # two of them
         map_file=folder / "edge" / MAP_FILE,
         slot_counts=process.groups,
-        keys=keys,
+        keys=lambda: keys,
         clock=clock,
     )
 
 
 async def run(process: AgentProcess) -> None:
     """Serve until cancelled."""
+    die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
-    agent = _agent(process, clock)
+    agent = _agent(process, secrets, clock)
     tokens = (secrets.service_token, secrets.operator_token)
+    # `nginx -t`, our child, is held to the same folders.
+    confinement = confine(read=[*python_paths(), Path(process.nginx)], write=[Path(process.folder)])
+    if not confinement.confined:
+        _logger.warning("not_confined", process="agent", detail=confinement.detail)
+
+    def status() -> dict[str, Any]:
+        return {**agent.status(), "confinement": confinement.detail}
 
     async def slot_map(_: Request) -> Response:
         if agent.document is None:
@@ -117,7 +127,7 @@ async def run(process: AgentProcess) -> None:
             if not authorised(request, *tokens):
                 return problem(401, "token_missing", "a nudge needs the region's service token")
             await agent.activate(fetch)
-            return Response(msgspec.json.encode(agent.status()), media_type="application/json")
+            return Response(msgspec.json.encode(status()), media_type="application/json")
 
         async def for_ever() -> None:
             while True:
@@ -126,7 +136,7 @@ async def run(process: AgentProcess) -> None:
 
         app = Starlette(
             routes=[
-                *status_routes(agent.status, missing=lambda: agent.missing, tokens=tokens),
+                *status_routes(status, missing=lambda: agent.missing, tokens=tokens),
                 Route("/map", slot_map),
                 Route("/nudge", nudge, methods=["POST"]),
             ]

@@ -1,10 +1,15 @@
-"""``eisbach run control``: the control store and the reconcilers of a region, over loopback HTTP."""
+"""``eisbach run control``: the control store and the reconcilers of a region, over loopback HTTP.
+
+``GET /map`` (service token): the signed slot map. ``POST /nudge``: reconcile now. With this process dead nothing but
+changes stops: edges and cells go on with what they have (P7).
+"""
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,62 +18,71 @@ from starlette.routing import Route
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.settings import ControlProcess, Secrets, read_process
 
 __all__ = ["run"]
 
 _EVERY_S: Final = 5.0
+_logger = structlog.get_logger(__name__)
 
 
 async def run(process: ControlProcess) -> None:
     """Serve until cancelled."""
+    die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
-    store = SqliteControlStore(Path(process.folder) / "control.db")
     placement = Placement(
         region=process.region,
         cells=process.cells,
         groups=first_groups(process.groups, process.slots),
         preferred=process.preferred,
     )
-    reconciler = SlotMapReconciler(store, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
-    await reconciler.activate()
+    confinement = confine(read=python_paths(), write=[Path(process.folder)])
+    if not confinement.confined:
+        _logger.warning("not_confined", process="control", detail=confinement.detail)
+    store = SqliteControlStore(Path(process.folder) / "control.db")
+    try:
+        reconciler = SlotMapReconciler(store, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
+        await reconciler.activate()
+        app = _app(reconciler, (secrets.service_token, secrets.operator_token), confinement.detail)
+
+        async def for_ever() -> None:
+            while True:
+                await clock.sleep(_EVERY_S)
+                await reconciler.activate()
+
+        # Together: if one of them ends, so does the process, and the supervisor starts it anew.
+        async with asyncio.TaskGroup() as both:
+            both.create_task(for_ever())
+            both.create_task(serve(app, host=process.host, port=process.port))
+    finally:
+        await store.aclose()
+
+
+def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str) -> Starlette:
+    def status() -> dict[str, Any]:
+        return {
+            "map_version": reconciler.version,
+            "cells": reconciler.cells,
+            "refusal": reconciler.refusal,
+            "confinement": confinement,
+        }
 
     async def slot_map(request: Request) -> Response:
-        if not authorised(request, secrets.service_token, secrets.operator_token):
+        if not authorised(request, *tokens):
             return problem(401, "token_missing", "the slot map needs the region's service token")
         return Response(reconciler.document or b"", media_type="application/json")
 
     async def nudge(request: Request) -> Response:
         """Carries no data: the reconciler looks for itself."""
-        if not authorised(request, secrets.service_token, secrets.operator_token):
+        if not authorised(request, *tokens):
             return problem(401, "token_missing", "a nudge needs the region's service token")
         changed = await reconciler.activate()
-        return Response(
-            msgspec.json.encode({"changed": changed, "version": reconciler.version}), media_type="application/json"
-        )
+        return Response(msgspec.json.encode({"changed": changed, **status()}), media_type="application/json")
 
-    async def for_ever() -> None:
-        while True:
-            await clock.sleep(_EVERY_S)
-            await reconciler.activate()
-
-    tokens = (secrets.service_token, secrets.operator_token)
-    app = Starlette(
-        routes=[
-            *status_routes(
-                lambda: {"map_version": reconciler.version, "cells": dict.fromkeys(process.cells, "active")},
-                missing=lambda: None if reconciler.document else "no slot map published yet",
-                tokens=tokens,
-            ),
-            Route("/map", slot_map),
-            Route("/nudge", nudge, methods=["POST"]),
-        ]
+    ready = status_routes(
+        status, missing=lambda: None if reconciler.version else "no slot map published yet", tokens=tokens
     )
-    reconciling = asyncio.create_task(for_ever())
-    try:
-        await serve(app, host=process.host, port=process.port)
-    finally:
-        reconciling.cancel()
-        await store.aclose()
+    return Starlette(routes=[*ready, Route("/map", slot_map), Route("/nudge", nudge, methods=["POST"])])

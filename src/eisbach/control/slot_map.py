@@ -1,80 +1,154 @@
 """The slot-map reconciler: makes the published map match the wanted one.
 
-Promises: safe to run at any time, any number of times; a version is published once, by compare-and-set; the published
-document is always whole and signed. It changes routing only: ownership is the lease row in the cells' stores.
+Promises: safe to run at any time, any number of times, by any number of processes: every change is one compare-and-set;
+a version is published once and versions only rise; nothing is published that every edge would refuse. It changes
+routing only: ownership is the lease row in the cells' stores. The data plane never waits for it.
 """
 
 from collections.abc import Mapping, Sequence
-
 from dataclasses import dataclass
+from typing import Final
 
-from eisbach.kernel.errors import VersionConflict
-from eisbach.kernel.slotmap import CellEntry, SlotMap, decode_signed, encode_signed
+import msgspec
+
+from eisbach.kernel.errors import Corrupt, Invalid, VersionConflict
+from eisbach.kernel.slotmap import CellEntry, SlotMap, encode_signed, judge
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
-__all__ = ["MAP_KEY", "Placement", "SlotMapReconciler", "first_groups"]
+__all__ = ["PUBLISHED", "WANTED", "Placement", "SlotMapReconciler", "Wanted", "first_groups"]
 
-MAP_KEY = "slot-map"
+WANTED: Final = "slot-map/wanted"
+PUBLISHED: Final = "slot-map/published"
+"""Without its signature, which is made anew for whoever asks: so a rotated key needs no new version."""
 
 
 def first_groups(groups: Mapping[str, int], cells: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, list[str]]:
-    """Group -> owner per slot, from cell -> group -> slot numbers; groups that no cell here serves are left out."""
+    """Group -> owner per slot, from cell -> group -> slot numbers; groups that no cell here serves are left out.
+
+    Raises:
+        Invalid: a slot of a served group without a cell, or with two.
+    """
     owners: dict[str, list[str]] = {}
     for group, count in groups.items():
-        by_slot = {number: cell for cell, served in cells.items() for number in served.get(group, ())}
-        if by_slot:
-            owners[group] = [by_slot[number] for number in range(count)]
+        pairs = [(number, cell) for cell, served in cells.items() for number in served.get(group, ())]
+        if not pairs:
+            continue
+        if sorted(number for number, _ in pairs) != list(range(count)):
+            raise Invalid(f"group {group}: {len(pairs)} slots have a cell, each of 0 to {count - 1} must have one")
+        by_slot = dict(pairs)
+        owners[group] = [by_slot[number] for number in range(count)]
     return owners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What a region's first map says."""
+    """What a region's process document says."""
 
     region: str
     cells: Mapping[str, str]
-    """Cell -> ``host:port``."""
+    """Cell -> ``host:port``: where the cells are now."""
     groups: Mapping[str, Sequence[str]]
-    """Group -> owner per slot."""
+    """Group -> owner per slot: the first map; from then on the control store has the word."""
     preferred: Mapping[str, Sequence[str]]
     """Group -> preferred region per slot."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The document under ``WANTED``: what operators and moves change, by compare-and-set, and then nudge."""
+
+    groups: dict[str, list[str]]
+    """Group -> owner cell per slot."""
+    states: dict[str, str] = {}
+    """Cell -> state, of cells that are not ``active``."""
+    bulk: bool = False
+    """The change on its way may concern more than a fifth of the slots."""
 
 
 class SlotMapReconciler:
     """One per region, in its control process."""
 
     def __init__(self, store: ControlStore, placement: Placement, *, clock: Clock, key: bytes) -> None:
-        self._store, self._region, self._clock, self._key = store, placement.region, clock, key
-        self._cells = {cell: CellEntry(address=address) for cell, address in placement.cells.items()}
-        self._groups = {group: list(owners) for group, owners in placement.groups.items()}
-        self._preferred = {group: list(placement.preferred[group]) for group in placement.groups}
-        self.document: bytes | None = None
-        """The published document; None until the first activation."""
-        self.version = 0
+        """``key``: signs what is handed out."""
+        self._store, self._placement, self._clock, self._key = store, placement, clock, key
+        self._published: SlotMap | None = None
+        self.refusal = ""
+        """Why what is wanted is not published; empty when all is well."""
+
+    @property
+    def version(self) -> int:
+        """Of the published map; 0 before the first activation."""
+        return self._published.version if self._published else 0
+
+    @property
+    def document(self) -> bytes | None:
+        """The published map, signed; None before the first activation."""
+        return encode_signed(self._published, self._key) if self._published else None
+
+    @property
+    def cells(self) -> Mapping[str, str]:
+        """Cell -> state."""
+        return {name: cell.state for name, cell in self._published.cells.items()} if self._published else {}
 
     async def activate(self) -> bool:
-        """Publish if what is published differs from what is wanted; whether it did."""
-        published = await self._store.get(MAP_KEY)
-        current = decode_signed(published.value, self._key) if published else None
-        # The owners of a published map win over those of the first one: moves change them, not this reconciler.
-        groups = dict(current.groups) if current else self._groups
-        wanted = SlotMap(
-            region=self._region,
-            version=(current.version if current else 0) + 1,
-            issued_ms=self._clock.wall_ms(),
-            cells=self._cells,
-            groups=groups,
-            preferred=self._preferred,
-            bulk=current is None,
-        )
-        if current is not None and (current.cells, current.preferred) == (wanted.cells, wanted.preferred):
-            self.document, self.version = published.value if published else None, current.version
-            return False
-        document = encode_signed(wanted, self._key)
+        """Publish if what is published differs from what is wanted; whether it did.
+
+        Raises:
+            Corrupt: a document in the control store is none of ours; nothing was changed.
+        """
         try:
-            await self._store.put(MAP_KEY, document, expected=published.revision if published else 0)
+            return await self._reconcile()
         except VersionConflict:
             return False  # another activation was quicker; the next one compares again
-        self.document, self.version = document, wanted.version
+        except msgspec.DecodeError as error:
+            raise Corrupt(f"control store of {self._placement.region}: {error}; restore it from a backup") from error
+
+    async def _reconcile(self) -> bool:
+        wanted = await self._wanted()
+        stored = await self._store.get(PUBLISHED)
+        current = msgspec.json.decode(stored.value, type=SlotMap) if stored else None
+        candidate = self._compose(wanted, current)
+        self.refusal = ""
+        if current is not None:
+            self._published = current
+            if _content(candidate) == _content(current):
+                return False
+            try:
+                counts = {group: len(owners) for group, owners in current.groups.items()}
+                judge(candidate, current, region=self._placement.region, slot_counts=counts)
+            except Invalid as error:
+                self.refusal = str(error)
+                return False
+        value = msgspec.json.encode(candidate)
+        await self._store.put(PUBLISHED, value, expected=stored.revision if stored else 0)
+        self._published = candidate
         return True
+
+    async def _wanted(self) -> Wanted:
+        stored = await self._store.get(WANTED)
+        if stored is not None:
+            return msgspec.json.decode(stored.value, type=Wanted)
+        first = Wanted(groups={group: list(owners) for group, owners in self._placement.groups.items()})
+        await self._store.put(WANTED, msgspec.json.encode(first), expected=0)
+        return first
+
+    def _compose(self, wanted: Wanted, current: SlotMap | None) -> SlotMap:
+        place = self._placement
+        cells = {
+            cell: CellEntry(address=address, state=wanted.states.get(cell, "active"))
+            for cell, address in place.cells.items()
+        }
+        return SlotMap(
+            region=place.region,
+            version=(current.version if current else 0) + 1,
+            issued_ms=self._clock.wall_ms(),
+            cells=cells,
+            groups=wanted.groups,
+            preferred={group: list(place.preferred.get(group, ())) for group in wanted.groups},
+            bulk=wanted.bulk,
+        )
+
+
+def _content(slot_map: SlotMap) -> tuple[object, ...]:
+    """What a map says, apart from which edition it is."""
+    return slot_map.cells, slot_map.groups, slot_map.preferred

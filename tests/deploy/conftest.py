@@ -9,15 +9,17 @@ from pathlib import Path
 
 import aiohttp
 
-from eisbach.engines.embedded.clock import SystemClock
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.topology import ProcessSpec, Ready, Topology
+from eisbach.engines.embedded.clock import SystemClock
 
 STAND_IN = Path(__file__).parent / "stand_in.py"
 HOST = "127.0.25.1"
 
 
-def spec(root: Path, target: str, port: int, *flags: str, depends: tuple[str, ...] = (), region: str = "eu-central") -> ProcessSpec:
+def spec(
+    root: Path, target: str, port: int, *flags: str, depends: tuple[str, ...] = (), region: str = "eu-central"
+) -> ProcessSpec:
     address = f"{HOST}:{port}"
     return ProcessSpec(
         target=target,
@@ -51,7 +53,10 @@ async def until(what: str, probe: Callable[[], object], *, seconds: float = 15) 
 
 
 async def get(url: str, *, seconds: float = 2) -> tuple[int, bytes]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session, session.get(url) as answer:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session,
+        session.get(url) as answer,
+    ):
         return answer.status, await answer.read()
 
 

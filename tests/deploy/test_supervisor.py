@@ -35,7 +35,7 @@ async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
         os.kill(before, signal.SIGKILL)
         await until("another pid is ready", lambda: process.pid not in (None, before) and process.state == "ready")
 
-        assert (1, (200, b"fine")) == (process.restarts, await get(f"http://{HOST}:8101/"))
+        assert (process.restarts, await get(f"http://{HOST}:8101/")) == (1, (200, b"fine"))
 
 
 async def test_what_crashes_at_once_is_restarted_with_growing_delay(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ async def test_stopping_leaves_no_process_behind_not_even_grandchildren(tmp_path
         pids = [one.processes["cell/r/c1"].pid, grandchild]
         assert all(alive(pid) for pid in pids)
 
-    assert [] == [pid for pid in pids if alive(pid)]
+    assert [pid for pid in pids if alive(pid)] == []
 
 
 async def test_the_death_of_the_zygote_hurts_nobody(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_down_stays_down_until_heal(tmp_path: Path) -> None:
         healed = await one.heal()
         await until("up again", lambda: process.state == "ready")
 
-        assert (["edge/eu-central"], {}) == (healed, one.faults)
+        assert (healed, one.faults) == (["edge/eu-central"], {})
 
 
 async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:
         await one.heal("edge/eu-central")
         await until("answers", lambda: process.state == "ready")
 
-        assert (0, 200) == (process.restarts, (await get(f"http://{HOST}:8080/"))[0])
+        assert (process.restarts, (await get(f"http://{HOST}:8080/"))[0]) == (0, 200)
 
 
 async def test_slow_answers_late(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_slow_answers_late(tmp_path: Path) -> None:
             assert (await get(f"http://{HOST}:8101/"))[0] == 200
         took = time.monotonic() - started
 
-    assert 0.15 < took
+    assert took > 0.15
 
 
 @pytest.mark.parametrize("kind", ["error", "truncate"])
@@ -125,7 +125,7 @@ async def test_a_broken_server_stands_in_until_heal(tmp_path: Path, kind: str) -
         await one.heal()
         await until("itself again", lambda: process.state == "ready")
 
-        assert (200, 100_000) == ((answer := await get(f"http://{HOST}:8081/large"))[0], len(answer[1]))
+        assert ((answer := await get(f"http://{HOST}:8081/large"))[0], len(answer[1])) == (200, 100_000)
 
 
 async def test_a_fault_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class Console:
         return _json({"operator": self._is_operator(request), "rehearsal": self._supervisor.rehearsal})
 
     async def _status(self, _: Request) -> Response:
-        return _json(self._observer.status())
+        return _json(await self._observer.fresh())
 
     async def _changes(self, request: Request) -> Response:
         since = request.query_params.get("since_ms", "0")
@@ -214,7 +214,7 @@ class Console:
         queue: asyncio.Queue[Change] = asyncio.Queue(256)
         self._listeners.add(queue)
         try:
-            known = _parts(self._observer.status())
+            known = _parts(await self._observer.fresh())
             yield b"event: status\ndata: " + msgspec.json.encode(known) + b"\n\n"
             quiet = 0
             while not self._closing.is_set():

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from eisbach.deploy.laptop.topology import ProcessSpec
 
-__all__ = ["Part", "Summary", "effect", "summarise"]
+__all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 
-_STARTING = ("waiting", "starting")
 _WORKING = ("ready", "slow")
 _WORDS = {
     "down": "is down", "hung": "hangs", "error": "answers 503", "truncate": "cuts every answer", "slow": "is slow",
@@ -82,50 +81,74 @@ def _cell_effect(part: Part, others: Sequence[Part]) -> tuple[bool, str]:
     return True, who
 
 
-def summarise(parts: Sequence[Part], *, stage: str, cuts: Sequence[tuple[str, str]], last: str, now_ms: int) -> Summary:
-    """The first sentence of ``status``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What the sentence says beside the processes."""
 
-    Args:
-        parts: every process.
-        stage: of the platform.
-        cuts: pairs of regions whose link is cut.
-        last: the last change in words.
-        now_ms: to say since when.
-    """
-    broken = [p for p in parts if p.state != "ready"]
-    if any(p.state in _STARTING for p in broken) and not any(p.fault for p in parts):
-        count = len(parts) - len(broken)
-        return Summary(
-            sentence=f"Starting: {count} of {len(parts)} processes are ready.", hurt=[], next="eisbach status"
-        )
-    if not broken and not cuts:
-        return Summary(
-            sentence=f"Nobody is hurt: all {len(parts)} processes are ready; last change: {last}.",
-            hurt=[],
-            next="eisbach fault down region/eu-central" if stage == "regions" else "eisbach changes",
-        )
-    effects = [(p, *effect(p, stage, [o for o in parts if o is not p])) for p in broken]
+    stage: str
+    cuts: Sequence[tuple[str, str]] = ()
+    """Pairs of regions whose link is cut."""
+    last: str = "none yet"
+    """The last change in words."""
+    now_ms: int
+    begun: bool = True
+    """Everything has been ready once; before that, what is not ready is only on its way."""
+
+
+def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
+    """The first sentence of ``status``."""
+    broken = _worst_first([p for p in parts if p.state != "ready"])
+    if broken and not about.begun and not any(p.fault for p in parts):
+        ready = f"{len(parts) - len(broken)} of {len(parts)}"
+        return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
+    if not broken and not about.cuts:
+        well = f"Nobody is hurt: all {len(parts)} processes are ready; last change: {about.last}."
+        return Summary(sentence=well, hurt=[], next="eisbach changes")
+    effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p])) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))
-    since = min([p.since_ms for p, bad, _ in effects if bad or not hurt] or [now_ms])
-    faulty = next((p for p in broken if p.fault), None)
-    following = (
-        f"eisbach heal {_name(faulty, parts)}"
-        if faulty
-        else "eisbach heal"
-        if cuts
-        else f"eisbach why {broken[0].spec.target}"
-    )
-    ago = f"since {_span(now_ms - since)}"
+    since = min([p.since_ms for p, bad, _ in effects if bad or not hurt] or [about.now_ms])
+    ago = f"since {_span(about.now_ms - since)}"
     if hurt:
-        sentence = f"Hurt {ago}: {'; '.join(hurt[:3])}{f' and {len(hurt) - 3} more' if len(hurt) > 3 else ''}"
+        sentence = f"Hurt {ago}: {_some(hurt)}"
     else:
-        notes = list(dict.fromkeys(who for _, _, who in effects)) + [
-            f"{a} and {b} are cut off from each other" for a, b in cuts
-        ]
-        what = f"{broken[0].spec.target} {_WORDS[broken[0].state]}" if broken else "a link is cut"
-        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        sentence = f"Nobody is hurt, though {what}{more} {ago}: {'; '.join(notes[:3])}"
-    return Summary(sentence=f"{sentence}; last change: {last}.", hurt=hurt, next=following)
+        notes = list(dict.fromkeys(who for _, _, who in effects))
+        notes += [f"{a} and {b} are cut off from each other" for a, b in about.cuts]
+        what = f"{_what(broken, parts)} {ago}" if broken else "a link is cut"
+        sentence = f"Nobody is hurt, though {what}: {_some(notes)}"
+    return Summary(
+        sentence=f"{sentence}; last change: {about.last}.", hurt=hurt, next=_following(broken, parts, about.cuts)
+    )
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return f"{'; '.join(texts[:3])}{more}"
+
+
+def _following(broken: Sequence[Part], parts: Sequence[Part], cuts: Sequence[tuple[str, str]]) -> str:
+    """The next safe command: heal what was broken on purpose, look at what was not."""
+    if (faulty := next((p for p in broken if p.fault), None)) is not None:
+        return f"eisbach heal {_name(faulty, parts)}"
+    if cuts:
+        return f"eisbach heal link/{cuts[0][0]}/{cuts[0][1]}"
+    return f"eisbach why {broken[0].spec.target}"
+
+
+def _worst_first(broken: Sequence[Part]) -> Sequence[Part]:
+    """In the order in which viewers would feel it."""
+    kinds = ("single", "edge", "origin", "cell", "front", "link")
+    return sorted(broken, key=lambda p: kinds.index(p.spec.kind) if p.spec.kind in kinds else len(kinds))
+
+
+def _what(broken: Sequence[Part], parts: Sequence[Part]) -> str:
+    """``region/eu-central is down``, or the worst process and how many more."""
+    worst = broken[0]
+    region, state = worst.spec.region, worst.state
+    own = [p for p in parts if region and p.spec.region == region]
+    whole = bool(own) and all(p.state == state for p in own)
+    others = len(broken) - (len(own) if whole else 1)
+    more = f" and {others} more" if others else ""
+    return f"{f'region/{region}' if whole else worst.spec.target} {_WORDS[state]}{more}"
 
 
 def _name(part: Part, parts: Sequence[Part]) -> str:

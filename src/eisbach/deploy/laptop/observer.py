@@ -1,5 +1,6 @@
-"""What the platform says of itself: reads ``/status`` of every process once a second and builds the status document.
+"""What the platform says of itself: reads ``/status`` of every process and builds the status document.
 
+Once a second while somebody looks, every five seconds otherwise: watching must not be what loads the machine.
 Promises: a process that does not answer costs at most a second and no figure of another; nothing is guessed.
 """
 
@@ -11,7 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from eisbach.deploy.laptop.impact import Part, summarise
+from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -20,7 +21,12 @@ from eisbach.settings import CellProcess, SingleProcess
 __all__ = ["Observer"]
 
 _EVERY_S = 1.0
+_EVERY_UNSEEN_S = 5.0
+_SEEN_FOR_MS = 5000
 _ANSWER_BYTES_MAX = 1024 * 1024
+
+
+_LIMIT = aiohttp.ClientTimeout(total=1.0)
 
 
 class Observer:
@@ -35,7 +41,9 @@ class Observer:
         demo: Callable[[], Mapping[str, Any]],
     ) -> None:
         """``regions``: (name, edge, origin); ``demo``: how far the demo content is."""
-        self._supervisor, self._token, self._regions, self._demo = supervisor, token, regions, demo
+        self._supervisor, self._regions, self._demo = supervisor, regions, demo
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._asked_ms, self._read_ms = 0, 0
         self._figures: dict[str, Mapping[str, Any]] = {}
         self._jobs: dict[str, list[JobRow]] = {}
         self._counted: dict[str, tuple[int, int]] = {}
@@ -43,15 +51,25 @@ class Observer:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        limit = aiohttp.ClientTimeout(total=1.0)
-        headers = {"Authorization": f"Bearer {self._token}"}
-        async with aiohttp.ClientSession(timeout=limit, headers=headers) as session:
+        async with aiohttp.ClientSession(timeout=_LIMIT, headers=self._headers) as session:
             while True:
                 await self.read(session)
-                await self._supervisor.clock.sleep(_EVERY_S)
+                now = self._supervisor.clock.monotonic_ms()
+                seen = now - self._asked_ms < _SEEN_FOR_MS
+                await self._supervisor.clock.sleep(_EVERY_S if seen else _EVERY_UNSEEN_S)
+
+    async def fresh(self) -> Status:
+        """The document, from figures at most a second old."""
+        now = self._supervisor.clock.monotonic_ms()
+        self._asked_ms = now
+        if now - self._read_ms > _EVERY_S * 1000:
+            async with aiohttp.ClientSession(timeout=_LIMIT, headers=self._headers) as session:
+                await self.read(session)
+        return self.status()
 
     async def read(self, session: aiohttp.ClientSession) -> None:
         """Ask every process once."""
+        self._read_ms = self._supervisor.clock.monotonic_ms()
         await asyncio.gather(*(self._ask(session, p) for p in self._supervisor.processes.values() if p.spec.run))
 
     async def _ask(self, session: aiohttp.ClientSession, process: Supervised) -> None:
@@ -86,6 +104,7 @@ class Observer:
     def status(self) -> Status:
         """The document as of now; no I/O."""
         supervisor = self._supervisor
+        self._asked_ms = supervisor.clock.monotonic_ms()
         now = supervisor.clock.wall_ms()
         parts = [_part(p) for p in supervisor.processes.values()]
         faults = [
@@ -95,9 +114,10 @@ class Observer:
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
         cuts = [(f.target, f.other) for f in faults if f.kind == "cut"]
+        about = Circumstances(stage=stage, cuts=cuts, last=last, now_ms=now, begun=supervisor.begun)
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
-            summarise(parts, stage=stage, cuts=cuts, last=last, now_ms=now),
+            summarise(parts, about),
             faults,
             [row for rows in self._jobs.values() for row in rows],
             {

@@ -71,6 +71,7 @@ class Supervised:
         self._children, self._clock, self._on_change = children, clock, on_change
         self._changed = asyncio.Event()
         self._delay = FIRST_DELAY
+        self._blame = ""
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -97,8 +98,8 @@ class Supervised:
 
     def kill(self, why: str) -> None:
         """Crash it: SIGKILL to the whole session; it is restarted."""
-        self.why = why
         if self.pid is not None:
+            self._blame = why
             self._children.signal(self.pid, signal.SIGKILL)
 
     def hold(self, fault: str) -> None:
@@ -155,6 +156,7 @@ class Supervised:
             if self._stopping or self.fault in _REPLACED:
                 continue
             self.restarts += 1
+            why, self._blame = self._blame or why, ""
             self._become("restarting", f"{why}; again in {self._delay.total_seconds():g} s")
             await self._wait(self._delay.total_seconds())
             self._delay = min(self._delay * 2, DELAY_MAX)

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -108,6 +108,11 @@ class Supervisor:
     def ready(self) -> bool:
         """Whether every process is ready now."""
         return bool(self.processes) and all(p.state == "ready" for p in self.processes.values())
+
+    @property
+    def begun(self) -> bool:
+        """Whether every process has been ready once."""
+        return bool(self.processes) and all(p.was_ready.is_set() for p in self.processes.values())
 
     async def aclose(self) -> None:
         """Stop everything; returns when no process is left."""
@@ -216,9 +221,6 @@ class Supervisor:
         return process
 
     def _changed(self, change: Change) -> None:
-        process = self.processes.get(change.target)
-        if process is not None and change.after == "restarting" and process.why.startswith("fault"):
-            change = replace(change, why=process.why)
         self.changes.appendleft(change)
         if change.after in ("starting", "ready", "restarting"):
             self._note_sessions()

@@ -1,0 +1,90 @@
+"""The first sentence of status: who is hurt by what, in each stage (design section 7)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.settings import CellProcess
+
+from .test_topology import stage
+
+NOW = 100_000
+
+
+def parts(name: str, regions: int, states: Mapping[str, str], *, fault: bool = True) -> list[Part]:
+    found = []
+    for spec in stage(name, regions).processes:
+        word = next(
+            (s for prefix, s in states.items() if spec.target.startswith(prefix) or spec.region == prefix), "ready"
+        )
+        document: Any = getattr(spec.document, "cell", spec.document) if spec.kind == "single" else spec.document
+        layout = document.slots if isinstance(document, CellProcess) else {}
+        found.append(
+            Part(
+                spec=spec,
+                state=word,
+                since_ms=NOW - 42_000,
+                fault="down" if fault and word != "ready" else "",
+                layout=layout,
+            )
+        )
+    return found
+
+
+def about(name: str, **more: Any) -> Circumstances:
+    return Circumstances(stage=name, last="x", now_ms=NOW, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "regions", "states", "hurt", "said"),
+    [
+        ("single", 1, {"single": "down"}, ["everybody (single is down)"], "Hurt since 42 s: everybody"),
+        ("hub", 1, {"spokes": "down"}, [], "spokes of eu-central catch up later"),
+        ("hub", 1, {"hub": "down"}, [], "events of eu-central wait"),
+        ("hub", 1, {"cell": "down"}, ["viewers of 128 slots of eu/de/main, eu/at/main (cell/eu-central/c1 is down)"], "Hurt"),
+        ("cells", 1, {"cell/eu-central/c1": "hung"}, ["viewers of 32 slots of eu/de/main (cell/eu-central/c1 hangs)"], "Hurt"),
+        ("cells", 1, {"cell/eu-central/studio": "down"}, ["editors (cell/eu-central/studio is down)"], "Hurt"),
+        ("cells", 1, {"edge": "error"}, ["everybody (edge/eu-central answers 503)"], "Hurt"),
+        ("regions", 2, {"cell/eu-central/c1": "down"}, [], "viewers of 32 slots of eu/de/main are served by eu-west"),
+        ("regions", 2, {"eu-central": "down"}, [], "region/eu-central is down since 42 s: viewers of eu-central are served by eu-west"),
+        ("regions", 2, {"cell/eu-central/c3": "down", "cell/eu-west/c3": "down"},
+         ["viewers of 64 slots of eu/at/main (cell/eu-central/c3 is down)", "viewers of 64 slots of eu/at/main (cell/eu-west/c3 is down)"], "Hurt"),
+        ("regions", 2, {"edge/eu-central": "down", "edge/eu-west": "down"},
+         ["everybody (edge/eu-central is down)", "everybody (edge/eu-west is down)"], "Hurt"),
+        ("regions", 2, {"single": "down"}, ["the left side of the demo (single is down)"], "Hurt"),
+        ("regions", 3, {"cell/us-east/c1": "down"}, ["viewers of 32 slots of us/us/main (cell/us-east/c1 is down)"], "Hurt"),
+        ("regions", 2, {"control": "down"}, [], "ownership cannot change meanwhile"),
+    ],
+)  # fmt: skip
+def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list[str], said: str) -> None:
+    summary = summarise(parts(name, regions, states), about(name))
+
+    assert hurt == summary.hurt
+    assert said in summary.sentence
+
+
+def test_the_next_command_heals_what_was_broken_on_purpose_and_explains_what_was_not() -> None:
+    on_purpose = summarise(parts("regions", 2, {"eu-central": "down"}), about("regions"))
+    by_itself = summarise(parts("regions", 2, {"cell/eu-west/c1": "restarting"}, fault=False), about("regions"))
+    cut = summarise(parts("regions", 2, {}), about("regions", cuts=[("eu-central", "eu-west")]))
+
+    assert on_purpose.next == "eisbach heal region/eu-central"
+    assert by_itself.next == "eisbach why cell/eu-west/c1"
+    assert cut.next == "eisbach heal link/eu-central/eu-west"
+
+
+def test_before_everything_was_ready_once_it_is_starting() -> None:
+    waiting = parts("cells", 1, {"edge": "waiting"}, fault=False)
+
+    summary = summarise(waiting, replace(about("cells"), begun=False))
+
+    assert f"Starting: {len(waiting) - 1} of {len(waiting)} processes are ready." == summary.sentence
+
+
+def test_when_all_is_well_it_says_so() -> None:
+    summary = summarise(parts("regions", 2, {}), about("regions"))
+
+    assert summary.sentence.startswith("Nobody is hurt: all ")

@@ -1,162 +1,176 @@
-"""The SQLite store keeps the promises of its port, survives kill -9, and opens files of earlier formats."""
+"""The embedded store keeps the promises of its port, and a few of its own: bounded queue, one writer, full disk."""
 
 import asyncio
-import random
-import signal
-import subprocess
-import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
-import apsw
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sqlite_stores import Stores
 
-from eisbach.engines.embedded.merge import ItemRow, judge
-from eisbach.engines.embedded.schema import FORMAT, MIGRATIONS
-from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.kernel.errors import Invalid, Overloaded, Unavailable
-from eisbach.kernel.ops import ItemChange
-from eisbach.kernel.versions import Version
-from eisbach.ports.clock import Clock
-from eisbach.ports.store import ItemKey, Lease
-from eisbach.testing.manual_clock import ManualClock
-from eisbach.testing.store_promises import SLOT, StorePromises, owned, put, value
+from eisbach.engines.embedded.disk import inline
+from eisbach.kernel.errors import Overloaded, Unavailable
+from eisbach.ports.store import Lease, Transaction
+from eisbach.testing.store_host import OTHER, SLOT, owned, put, value, write
+from eisbach.testing.store_promises import StorePromises
 
-
-def opened(folder: Path, region: str, clock: Clock) -> AbstractAsyncContextManager[SqliteStore]:
-    return open_store(folder / "store.db", region=region, clock=clock, cell="c1")
+T = TypeVar("T")
 
 
 class TestSqliteStore(StorePromises):
-    open_store = staticmethod(opened)
+    """All of them, with the writer in a thread of its own and inside the event loop."""
+
+    @pytest.fixture(params=["thread", "inline"])
+    async def host(self, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+        stores = Stores(tmp_path, disk=inline if request.param == "inline" else None)
+        yield stores
+        await stores.aclose()
 
 
-WRITER = """
-import asyncio, sys
-from pathlib import Path
-from eisbach.engines.embedded.clock import SystemClock
-from eisbach.engines.embedded.store import open_store
-from eisbach.testing.store_promises import SLOT, put
-from eisbach.ports.store import Lease
+class SlowDisk:
+    """Holds work back until the gate is open."""
 
-async def main():
-    async with open_store(Path(sys.argv[1]), region="a", clock=SystemClock(), cell="c1") as store:
-        if await store.lease(SLOT) is None:
-            await store.set_lease(SLOT, expected=None, lease=Lease(1, "active", 0))
-        async def one(prefix, n):
-            await put(store, f"{prefix}-{n}")
-            print(f"{prefix}-{n}", flush=True)
-        for n in range(100_000):
-            await asyncio.gather(*[one(f"{sys.argv[2]}-{lane}", n) for lane in range(8)])
-asyncio.run(main())
-"""
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        await self.gate.wait()
+        return work()
 
 
-@pytest.mark.processes
-async def test_no_acknowledged_write_is_lost_by_kill_9_at_any_point(tmp_path: Path) -> None:
-    seed = 20261124
-    chance = random.Random(seed)
-    acknowledged: set[str] = set()
-    for round_number in range(10):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "store.db"), str(round_number)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout
-        for _ in range(chance.randint(1, 600)):
-            acknowledged.add(process.stdout.readline().strip())
-        process.send_signal(signal.SIGKILL)
-        acknowledged |= {
-            line
-            for line in process.stdout.read().splitlines(keepends=True)
-            if line.endswith("\n")
-            for line in [line.strip()]
-        }
-        process.wait(10)
-        process.stdout.close()
-
-    async with opened(tmp_path, "a", ManualClock()) as store:
-        lost = {sk for sk in acknowledged if await store.read(SLOT, ItemKey("acc", sk)) is None}
-        seqs = [e.op.seq for e in await store.log_after(0, limit=1_000_000)]
-
-    assert lost == set(), f"seed {seed}"
-    assert seqs == list(range(1, len(seqs) + 1))
+@pytest.fixture
+def slow() -> SlowDisk:
+    return SlowDisk()
 
 
-async def test_a_file_of_the_first_format_opens_with_everything_in_it(tmp_path: Path) -> None:
-    old = apsw.Connection(str(tmp_path / "store.db"))
-    old.execute(MIGRATIONS[0])
-    old.execute("PRAGMA user_version = 1")
-    old.execute("INSERT INTO slots VALUES(1, 'eu/de/main/17')")
-    old.execute("INSERT INTO leases VALUES(1, 3, 'active', 5, 0, NULL)")
-    old.execute("INSERT INTO vectors VALUES(1, 'a', 3, 5)")
-    old.execute("INSERT INTO items VALUES(1, 'acc', 'k', x'6f6c64', 99, 'a', 5)")
-    old.close()
-
-    async with opened(tmp_path, "a", ManualClock()) as store:
-        assert await value(store, "k") == b"old"
-        assert await store.lease(SLOT) == Lease(3, "active", 5)
-        assert (await put(store, "k2")).seq == 6
+@pytest.fixture
+async def slow_stores(tmp_path: Path, slow: SlowDisk) -> AsyncIterator[Stores]:
+    stores = Stores(tmp_path, disk=slow)
+    yield stores
+    await stores.aclose()
 
 
-async def test_a_file_of_a_newer_format_is_refused_untouched(tmp_path: Path) -> None:
-    newer = apsw.Connection(str(tmp_path / "store.db"))
-    newer.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    newer.close()
+async def test_more_waiting_writes_than_the_queue_holds_are_refused_at_once(stores: Stores) -> None:
+    store = await owned(stores)
 
-    with pytest.raises(Invalid, match=f"format {FORMAT + 1}"):
-        await opened(tmp_path, "a", ManualClock()).__aenter__()
+    results = await asyncio.gather(*(write(store, put(f"k{n}")) for n in range(1200)), return_exceptions=True)
 
-
-async def test_a_store_never_changes_its_region(tmp_path: Path) -> None:
-    async with opened(tmp_path, "a", ManualClock()):
-        pass
-
-    with pytest.raises(Invalid, match="belongs to region 'a'"):
-        await opened(tmp_path, "b", ManualClock()).__aenter__()
+    assert [isinstance(r, Overloaded) for r in results] == [False] * 1000 + [True] * 200
+    assert len(await store.log_after(0, limit=2000)) == 1000
 
 
-async def test_a_full_disk_refuses_the_write_and_the_store_goes_on_when_there_is_room(tmp_path: Path) -> None:
-    async with opened(tmp_path, "a", ManualClock()) as store:
-        await put(await owned(store), "before")
-        pages = store._writer.database.pragma("page_count")
-        store._writer.database.pragma("max_page_count", pages)
-        with pytest.raises(Unavailable, match="nothing was written"):
-            for number in range(200):
-                await put(store, f"big{number}", b"x" * 60_000)
-        seq = (await store.vector(SLOT))["a"].seq
-        store._writer.database.pragma("max_page_count", 1_000_000)
+async def test_a_write_that_waited_over_50_ms_is_refused_and_an_apply_or_lease_is_not(
+    slow_stores: Stores, slow: SlowDisk
+) -> None:
+    store = await owned(slow_stores)
+    slow.gate.clear()
+    first = asyncio.create_task(write(store, put("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    late = asyncio.create_task(write(store, put("late")))
+    lease = asyncio.create_task(store.set_lease(OTHER, expected=None, lease=Lease(1, "active", 0)))
+    await slow_stores.clock.advance(0.051)
+    slow.gate.set()
 
-        assert (await put(store, "after")).seq == seq + 1
-        assert await value(store, "before") == b"1"
+    results = await asyncio.gather(first, late, lease, return_exceptions=True)
 
-
-async def test_more_waiting_writes_than_the_queue_holds_are_refused_at_once(tmp_path: Path) -> None:
-    async with opened(tmp_path, "a", ManualClock()) as store:
-        await owned(store)
-        results = await asyncio.gather(*[put(store, f"k{n}") for n in range(1200)], return_exceptions=True)
-
-        assert sum(isinstance(r, Overloaded) for r in results) == 200
-        assert len(await store.log_after(0, limit=2000)) == 1000
+    assert [type(r).__name__ for r in results] == ["Receipt", "Overloaded", "NoneType"]
+    assert [await value(store, "first"), await value(store, "late")] == [b"1", None]
 
 
-versions = st.builds(Version, hlc=st.integers(1, 5), origin=st.sampled_from("ab"), seq=st.integers(1, 3))
+async def test_callers_who_wait_together_share_one_commit(slow_stores: Stores, slow: SlowDisk) -> None:
+    store = await owned(slow_stores)
+    before = store.statistics().commits
+
+    await asyncio.gather(*(write(store, put(f"{n}")) for n in range(300)))
+
+    assert store.statistics().commits - before == 2  # 256 and 44
 
 
-@given(st.lists(versions, min_size=1, max_size=6, unique=True), st.randoms(use_true_random=False))
-def test_merge_ends_at_the_same_item_in_any_order_and_with_repeats(found: list[Version], chance: random.Random) -> None:
-    def after(order: list[Version]) -> ItemRow | None:
-        row: ItemRow | None = None
-        for version in order:
-            change = ItemChange("p", "s", repr(version).encode())
-            if judge(row, change, version).wins:
-                row = ItemRow(change.value, version, (0, ""))
-        return row
+async def test_a_cancelled_caller_does_not_cancel_the_write(slow_stores: Stores, slow: SlowDisk) -> None:
+    store = await owned(slow_stores)
+    slow.gate.clear()
+    caller = asyncio.create_task(write(store, put()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    slow.gate.set()
 
-    shuffled = [*found, *chance.choices(found, k=3)]
-    chance.shuffle(shuffled)
+    await write(store, put("b"))
 
-    assert after(shuffled) == after(found)
+    assert await value(store, "a") == b"1"
+
+
+async def test_what_is_queued_is_written_before_the_store_closes(slow_stores: Stores, slow: SlowDisk) -> None:
+    store = await owned(slow_stores)
+    slow.gate.clear()
+    caller = asyncio.create_task(write(store, put(value=b"last")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(slow_stores.close())
+    await asyncio.sleep(0)
+    slow.gate.set()
+    await asyncio.gather(caller, closing)
+
+    with pytest.raises(Unavailable, match="closed"):
+        await write(store, put())
+
+    assert await value(await slow_stores.open()) == b"last"
+
+
+async def test_closing_wakes_whoever_waits_for_a_commit(stores: Stores) -> None:
+    store = await owned(stores)
+    waiting = asyncio.create_task(store.wait_for_commit(0))
+    await asyncio.sleep(0)
+
+    await stores.close()
+
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+async def test_whoever_opened_the_file_last_is_its_one_writer(stores: Stores, tmp_path: Path) -> None:
+    """A process that slept through its own replacement finds out at its next write."""
+    old = await owned(stores)
+    await write(old, put(value=b"old"))
+    replacement = Stores(tmp_path)
+    new = await replacement.open()
+    await write(new, put(value=b"new"))
+
+    with pytest.raises(Unavailable, match="opened by another process"):
+        await write(old, put(value=b"zombie"))
+
+    assert await value(old) == b"new"
+    assert (await write(new, put("b"))).mark.seq == 3
+    await replacement.aclose()
+
+
+async def test_a_bug_in_one_work_is_told_to_its_caller_and_spares_its_neighbours(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await owned(stores)
+    monkeypatch.setattr("eisbach.engines.embedded.store.check_transaction", lambda _: None)
+    bad = Transaction(slot=SLOT, writes=[put(value="not bytes")])  # type: ignore[arg-type]  # as if a check were missing
+
+    results = await asyncio.gather(
+        write(store, put("a")), store.transact(bad), write(store, put("b")), return_exceptions=True
+    )
+
+    assert [type(r).__name__ for r in results] == ["Receipt", "ConstraintError", "Receipt"]
+    assert [op.seq for op in (await store.ops_after(SLOT, {}, limit=9)).ops] == [1, 2]
+
+
+async def test_a_full_disk_refuses_the_write_and_the_store_goes_on_when_there_is_room(stores: Stores) -> None:
+    store = await owned(stores)
+    await write(store, put("before"))
+    database = store._writer.database
+    database.pragma("max_page_count", database.pragma("page_count"))
+    with pytest.raises(Unavailable, match="nothing was written"):
+        for number in range(200):
+            await write(store, put(f"big{number}", b"x" * 60_000))
+    seq = (await store.vector(SLOT))["eu-central"].seq
+    database.pragma("max_page_count", 1_000_000)
+
+    receipt = await write(store, put("after"))
+
+    assert receipt.mark.seq == seq + 1
+    assert [await value(store, "before"), await value(store, "after")] == [b"1", b"1"]

@@ -43,6 +43,10 @@ class ManualClock:
         self._to(end)
         await settle()
 
+    def shift_wall(self, by_ms: int) -> None:
+        """The wall clock jumps; the monotonic one does not, and nobody wakes."""
+        self._wall_ms += by_ms
+
     def _to(self, monotonic_ms: int) -> None:
         self._wall_ms += monotonic_ms - self._monotonic_ms
         self._monotonic_ms = monotonic_ms

@@ -6,8 +6,7 @@ May not know: the writer, asyncio.
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -44,8 +43,8 @@ def after_prefix(prefix: str) -> str | None:
 class Reads:
     """Synchronous; microseconds each, except ``digest``, which comes in steps."""
 
-    def __init__(self, path: Path, database: apsw.Connection) -> None:
-        self._path, self._database = path, database
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect, self._database = connect, connect()
         self._numbers: dict[Slot, int] = {}
         self.items_read = 0
 
@@ -157,9 +156,8 @@ class Reads:
         sums = [0] * buckets
         query = "SELECT pk, sk, hlc, origin, seq, value IS NULL FROM items WHERE slot=?"
         # A connection of its own: the statement stays open between steps, and the others must not wait for it.
-        database = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        database = self._connect()
         try:
-            database.set_busy_timeout(2000)
             for place, (pk, sk, *rest) in enumerate(database.execute(query, (self._number(slot),)), 1):
                 key = f"{len(pk)}:{pk}{sk}".encode()
                 entry = hashlib.blake2b(repr(rest).encode(), digest_size=16, key=hashlib.sha256(key).digest())

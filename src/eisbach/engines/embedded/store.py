@@ -278,8 +278,8 @@ def _reading() -> Iterator[None]:
         raise refusal(error, "reading the store") from error
 
 
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+def _connect(path: Path, vfs: str | None) -> apsw.Connection:
+    connection = apsw.Connection(str(path), vfs=vfs)
     connection.set_busy_timeout(2000)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
@@ -288,7 +288,7 @@ def _connect(path: Path) -> apsw.Connection:
 
 @asynccontextmanager
 async def open_store(
-    path: Path, *, region: str, clock: Clock, cell: str = "", disk: Disk | None = None
+    path: Path, *, region: str, clock: Clock, cell: str = "", disk: Disk | None = None, vfs: str | None = None
 ) -> AsyncIterator[SqliteStore]:
     """Open or create the store file of a cell, bring its format up to date, and close it at the end.
 
@@ -300,6 +300,7 @@ async def open_store(
         clock: read on the event loop and, once a group, where ``disk`` runs the writer.
         cell: for messages and names of threads.
         disk: where blocking work runs; by default a thread of the store's own.
+        vfs: name of a registered apsw VFS, for simulated and faulty disks.
 
     Raises:
         Invalid: the file is of a newer format, of another region, or no store.
@@ -313,11 +314,11 @@ async def open_store(
     def opened() -> tuple[Writer, Reads]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            database = _connect(path)
+            database = _connect(path, vfs)
             migrate(database, name=str(path))
             number = claim(database, region=region, name=str(path))
             writer = Writer(database, opened=number, region=region, cell=cell, clock=clock)
-            return writer, Reads(path, _connect(path))
+            return writer, Reads(lambda: _connect(path, vfs))
         except apsw.Error as error:
             raise refusal(error, f"opening store {path}") from error
         except OSError as error:

@@ -187,8 +187,8 @@ class Writer:
     def _flush(self, group: Group) -> None:
         database = self.database
         database.execute("BEGIN IMMEDIATE")
+        self._head(group.last_lsn)  # first: after another opening, memory is not to be trusted
         group.flush(database)
-        self._head(group.last_lsn)
         self._sweep(group)
         try:
             database.execute("COMMIT")

@@ -17,7 +17,7 @@ from eisbach.media.probe import INPUT_GUARD
 from eisbach.media.sandbox import Confinement, Limits, ToolFailed, run_tool
 from eisbach.media.tools import MediaTools
 
-__all__ = ["DETERMINISTIC", "Progress", "encode_audio", "encode_chunk", "video_codec"]
+__all__ = ["DETERMINISTIC", "Progress", "encode_audio", "encode_chunk", "remux", "video_codec"]
 
 Progress = Callable[[float], None]
 """Called with the share done, 0 to 1, rising, several times a second."""
@@ -27,7 +27,7 @@ DETERMINISTIC = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+
 
 _QUALITY = 23
 # These demuxers may land behind the asked place; they start earlier and drop what is too much.
-_INEXACT, _PREROLL_S = frozenset({"mpegts", "mpeg", "avi", "flv", "mxf", "asf"}), 4.0
+_INEXACT, _PREROLL_S = frozenset({"avi", "flv", "mxf", "asf"}), 4.0
 _CHUNK_LIMITS = Limits(wall=timedelta(minutes=20), cpu=timedelta(minutes=40))
 _AUDIO_LIMITS = Limits(wall=timedelta(hours=2), cpu=timedelta(hours=2))
 
@@ -77,6 +77,21 @@ async def encode_chunk(
             " the file is cut off or damaged; upload it again"
         )
     return outputs
+
+
+async def remux(plan: Plan, *, source: Path, folder: Path, tools: MediaTools) -> Path:
+    """Copy a source without an index into ``folder/source.mkv``, so that chunks can be found in it.
+
+    Raises:
+        Invalid: its streams do not fit there.
+        ToolFailed: anything else; try again.
+    """
+    output = folder / "source.mkv"
+    argv: list[str | Path] = [tools.ffmpeg, "-v", "error", "-nostdin", "-y", "-fflags", "+genpts", *INPUT_GUARD]
+    argv += ["-f", plan.container, "-i", source, "-map", "0:V:0", "-map", "0:a?", "-c", "copy", *DETERMINISTIC]
+    confinement = Confinement(read=[source], write=[folder], limits=_AUDIO_LIMITS, foreign=not tools.unsafe_media)
+    await _run([*argv, "-f", "matroska", output], confinement, lambda _line: None, what="the source")
+    return output
 
 
 class _Frames:

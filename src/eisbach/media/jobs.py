@@ -17,9 +17,10 @@ import msgspec
 from eisbach.domain.catalog import Asset
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.ids import parse_id
-from eisbach.media.encode import Progress, encode_audio, encode_chunk
+from eisbach.media.encode import Progress, encode_audio, encode_chunk, remux
 from eisbach.media.package import PackageParts, join_parts, package_asset
-from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec
+from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec, Plan
+from eisbach.media.probe import UNINDEXED
 from eisbach.media.tools import MediaTools
 
 __all__ = ["Workspace", "run_job"]
@@ -100,19 +101,31 @@ async def _transcode(spec: JobSpec, workspace: Workspace, tools: MediaTools, pro
     if all(path.exists() for path in results):
         progress(1.0)
         return
-    source = workspace.blob(spec.plan.source)
+    source, plan = await _seekable(spec, workspace, tools)
     with workspace.scratch(spec.asset) as scratch:
-        tracks = {track.id: track for track in spec.plan.audio}
+        tracks = {track.id: track for track in plan.audio}
         if spec.part in tracks:
             track = tracks[spec.part]
-            made = [await encode_audio(spec.plan, track, source=source, folder=scratch, tools=tools, progress=progress)]
+            made = [await encode_audio(plan, track, source=source, folder=scratch, tools=tools, progress=progress)]
         else:
             number = int(spec.part.removeprefix("v"))
-            made = await encode_chunk(spec.plan, number, source=source, folder=scratch, tools=tools, progress=progress)
+            made = await encode_chunk(plan, number, source=source, folder=scratch, tools=tools, progress=progress)
         for path, result in zip(made, results, strict=True):
             result.parent.mkdir(exist_ok=True)
             path.replace(result)
     progress(1.0)
+
+
+async def _seekable(spec: JobSpec, workspace: Workspace, tools: MediaTools) -> tuple[Path, Plan]:
+    """The upload, or its indexed copy, made by whichever job needs it first; two at once make the same."""
+    source = workspace.blob(spec.plan.source)
+    if spec.plan.container not in UNINDEXED:
+        return source, spec.plan
+    indexed = workspace.work(spec.asset) / "source.mkv"
+    if not indexed.exists():
+        with workspace.scratch(spec.asset) as scratch:
+            (await remux(spec.plan, source=source, folder=scratch, tools=tools)).replace(indexed)
+    return indexed, msgspec.structs.replace(spec.plan, container="matroska")
 
 
 def _results(spec: JobSpec, workspace: Workspace) -> list[Path]:

@@ -18,12 +18,15 @@ from eisbach.kernel.limits import ASSET_DURATION_MAX, MIB, SIDE_PIXELS_MAX, UPLO
 from eisbach.media.sandbox import Confinement, Limits, ToolFailed, run_tool
 from eisbach.media.tools import MediaTools
 
-__all__ = ["INPUT_GUARD", "AudioFacts", "SourceFacts", "probe_source"]
+__all__ = ["INPUT_GUARD", "UNINDEXED", "AudioFacts", "SourceFacts", "probe_source"]
 
 # The allow-list holds whatever ffmpeg would guess; playlists, concat lists, subtitles-as-images and SVG are not on it.
 _DEMUXERS = ("mov", "matroska", "mpegts", "mpeg", "avi", "flv", "mxf", "asf")
 INPUT_GUARD = ("-protocol_whitelist", "file,pipe", "-format_whitelist", ",".join(_DEMUXERS))
 """Goes before every ``-i`` that names foreign bytes."""
+
+UNINDEXED = frozenset({"mpegts", "mpeg"})
+"""Containers that say nowhere where key pictures are: remux before seeking in them."""
 
 _SIDE_PIXELS_MIN = 16
 _STREAMS_MAX = 32
@@ -31,6 +34,8 @@ _AUDIO_TRACKS_MAX = 8
 _BYTES_PER_SECOND_MIN = 100
 _HEAD_BYTES = 4096
 _INDEX_BYTES_MAX = 64 * MIB
+_BOXES_MAX = 100_000  # fragmented files have two for every few seconds
+_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot"})
 _PROBE_LIMITS = Limits(
     wall=timedelta(seconds=20), cpu=timedelta(seconds=20), memory_bytes=2048 * MIB, file_bytes=MIB, output_bytes=MIB
 )
@@ -80,7 +85,7 @@ async def probe_source(path: Path, tools: MediaTools) -> SourceFacts:
     size = _check_size(path)
     with path.open("rb") as file:
         _refuse_disguises(file.read(_HEAD_BYTES))
-    _refuse_encrypted_mp4(path, size)
+    _check_boxes(path, size)
     document = await _ffprobe(path, tools)
     facts = _judge(document, size)
     await _decode_ends(path, facts, tools)
@@ -112,41 +117,41 @@ def _refuse_disguises(head: bytes) -> None:
         raise Invalid("the file is text, not a video; upload the media itself")
 
 
-def _refuse_encrypted_mp4(path: Path, size: int) -> None:
-    """Look for encrypted sample entries (ISO 14496-12 section 8.12) in the index of an MP4.
+def _check_boxes(path: Path, size: int) -> None:
+    """Walk an MP4's top-level boxes (ISO 14496-12 section 4.2): is it whole, is it in the clear?
 
-    ffprobe reports the original codec of an ``encv`` entry, and the clear lead of an encrypted file even decodes.
+    ffmpeg takes a file whose last box is cut off and shows what is left; ffprobe reports the original codec of an
+    encrypted sample entry (section 8.12), and the clear lead of an encrypted file even decodes.
     """
     with path.open("rb") as file:
         place = 0
-        for _ in range(256):
+        for _ in range(_BOXES_MAX):
             file.seek(place)
             head = file.read(16)
-            if len(head) < 8 or not head[4:8].isalnum():
-                return
+            if len(head) < 8 or (place == 0 and head[4:8] not in _FIRST_BOXES):
+                return  # at its end, or no MP4 at all
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:16], "big")
+            if length == 0:
+                length = size - place
+            if length < 8 or place + length > size:
+                what = head[4:8].decode("ascii", errors="replace")
+                raise Invalid(
+                    f"the file is cut off or damaged: its part {what!r} at byte {place} claims {length} bytes,"
+                    f" the file has {size}; upload it again"
+                )
             if head[4:8] == b"moov":
-                index = file.read(min(length or size, _INDEX_BYTES_MAX))
+                file.seek(place)
+                index = file.read(min(length, _INDEX_BYTES_MAX))
                 if b"sinf" in index and (b"encv" in index or b"enca" in index):
                     raise Invalid("the file is encrypted; upload it in the clear")
-                return
-            if length < 8:
-                return
             place += length
 
 
 async def _ffprobe(path: Path, tools: MediaTools) -> Mapping[str, Any]:
-    argv: list[str | Path] = [
-        tools.ffprobe,
-        "-v",
-        "error",
-        "-hide_banner",
-        *INPUT_GUARD,
-        "-max_pixels",
-        str(SIDE_PIXELS_MAX**2),
-    ]
+    # No -max_pixels here: ffprobe would then report 0 x 0, and the refusal could not say how large the picture is.
+    argv: list[str | Path] = [tools.ffprobe, "-v", "error", "-hide_banner", *INPUT_GUARD]
     argv += ["-show_format", "-show_streams", "-of", "json", "-i", path]
     try:
         output = await run_tool(argv, Confinement(read=[path], limits=_PROBE_LIMITS, foreign=not tools.unsafe_media))
@@ -210,6 +215,10 @@ def _container(document: Mapping[str, Any]) -> str:
 
 def _shown_size(picture: Mapping[str, Any]) -> tuple[int, int]:
     width, height = int(picture.get("width", 0)), int(picture.get("height", 0))
+    if not (width and height):
+        raise Invalid(
+            f"the size of the picture cannot be read: it is damaged, or far beyond {SIDE_PIXELS_MAX} pixels a side"
+        )
     if not (_SIDE_PIXELS_MIN <= width <= SIDE_PIXELS_MAX and _SIDE_PIXELS_MIN <= height <= SIDE_PIXELS_MAX):
         raise Invalid(
             f"the picture is {width} x {height}; each side must have {_SIDE_PIXELS_MIN} to {SIDE_PIXELS_MAX} pixels"
@@ -273,7 +282,8 @@ def _audio(streams: list[Mapping[str, Any]]) -> list[AudioFacts]:
 
 async def _decode_ends(path: Path, facts: SourceFacts, tools: MediaTools) -> None:
     """Decode a picture at the start and one in the last seconds: a header can claim anything."""
-    end = max(0.0, facts.duration_ms / 1000 - 3)
+    # Streams without an index land between key pictures, which may be ten seconds apart.
+    end = max(0.0, facts.duration_ms / 1000 - (15 if facts.container in UNINDEXED else 3))
     for place, name in ((0.0, "start"), (end, "end")):
         argv: list[str | Path] = [
             tools.ffmpeg,

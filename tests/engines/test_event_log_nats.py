@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from nats_host import SERVER, NatsHost
 
 from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
+from eisbach.testing.nats_host import SERVER, NatsHost
 
 pytestmark = pytest.mark.processes
 

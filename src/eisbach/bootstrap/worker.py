@@ -64,7 +64,7 @@ async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
             nonlocal lacking
             while True:
                 lacking = await studio.reachable()
-                await clock.sleep(_LOOK_EVERY_S)
+                await clock.sleep(_LOOK_EVERY_S if lacking is None else _LOOK_EVERY_S / 10)
 
         routes = status_routes(
             lambda: asdict(worker.statistics()),

@@ -199,7 +199,7 @@ class JetStreamSubscription:
         self._log, self._name = log, name
         self._from_start, self._in_flight_max = from_start, in_flight_max
         self._pull: nats.js.JetStreamContext.PullSubscription | None = None
-        self._in_hand: set[JetStreamDelivery] = set()
+        self._in_hand: dict[JetStreamDelivery, None] = {}  # in order: what goes back comes again in it
         self._fetched: collections.deque[JetStreamDelivery] = collections.deque()
         self._closed = False
 
@@ -231,7 +231,7 @@ class JetStreamSubscription:
             if not self._fetched:
                 for message in await self._fetch():
                     delivery = JetStreamDelivery(message, self._in_hand)
-                    self._in_hand.add(delivery)
+                    self._in_hand[delivery] = None
                     self._fetched.append(delivery)
             while self._fetched:
                 yield self._fetched.popleft()
@@ -270,7 +270,7 @@ class JetStreamSubscription:
 class JetStreamDelivery:
     """One hand-over."""
 
-    def __init__(self, message: Any, in_hand: "set[JetStreamDelivery]") -> None:
+    def __init__(self, message: Any, in_hand: "dict[JetStreamDelivery, None]") -> None:
         self._message, self._in_hand = message, in_hand
         self.envelope = decode_envelope(message.data)
         self.sequence: int = message.metadata.sequence.stream
@@ -278,13 +278,13 @@ class JetStreamDelivery:
 
     async def ack(self) -> None:
         """See ``Delivery``. Not waited for: a lost one means one more delivery."""
-        self._in_hand.discard(self)
+        self._in_hand.pop(self, None)
         with nats_errors(f"acknowledge {self.sequence}"):
             await self._message.ack()
 
     async def nak(self, delay_s: float) -> None:
         """See ``Delivery``."""
-        self._in_hand.discard(self)
+        self._in_hand.pop(self, None)
         with nats_errors(f"refuse {self.sequence}"):
             await self._message.nak(delay=delay_s)
 

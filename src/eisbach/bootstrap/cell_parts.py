@@ -109,6 +109,8 @@ class OpenCell:
     ownership: Ownership
     metrics: Metrics
     status: Callable[[], Mapping[str, Any]]
+    stop: Callable[[], None]
+    """Let go of callers that wait for news; call it before the server is told to finish."""
 
 
 async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, list[int]]) -> Slots:
@@ -168,14 +170,15 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
             rng=parts.rng,
             slot_count=process.groups[str(STUDIO_GROUP)],
         )
-    routes += PullServer(main.store, main.ownership, clock=parts.clock).routes()
+    sender = PullServer(main.store, main.ownership, clock=parts.clock)
+    routes += sender.routes()
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(metrics, missing=lambda: _missing(parts, main), status=report).routes()
     metrics.add(lambda: _gauges(parts, main, gate))
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
-        event_log=parts.event_log, ownership=main.ownership, metrics=metrics, status=report,
+        event_log=parts.event_log, ownership=main.ownership, metrics=metrics, status=report, stop=sender.stop,
     )  # fmt: skip
 
 

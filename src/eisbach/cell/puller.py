@@ -41,6 +41,8 @@ __all__ = [
 
 WAIT_MS: Final = 2_000
 """A sender with nothing to send holds the question this long."""
+_SLICE_MS: Final = 250
+"""A waiting sender looks up this often even when nothing is committed."""
 _SLOTS_MAX: Final = 10_000
 _FIRST_DELAY: Final = timedelta(milliseconds=100)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
@@ -107,6 +109,11 @@ class PullServer:
     def __init__(self, store: Store, ownership: Ownership, *, clock: Clock) -> None:
         self._store, self._ownership, self._clock = store, ownership, clock
         self._turn = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Answer everybody who waits, with nothing, within a quarter of a second; so that a stop need not wait."""
+        self._stopping = True
 
     def routes(self) -> list[Route]:
         """``POST /peer/cells/C/pull`` as the peer door passes it on, MessagePack both ways."""
@@ -146,7 +153,7 @@ class PullServer:
             lsn = self._store.statistics().last_lsn
             batches, failed = await self._batches(request, asked)
             now = self._clock.monotonic_ms()
-            if batches or moved or failed or now >= until:
+            if batches or moved or failed or now >= until or self._stopping:
                 return PullAnswer(
                     batches=batches,
                     moved=moved,
@@ -155,10 +162,10 @@ class PullServer:
                     failed=failed,
                 )
             try:
-                async with asyncio.timeout((until - now) / 1000):
+                async with asyncio.timeout(min(until - now, _SLICE_MS) / 1000):
                     await self._store.wait_for_commit(lsn)
             except TimeoutError:
-                continue  # one last look, then answer that there is nothing
+                continue  # look again: for the end of the wait, for a stop, for ops that a move brought
 
     async def _batches(
         self, request: PullRequest, asked: Sequence[tuple[str, Slot]]

@@ -14,8 +14,8 @@ from eisbach.kernel.slotmap import SlotMap
 
 __all__ = ["routing", "upstreams"]
 
-_FAILED_FOR: Final = timedelta(seconds=1)
-"""How long a cell that was silent once is passed over before one call tries it again."""
+_FAILED_FOR: Final = timedelta(seconds=3)
+"""How long a cell that was silent once is passed over before one call tries it again (and waits, if it hangs)."""
 _IDLE: Final = timedelta(seconds=30)
 """Below the 75 s of a cell, so that a connection is never closed under a POST that may not be repeated."""
 _SLOT: Final = "[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/(?:0|[1-9][0-9]{0,3})"

@@ -27,7 +27,7 @@ def test_in_stage_cells_a_dead_cell_hurts_exactly_its_slots(tmp_path: Path) -> N
         home = {v.device: v.ask("GET", "/v1/me/rails")[1]["eisbach-cell"] for v in viewers}
         assert set(home.values()) == {"c1", "c2"}
         for viewer in viewers:
-            assert viewer.write()
+            assert viewer.write(), viewer.last
 
         platform.fault("down", "cell/eu-central/c1")
         served = {v.device: reads(v) for v in viewers}

@@ -1,6 +1,7 @@
 """A viewer that speaks only HTTP: signs in, writes, reads back; remembers every acknowledged write by id."""
 
 import itertools
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ class Viewer:
     slot: str = ""
     endpoints: list[dict[str, str]] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
+    last: Any = None
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def sign_in(self) -> "Viewer":
@@ -43,13 +45,24 @@ class Viewer:
         )
 
     def write(self, *, edge: str = "") -> bool:
-        """A progress write on a title of its own; True (and remembered) when it was acknowledged."""
+        """A progress write on a title of its own; True (and remembered) when it was acknowledged.
+
+        As a client does, it tries again twice when told that it may (429 and 503 carry ``Retry-After``).
+        """
         number = next(self.numbers)
         title = f"t-{self.device}-{number}"
-        try:
-            status, _, _ = self.ask("PUT", f"/v1/me/progress/{title}", {"pos_s": number, "dur_s": 100_000}, edge=edge)
-        except OSError:
-            return False
+        status = 0
+        for _ in range(3):
+            try:
+                status, headers, self.last = self.ask(
+                    "PUT", f"/v1/me/progress/{title}", {"pos_s": number, "dur_s": 30_000}, edge=edge
+                )
+            except OSError as error:
+                self.last = error
+                return False
+            if "retry-after" not in headers:
+                break
+            time.sleep(0.2)
         if status in (200, 204):
             self.acknowledged[title] = number
         return status in (200, 204)

@@ -28,7 +28,7 @@ from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.ops import ItemChange
 from eisbach.ports.clock import Clock
-from eisbach.ports.store import Store, Transaction, Write
+from eisbach.ports.store import ItemKey, Store, Transaction, Write
 
 __all__ = ["MeCalls"]
 
@@ -60,6 +60,10 @@ class MeCalls:
                 body=PutProgress, status=204, summary="Where the viewer is in a title",
             ),
             Route(
+                method="GET", path="/v1/me/progress/{title}", handler=self.get_progress, importance="degraded",
+                answer=Resume, summary="Where the viewer was in a title",
+            ),
+            Route(
                 method="GET", path="/v1/me/rails", handler=self.rails, importance="degraded", answer=Rails,
                 summary="Continue watching and the watch list",
             ),
@@ -82,12 +86,20 @@ class MeCalls:
         ]  # fmt: skip
 
     async def put_progress(self, call: Call) -> Answer:
-        """Durable when answered."""
+        """Durable when answered. Any well-formed id: a catalogue that lags must not lose a viewer's place."""
         body: PutProgress = call.body
         who = call.identity
-        title = self._title(call)
+        title = parse_id(call.params["title"], what="title")
         found = position(title, pos_s=body.pos_s, dur_s=body.dur_s, at_ms=self._clock.wall_ms())
         return await self._write(call, progress_write(who.account, who.profile, found, who.market))
+
+    async def get_progress(self, call: Call) -> Answer:
+        """One title's place; 404 when it was never begun."""
+        who, title = call.identity, parse_id(call.params["title"], what="title")
+        item = await self._store.read(call.slot, ItemKey(who.account, f"{PROGRESS_PREFIX}{who.profile}/{title}"))
+        if item is None:
+            raise NotFound(f"title {title!r} was never begun by this profile")
+        return json_answer(_resume(msgspec.json.decode(item.value, type=Position), self._catalogue()), headers=_PRIVATE)
 
     async def save(self, call: Call) -> Answer:
         """Again is the same."""

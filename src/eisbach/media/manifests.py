@@ -162,7 +162,8 @@ class Manifests:
             now_ms=now_ms,
             steering_url=self._steering_url,
         )
-        return Manifest(text, DASH_TYPE, _PRIVATE)
+        # Not _PRIVATE: a browser that keeps a live manifest for ten seconds sees no new segment in them, and stalls.
+        return Manifest(text, DASH_TYPE, "private, no-cache")
 
 
 def problem(error: EisbachError) -> Response:

@@ -26,7 +26,7 @@ from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.hub.authoring import spoke
 from eisbach.hub.relay import Relay
-from eisbach.hub.runner import SpokeRunner
+from eisbach.hub.runner import SpokeRunner, Surroundings
 from eisbach.kernel.errors import Overloaded
 from eisbach.kernel.events import Event, EventDraft
 from eisbach.kernel.ops import ItemChange
@@ -107,7 +107,8 @@ async def through_spoke(log: JetStreamEventLog, folder: Path) -> None:
 
     disk = DiskThread("bench-spokes")
     store = await SqliteSpokeStore(folder / "spokes.db", disk=disk).open()
-    runner = SpokeRunner(handler, log=log, store=store, region="bench", clock=SystemClock(), rng=random.Random(1))
+    around = Surroundings(region="bench", log=log, store=store, clock=SystemClock(), rng=random.Random(1))
+    runner = SpokeRunner(handler, around)
     running = asyncio.create_task(runner.run())
     while runner.statistics().handled < EVENTS:  # noqa: ASYNC110
         await asyncio.sleep(0.005)

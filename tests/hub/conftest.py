@@ -10,6 +10,7 @@ import pytest
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
+from eisbach.hub.runner import Surroundings
 from eisbach.kernel.events import Event
 from eisbach.ports.event_log import Envelope
 from eisbach.ports.spoke import SpokeSpec
@@ -56,10 +57,10 @@ class Hub:
         await settle()
 
     async def start(self, *specs: SpokeSpec) -> SpokeHost:
-        host = SpokeHost(
-            specs, log=self.log, store=self.store, transport=self.studio, region="eu-central",
-            clock=self.clock, rng=random.Random(7),
-        )  # fmt: skip
+        around = Surroundings(
+            region="eu-central", log=self.log, store=self.store, clock=self.clock, rng=random.Random(7)
+        )
+        host = SpokeHost(specs, around, transport=self.studio)
         self._host, self._running = host, asyncio.create_task(host.run())
         await settle()
         return host

@@ -19,6 +19,7 @@ from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.relay import Relay
+from eisbach.hub.runner import Surroundings
 from eisbach.media.jobs import Workspace
 from eisbach.settings import Settings
 from eisbach.spokes.ingest import INGEST_SPOKES
@@ -62,9 +63,8 @@ async def path(tmp_path: Path) -> AsyncIterator[Desk]:
         log = await SqliteEventLog(tmp_path / "hub.db", clock=clock).open()
         spokes = await SqliteSpokeStore(tmp_path / "spokes.db").open()
         relay = Relay(desk.store, log, region="eu-central", cell="studio", clock=clock, rng=rng)
-        host = SpokeHost(
-            INGEST_SPOKES, log=log, store=spokes, transport=desk, region="eu-central", clock=clock, rng=rng
-        )
+        around = Surroundings(region="eu-central", log=log, store=spokes, clock=clock, rng=rng)
+        host = SpokeHost(INGEST_SPOKES, around, transport=desk)
         do = partial(do_media_job, workspace=Workspace(desk.folder / "blobs"), tools=tools)
         worker = JobWorker("w1", MEDIA_KINDS, source=DeskJobs(desk), do=do, clock=clock, rng=rng)
         running = [asyncio.create_task(part) for part in (relay.run(), host.run(), worker.run())]

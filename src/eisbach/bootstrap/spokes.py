@@ -25,6 +25,7 @@ from eisbach.engines.embedded.confinement import confine, die_with_parent, pytho
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
+from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import EisbachError, NotFound, Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
@@ -74,7 +75,8 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             region=process.region, clock=clock,
         )  # fmt: skip
         specs = [*INGEST_SPOKES, copies.spoke(), *load_spokes(process.spokes_folder)]
-        host = SpokeHost(specs, log=log, store=store, transport=studio, region=process.region, clock=clock, rng=rng)
+        around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng)
+        host = SpokeHost(specs, around, transport=studio)
         status = SpokesStatus(host, specs, log=log, store=store, copies=copies)
         app = _app(status, host, store, tokens=(secrets.service_token, secrets.operator_token))
         async with asyncio.TaskGroup() as tasks:

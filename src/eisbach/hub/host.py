@@ -5,7 +5,6 @@ May not know: engines, HTTP, which spokes there are.
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -16,12 +15,10 @@ import structlog
 from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
-from eisbach.hub.runner import SpokeRunner
+from eisbach.hub.runner import SpokeRunner, Surroundings
 from eisbach.kernel.errors import Retryable
-from eisbach.ports.clock import Clock
-from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
-from eisbach.ports.spoke_store import DeadLetter, SpokeStore
+from eisbach.ports.spoke_store import DeadLetter
 
 __all__ = ["SpokeHost"]
 
@@ -34,22 +31,13 @@ _logger = structlog.get_logger(__name__)
 class SpokeHost:
     """One process a region."""
 
-    def __init__(
-        self,
-        specs: Sequence[SpokeSpec],
-        *,
-        log: EventLog,
-        store: SpokeStore,
-        transport: CommandTransport,
-        region: str,
-        clock: Clock,
-        rng: random.Random,
-    ) -> None:
+    def __init__(self, specs: Sequence[SpokeSpec], around: Surroundings, *, transport: CommandTransport) -> None:
+        store, clock, rng = around.store, around.clock, around.rng
         self._store, self._clock, self._rng = store, clock, rng
         nudge = Nudge()
         self._runners: dict[str, SpokeRunner] = {}
         for spec in specs:
-            runner = SpokeRunner(spec, log=log, store=store, region=region, clock=clock, rng=rng)
+            runner = SpokeRunner(spec, around)
             runner.commands = nudge
             self._runners[spec.name] = runner
         self._sender = CommandSender(store, transport, clock=clock, rng=rng, nudge=nudge)

@@ -29,7 +29,7 @@ from eisbach.ports.event_log import Delivery, EventLog
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter, FailedAttempt, Held, Settlement, SpokeStore
 
-__all__ = ["GAP_PATIENCE", "HELD_MAX", "SpokeRunner", "SpokeStatistics"]
+__all__ = ["GAP_PATIENCE", "HELD_MAX", "SpokeRunner", "SpokeStatistics", "Surroundings"]
 
 HELD_MAX: Final = 10_000
 """Held events of a spoke; beyond, it stops reading, and the backlog stays in the event log."""
@@ -61,16 +61,27 @@ class SpokeStatistics:
     """Events handled without their predecessor: look for what published it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where spokes run."""
+
+    region: str
+    log: EventLog
+    store: SpokeStore
+    clock: Clock
+    rng: random.Random
+    """For jitter."""
+
+
 class SpokeRunner:
     """One a spoke."""
 
-    def __init__(
-        self, spec: SpokeSpec, *, log: EventLog, store: SpokeStore, region: str, clock: Clock, rng: random.Random
-    ) -> None:
+    def __init__(self, spec: SpokeSpec, around: Surroundings) -> None:
         self.spec = spec
         self.commands = Nudge()
         """Nudged when commands were written."""
-        self._log, self._store, self._region, self._clock, self._rng = log, store, region, clock, rng
+        self._log, self._store, self._region = around.log, around.store, around.region
+        self._clock, self._rng = around.clock, around.rng
         self._reset(Inbox({}))
         self._slots = asyncio.Semaphore(spec.concurrency_max)
         self._changed = Nudge()

@@ -30,6 +30,7 @@ def spec(
         depends=depends,
         listens=(address,),
         url=f"http://{address}",
+        public=target.partition("/")[0] in ("edge", "origin"),
         folder=str(root / "work" / target.replace("/", "-")),
     )
 

@@ -1,5 +1,7 @@
 """All verbs in one typer application."""
 
+from typing import Annotated
+
 import typer
 
 from eisbach.cli import (
@@ -33,13 +35,18 @@ for module in (up, status, why, changes, logs, doctor, engines, route, ingest, f
 app.command(name="run", hidden=True)(run.command)
 
 
-@app.callback()
-def version(
-    show: bool = typer.Option(False, "--version", help="Show the version and stop.", is_eager=True),
-) -> None:
-    """A streaming backend that keeps playing, and that you can break to see it. Start with: eisbach up."""
-    if show:
+def _version(asked: bool) -> None:
+    if asked:
         from eisbach import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """A streaming backend that keeps playing, and that you can break to see it. Start with: eisbach up."""

@@ -109,9 +109,7 @@ class Supervised:
             Invalid: ``error`` and ``truncate`` need an address that speaks HTTP to viewers.
         """
         if fault in ("error", "truncate") and not self.spec.public:
-            raise Invalid(
-                f"{fault} is for edges and origins; {self.spec.target} is a {self.spec.kind}: use down or hang"
-            )
+            raise Invalid(f"{fault} is for edges and origins, not for {self.spec.target}; use down, hang or slow")
         if self.pid is not None:
             self._children.signal(self.pid, signal.SIGCONT)
         self.fault = fault

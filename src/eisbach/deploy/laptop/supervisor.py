@@ -63,7 +63,7 @@ class Supervisor:
         self._children = Children(
             logs=root / "logs",
             environment={"EISBACH_STAGE": topology.stage},
-            preload=sorted({spec.run for spec in topology.processes if spec.run} | {"demo"}),
+            preload=sorted({spec.run for spec in topology.processes if spec.run}),
         )
 
     async def open(self, *, also: Sequence[tuple[str, str]] = ()) -> None:

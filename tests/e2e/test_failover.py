@@ -25,6 +25,9 @@ FAILURES = {"refused": "down", "hanging": "hang", "503": "error", "cut mid-body"
 PLAYERS = ("hls", "shaka")
 KINDS = ("live", "vod")
 BUFFER_S, BEYOND_S, GAP_MS = 10, 60, 300
+STARVED_S, MACHINE_MS = 1.0, 1500
+"""A picture that stands with more than a second buffered waits for this machine (two cores decode, encode and serve), not
+for a region; that is told apart by what was buffered when it stopped, and even then it may not stand for long."""
 SOAK = bool(os.environ.get("EISBACH_SOAK"))
 
 
@@ -126,7 +129,7 @@ def test_playback_survives_the_loss_of_a_region(platform: Platform, browser: Bro
 
         for page, _ in pages:
             stats = page.stats()
-            gaps = [s for s in stats["stalls"] if s["at"] + s["ms"] >= gone_ms and s["ms"] >= GAP_MS]
+            gaps = [s for s in stats["stalls"] if s["at"] + s["ms"] >= gone_ms and is_gap(s)]
             assert gaps == [], f"{page.name}: {gaps}"
             assert stats["region"] == WEST, page.name
         # Gapless is not enough: the survivor must have served about a segment of picture every two seconds.
@@ -137,6 +140,11 @@ def test_playback_survives_the_loss_of_a_region(platform: Platform, browser: Bro
         for page, kind in pages:
             goes_on(page, kind, offered, live)
     platform.heal()
+
+
+def is_gap(stall: dict[str, Any]) -> bool:
+    """Whether viewers would have seen it because of the fault."""
+    return stall["ms"] >= (GAP_MS if stall["ahead"] < STARVED_S else MACHINE_MS)
 
 
 def goes_on(page: Watching, kind: str, offered: list[str], live: str) -> None:

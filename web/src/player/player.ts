@@ -8,7 +8,7 @@
 import type { Manifests } from "../sdk";
 import type { Choice, Engine, EngineEvents, EngineOptions, Fetched, Protocol, Source } from "./engine";
 import { originOf } from "./origins";
-import { type Jump, type Stall, StallDetector } from "./stalls";
+import { GAP_MS, type Jump, type Stall, StallDetector } from "./stalls";
 
 export type PlayerState = "loading" | "playing" | "paused" | "stalled" | "recovering" | "ended" | "closed";
 
@@ -41,6 +41,8 @@ export interface PlayerStatistics {
   region: string;
   stalls: Stall[];
   jumps: Jump[];
+  /** For how long the picture has been standing right now; a gap that is not over yet is not among the stalls. */
+  standingMs: number;
   firstFrameMs: number | null;
   rebuilt: number;
   fragments: Fetched[];
@@ -200,7 +202,7 @@ export class Player {
     let hungSince = 0;
     const timer = setInterval(() => {
       const now = Date.now();
-      this.detector.sample(now, video.currentTime, video.playbackRate);
+      this.detector.sample(now, video.currentTime, video.playbackRate, bufferedEnd(video) - video.currentTime);
       // A library that neither plays nor reports: the last line of defence.
       const standing = this.detector.standing(now);
       if (standing > HUNG_MS && now - hungSince > HUNG_MS && !this.recovering && !video.ended) {
@@ -303,6 +305,7 @@ export class Player {
       region: this.options.regionOf?.(this.origin + "/") ?? "",
       stalls: this.detector.stalls,
       jumps: this.detector.jumps,
+      standingMs: this.detector.standing(Date.now()) >= GAP_MS ? this.detector.standing(Date.now()) : 0,
       firstFrameMs: this.firstFrameMs,
       rebuilt: this.rebuilt,
       fragments: this.fragments,

@@ -14,6 +14,8 @@ export interface Stall {
   ms: number;
   /** Media time in seconds. */
   position: number;
+  /** Seconds that were buffered ahead when the picture stopped: near 0, the network's gap; more, the machine's. */
+  ahead: number;
 }
 
 export interface Jump {
@@ -27,6 +29,7 @@ export class StallDetector {
   readonly jumps: Jump[] = [];
   private wall: number | null = null;
   private media = 0;
+  private ahead = 0;
 
   /** The picture is expected to move from here on: play, end of a seek. */
   expect(wall: number, media: number): void {
@@ -39,15 +42,16 @@ export class StallDetector {
     this.wall = null;
   }
 
-  sample(wall: number, media: number, rate = 1): void {
+  sample(wall: number, media: number, rate = 1, ahead = 0): void {
     if (this.wall === null || media === this.media) return;
     const passed = wall - this.wall;
     // Shaka holds the picture by setting the rate to 0 while it buffers; time that passes then is a gap like any other.
     const moved = ((media - this.media) * 1000) / (rate > 0 ? rate : 1);
-    if (passed - moved >= GAP_MS) push(this.stalls, { at: this.wall, ms: Math.round(passed - moved), position: this.media });
+    if (passed - moved >= GAP_MS) push(this.stalls, { at: this.wall, ms: Math.round(passed - moved), position: this.media, ahead: this.ahead });
     if (moved < -50 || moved - passed >= GAP_MS) push(this.jumps, { at: wall, seconds: (moved - passed) / 1000 });
     this.wall = wall;
     this.media = media;
+    this.ahead = ahead;
   }
 
   /** For how long the picture has been standing now, in milliseconds; 0 while it moves or may stand. */

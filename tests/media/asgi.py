@@ -1,5 +1,6 @@
 """Ask an ASGI application without a socket."""
 
+import asyncio
 import json
 from typing import Any, NamedTuple
 
@@ -27,7 +28,13 @@ async def ask(app: Any, target: str, *, method: str = "GET", headers: dict[str, 
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
 
+    asked = False
+
     async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.Event().wait()  # the client stays and says nothing more
+        asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:

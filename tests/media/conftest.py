@@ -162,7 +162,9 @@ async def run_all(blobs: Path, source: Path, tools: MediaTools, *, asset: str = 
     (blobs / "uploads" / "u-1.de.vtt").write_text("WEBVTT\n\n00:00:01.000 --> 00:00:03.000\nHallo\n")
     workspace = Workspace(blobs)
     facts = await probe_source(blobs / "uploads" / "u-1", tools)
-    plan = plan_asset(facts, source="uploads/u-1", text=[TextSource(language="de", source="uploads/u-1.de.vtt")])
+    plan = plan_asset(
+        facts, source="uploads/u-1", text=[TextSource(language="de", source="uploads/u-1.de.vtt")], preset="ultrafast"
+    )
     results = [await run_job(job, workspace, tools) for job in plan_jobs(plan, asset)]
     made = results[-1]
     assert made is not None

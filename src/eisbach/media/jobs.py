@@ -8,7 +8,7 @@ May not know: leases, fences, the studio. The worker that holds the lease calls 
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,20 @@ class Workspace:
     def media(self, asset: str) -> Path:
         """Where the packaged asset appears."""
         return self._blobs / "media" / "vod" / parse_id(asset, what="asset")
+
+    def link_channel(self, channel: str, assets: Sequence[str]) -> None:
+        """Make ``media/ch/CHANNEL/`` hold exactly a symlink per asset: what a channel's token reaches.
+
+        Idempotent; a link may point at an asset whose copy has not arrived yet.
+        """
+        folder = self._blobs / "media" / "ch" / parse_id(channel, what="channel")
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {parse_id(asset, what="asset") for asset in assets}
+        present = {path.name for path in folder.iterdir()}
+        for name in wanted - present:
+            (folder / name).symlink_to(Path("..", "..", "vod", name))
+        for name in present - wanted:
+            (folder / name).unlink()
 
     @contextmanager
     def scratch(self, asset: str) -> Iterator[Path]:

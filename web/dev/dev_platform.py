@@ -216,6 +216,9 @@ class Api:
     async def stop(self, request: Request) -> Response:
         return self.answer(None, 204)
 
+    async def healthz(self, request: Request) -> Response:
+        return self.answer({})
+
     async def steer(self, request: Request) -> Response:
         order = [self.side.name, *(s.name for s in self.endpoints if s is not self.side)]
         key = "SERVICE-LOCATION-PRIORITY" if "mpd" in str(request.url) else "PATHWAY-PRIORITY"
@@ -237,6 +240,7 @@ class Api:
             Route("/v1/playback/sessions/{sid}/token", self.renew, methods=["POST"]),
             Route("/v1/playback/sessions/{sid}", self.stop, methods=["DELETE"]),
             Route("/steer", self.steer),
+            Route("/healthz", self.healthz),
         ]
 
 
@@ -360,7 +364,7 @@ class Supervisor:
             return JSONResponse({"target": target, "state": "ready", "since_ms": self.started, "sentence": f"{target} is ready since the platform started.", "because": ["its port answers", "its store is open"], "changes": self.changes[:5], "next": "eisbach status"})
 
         return [
-            Route("/ops/session", session), Route("/ops/status", status), Route("/ops/changes", changes), Route("/ops/why", why),
+            Route("/healthz", session), Route("/ops/session", session), Route("/ops/status", status), Route("/ops/changes", changes), Route("/ops/why", why),
             Route("/ops/faults", self.faults, methods=["POST"]), Route("/ops/heal", self.heal, methods=["POST"]),
             Route("/ops/events", self.events), Route("/demo/config", self.demo), Route("/dev/log", self.log),
         ]  # fmt: skip

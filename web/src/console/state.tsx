@@ -1,7 +1,7 @@
 /** A state as a word with a mark; never by colour alone. */
 import type { JSX } from "preact";
 
-const GOOD = new Set(["ready", "up", "active", "done", "completed", "succeeded"]);
+const GOOD = new Set(["ready", "up", "active", "done", "completed", "succeeded", "running", "leased"]);
 const BAD = new Set(["down", "hung", "failed", "error", "truncate", "killed", "dead", "rejected"]);
 const QUIET = new Set(["stopped", "waiting", "queued", "pending", ""]);
 

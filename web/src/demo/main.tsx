@@ -101,7 +101,7 @@ function Demo(): JSX.Element {
       </header>
       <main>
         <div class="pitch">
-          <h1>{headline(broken !== null, healedAt !== null)}</h1>
+          <h1>{headline(broken !== null, healedAt !== null, right.state)}</h1>
           <p>{subline(config, broken, left.state, right.state)}</p>
         </div>
         {!ready && <Making config={config} />}
@@ -121,7 +121,7 @@ function Demo(): JSX.Element {
           )}
           <div class="bench-text" role="status">
             {problem !== "" && <p class="problem">{problem}</p>}
-            {broken && <p>Down since {new Date(broken.at).toLocaleTimeString()}: {broken.targets.map((t) => <code key={t}>{t}</code>)}. Reload a side, it is a real page.</p>}
+            {broken && <p>Down since {new Date(broken.at).toLocaleTimeString()}: {broken.targets.map((t) => <code key={t}>{t}</code>)} Reload a side: each is a real page.</p>}
             {!broken && problem === "" && may && <p>Takes the single node and one whole region off: kill -9 of every process in them.</p>}
             {who && !who.operator && <p>You are watching. To press the button, open the demo link that <code>eisbach up</code> printed; <code>eisbach status</code> prints it again.</p>}
             {who?.operator && !who.rehearsal && <p>Faults are switched off here: this platform was started without rehearsal mode.</p>}
@@ -144,9 +144,13 @@ function useExistingFaults(setBroken: (b: Broken) => void): void {
   }, []);
 }
 
-function headline(broken: boolean, healed: boolean): string {
+function headline(broken: boolean, healed: boolean, right: SideState): string {
   if (broken) return "One of them noticed.";
-  return healed ? "Healed. Nothing was lost." : "The same channel, twice. Break it.";
+  if (!healed) return "The same channel, twice. Break it.";
+  // Claimed only once every write has been read back.
+  const { verified } = right;
+  if (!verified || verified.asked === 0) return "Healed.";
+  return verified.missing.length === 0 ? "Healed. Nothing was lost." : "Healed, but something is missing.";
 }
 
 function subline(config: Config | null, broken: Broken, left: SideState, right: SideState): string {

@@ -40,7 +40,7 @@ export function Side({ config, channel, side, broken, healedAt, promise }: Props
 function verdict(state: SideState, broken: boolean): { words: string; tone: string; dark: boolean } {
   const playing = state.report?.state === "playing";
   const dark = state.unreachable && !playing;
-  if (dark) return { words: "dark", tone: "bad", dark };
+  if (dark) return { words: state.report === null ? "dark, page and all" : "dark", tone: "bad", dark };
   if (playing) return { words: state.unreachable ? "playing what is left in the buffer" : broken ? "playing on" : "playing", tone: state.unreachable ? "warn" : "good", dark };
   if (state.report === null) return { words: "starting", tone: "", dark };
   return { words: state.report.state, tone: state.report.state === "loading" ? "" : "warn", dark };
@@ -52,7 +52,7 @@ function Figures({ config, state, broken }: { config: SideConfig; state: SideSta
   const buffer = report?.bufferS ?? 0;
   return (
     <dl class="figures">
-      <div class="wide">
+      <div>
         <dt>Picture from</dt>
         <dd>
           <span class="regions">
@@ -60,16 +60,22 @@ function Figures({ config, state, broken }: { config: SideConfig; state: SideSta
               <span key={r} class={`chip ${report?.region === r ? "on" : ""}`}>{r}</span>
             ))}
           </span>
-          <code>{origin || "–"}</code>
         </dd>
+        <dd><code>{origin || "–"}</code></dd>
       </div>
-      <div><dt>Cell</dt><dd><code>{report?.cell || "–"}</code></dd></div>
+      <div><dt>Calls answered by</dt><dd><span class="chip plain">{report?.cell || "–"}</span></dd></div>
       <div><dt>Buffer</dt><dd class="number">{buffer.toFixed(1)} s<span class="meter" aria-hidden="true"><span style={{ width: `${Math.min(100, buffer * 10)}%` }} /></span></dd></div>
-      <div><dt>Gaps ≥ 300 ms</dt><dd class="number">{broken === null ? (report?.stalls.length ?? 0) : state.gapsSinceFault}</dd></div>
+      <div><dt>Gaps ≥ 300 ms</dt><dd class="number">{gaps(state, broken)}</dd></div>
       <div><dt>Played since the fault</dt><dd class="number">{broken === null && state.playedSinceFault === 0 ? "–" : `${Math.round(state.playedSinceFault)} s`}</dd></div>
       <div><dt>Writes acknowledged</dt><dd class="number">{broken === null && state.writtenSinceFault === 0 ? "–" : state.writtenSinceFault}</dd></div>
     </dl>
   );
+}
+
+function gaps(state: SideState, broken: number | null): string {
+  const standing = state.report?.standingMs ?? 0;
+  const count = broken === null ? (state.report?.stalls.length ?? 0) : state.gapsSinceFault;
+  return standing >= 1000 ? `${Math.round(standing / 1000)} s now` : String(count);
 }
 
 /** After healing: every write that was acknowledged in the fault, asked for by its id, in each region. */

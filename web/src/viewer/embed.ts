@@ -22,6 +22,7 @@ export interface Report {
   cell: string;
   apiRegion: string;
   stalls: { at: number; ms: number }[];
+  standingMs: number;
   firstFrameMs: number | null;
   player: string;
   acknowledged: Note[];
@@ -54,7 +55,7 @@ export function reportToParent(client: Client): void {
     post({
       kind: "eisbach-report", state: s.state, currentTime: s.currentTime, bufferS: Math.max(0, s.bufferedEnd - s.currentTime),
       origin: s.origin, region: s.region, cell: s.cell, apiRegion: s.apiRegion, stalls: s.stalls.slice(-20).map(({ at, ms }) => ({ at, ms })),
-      firstFrameMs: s.firstFrameMs, player: s.player, acknowledged: notes, refused,
+      standingMs: s.standingMs, firstFrameMs: s.firstFrameMs, player: s.player, acknowledged: notes, refused,
     });
   }, EVERY_MS);
 

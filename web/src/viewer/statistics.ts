@@ -30,7 +30,7 @@ export const currentPlayer = (): Player | null => current;
 
 const IDLE: Omit<PlayerStatistics, "state"> = {
   player: "", protocol: "hls", live: false, currentTime: 0, duration: 0, bufferedEnd: 0, origin: "", region: "",
-  stalls: [], jumps: [], firstFrameMs: null, rebuilt: 0, fragments: [], failures: [],
+  stalls: [], jumps: [], standingMs: 0, firstFrameMs: null, rebuilt: 0, fragments: [], failures: [],
 };
 
 export function statistics(client: Client): Statistics {

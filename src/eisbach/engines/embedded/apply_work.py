@@ -12,7 +12,7 @@ from eisbach.engines.embedded.group import Group, ItemPlace
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.engines.embedded.works import Desk, Work, owned
 from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen
-from eisbach.kernel.ops import Op, encode_op
+from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Applied
@@ -50,11 +50,9 @@ class ApplyWork(Work):
         fresh, late = self._sort(desk, slot)
         changed = conflicts = 0
         for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
-            lsn = self._log(group, slot, op)
-            if not is_late:
-                slot.marks[op.origin] = group.marks[slot.number, op.origin] = Mark(op.epoch, op.seq)
-                if op.origin == desk.region:
-                    _own(group, slot, op)
+            lsn = group.log(slot.number, op)
+            slot.logged(op, region=desk.region)
+            group.touched[slot.number] = slot
             if slot.held or desk.is_future(op.hlc):
                 slot.held.append((lsn, op.hlc))
                 desk.hold(slot)
@@ -86,22 +84,6 @@ class ApplyWork(Work):
         if cut := [origin for origin, more in open_ended.items() if more]:
             raise LogGap(f"slot {slot.name}: the batch ends inside a transaction of {cut[0]}; pull again")
         return fresh, late
-
-    def _log(self, group: Group, slot: SlotRows, op: Op) -> int:
-        body = encode_op(op)
-        group.last_lsn += 1
-        group.rows["ops"].append((group.last_lsn, slot.number, op.origin, op.epoch, op.seq, body))
-        group.bytes_written += len(body)
-        return group.last_lsn
-
-
-def _own(group: Group, slot: SlotRows, op: Op) -> None:
-    """An op of this very region comes back (restore, move): its seq and its events must not be used again."""
-    if op.epoch == slot.epoch:
-        slot.seq = max(slot.seq, op.seq)
-        group.touched[slot.number] = slot
-    if op.event is not None:
-        slot.prev[op.epoch, op.event.type] = group.prev[slot.number, op.epoch, op.event.type] = op.seq
 
 
 def _is_logged(desk: Desk, slot: SlotRows, op: Op) -> bool:

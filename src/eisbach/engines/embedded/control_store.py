@@ -25,8 +25,8 @@ class SqliteControlStore:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.execute(
-                "CREATE TABLE IF NOT EXISTS documents(key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL)"
-                " STRICT, WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS documents("
+                "key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL) STRICT, WITHOUT ROWID"
             )
             self._database.execute("PRAGMA user_version = 1")
 

@@ -13,7 +13,7 @@ import apsw
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.merge import Stored
 from eisbach.engines.embedded.slot_rows import SlotRows
-from eisbach.kernel.versions import Mark
+from eisbach.kernel.ops import Op, encode_op
 
 __all__ = ["Group", "ItemPlace", "KeyRow"]
 
@@ -46,11 +46,7 @@ _PUT_ITEM: Final = (
     " seq = excluded.seq, base_hlc = excluded.base_hlc, base_origin = excluded.base_origin"
 )
 _PUTS: Final = {
-    "ops": "INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)",
     "slots": "INSERT INTO slots(id, name) VALUES(?,?)",
-    "leases": "INSERT OR REPLACE INTO leases VALUES(?,?,?,?,?,?)",
-    "vectors": "INSERT OR REPLACE INTO vectors VALUES(?,?,?,?)",
-    "prev": "INSERT OR REPLACE INTO event_prev VALUES(?,?,?,?)",
     "passed": "DELETE FROM event_prev WHERE slot = ? AND epoch < ?",
     "held": "INSERT INTO held(slot, lsn, hlc) VALUES(?,?,?)",
     "released": "DELETE FROM held WHERE slot = ? AND lsn = ?",
@@ -65,8 +61,8 @@ class Group:
     """One group of works on its way to one commit."""
 
     __slots__ = (
-        "bytes_written", "conflicts", "items_written", "keys", "known", "last_lsn", "marks", "now_ms", "prev", "puts",
-        "rows", "touched",
+        "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms", "ops", "puts",
+        "rows", "save", "touched",
     )  # fmt: skip
 
     def __init__(self, *, now_ms: int, last_lsn: int) -> None:
@@ -78,9 +74,13 @@ class Group:
         self.keys: dict[tuple[int, str, str], KeyRow] = {}
         self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _PUTS}
         self.touched: dict[int, SlotRows] = {}
-        """Slots whose lease row goes to the file."""
-        self.marks: dict[tuple[int, str], Mark] = {}
-        self.prev: dict[tuple[int, int, str], int] = {}
+        """Slots whose small rows changed."""
+        self.save = False
+        """Whether the small rows must go to the file with this group."""
+        self.ops: list[tuple[Any, ...]] = []
+        """Rows of the log."""
+        self.entries: list[tuple[int, Op]] = []
+        """The same as (lsn, op)."""
         self.items_written = self.bytes_written = self.conflicts = 0
 
     def load(self, database: apsw.Connection, places: Iterable[ItemPlace]) -> None:
@@ -112,24 +112,32 @@ class Group:
     def put(self, place: ItemPlace, value: bytes | None, stored: Stored) -> None:
         """Write an item with this group; of several writes of one item only the last reaches the file."""
         self.known[place] = stored
-        self.puts[place] = (*place, value, *stored[:5])
+        hlc, origin, seq, base_hlc, base_origin, _ = stored
+        number, pk, sk = place
+        self.puts[place] = (number, pk, sk, value, hlc, origin, seq, base_hlc, base_origin)
         self.items_written += 1
+
+    def log(self, slot: int, op: Op) -> int:
+        """Append an op to the log; its lsn."""
+        self.last_lsn = lsn = self.last_lsn + 1
+        body = encode_op(op)
+        self.ops.append((lsn, slot, op.origin, op.epoch, op.seq, body))
+        self.entries.append((lsn, op))
+        self.bytes_written += len(body)
+        return lsn
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.puts or self.keys or self.touched or any(self.rows.values()))
+        return not (self.puts or self.ops or self.keys or self.touched or any(self.rows.values()))
 
     def flush(self, database: apsw.Connection) -> None:
         """Write everything, inside the caller's transaction."""
         many = database.executemany
         if self.puts:
             many(_PUT_ITEM, self.puts.values())
-        self.rows["leases"] += [
-            (n, s.epoch, s.state, s.seq, s.move, s.owner) for n, s in self.touched.items() if s.leased
-        ]
-        self.rows["vectors"] += [(*place, *mark) for place, mark in self.marks.items()]
-        self.rows["prev"] += [(*place, seq) for place, seq in self.prev.items()]
+        if self.ops:
+            many("INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)", self.ops)
         for name, statement in _PUTS.items():
             if found := self.rows[name]:
                 many(statement, found)

@@ -16,7 +16,7 @@ from eisbach.kernel.errors import Invalid, LogGap
 from eisbach.kernel.ops import Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
-from eisbach.ports.store import Conflict, Item, ItemKey, Lease, LogEntry, OpBatch
+from eisbach.ports.store import Conflict, Item, ItemKey, LogEntry, OpBatch
 
 __all__ = ["QUERY_MAX", "Reads", "after_prefix"]
 
@@ -84,28 +84,12 @@ class Reads:
         self.items_read += len(found)
         return [Item(ItemKey(pk, sk), value, Version(*version)) for sk, value, *version in found]
 
-    def lease(self, slot: Slot) -> Lease | None:
-        """See ``ports.store``."""
-        query = "SELECT epoch, state, seq, move, owner FROM leases WHERE slot=?"
-        found = rows(self._database, query, (self._number(slot),))
-        return Lease(*found[0]) if found else None
-
-    def leases(self) -> dict[Slot, Lease]:
-        """See ``ports.store``."""
-        query = "SELECT name, epoch, state, seq, move, owner FROM leases JOIN slots ON slots.id = leases.slot"
-        return {Slot.parse(name): Lease(*lease) for name, *lease in rows(self._database, query)}
-
-    def vector(self, slot: Slot) -> dict[str, Mark]:
-        """See ``ports.store``."""
-        found = rows(self._database, "SELECT origin, epoch, seq FROM vectors WHERE slot=?", (self._number(slot),))
-        return {origin: Mark(epoch, seq) for origin, epoch, seq in found}
-
-    def ops_after(self, slot: Slot, vector: Vector, limit: int) -> OpBatch:
+    def ops_after(self, slot: Slot, vector: Vector, limit: int, *, heads: Vector) -> OpBatch:
         """See ``ports.store``; ``limit`` is passed by at most the rest of one transaction."""
         if limit < 1:
             raise Invalid(f"asked for {limit} ops; ask for at least 1")
-        with self._database:  # one state of the file for heads, floors and ops
-            number, heads = self._number(slot), self.vector(slot)
+        with self._database:  # one state of the file for floors and ops
+            number = self._number(slot)
             query = "SELECT origin, epoch, seq FROM floors WHERE slot=?"
             floors = {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
             ops: list[Op] = []

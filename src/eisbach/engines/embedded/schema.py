@@ -75,7 +75,13 @@ CREATE TABLE floors(
 ALTER TABLE held ADD COLUMN hlc INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3)
+# Format 4: lease rows, vectors and last events are saved now and then; the log beyond ``rows_lsn`` is replayed.
+_V4: Final = """
+ALTER TABLE head ADD COLUMN rows_lsn INTEGER NOT NULL DEFAULT 0;
+UPDATE head SET rows_lsn = last_lsn;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4)
 FORMAT: Final = len(MIGRATIONS)
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ __all__ = ["SqliteStore", "open_store"]
 
 _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
+_TAIL_OPS: Final = 2 * PULL_OPS_MAX
+"""The end of the log that is kept in memory."""
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -62,6 +65,8 @@ class SqliteStore:
         self._waking: asyncio.Task[None] | None = None
         self._committed: asyncio.Future[None] | None = None
         self._last_lsn = writer.last_lsn
+        self._views = {slot.slot: slot.view for slot in writer.slots.values()}
+        self._tail: deque[tuple[int, Op]] = deque(maxlen=_TAIL_OPS)
         self._transactions = self._refused = 0
         self._closed = False
         self._wake_when_due()
@@ -125,6 +130,7 @@ class SqliteStore:
                     results = await self._disk(lambda group=group: self._writer.run_group(group))  # type: ignore[misc]
                 except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
                     results = [error] * len(group)
+                self._publish()
                 self._answer(group, results)
         finally:
             self._draining = None
@@ -147,6 +153,19 @@ class SqliteStore:
             weight += work.weight
         return group
 
+    def _publish(self) -> None:
+        """Show readers what the last group committed; comes before its callers hear of it."""
+        writer = self._writer
+        for view in writer.views:
+            self._views[view.slot] = view
+        self._tail.extend(writer.entries)
+        if writer.forgot:
+            self._tail.clear()
+        writer.views, writer.entries, writer.forgot = [], [], False
+        if writer.last_lsn != self._last_lsn:
+            self._last_lsn = writer.last_lsn
+            self._wake_waiters()
+
     def _answer(self, group: Sequence[Work], results: Sequence[Any]) -> None:
         for work, result in zip(group, results, strict=True):
             future = work.future
@@ -156,9 +175,6 @@ class SqliteStore:
                     future.set_exception(result)
             elif not future.done():
                 future.set_result(result)
-        if self._writer.last_lsn != self._last_lsn:
-            self._last_lsn = self._writer.last_lsn
-            self._wake_waiters()
 
     def _wake_waiters(self) -> None:
         if self._committed is not None and not self._committed.done():
@@ -194,26 +210,29 @@ class SqliteStore:
 
     async def lease(self, slot: Slot) -> Lease | None:
         """See ``ports.store``."""
-        with _reading():
-            return self._reads.lease(slot)
+        view = self._views.get(slot)
+        return view.lease if view is not None else None
 
     async def leases(self) -> Mapping[Slot, Lease]:
         """See ``ports.store``."""
-        with _reading():
-            return self._reads.leases()
+        return {slot: view.lease for slot, view in self._views.items() if view.lease is not None}
 
     async def vector(self, slot: Slot) -> Vector:
         """See ``ports.store``."""
-        with _reading():
-            return self._reads.vector(slot)
+        view = self._views.get(slot)
+        return dict(view.vector) if view is not None else {}
 
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """See ``ports.store``."""
         with _reading():
-            return self._reads.ops_after(slot, vector, limit)
+            return self._reads.ops_after(slot, vector, limit, heads=await self.vector(slot))
 
     async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
         """See ``ports.store``."""
+        tail = self._tail
+        if tail and tail[0][0] <= lsn + 1:  # the relay reads what was just written: no need to ask the disk for it
+            start = lsn + 1 - tail[0][0]
+            return [LogEntry(*entry) for entry in islice(tail, start, start + limit)]
         with _reading():
             return self._reads.log_after(lsn, limit)
 

@@ -6,19 +6,20 @@ May not know: threads, transactions of SQLite, callers.
 
 import asyncio
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
-from eisbach.engines.embedded.merge import NO_BASE, Stored
+from eisbach.engines.embedded.merge import Stored
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.errors import EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import IDEMPOTENCY_KEPT, OPLOG_KEPT
-from eisbach.kernel.ops import ItemChange, Op, decode_op, encode_op
+from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.store import Lease, Receipt, Transaction
@@ -27,6 +28,8 @@ __all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Wor
 
 _KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
+_WRITABLE: Final = ("active", "frozen")
+_change_of: Final = attrgetter("change")
 _STATES: Final = frozenset({"active", "frozen", "importing", "gone"})
 
 
@@ -92,29 +95,33 @@ def owned(desk: Desk, slot: Slot, *states: str) -> SlotRows:
 class TransactWork(Work):
     """A viewer's write."""
 
-    __slots__ = ("transaction",)
+    __slots__ = ("slot", "transaction")
 
     limited = True
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
+        self.slot: SlotRows | None = None
 
     def places(self, desk: Desk) -> Iterable[ItemPlace]:
         """What it writes and what it has read."""
         transaction = self.transaction
-        slot = desk.slots.get(transaction.slot)
+        self.slot = slot = desk.slots.get(transaction.slot)
         if slot is None:
             return ()
         number = slot.number
-        wanted = [(number, w.change.pk, w.change.sk) for w in transaction.writes if w.change is not None]
+        wanted = [
+            (number, change.pk, change.sk) for change in map(_change_of, transaction.writes) if change is not None
+        ]
         if transaction.reads:
             wanted += [(number, *key) for key in transaction.reads]
         return wanted
 
     def decide(self, desk: Desk, group: Group) -> Receipt:
         """Lease, key, epoch, reads; then ops and items."""
-        transaction = self.transaction
-        slot = owned(desk, transaction.slot, "active", "frozen")
+        transaction, slot = self.transaction, self.slot
+        if slot is None or not slot.leased or slot.state not in _WRITABLE:
+            slot = owned(desk, transaction.slot, *_WRITABLE)
         if transaction.key is not None and (told := _told(desk, group, slot, transaction)) is not None:
             return told
         if slot.state == "frozen":
@@ -139,22 +146,19 @@ class TransactWork(Work):
         return self._write(desk, group, slot)
 
     def _write(self, desk: Desk, group: Group, slot: SlotRows) -> Receipt:
-        transaction, epoch, region = self.transaction, slot.epoch, desk.region
+        transaction, epoch, region, seq = self.transaction, slot.epoch, desk.region, slot.seq
         hlc = desk.stamp()
-        seq, lsn, last = slot.seq, group.last_lsn, len(transaction.writes) - 1
-        for place, write in enumerate(transaction.writes):
+        last = seq + len(transaction.writes)
+        for write in transaction.writes:
             seq += 1
-            lsn += 1
             change, event = write.change, write.event
             if change is not None:
                 change = _put(desk, group, slot.number, change, Version(hlc, region, seq))
             if event is not None:
-                event = _chained(group, slot, event, seq)
-            body = encode_op(Op(slot.name, region, epoch, seq, hlc, change, event, place < last))
-            group.rows["ops"].append((lsn, slot.number, region, epoch, seq, body))
-            group.bytes_written += len(body)
-        slot.seq, group.last_lsn = seq, lsn
-        mark = slot.marks[region] = group.marks[slot.number, region] = Mark(epoch, seq)
+                event = _chained(slot, event, seq)
+            group.log(slot.number, Op(slot.name, region, epoch, seq, hlc, change, event, seq < last))
+        slot.seq = seq
+        mark = slot.marks[region] = Mark(epoch, seq)
         group.touched[slot.number] = slot
         if transaction.key is not None:
             expires = group.now_ms + _KEY_KEPT_MS
@@ -179,18 +183,21 @@ def _told(desk: Desk, group: Group, slot: SlotRows, transaction: Transaction) ->
 
 def _put(desk: Desk, group: Group, number: int, change: ItemChange, version: Version) -> ItemChange:
     """Put an item and return the change with its base filled in."""
-    place = (number, change.pk, change.sk)
-    stored = group.stored(desk.database, place)
-    base, base_at = (None, NO_BASE) if stored is None else (stored.version, stored[:2])
-    group.put(place, change.value, Stored(*version, *base_at, change.value is not None))
-    return ItemChange(change.pk, change.sk, change.value, base)
+    pk, sk, value = change.pk, change.sk, change.value
+    stored = group.stored(desk.database, (number, pk, sk))
+    hlc, origin, seq = version
+    if stored is None:
+        group.put((number, pk, sk), value, Stored(hlc, origin, seq, 0, "", value is not None))
+        return ItemChange(pk, sk, value)
+    group.put((number, pk, sk), value, Stored(hlc, origin, seq, stored.hlc, stored.origin, value is not None))
+    return ItemChange(pk, sk, value, Version(stored.hlc, stored.origin, stored.seq))
 
 
-def _chained(group: Group, slot: SlotRows, event: EventDraft, seq: int) -> EventDraft:
+def _chained(slot: SlotRows, event: EventDraft, seq: int) -> EventDraft:
     """The event with ``prev`` filled in."""
     place = (slot.epoch, event.type)
     prev = slot.prev.get(place, 0)
-    slot.prev[place] = group.prev[slot.number, slot.epoch, event.type] = seq
+    slot.prev[place] = seq
     return EventDraft(event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent)
 
 
@@ -231,6 +238,7 @@ class LeaseWork(Work):
             group.rows["passed"].append((slot.number, lease.epoch))
         slot.set(lease)
         group.touched[slot.number] = slot
+        group.save = True
 
 
 class ReleaseWork(Work):
@@ -270,5 +278,6 @@ class PruneWork(Work):
                 floor = mark
                 forgotten += 1
             if floor is not None:
+                group.save = True  # what is forgotten cannot be replayed
                 group.rows["floors"].append((slot.number, origin, *floor))
         return forgotten

@@ -15,7 +15,7 @@ import apsw
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group
 from eisbach.engines.embedded.merge import NO_BASE, Stored, judge
-from eisbach.engines.embedded.slot_rows import SlotRows, load_slots
+from eisbach.engines.embedded.slot_rows import SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
 from eisbach.kernel.errors import Corrupt, EisbachError, OutcomeUnknown, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
@@ -41,6 +41,8 @@ DISK_ERRORS: Final = (
 """'Not now': nothing was written, the same call may succeed later."""
 _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
+_ROWS_SAVED_EVERY: Final = 4096
+"""Ops between two times that the small rows go to the file: what a start replays at most, give or take a group."""
 _SWEEP_EVERY: Final = 64
 _SWEEP_ROWS: Final = 64
 _SWEEP_KEYS: Final = (
@@ -67,6 +69,12 @@ class Writer:
         self.database, self.region, self.cell = database, region, cell
         self._opened, self._clock = opened, clock
         self.conflicts = self.items_written = self.bytes_written = self.commits = 0
+        self.entries: list[tuple[int, Op]] = []
+        """(lsn, op) committed since readers last took them; they empty it."""
+        self.views: list[SlotView] = []
+        """The slots moved since then."""
+        self.forgot = False
+        """Whether ops were taken out of the log since then."""
         self._load()
         self.hlc = HybridClock(
             wall_ms=clock.wall_ms(), monotonic_ms=clock.monotonic_ms(), persisted=self._persisted_hlc
@@ -75,8 +83,10 @@ class Writer:
     def _load(self) -> None:
         """Memory from the file: at start, and after a group that could not be committed. The clock never goes back."""
         self._stale = True
-        self.slots: dict[Slot, SlotRows] = load_slots(self.database)
-        self._persisted_hlc, self.last_lsn = map(int, rows(self.database, "SELECT hlc, last_lsn FROM head")[0])
+        head = rows(self.database, "SELECT hlc, last_lsn, rows_lsn FROM head")[0]
+        self._persisted_hlc, self.last_lsn, self._rows_lsn = map(int, head)
+        self.slots: dict[Slot, SlotRows] = load_slots(self.database, region=self.region, rows_lsn=self._rows_lsn)
+        self._unsaved = {slot.number: slot for slot in self.slots.values()} if self.last_lsn > self._rows_lsn else {}
         self._holding = {slot.number: slot for slot in self.slots.values() if slot.held}
         self._stale = False
 
@@ -187,8 +197,12 @@ class Writer:
     def _flush(self, group: Group) -> None:
         database = self.database
         database.execute("BEGIN IMMEDIATE")
-        self._head(group.last_lsn)  # first: after another opening, memory is not to be trusted
+        self._unsaved |= group.touched
+        save = group.save or group.last_lsn - self._rows_lsn >= _ROWS_SAVED_EVERY
+        self._head(group.last_lsn, group.last_lsn if save else self._rows_lsn)
         group.flush(database)
+        if save:
+            save_slots(database, self._unsaved)
         self._sweep(group)
         try:
             database.execute("COMMIT")
@@ -201,14 +215,22 @@ class Writer:
                 ) from error
             raise
         self.last_lsn = group.last_lsn
+        self.entries += group.entries
+        self.views += [slot.view for slot in group.touched.values()]
+        self.forgot = self.forgot or bool(group.rows["forgotten"])
+        if save:
+            self._rows_lsn = group.last_lsn
+            self._unsaved.clear()
         self.commits += 1
         self.items_written += group.items_written
         self.bytes_written += group.bytes_written
         self.conflicts += group.conflicts
 
-    def _head(self, last_lsn: int) -> None:
+    def _head(self, last_lsn: int, rows_lsn: int) -> None:
+        """Comes first in a commit: after another opening, memory is not to be trusted."""
         self.database.execute(
-            "UPDATE head SET hlc = ?, last_lsn = ? WHERE opened = ?", (self.hlc.last, last_lsn, self._opened)
+            "UPDATE head SET hlc = ?, last_lsn = ?, rows_lsn = ? WHERE opened = ?",
+            (self.hlc.last, last_lsn, rows_lsn, self._opened),
         )
         if self.database.changes() != 1:
             raise Unavailable(
@@ -221,7 +243,7 @@ class Writer:
             if self.database.in_transaction:
                 self.database.execute("ROLLBACK")
             self.database.execute("BEGIN IMMEDIATE")
-            self._head(self.last_lsn)
+            self._head(self.last_lsn, self._rows_lsn)
             self.database.execute("COMMIT")
         except (apsw.Error, Unavailable):
             return False

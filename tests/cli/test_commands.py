@@ -8,18 +8,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eisbach.cli.app import app
+from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
-VERBS = ("up", "status", "why", "changes", "logs", "doctor", "engines", "route", "ingest", "fault", "cut", "heal")
 LATER = ("events", "conflicts", "cells", "regions", "backup", "restore", "erase", "release", "simulate", "gameday", "assess",
          "cost", "deploy")  # fmt: skip
 runner = CliRunner()
 
 
 def run(*words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    done = runner.invoke(app, list(words), env=environment)
+    done = runner.invoke(application(words), list(words), env=environment)
     return done.exit_code, done.output
 
 

@@ -10,6 +10,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the command line."""
-    from eisbach.cli.app import app
+    import sys
 
-    app()
+    from eisbach.cli.app import application
+
+    application(sys.argv[1:])()

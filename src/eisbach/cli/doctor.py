@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 import typer
-from rich.table import Table
 
-from eisbach.cli.shared import NOT_WELL, OUT, Shared, say, show_json, verb
+from eisbach.cli.shared import NOT_WELL, Shared, out, say, show_json, verb
 from eisbach.kernel.errors import Unavailable
 from eisbach.settings import Settings
 
@@ -69,15 +68,17 @@ def _pages() -> str | None:
 
 def _show(found: dict[str, Any]) -> None:
     say(f"Python {found['python']} on {found['system']}")
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("program", "version", "origin", "licence", "sha256"):
         table.add_column(title, overflow="fold")
     for tool in found["tools"]:
         table.add_row(tool["name"], tool["version"][:60], tool["origin"], tool["licence"], tool["sha256"][:12])
-    OUT.print(table)
+    out().print(table)
     for layer, lacking in found["sandbox"].items():
         say(f"sandbox {layer:8} {'here' if lacking is None else f'not here: {lacking}'}")
     say(f"data {found['data']}, {found['disk_free_bytes'] // 1024**3} GiB free; pages {found['pages'] or 'not built'}")
     for text in found["missing"]:
-        OUT.print(f"missing: {text}", style="red", markup=False)
+        out().print(f"missing: {text}", style="red", markup=False)
     say("Next: eisbach up" if not found["missing"] else "Next: see to what is missing, then eisbach doctor again")

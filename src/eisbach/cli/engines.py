@@ -1,8 +1,6 @@
 """``eisbach engines``: which engine stands behind each port here, and what it cannot promise."""
 
-from rich.table import Table
-
-from eisbach.cli.shared import OUT, Shared, say, show_json, verb
+from eisbach.cli.shared import Shared, out, say, show_json, verb
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -25,10 +23,12 @@ def command(*, shared: Shared) -> None:
     if shared.as_json:
         show_json({"engines": rows})
         return
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("port", "engine", "stages", "limits"):
         table.add_column(title)
     for row in _ENGINES:
         table.add_row(*row)
-    OUT.print(table)
+    out().print(table)
     say("Next: eisbach doctor checks the programs behind them")

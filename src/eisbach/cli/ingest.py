@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from eisbach.cli.shared import OUT, Shared, say, show_json, verb
+from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import Supervisor, find
 from eisbach.kernel.errors import Invalid, Rejected, Retryable
 
@@ -59,7 +59,7 @@ async def _ingest(
     edges = [region["edge"] for region in status["regions"] if region["state"] != "down"]
     if not edges:
         raise Invalid("no region is up; see eisbach status")
-    bars = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=OUT, disable=quiet)
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=out(), disable=quiet)
     with bars:
         async with Studio(edges[0], token=supervisor.token) as studio:
             announced = await studio.call("POST", "/studio/uploads", wanted, key=secrets.token_hex(16))

@@ -5,19 +5,21 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 
 from eisbach.kernel.errors import Corrupt, EisbachError, Rejected
 from eisbach.settings import Settings, load_settings
 
-__all__ = ["NOT_WELL", "OUT", "Shared", "exit_code", "say", "show_json", "verb"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-OUT = Console(highlight=False, soft_wrap=True)
+__all__ = ["NOT_WELL", "Shared", "exit_code", "out", "say", "show_json", "verb"]
+
 NOT_WELL = 1
 _JSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 _DATA = Annotated[Path | None, typer.Option("--data", help="Data folder of the platform.", show_default=".eisbach")]
@@ -81,6 +83,14 @@ def show_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+@cache
+def out() -> "Console":
+    """Where people read; brought in late, because ``--json`` and errors need none of it."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
 def say(text: str) -> None:
     """A line for people."""
-    OUT.print(text, markup=False)
+    out().print(text, markup=False)

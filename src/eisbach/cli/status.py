@@ -3,9 +3,8 @@
 from typing import Any
 
 import typer
-from rich.table import Table
 
-from eisbach.cli.shared import NOT_WELL, OUT, Shared, say, show_json, verb
+from eisbach.cli.shared import NOT_WELL, Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
 
 __all__ = ["EXAMPLE", "command"]
@@ -38,12 +37,14 @@ def command(*, shared: Shared) -> None:
 
 
 def _show(status: dict[str, Any]) -> None:
-    OUT.print(status["sentence"], style="bold red" if status["hurt"] else "bold", markup=False)
+    out().print(status["sentence"], style="bold red" if status["hurt"] else "bold", markup=False)
     for region in status["regions"]:
         colour = _COLOURS.get(region["state"], "red")
-        OUT.print(
+        out().print(
             f"[{colour}]{region['state']:<9}[/{colour}] region {region['name']}  {region['edge']}  {region['origin']}"
         )
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("target", "state", "pid", "restarts", "req/s", "url"):
         table.add_column(title, overflow="fold")
@@ -52,7 +53,7 @@ def _show(status: dict[str, Any]) -> None:
         rate = "" if row["requests_per_s"] is None else f"{row['requests_per_s']:g}"
         pid, restarts = row["pid"] or "", row["restarts"] or ""
         table.add_row(row["target"], f"[{colour}]{row['state']}[/]", f"{pid}", f"{restarts}", rate, row["url"])
-    OUT.print(table)
+    out().print(table)
     for row in status["replication"]:
         lag = "unknown" if row["lag_ms"] is None else f"{row['lag_ms']:g} ms"
         say(f"twin    {row['to']} is {lag} and {row['ops_behind']} ops behind {row['from']}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from eisbach.cli.shared import OUT, Shared, say, verb
+from eisbach.cli.shared import Shared, out, say, verb
 from eisbach.settings import Settings
 
 if TYPE_CHECKING:  # the supervisor's libraries take half a second, which eisbach status need not pay
@@ -101,7 +101,7 @@ async def _progress(run: "Running", started: float, *, as_json: bool) -> None:
     if as_json:
         _line({"event": "demo", **state})
     elif state["state"] == "failed":
-        OUT.print(f"demo content failed: {state['detail']}", style="red", markup=False)
+        out().print(f"demo content failed: {state['detail']}", style="red", markup=False)
     else:
         say(f"demo content {state['state']} after {time.monotonic() - started:.0f} s: {state['detail']}")
 
@@ -119,9 +119,9 @@ def _tell(run: "Running", *, as_json: bool) -> None:
     }
     for name, address in links.items():
         if name != "demo" or platform.demo:
-            OUT.print(f"  {name:8} [bold]{address}[/bold]   {what[name]}")
+            out().print(f"  {name:8} [bold]{address}[/bold]   {what[name]}")
     if platform.settings.rehearsal:
-        OUT.print("  rehearsal: things may be broken on purpose", style="bold white on red", markup=False)
+        out().print("  rehearsal: things may be broken on purpose", style="bold white on red", markup=False)
 
 
 def _show(change: "Change") -> None:
@@ -129,8 +129,8 @@ def _show(change: "Change") -> None:
         return
     at = time.strftime("%H:%M:%S", time.localtime(change.at_ms / 1000))
     colour = _COLOURS.get(change.after, "white")
-    OUT.print(f"{at}  {change.target:<24} [{colour}]{change.after:<10}[/{colour}] ", end="")
-    OUT.print(change.why, markup=False, style="dim")
+    out().print(f"{at}  {change.target:<24} [{colour}]{change.after:<10}[/{colour}] ", end="")
+    out().print(change.why, markup=False, style="dim")
 
 
 def _show_json(change: "Change") -> None:

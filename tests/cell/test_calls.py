@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from kit import beat, device_of, opened, play, signed_in, title
+from kit import beat, device_of, make_secrets, opened, play, signed_in, title
 
 from eisbach.testing.asgi_client import AsgiClient
 
@@ -380,3 +380,20 @@ async def test_a_newer_revision_replaces_a_title_at_once(tmp_path: Path) -> None
         page = (await AsgiClient(cell.app).send("GET", "/v1/de/titles/tears")).json()
 
     assert page["names"]["en"] == "Tears II"
+
+
+async def test_a_viewer_of_another_cell_is_sent_there_for_reads_and_writes_and_heartbeats(tmp_path: Path) -> None:
+    keys = make_secrets()
+    async with opened(tmp_path, keys=keys) as here, opened(tmp_path, cell="c2", keys=keys) as there:
+        viewer = await signed_in(there)
+        session = (await play(viewer, "k1")).json()
+        lost = AsgiClient(here.app, viewer.headers)
+        beat_body = {"seq": 1, "pos_s": 1, "session": session["session"]}
+
+        answers = [
+            await lost.send("GET", "/v1/me/rails"),
+            await lost.send("PUT", "/v1/me/progress/tears", {"pos_s": 1, "dur_s": 2}),
+            await lost.send("POST", f"/v1/playback/sessions/{session['sid']}/heartbeat", beat_body),
+        ]
+
+    assert [(a.status, a.headers["eisbach-owner"]) for a in answers] == [(421, "c2")] * 3

@@ -164,7 +164,7 @@ def test_a_heartbeat_that_is_not_newer_is_never_written() -> None:
     writes = [
         sessions.beat("s", seq=seq, state=state, now_ms=at)[1]
         for seq, state, at in [
-            (1, "playing", 30_000), (2, "paused", 31_000), (2, "paused", 32_000), (3, "paused", 33_000), (4, "playing", 150_000),
+            (1, "playing", 30_000), (2, "paused", 31_000), (2, "seeking", 32_000), (3, "paused", 33_000), (4, "playing", 150_000),
         ]
     ]  # fmt: skip
 

@@ -104,7 +104,7 @@ class Projection:
                 changes += changes_of(event)
             except Invalid as error:
                 self._poison += 1
-                _logger.error("poison_event", name=self._name, event=event.id, error=str(error))
+                _logger.warning("poison_event", name=self._name, event=event.id, error=str(error))
         newer = self._catalogue.newer(changes)
         if newer:
             kept = [

@@ -26,7 +26,7 @@ HEDGE_AFTER: Final = timedelta(milliseconds=400)
 
 # Edge
 CELL_CONNECTIONS_MAX: Final = 400
-"""Calls an edge holds open to one cell at a time: a cell's tested maximum (critical 100 %, degraded 90 %, bulk 75 %)."""
+"""Calls an edge holds open to one cell: a cell's tested maximum (critical 100 %, degraded 90 %, bulk 75 %)."""
 TRIES_MAX: Final = 2
 """Of one call at an edge or front, the first included."""
 

@@ -110,10 +110,9 @@ async def ask(
     lines += [f"{k}: {v}" for k, v in (headers or {}).items()]
     writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
     try:
-        raw = await asyncio.wait_for(reader.read(), 10)
+        head, rest = await asyncio.wait_for(answer(reader, bodyless=method == "HEAD"), 15)
     finally:
         writer.close()
-    head, _, rest = raw.partition(b"\r\n\r\n")
     first, *others = head.decode("latin-1").split("\r\n")
     found: dict[str, str] = {}
     for line in others:
@@ -121,7 +120,19 @@ async def ask(
         found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
     if found.get("transfer-encoding") == "chunked":
         rest = dechunked(rest)
-    return Got(int(first.split()[1]) if raw else 0, found, rest)
+    return Got(int(first.split()[1]) if head else 0, found, rest)
+
+
+async def answer(reader: asyncio.StreamReader, *, bodyless: bool) -> tuple[bytes, bytes]:
+    """Head and body, without waiting for the close where the length is told."""
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n"))[:-4]
+    except asyncio.IncompleteReadError as error:
+        return error.partial, b""
+    length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    if length and not bodyless:
+        return head, await reader.readexactly(int(length[0].split(b":")[1]))
+    return head, b"" if bodyless else await reader.read()
 
 
 def dechunked(raw: bytes) -> bytes:

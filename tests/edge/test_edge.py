@@ -69,6 +69,26 @@ async def test_fifty_callers_of_one_page_cost_one_fetch(rig: Rig) -> None:
     assert (await ask(EDGE, HOME)).headers["eisbach-cache"] == "HIT"
 
 
+async def test_a_page_is_renewed_behind_the_back_of_who_asks(rig: Rig) -> None:
+    rig.all(Answering(headers={"Cache-Control": "public, s-maxage=1, stale-while-revalidate=60"}, body=b"old"))
+    await ask(EDGE, HOME)
+    rig.all(Answering(headers={"Cache-Control": "public, s-maxage=60"}, body=b"new", delay_s=0.3))
+    seen: list[bytes] = []
+    slowest = 0.0
+
+    async def renewed() -> bool:
+        nonlocal slowest
+        started = time.monotonic()
+        seen.append((await ask(EDGE, HOME)).body)
+        slowest = max(slowest, time.monotonic() - started)
+        return seen[-1] == b"new"
+
+    await until(renewed, what="the new page")
+
+    assert set(seen) == {b"old", b"new"}
+    assert slowest < 0.3
+
+
 async def test_a_page_is_stale_rather_than_lost_when_nobody_answers(rig: Rig) -> None:
     rig.all(Answering(headers={**CACHED, "Cache-Control": "public, s-maxage=1, stale-if-error=60"}, body=b"home"))
     await ask(EDGE, HOME)

@@ -85,6 +85,8 @@ def edge_config(site: EdgeSite, slot_map: SlotMap) -> str:
         "limit_conn_zone $pool zone=calls:2m;",
         "limit_conn_status 529;",  # our own refusal, apart from a cell's 503, which passes through unchanged
         "proxy_cache_path cache levels=1:2 keys_zone=public:8m max_size=256m inactive=24h use_temp_path=off;",
+        # Of cached pages, too; nginx knows by a number of its own when a page was renewed.
+        "open_file_cache max=4096 inactive=60s;",
         "recursive_error_pages on;",
         "map $http_authorization $is_peer {",
         f'  default "";\n  include {PEER_TOKEN_FILE};',
@@ -297,7 +299,7 @@ def _peer_places(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
         ("location /peer/", ["rewrite ^ /=not_found last;"]),
         ("location = /=denied", ["internal;", *nginx.problem(
             403, "peer_token", "This door takes the peer token of the regions.")]),
-        ("location = /peer/map", [guard, "default_type application/json;", "alias map.json;"]),
+        ("location = /peer/map", [guard, "open_file_cache off;", "default_type application/json;", "alias map.json;"]),
         ("location ^~ /peer/media/vod/", [guard, f"alias {nginx.quoted(f'{site.media}/vod/')};"]),
         (f'location ~ "^/peer/cells/(?<pulled>{cells})/pull$"', [
             guard,

@@ -388,7 +388,7 @@ async def test_a_viewer_of_another_cell_is_sent_there_for_reads_and_writes_and_h
         viewer = await signed_in(there)
         session = (await play(viewer, "k1")).json()
         lost = AsgiClient(here.app, viewer.headers)
-        beat_body = {"seq": 1, "pos_s": 1, "session": session["session"]}
+        beat_body = {"seq": 7, "pos_s": 1, "session": session["session"]}
 
         answers = [
             await lost.send("GET", "/v1/me/rails"),

@@ -22,6 +22,7 @@ from eisbach.ports.blobs import BlobInfo
 __all__ = ["FileBlobs"]
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", re.ASCII)
+_PREFIX: Final = re.compile(rf"{_KEY.pattern}/?", re.ASCII)
 _READ_MAX: Final = 64 * MIB
 _KEYS_MAX: Final = 100_000
 _WRITE_BYTES: Final = 1 * MIB
@@ -93,6 +94,8 @@ class FileBlobs:
 
     async def keys(self, prefix: str) -> Sequence[str]:
         """See ``Blobs``."""
+        if prefix and _PREFIX.fullmatch(prefix) is None:
+            raise Invalid(f"blob prefix {prefix[:80]!r} is not the beginning of a relative path of safe parts")
 
         def work() -> list[str]:
             found: list[str] = []

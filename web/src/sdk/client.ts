@@ -129,7 +129,7 @@ export class Client {
   async progress(title: string, via?: Endpoint): Promise<ResumeEntry | null> {
     try {
       const path = `/v1/me/progress/${encodeURIComponent(title)}`;
-      const answer = await this.mine({ method: "GET", path, ...(via ? { via: [via] } : {}) });
+      const answer = await this.mine({ method: "GET", path, ...(via ? { via: [via], deadlineMs: 2500 } : {}) });
       return toResume(answer.body as Record<string, unknown>);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return null;
@@ -226,7 +226,8 @@ export class Client {
       headers: { ...call.headers, ...this.identity.headers() },
     });
     this.identity.seen(answer.headers);
-    this.served = { region: answer.region, cell: answer.cell };
+    // Cells are told apart by region and name: both regions have a c1.
+    this.served = { region: answer.region, cell: answer.cell === "" || answer.cell.includes("/") ? answer.cell : `${answer.region}/${answer.cell}` };
     return answer;
   }
 

@@ -158,6 +158,8 @@ class Answering:
     drop: bool = False
     """Reads, then closes without an answer."""
     delay_s: float = 0.0
+    torn: bool = False
+    """Tells the whole length, sends half of the body, then closes - or, with ``silent``, nothing more."""
 
 
 @dataclass
@@ -213,7 +215,7 @@ class Stub:
         told = self.behave
         if told.delay_s:
             await asyncio.sleep(told.delay_s)
-        if told.silent:
+        if told.silent and not told.torn:
             await reader.read()
             return False
         if told.drop:
@@ -221,6 +223,11 @@ class Stub:
         answer = {"Content-Type": "application/json", "Eisbach-Cell": self.name, **told.headers}
         lines = [f"HTTP/1.1 {told.status} X", f"Content-Length: {len(told.body)}"]
         lines += [f"{k}: {v}" for k, v in answer.items()]
+        if told.torn:
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + told.body[: len(told.body) // 2])
+            await writer.drain()
+            await (reader.read() if told.silent else asyncio.sleep(0.05))
+            return False
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if method == "HEAD" else told.body))
         await writer.drain()
         return True

@@ -187,6 +187,29 @@ async def test_a_segment_that_one_origin_cannot_give_comes_from_the_other(rig: R
     assert (got.status, got.body) == (200, b"segment")
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_segment_comes_whole_although_the_first_origin_dies_in_the_middle_of_it(rig: Rig, hangs: bool) -> None:
+    body = bytes(range(256)) * 3000
+    rig.at["central-origin"].behave = Answering(body=body, torn=True, silent=hangs)
+    rig.at["west-origin"].behave = Answering(
+        body=body, headers={"Cache-Control": "immutable", "Eisbach-Region": "west"}
+    )
+
+    got = await ask(FRONT, "/t/tok/vod/a/v/1.m4s")
+
+    assert (got.status, got.body == body) == (200, True)
+    assert (got.headers["eisbach-region"], got.headers["cache-control"]) == ("west", "immutable")
+
+
+async def test_a_segment_that_is_torn_everywhere_is_a_problem_and_never_half_a_segment(rig: Rig) -> None:
+    for name in ("central-origin", "west-origin"):
+        rig.at[name].behave = Answering(body=b"x" * 1000, torn=True)
+
+    got = await ask(FRONT, "/t/tok/vod/a/v/1.m4s")
+
+    assert (got.status, json.loads(got.body)["code"]) == (502, "unavailable")
+
+
 async def test_an_evacuated_region_comes_last(tmp_path: Path) -> None:
     states = {**HEALTHY, "central": RegionState(weight=0, healthy=True, distance=DISTANCES["central"], residency="eu")}
     async with stubs(ADDRESSES) as at, nginx(tmp_path / "front", front_config(site(tmp_path, states)), port=FRONT):

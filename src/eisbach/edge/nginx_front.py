@@ -8,12 +8,13 @@ Stands outside all regions: knows their public addresses, weights and health, no
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from eisbach.edge import fragments as nginx
 from eisbach.edge.nginx_edge import Place, silent, written
 from eisbach.edge.rules import BY_ITSELF, KEY
-from eisbach.kernel.limits import BODY_BYTES_MAX, TRIES_MAX, UPLOAD_BYTES_MAX
+from eisbach.kernel.limits import BODY_BYTES_MAX, MIB, TRIES_MAX, UPLOAD_BYTES_MAX
 from eisbach.kernel.routing import Kind, RegionState, route
 from eisbach.kernel.slots import STUDIO_GROUP, Group
 
@@ -23,6 +24,7 @@ _CONNECT_MS: Final = 100
 _READ_MS: Final = 1000
 """Below the edges' own 1.5 s: here a slow answer may come from the other region instead, and the first call of a page
 that is opened while a region hangs must not take longer."""
+_SEGMENT_BYTES_MAX: Final = 16 * MIB
 _PASSED_OVER: Final = "max_fails=1 fail_timeout=5s"
 _TYPES: Final = [
     "types {",
@@ -92,6 +94,9 @@ def front_config(site: FrontSite) -> str:
         "recursive_error_pages on;",
         *_TYPES,
         "log_not_found off;",
+        f"js_path {nginx.quoted(str(Path(__file__).parent))};",
+        "js_import media_whole from media_whole.js;",
+        f"subrequest_output_buffer_size {_SEGMENT_BYTES_MAX};",
         *_heads(site),
         *_orders(site),
         *_upstreams(site),
@@ -161,6 +166,12 @@ def _orders(site: FrontSite) -> list[str]:
     return [
         *nginx.mapping('"$place:$residency:$preferred"', "calls", [row for row in rows if row[1]]),
         *nginx.mapping('"$place"', "media", media),
+        *nginx.mapping(
+            "$media",
+            "turned",
+            [("~^(?<one_of_two>.+)__(?<two_of_two>.+)$", "${two_of_two}__$one_of_two")],
+            default="$media",
+        ),
         *nginx.mapping("$calls", "second", [("~__(?<after_first>.+)$", "$after_first")]),
         *nginx.mapping(
             "$upstream_http_eisbach_code",
@@ -272,16 +283,23 @@ def _calls() -> list[Place]:
 
 def _media() -> list[Place]:
     """For plain clients; players go to the origins themselves. Reading is always safe to repeat."""
+    from_origin = [
+        *_passed(),
+        "proxy_buffers 16 64k;",
+        "proxy_max_temp_file_size 0;",
+        # 404: this region may not have its copy yet.
+        "proxy_next_upstream error timeout http_500 http_502 http_503 http_504 http_404;",
+    ]
     return [
-        (r"location ~ ^/(?:t|img)/", [
-            *_passed(),
-            "client_max_body_size 1;",
-            "proxy_buffers 16 64k;",
-            "proxy_max_temp_file_size 0;",
-            # 404: this region may not have its copy yet.
-            "proxy_next_upstream error timeout http_500 http_502 http_503 http_504 http_404;",
-            "proxy_pass http://media.$media$request_uri;"]),
-    ]  # fmt: skip
+        (r"location ~ ^/t/.+\.(?:m4s|mp4)$", ["client_max_body_size 1;", "js_content media_whole.segment;"]),
+        (
+            "location ~ ^/(?:t|img)/",
+            ["client_max_body_size 1;", *from_origin, "proxy_pass http://media.$media$request_uri;"],
+        ),
+        ("location = /=media", ["internal;", *from_origin, "proxy_pass http://media.$media$request_uri;"]),
+        ("location = /=media_first", ["internal;", *from_origin, "proxy_pass http://media.$media$request_uri;"]),
+        ("location = /=media_second", ["internal;", *from_origin, "proxy_pass http://media.$turned$request_uri;"]),
+    ]
 
 
 def _refusals() -> list[Place]:

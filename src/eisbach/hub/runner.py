@@ -37,7 +37,7 @@ GAP_PATIENCE: Final = timedelta(seconds=30)
 """How long an event waits for its predecessor. Then it is handled, the gap is counted, and the predecessor is still
 handled if it comes later: order is given up, never an event."""
 _IN_FLIGHT_MAX: Final = 8
-_PROLONG_EVERY: Final = timedelta(seconds=10)
+_PROLONG_EVERY: Final = timedelta(seconds=3)
 _LONGEST_DELAY: Final = timedelta(minutes=10)
 _HISTORY_MAX: Final = 30
 _REASON_CHARS: Final = 2000

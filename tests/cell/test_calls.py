@@ -397,3 +397,31 @@ async def test_a_viewer_of_another_cell_is_sent_there_for_reads_and_writes_and_h
         ]
 
     assert [(a.status, a.headers["eisbach-owner"]) for a in answers] == [(421, "c2")] * 3
+
+
+async def test_where_no_edge_does_it_the_cell_answers_preflights_and_shows_its_headers(tmp_path: Path) -> None:
+    async with opened(tmp_path, cors=True) as cell:
+        client = AsgiClient(cell.app, {"Origin": "http://elsewhere"})
+        asked = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "eisbach-slot"}
+
+        preflight = await client.send("OPTIONS", "/v1/me/progress/tears", headers=asked)
+        answer = await client.send("GET", "/v1/de/channels")
+
+    assert (preflight.status, preflight.headers["access-control-max-age"]) == (200, "86400")
+    assert "Eisbach-Position" in answer.headers["access-control-expose-headers"]
+
+
+async def test_what_is_least_important_is_shed_first_and_told_when_to_come_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as cell:
+        viewer = await signed_in(cell)
+        gate = cell.gate
+        gate.in_work = 320
+
+        history = await viewer.send("GET", "/v1/me/history")
+        rails = await viewer.send("GET", "/v1/me/rails")
+        gate.in_work = 380
+        shed = await viewer.send("GET", "/v1/me/rails")
+        session = await play(viewer, "k1")
+
+    assert [a.status for a in (history, rails, shed, session)] == [503, 200, 503, 201]
+    assert int(history.headers["retry-after"]) >= 1

@@ -107,6 +107,7 @@ class OpenCell:
     """None in the studio cell."""
     event_log: EventLog
     ownership: Ownership
+    gate: Gate
     metrics: Metrics
     status: Callable[[], Mapping[str, Any]]
     stop: Callable[[], None]
@@ -178,7 +179,8 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
-        event_log=parts.event_log, ownership=main.ownership, metrics=metrics, status=report, stop=sender.stop,
+        event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics, status=report,
+        stop=sender.stop,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ runner = CliRunner()
 
 
 def run(*words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    done = runner.invoke(application(words), list(words), env=environment)
+    done = runner.invoke(application(), list(words), env=environment)
     return done.exit_code, done.output
 
 

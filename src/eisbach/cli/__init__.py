@@ -10,8 +10,6 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the command line."""
-    import sys
-
     from eisbach.cli.app import application
 
-    application(sys.argv[1:])()
+    application()()

@@ -1,21 +1,21 @@
-"""All verbs as one typer application.
+"""All verbs as one typer application; each brings what it needs when it runs, so that ``eisbach status`` starts fast."""
 
-Only the verb that is asked for is imported: ``eisbach status`` in a loop must not pay for what ``ingest`` needs.
-"""
-
-import importlib
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from eisbach.cli import changes, cut, doctor, engines, fault, heal, ingest, logs, route, run, status, up, why
+
 __all__ = ["VERBS", "application"]
 
-VERBS = ("up", "status", "why", "changes", "logs", "doctor", "engines", "route", "ingest", "fault", "cut", "heal")
+VERBS = {
+    "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
+    "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
+}  # fmt: skip
 
 
-def application(arguments: Sequence[str]) -> typer.Typer:
-    """The application that can answer ``arguments``: one verb, or all of them when it is not clear which."""
+def application() -> typer.Typer:
+    """The whole command line."""
     app = typer.Typer(
         name="eisbach",
         no_args_is_help=True,
@@ -24,14 +24,9 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(_about)
-    wanted = arguments[0] if arguments else ""
-    for verb in (wanted,) if wanted in VERBS else VERBS:
-        module = importlib.import_module(f"eisbach.cli.{verb}")
+    for verb, module in VERBS.items():
         app.command(name=verb, epilog=module.EXAMPLE)(module.command)
-    if wanted not in VERBS:
-        from eisbach.cli import run
-
-        app.command(name="run", hidden=True)(run.command)
+    app.command(name="run", hidden=True)(run.command)
     return app
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.merge import Stored
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.ops import Op, encode_op
@@ -61,12 +62,13 @@ class Group:
     """One group of works on its way to one commit."""
 
     __slots__ = (
-        "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms", "ops", "puts",
-        "rows", "save", "touched",
+        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms", "ops",
+        "puts", "rows", "save", "touched",
     )  # fmt: skip
 
-    def __init__(self, *, now_ms: int, last_lsn: int) -> None:
+    def __init__(self, *, now_ms: int, last_lsn: int, cache: ItemCache) -> None:
         """``now_ms``: wall clock, read once for the group."""
+        self._cache = cache
         self.now_ms, self.last_lsn = now_ms, last_lsn
         self.known: dict[ItemPlace, Stored | None] = {}
         """Items as this group leaves them; None is an item that never was."""
@@ -85,8 +87,13 @@ class Group:
 
     def load(self, database: apsw.Connection, places: Iterable[ItemPlace]) -> None:
         """Read the rows of these places, as they are in the file."""
-        known = self.known
-        wanted = [place for place in dict.fromkeys(places) if place not in known]
+        known, cached = self.known, self._cache.known
+        wanted: list[ItemPlace] = []
+        for place in dict.fromkeys(places):
+            if place in cached:
+                known.setdefault(place, cached[place])
+            elif place not in known:
+                wanted.append(place)
         for page in _paged(wanted):
             flat = [value for place in page for value in place]
             for slot, pk, sk, *stored in database.execute(_LOAD[len(page)], flat):

@@ -14,6 +14,7 @@ import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group
+from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.merge import NO_BASE, Stored, judge
 from eisbach.engines.embedded.slot_rows import SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
@@ -67,7 +68,7 @@ class Writer:
     def __init__(self, database: apsw.Connection, *, opened: int, region: str, cell: str, clock: Clock) -> None:
         """``opened``: from ``schema.claim``."""
         self.database, self.region, self.cell = database, region, cell
-        self._opened, self._clock = opened, clock
+        self._opened, self._clock, self._cache = opened, clock, ItemCache()
         self.conflicts = self.items_written = self.bytes_written = self.commits = 0
         self.entries: list[tuple[int, Op]] = []
         """(lsn, op) committed since readers last took them; they empty it."""
@@ -83,6 +84,7 @@ class Writer:
     def _load(self) -> None:
         """Memory from the file: at start, and after a group that could not be committed. The clock never goes back."""
         self._stale = True
+        self._cache.clear()
         head = rows(self.database, "SELECT hlc, last_lsn, rows_lsn FROM head")[0]
         self._persisted_hlc, self.last_lsn, self._rows_lsn = map(int, head)
         self.slots: dict[Slot, SlotRows] = load_slots(self.database, region=self.region, rows_lsn=self._rows_lsn)
@@ -181,7 +183,7 @@ class Writer:
             self._load()
         self._wall_ms, self._monotonic_ms = self._clock.wall_ms(), self._clock.monotonic_ms()
         now = self.hlc.physical_ms(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
-        group = Group(now_ms=now, last_lsn=self.last_lsn)
+        group = Group(now_ms=now, last_lsn=self.last_lsn, cache=self._cache)
         group.load(self.database, [place for work in works for place in work.places(self)])
         self._release_held(group)
         results: list[Any] = []
@@ -214,6 +216,7 @@ class Writer:
                     f"store {self.region}/{self.cell}: the disk failed in a commit ({error}); repeat with the same key"
                 ) from error
             raise
+        self._cache.keep(group.known)
         self.last_lsn = group.last_lsn
         self.entries += group.entries
         self.views += [slot.view for slot in group.touched.values()]

@@ -126,6 +126,17 @@ async def test_events_are_published_in_order_with_their_attributes(world: World)
     assert (relay.statistics().events, relay.statistics().behind) == (3, 0)
 
 
+async def test_the_cursor_never_runs_ahead_of_what_was_published(world: World) -> None:
+    """Each commit is published before the next one is made, so that a cursor too far on would skip it."""
+    await world.start()
+
+    for _ in range(8):
+        await world.write(1)
+        await world.idle()
+
+    assert await world.numbers() == list(range(1, 9))
+
+
 async def test_what_was_written_while_the_relay_was_away_is_published_once(world: World) -> None:
     await world.start()
     await world.write(5)

@@ -62,8 +62,8 @@ class Group:
     """One group of works on its way to one commit."""
 
     __slots__ = (
-        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms", "ops",
-        "puts", "rows", "save", "touched",
+        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms",
+        "ops", "puts", "rows", "save", "touched",
     )  # fmt: skip
 
     def __init__(self, *, now_ms: int, last_lsn: int, cache: ItemCache) -> None:

@@ -1,4 +1,4 @@
-"""All verbs as one typer application; each brings what it needs when it runs, so that ``eisbach status`` starts fast."""
+"""All verbs as one typer application; a verb imports what it needs when it runs: ``eisbach status`` is quick."""
 
 from typing import Annotated
 

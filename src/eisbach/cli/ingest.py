@@ -108,5 +108,7 @@ async def _follow(studio: "Studio", announced: dict[str, str], bars: Progress, *
 
 
 async def _is_published(studio: "Studio", title: str) -> bool:
+    from eisbach.deploy.laptop.studio import is_published
+
     titles = (await studio.call("GET", "/studio/titles"))["titles"]
-    return any(t["id"] == title and t["state"] == "published" for t in titles)
+    return any(t["id"] == title and is_published(t) for t in titles)

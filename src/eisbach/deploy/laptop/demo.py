@@ -16,7 +16,7 @@ import msgspec
 from eisbach.bootstrap.tools import locate_footage
 from eisbach.deploy.laptop.ceremony import write_private
 from eisbach.deploy.laptop.platform import Platform
-from eisbach.deploy.laptop.studio import Studio
+from eisbach.deploy.laptop.studio import Studio, is_published
 from eisbach.kernel.errors import EisbachError, Retryable, Unavailable
 from eisbach.media.demo import DEMO_CHANNEL, DemoContent
 from eisbach.settings import CellProcess, DemoProcess, SingleProcess
@@ -126,7 +126,7 @@ async def register(content: DemoContent, url: str, *, token: str) -> None:
     """
     async with Studio(url, token=token) as studio:
         known = await _patiently(studio, "GET", "/studio/titles", None)
-        published = {title["id"]: title for title in known["titles"] if title["state"] == "published"}
+        published = {title["id"]: title for title in known["titles"] if is_published(title)}
         for asset, title in zip(content.assets, content.titles, strict=True):
             await _patiently(studio, "POST", f"/studio/assets/{asset.id}/ready", asset)
             if published.get(title.id, {}).get("asset") == asset.id:

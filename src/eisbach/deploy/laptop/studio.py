@@ -3,7 +3,7 @@
 Every call carries a key derived from what it does, so that a repeat after a lost answer has one effect.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import aiohttp
@@ -12,7 +12,7 @@ import msgspec
 from eisbach.kernel.errors import EisbachError, Invalid, NotFound, OutcomeUnknown, Unavailable
 from eisbach.kernel.ids import derived_id
 
-__all__ = ["Studio"]
+__all__ = ["Studio", "is_published"]
 
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
@@ -71,6 +71,11 @@ class Studio:
             raise OutcomeUnknown(f"{asked}: the answer was lost ({error!r}); repeat it") from error
         except msgspec.DecodeError as error:
             raise Invalid(f"{asked}: the answer is not JSON: {error}") from error
+
+
+def is_published(title: Mapping[str, Any]) -> bool:
+    """Whether a title document of the studio is published; documents leave out what has its default, as ``draft``."""
+    return title.get("state", "draft") == "published"
 
 
 def _refusal(asked: str, status: int, raw: bytes) -> EisbachError:

@@ -75,7 +75,7 @@ class Studio:
 
 def is_published(title: Mapping[str, Any]) -> bool:
     """Whether a title document of the studio is published; documents leave out what has its default, as ``draft``."""
-    return title.get("state", "draft") == "published"
+    return bool(title.get("state", "draft") == "published")
 
 
 def _refusal(asked: str, status: int, raw: bytes) -> EisbachError:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 from eisbach.domain.catalog import Asset, Channel, Programme, TextTrack, Track
 
 MEDIA = Path(__file__).parent / ".media"
+LENGTH_MS = 40_000  # of the clips that make_media.py makes
 DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 BUNNY_CREDIT = "Big Buck Bunny © 2008 Blender Foundation, peach.blender.org, CC BY 3.0"
 STORIES = {
@@ -48,14 +49,14 @@ def asset(name: str) -> Asset:
                 )
             )
     text = [TextTrack(id=f"s-{lang}", language=lang) for lang in ("en", "de")]
-    return Asset(id=name, duration_ms=120_000, tracks=tracks, text=text)
+    return Asset(id=name, duration_ms=LENGTH_MS, tracks=tracks, text=text)
 
 
 class DevCatalogue:
     def __init__(self) -> None:
         self.assets = {name: asset(name) for name in ("dev-bunny", "dev-test")}
         programmes = [
-            Programme(title=t, asset=TITLES[t][0], duration_ms=120_000) for t in ("bunny", "isar", "surfers", "night-train")
+            Programme(title=t, asset=TITLES[t][0], duration_ms=LENGTH_MS) for t in ("bunny", "isar", "surfers", "night-train")
         ]
         start = int(time.time() - 7200) // 2 * 2000
         self.channels = {
@@ -70,7 +71,7 @@ class DevCatalogue:
         name, names, genres = TITLES[title]
         return {
             "id": title, "kind": "title", "names": names, "synopses": STORIES, "asset": name, "type": "movie", "age": 0, "genres": genres,
-            "duration_s": 120.0, "image": f"/img/{name}/poster.jpg", **({"credit": BUNNY_CREDIT} if name == "dev-bunny" else {}),
+            "duration_s": LENGTH_MS / 1000, "image": f"/img/{name}/poster.jpg", **({"credit": BUNNY_CREDIT} if name == "dev-bunny" else {}),
         }  # fmt: skip
 
     def rails(self) -> list[dict[str, Any]]:

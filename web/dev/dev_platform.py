@@ -202,7 +202,7 @@ class Api:
         return self.answer(
             {
                 "sid": f"s-{time.time_ns()}", "session": "signed", "lease": {"ttl_s": 90, "heartbeat_s": 30, "jitter": 0.2}, "endpoints": endpoints, "manifests": {"hls": endpoints[0]["hls"], "dash": endpoints[0]["dash"]},
-                "start_pos_s": 0 if position > 110 else position, "degraded": [],
+                "start_pos_s": 0 if position > 36 else position, "degraded": [],
                 **({} if live else {"thumbnails": {"vtt": f"/img/{scope}/thumbs.vtt", "sprite": f"/img/{scope}/sprite.jpg"}}),
             }, 201,
         )  # fmt: skip

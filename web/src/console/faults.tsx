@@ -94,8 +94,8 @@ function Break({ status, may, inject }: { status: Status; may: boolean; inject: 
         {KINDS.map(({ kind, what }) => {
           const fits = !["error", "truncate"].includes(kind) || EDGES.test(chosen);
           return (
-            <button key={kind} class="kind" disabled={!may || !fits} onClick={() => inject({ action: "fault", kind, target: chosen })} aria-label={`${kind} ${chosen}: ${what}`}>
-              <b>{kind}</b><span>{what}</span>
+            <button key={kind} class="kind" disabled={!may || !fits} onClick={() => inject({ action: "fault", kind, target: chosen })}>
+              <b>{kind}<span class="hidden-label"> {chosen}</span></b><span>{what}</span>
             </button>
           );
         })}

@@ -37,7 +37,7 @@ function Console(): JSX.Element {
     <div class={page === "faults" ? "breaking" : ""}>
       <a class="skip" href="#content" onClick={(e) => { e.preventDefault(); document.getElementById("content")?.focus(); }}>Skip to content</a>
       <header class="console-top">
-        <a class="brand" href="/" aria-label="Eisbach, viewer app"><Mark /><span>Console</span></a>
+        <a class="brand" href="/"><Mark /><span class="brand-name">Console</span><span class="hidden-label">: to the Eisbach viewer app</span></a>
         <nav aria-label="Console">
           <a href="#/" aria-current={current("overview")}>Overview</a>
           <a href="#/changes" aria-current={current("changes")}>Changes</a>

@@ -70,8 +70,8 @@ function RegionCard({ name, status, why }: { name: string; status: Status; why: 
       <ul class="cells">
         {cells.map((c) => (
           <li key={c.id}>
-            <button class={`cell ${c.state}`} onClick={() => why(`cell/${c.id}`)} aria-label={`Cell ${c.id}, ${c.state}: why`}>
-              <span class="cell-name">{c.id.split("/")[1]}<State state={c.state} bare /></span>
+            <button class={`cell ${c.state}`} onClick={() => why(`cell/${c.id}`)}>
+              <span class="cell-name">{c.id.split("/")[1]}<State state={c.state} bare /><span class="hidden-label">{c.state}, in {name}; explain</span></span>
               <span class="cell-group">{c.group}</span>
               <span class="cell-facts"><b>{c.requests_per_s === null || c.requests_per_s === undefined ? "–" : c.requests_per_s.toFixed(c.requests_per_s < 10 ? 1 : 0)}</b>/s · {c.slots ?? "–"} slots</span>
             </button>

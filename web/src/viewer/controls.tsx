@@ -46,11 +46,11 @@ function LiveBar({ player }: { player: Player }): JSX.Element {
   const { t } = useApp();
   const { live } = player.span();
   const behind = live - player.video.currentTime;
-  const atEdge = behind < 12;
+  const atEdge = behind < 12 || player.video.currentTime === 0;
   return (
     <div class="live-bar">
-      <button class={`live-button ${atEdge ? "at-edge" : ""}`} aria-label={atEdge ? t("liveBadge") : t("goLive")} onClick={() => player.goLive()}>
-        <span class="dot" />{t("liveBadge")}{!atEdge && ` −${duration(behind)}`}
+      <button class={`live-button ${atEdge ? "at-edge" : ""}`} onClick={() => player.goLive()}>
+        <span class="dot" />{t("liveBadge")}{!atEdge && <> −{duration(behind)}<span class="hidden-label"> {t("goLive")}</span></>}
       </button>
     </div>
   );

@@ -58,8 +58,9 @@ const smooth = (): ScrollBehavior => (matchMedia("(prefers-reduced-motion: reduc
 export function listenForArrows(): void {
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (document.querySelector(".player")) return; // there, arrows seek, wherever the focus is
     const { target } = event;
-    if (target instanceof HTMLElement && (target.closest("input, textarea, select, .player, [role=menu]") !== null)) return;
+    if (target instanceof HTMLElement && (target.closest("input, textarea, select, [role=menu]") !== null)) return;
     if (moveFocus(event.key)) event.preventDefault();
   });
 }

@@ -1,0 +1,162 @@
+"""What the pages promise whoever opens them, whatever serves them: they load, keys suffice, nothing bars the way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+AXE = (Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js").read_text
+PAGES = {
+    "home": "/#/", "title": "/#/title/bunny", "channels": "/#/live", "list": "/#/list", "player": "/#/watch/bunny",
+    "live": "/#/live/demo", "demo": "/demo/", "console": "/console/", "faults": "/console/#/faults",
+}  # fmt: skip
+
+
+def settled(page: Page, name: str) -> None:
+    """Until the page shows what it is for."""
+    ready = {
+        "player": ".player .controls", "live": ".player .controls", "demo": ".red-button", "console": "table",
+        "faults": ".kinds", "list": "main h1", "channels": ".channel-line", "title": ".title-page h1",
+    }.get(name, ".hero h1")  # fmt: skip
+    page.locator(ready).first.wait_for(timeout=20_000)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe calls serious or critical."""
+    page.evaluate(AXE())
+    found: dict[str, Any] = page.evaluate("axe.run(document, {iframes: false})")
+    return [
+        f"{v['id']}: {node['html'][:160]}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(page: Page, name: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.goto(PAGES[name])
+    settled(page, name)
+
+    found = barriers(page)
+
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["home", "title", "channels", "list", "demo", "console", "faults"])
+def test_a_phone_needs_no_sideways_scrolling(page: Page, name: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(PAGES[name])
+    settled(page, name)
+
+    beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+    assert beyond <= 0
+
+
+def test_arrow_keys_and_enter_lead_from_home_to_a_playing_picture(page: Page) -> None:
+    page.goto("/")
+    settled(page, "home")
+    page.keyboard.press("ArrowDown")
+    page.locator(".hero .primary").focus()
+
+    page.keyboard.press("ArrowRight")
+    assert "#/title/" in page.evaluate("document.activeElement.href")
+    page.keyboard.press("Enter")
+    page.locator(".title-page .primary").focus()
+    page.keyboard.press("Enter")
+
+    page.wait_for_function("window.eisbach.state === 'playing' && window.eisbach.currentTime > 1", timeout=30_000)
+
+
+def test_the_players_keys(page: Page) -> None:
+    page.goto("/#/watch/bunny")
+    page.wait_for_function("window.eisbach.state === 'playing' && window.eisbach.currentTime > 1", timeout=30_000)
+    video = page.locator("video")
+
+    page.keyboard.press(" ")
+    page.wait_for_function("window.eisbach.state === 'paused'")
+    before = video.evaluate("v => v.currentTime")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"document.querySelector('video').currentTime > {before} + 9")
+    muted = video.evaluate("v => v.muted")
+    page.keyboard.press("m")
+    assert video.evaluate("v => v.muted") is not muted
+    page.keyboard.press("Escape")
+
+    page.wait_for_url("**/#/title/bunny")
+
+
+def test_a_title_saved_is_on_the_list_after_a_reload(page: Page) -> None:
+    page.goto("/#/title/garden")
+    save = page.get_by_role("button", name="Add to my list")
+    with page.expect_response(lambda r: "watchlist" in r.url and r.request.method == "PUT"):
+        save.click()
+
+    page.goto("/#/list")
+    page.reload()
+
+    expect(page.locator("main .grid").get_by_text("The English Garden")).to_be_visible()
+    with page.expect_response(lambda r: "watchlist" in r.url and r.request.method == "DELETE"):
+        page.goto("/#/title/garden")
+        page.get_by_role("button", name="Remove from my list").click()
+
+
+def test_german_is_one_button_away_and_stays(page: Page) -> None:
+    page.goto("/")
+    settled(page, "home")
+
+    page.get_by_role("button", name="Switch language to German").click()
+    page.reload()
+
+    expect(page.get_by_role("link", name="Merkliste")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "de"
+
+
+def test_light_is_one_button_away_and_stays(page: Page) -> None:
+    page.goto("/")
+    settled(page, "home")
+
+    page.get_by_role("button", name="Switch to light").click()
+    page.reload()
+
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+
+
+def test_an_unknown_title_says_so(page: Page) -> None:
+    page.goto("/#/title/nothing-of-the-kind")
+
+    expect(page.get_by_role("alert")).to_contain_text("There is nothing at this address")
+
+
+def test_the_red_button_darkens_the_left_and_the_right_plays_on_until_healed(page: Page) -> None:
+    page.goto("/demo/")
+    expect(page.locator(".verdict").nth(0)).to_have_text("playing", timeout=40_000)
+    expect(page.locator(".verdict").nth(1)).to_have_text("playing", timeout=40_000)
+
+    page.locator(".red-button").click()
+
+    expect(page.locator(".verdict").nth(0)).to_contain_text("dark", timeout=40_000)
+    expect(page.locator(".stage").nth(1).locator(".chip.on")).to_have_text("eu-west", timeout=20_000)
+    expect(page.locator(".verdict").nth(1)).to_have_text("playing on", timeout=20_000)
+    page.locator(".heal-button").click()
+    expect(page.locator(".proof").nth(1)).to_contain_text("are there, by id", timeout=40_000)
+    expect(page.locator("h1")).to_have_text("Healed. Nothing was lost.")
+
+
+def test_the_console_follows_a_fault_without_a_reload(page: Page) -> None:
+    page.goto("/console/#/faults")
+    settled(page, "faults")
+
+    page.get_by_role("button", name="down region/eu-central crashes").click()
+
+    expect(page.locator(".active li")).to_contain_text("region/eu-central", timeout=10_000)
+    page.get_by_role("link", name="Overview").click()
+    expect(page.locator(".sentence")).to_contain_text("eu-central")
+    page.get_by_role("link", name="Faults").click()
+    page.get_by_role("button", name="Heal everything").click()
+    expect(page.get_by_text("Nothing is broken on purpose.")).to_be_visible(timeout=10_000)

@@ -118,6 +118,9 @@ def test_playback_survives_the_loss_of_a_region(platform: Platform, browser: Bro
 
         gone_ms = time.time() * 1000
         platform.fault(FAILURES[failure], f"region/{CENTRAL}")
+        lost_ms = (
+            time.time() * 1000
+        )  # the command takes a while to start on a busy machine; from here on it is in effect
         ends = [page.stats()["bufferedEnd"] for page, _ in pages]
         assert all(s["bufferedEnd"] - s["currentTime"] <= BUFFER_S + 4 for s in (page.stats() for page, _ in pages))
         for (page, _), end in zip(pages, ends, strict=True):
@@ -135,7 +138,7 @@ def test_playback_survives_the_loss_of_a_region(platform: Platform, browser: Bro
         # Gapless is not enough: the survivor must have served about a segment of picture every two seconds.
         served = segments_after(platform, WEST, gone_ms)
         assert len(served) >= len(pages) * BEYOND_S / 2 * 0.8, len(served)
-        assert segments_after(platform, CENTRAL, gone_ms + 1000) == [], "the lost origin served: it was not lost"
+        assert segments_after(platform, CENTRAL, lost_ms + 1000) == [], "the lost origin served: it was not lost"
 
         for page, kind in pages:
             goes_on(page, kind, offered, live)

@@ -40,6 +40,23 @@ test("a picture held by setting the rate to 0 is a gap like any other", () => {
   expect(detector.stalls.map((s) => s.ms)).toEqual([1900]);
 });
 
+test("a player that is built anew has one gap, from when the picture stopped to when it moves again", () => {
+  const detector = new StallDetector();
+  detector.expect(1000, 40);
+  detector.sample(1050, 40.05);
+  detector.darken(9000);
+  detector.darken(12_000);
+  detector.rest();
+  detector.expect(15_000, 0);
+  detector.sample(15_050, 3);
+  const standing = detector.standing(16_050);
+  detector.lit(21_050, 7);
+  detector.sample(21_100, 7.05);
+
+  expect(standing).toBe(15_000);
+  expect(detector.stalls.map(({ at, ms }) => [at, ms])).toEqual([[1050, 20_000]]);
+});
+
 test("pausing and seeking are no gaps", () => {
   const detector = new StallDetector();
   detector.expect(0, 5);

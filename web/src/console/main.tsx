@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { Mark, Moon, Sun } from "../ui/icons";
 import { type Session, session as askSession, useLive } from "../ui/live";
-import { currentTheme, toggleTheme } from "../ui/theme";
+import { useTheme } from "../ui/theme";
 import "../ui/theme.css";
 import "./console.css";
 import { Faults } from "./faults";
@@ -23,7 +23,7 @@ function Console(): JSX.Element {
   const history = useMemo(() => new History(), []);
   const { status, changes, connected } = useLive((s) => history.take(s));
   const [page, setPage] = useState<Page>(pageOf(location.hash));
-  const [theme, setTheme] = useState(currentTheme());
+  const [theme, toggle] = useTheme();
   const [who, setWho] = useState<Session | null>(null);
   const [asked, setAsked] = useState<string | null>(null);
   useEffect(() => void askSession().then(setWho), []);
@@ -45,7 +45,7 @@ function Console(): JSX.Element {
           <a href="/demo/">Demo</a>
         </nav>
         <span class={`stream ${connected ? "on" : ""}`} role="status">{connected ? "live" : "not connected"}</span>
-        <button class="icon-button" aria-label={theme === "dark" ? "Switch to light" : "Switch to dark"} onClick={() => setTheme(toggleTheme())}>{theme === "dark" ? <Sun /> : <Moon />}</button>
+        <button class="icon-button" aria-label={theme === "dark" ? "Switch to light" : "Switch to dark"} onClick={toggle}>{theme === "dark" ? <Sun /> : <Moon />}</button>
       </header>
       <main id="content" tabIndex={-1}>
         <h1 class="hidden-label">{page === "faults" ? "Faults" : page === "changes" ? "Changes" : "Overview"}</h1>

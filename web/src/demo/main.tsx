@@ -7,7 +7,7 @@ import type { JSX } from "preact";
 import { useCallback, useEffect, useState } from "preact/hooks";
 import { Bolt, Heart, Mark, Moon, Sun } from "../ui/icons";
 import { type Session, operate, session as askSession } from "../ui/live";
-import { currentTheme, toggleTheme } from "../ui/theme";
+import { useTheme } from "../ui/theme";
 import "../ui/theme.css";
 import "./demo.css";
 import { Side } from "./side";
@@ -53,7 +53,7 @@ function Demo(): JSX.Element {
   const [healedAt, setHealedAt] = useState<number | null>(null);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
-  const [theme, setTheme] = useState(currentTheme());
+  const [theme, toggle] = useTheme();
   useEffect(() => void askSession().then(setWho), []);
   const left = useSide(config?.left ?? null, broken?.at ?? null, healedAt);
   const right = useSide(config?.right ?? null, broken?.at ?? null, healedAt);
@@ -97,7 +97,7 @@ function Demo(): JSX.Element {
       <header class="demo-top">
         <a class="brand" href="/" aria-label="Eisbach, viewer app"><Mark /><span>Eisbach</span></a>
         <nav aria-label="Pages"><a href="/">Viewer</a><a href="/demo/" aria-current="page">Demo</a><a href="/console/">Console</a></nav>
-        <button class="icon-button" aria-label={theme === "dark" ? "Switch to light" : "Switch to dark"} onClick={() => setTheme(toggleTheme())}>{theme === "dark" ? <Sun /> : <Moon />}</button>
+        <button class="icon-button" aria-label={theme === "dark" ? "Switch to light" : "Switch to dark"} onClick={toggle}>{theme === "dark" ? <Sun /> : <Moon />}</button>
       </header>
       <main>
         <div class="pitch">

@@ -31,8 +31,8 @@ export function Side({ config, channel, side, broken, healedAt, promise }: Props
         {standing.dark && <div class="dark"><p>{config.front.replace(/^https?:\/\//, "")} does not answer.</p></div>}
         <button class="button small" onClick={side.reload}><Reload />Reload</button>
       </div>
-      <Figures config={config} state={state} broken={broken} />
       {healedAt !== null && <Proof state={state} />}
+      <Figures config={config} state={state} broken={broken} />
     </section>
   );
 }
@@ -50,20 +50,21 @@ function Figures({ config, state, broken }: { config: SideConfig; state: SideSta
   const { report } = state;
   const origin = report?.origin.replace(/^https?:\/\//, "") ?? "";
   const buffer = report?.bufferS ?? 0;
+  const playing = report?.state === "playing";
   return (
     <dl class="figures">
       <div>
         <dt>Picture from</dt>
         <dd>
           <span class="regions">
-            {(config.regions.length > 0 ? config.regions.map((r) => r.name) : [report?.region || "single"]).map((r) => (
-              <span key={r} class={`chip ${report?.region === r ? "on" : ""}`}>{r}</span>
+            {(config.regions.length > 0 ? config.regions.map((r) => r.name) : ["this node"]).map((r) => (
+              <span key={r} class={`chip ${playing && (config.regions.length === 0 || report?.region === r) ? "on" : ""}`}>{r}</span>
             ))}
           </span>
         </dd>
         <dd><code>{origin || "–"}</code></dd>
       </div>
-      <div><dt>Calls answered by</dt><dd><span class="chip plain">{report?.cell || "–"}</span></dd></div>
+      <div><dt>Calls from</dt><dd><span class="chip plain">{report?.cell || "–"}</span></dd></div>
       <div><dt>Buffer</dt><dd class="number">{buffer.toFixed(1)} s<span class="meter" aria-hidden="true"><span style={{ width: `${Math.min(100, buffer * 10)}%` }} /></span></dd></div>
       <div><dt>Gaps ≥ 300 ms</dt><dd class="number">{gaps(state, broken)}</dd></div>
       <div><dt>Played since the fault</dt><dd class="number">{broken === null && state.playedSinceFault === 0 ? "–" : `${Math.round(state.playedSinceFault)} s`}</dd></div>

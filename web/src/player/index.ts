@@ -1,5 +1,5 @@
 /** The player: one interface over hls.js and Shaka Player, with failover between regions and honest statistics. */
 export type { Choice, Fetched, Protocol, Source } from "./engine";
-export { Player, type PlayerOptions, type PlayerState, type PlayerStatistics } from "./player";
+export { Player, preload, type PlayerOptions, type PlayerState, type PlayerStatistics } from "./player";
 export type { Stall } from "./stalls";
 export { type Tile, loadThumbnails, tileAt } from "./thumbnails";

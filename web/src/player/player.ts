@@ -69,6 +69,7 @@ export class Player {
   private closed = false;
   private tries = 0;
   private rebuilt = 0;
+  private position = 0;
   private wanted: { audio: string | null; text: string | null | undefined } = { audio: null, text: undefined };
 
   constructor(private readonly options: PlayerOptions) {
@@ -164,7 +165,10 @@ export class Player {
   private async rebuild(): Promise<void> {
     this.rebuilt += 1;
     const started = this.firstFrameMs !== null;
-    const position = this.video.currentTime;
+    // A picture that the viewer paused may stand; the emptied element of an earlier attempt says 0.
+    if (started && !this.video.paused) this.detector.darken(Date.now());
+    if (this.video.currentTime > 0) this.position = this.video.currentTime;
+    const { position } = this;
     if (this.tries > 1 || started) await this.renew();
     if (this.closed) return;
     await this.build(this.live ? null : started ? position : this.options.startS);
@@ -200,8 +204,11 @@ export class Player {
     }
     this.firstFrame();
     let hungSince = 0;
+    let before = video.currentTime;
     const timer = setInterval(() => {
       const now = Date.now();
+      if (this.detector.isDark && !video.seeking && video.readyState >= 3 && video.currentTime !== before) this.detector.lit(now, video.currentTime);
+      before = video.currentTime;
       this.detector.sample(now, video.currentTime, video.playbackRate, bufferedEnd(video) - video.currentTime);
       // A library that neither plays nor reports: the last line of defence.
       const standing = this.detector.standing(now);
@@ -285,6 +292,7 @@ export class Player {
     if (this.closed) return "closed";
     if (video.ended) return "ended";
     const standing = this.detector.standing(Date.now());
+    if (this.detector.isDark) return "recovering";
     if (this.recovering && (this.firstFrameMs === null || standing > 300 || video.readyState < 3)) return "recovering";
     if (this.firstFrameMs === null) return "loading";
     if (video.paused) return "paused";
@@ -320,6 +328,11 @@ export class Player {
     await this.engine?.destroy();
     this.engine = null;
   }
+}
+
+/** Fetch a player's library before it is needed, so that a start does not wait for it. */
+export async function preload(wanted: "hls" | "shaka" | undefined): Promise<void> {
+  await (wanted === "shaka" ? import("./shaka_engine") : import("./hls_engine"));
 }
 
 async function open(wanted: "hls" | "shaka" | undefined, options: EngineOptions): Promise<Engine> {

@@ -30,9 +30,11 @@ export class StallDetector {
   private wall: number | null = null;
   private media = 0;
   private ahead = 0;
+  private dark: number | null = null;
 
   /** The picture is expected to move from here on: play, end of a seek. */
   expect(wall: number, media: number): void {
+    if (this.dark !== null) return;
     this.wall = wall;
     this.media = media;
   }
@@ -42,8 +44,29 @@ export class StallDetector {
     this.wall = null;
   }
 
+  /**
+   * The player is taken apart and built anew, so the media clock means nothing until `lit`: the picture counts as
+   * standing, from when it really stopped.
+   */
+  darken(wall: number): void {
+    this.dark ??= this.wall ?? wall;
+  }
+
+  /** The new player's picture moves: what lies between is one gap. */
+  lit(wall: number, media: number): void {
+    if (this.dark === null) return;
+    const ms = Math.round(wall - this.dark);
+    if (ms >= GAP_MS) push(this.stalls, { at: this.dark, ms, position: this.media, ahead: 0 });
+    this.dark = null;
+    this.expect(wall, media);
+  }
+
+  get isDark(): boolean {
+    return this.dark !== null;
+  }
+
   sample(wall: number, media: number, rate = 1, ahead = 0): void {
-    if (this.wall === null || media === this.media) return;
+    if (this.dark !== null || this.wall === null || media === this.media) return;
     const passed = wall - this.wall;
     // Shaka holds the picture by setting the rate to 0 while it buffers; time that passes then is a gap like any other.
     const moved = ((media - this.media) * 1000) / (rate > 0 ? rate : 1);
@@ -56,7 +79,8 @@ export class StallDetector {
 
   /** For how long the picture has been standing now, in milliseconds; 0 while it moves or may stand. */
   standing(wall: number): number {
-    return this.wall === null ? 0 : Math.max(0, wall - this.wall);
+    const since = this.dark ?? this.wall;
+    return since === null ? 0 : Math.max(0, wall - since);
   }
 }
 

@@ -2,9 +2,10 @@
 import { render } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import type { JSX } from "preact";
+import { preload } from "../player";
 import { BrowserStorage, Client } from "../sdk";
 import { Globe, Mark, Moon, Sun } from "../ui/icons";
-import { currentTheme, toggleTheme } from "../ui/theme";
+import { useTheme } from "../ui/theme";
 import "../ui/theme.css";
 import "./viewer.css";
 import "./player.css";
@@ -45,7 +46,7 @@ function Page({ address }: { address: Address }): JSX.Element {
 function Shell(): JSX.Element {
   const address = useAddress();
   const [lang, setLang] = useState(initialLang(query));
-  const [theme, setTheme] = useState(currentTheme());
+  const [theme, toggle] = useTheme();
   const app = useMemo<App>(() => {
     document.documentElement.lang = lang;
     return { client, lang, t: translator(lang), embedded, query, setLang: (l) => { keepLang(l); setLang(l); } };
@@ -68,7 +69,7 @@ function Shell(): JSX.Element {
         </nav>
         <div class="top-tools">
           <button class="icon-button" aria-label={t("languageLabel")} title={t("language")} onClick={() => app.setLang(lang === "de" ? "en" : "de")}><Globe /></button>
-          <button class="icon-button" aria-label={theme === "dark" ? t("light") : t("dark")} onClick={() => setTheme(toggleTheme())}>{theme === "dark" ? <Sun /> : <Moon />}</button>
+          <button class="icon-button" aria-label={theme === "dark" ? t("light") : t("dark")} onClick={toggle}>{theme === "dark" ? <Sun /> : <Moon />}</button>
         </div>
       </header>
       <main id="content" tabIndex={-1}><Page address={address} /></main>
@@ -81,6 +82,9 @@ function Shell(): JSX.Element {
 }
 
 expose(client);
+// While the viewer looks around, the player's library comes: the first picture then waits for media only.
+const library = query.get("player") === "shaka" || query.get("protocol") === "dash" ? "shaka" : undefined;
+setTimeout(() => void preload(library).catch(() => undefined), 2500);
 listenForArrows();
 if (embedded) {
   document.documentElement.classList.add("embedded");

@@ -1,7 +1,7 @@
 /**
  * A playback as the page holds it: the session with the service, the player, and the heartbeat between the two.
  */
-import { Player, type Protocol } from "../player";
+import { Player, type Protocol, preload } from "../player";
 import { ApiError, type AssetRef, type Client, type Conflict, Unreachable, type Heartbeat, type Playback } from "../sdk";
 import { clearCurrent, setCurrent } from "./statistics";
 
@@ -44,6 +44,9 @@ export class Watching {
     private readonly options: { wishes: Wishes; askedAt: number; changed: () => void },
   ) {
     addEventListener("pagehide", this.leave);
+    // Beside the call, not after it. Should it fail, opening the player asks for it again.
+    const { engine, protocol } = options.wishes;
+    preload(protocol === "dash" ? "shaka" : engine).catch(() => undefined);
     void this.start([]);
   }
 

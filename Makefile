@@ -26,7 +26,7 @@ $(CURDIR)/.uv/bin/uv:
 	@touch $@
 
 .venv/dev: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
-	$(UV) sync --quiet --locked --extra laptop --group dev
+	$(UV) sync --quiet --locked --extra laptop --extra aws --group dev
 	@touch $@ .venv/laptop
 
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console

@@ -4,8 +4,8 @@ import pytest
 from sqlite_stores import Stores
 
 from eisbach.engines.embedded.item_cache import ItemCache
-from eisbach.engines.embedded.merge import Stored
 from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.merge import Stored
 from eisbach.testing.store_host import SLOT, owned, put, write
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlite_stores import Stores
 
-from eisbach.engines.embedded.merge import Stored, judge
 from eisbach.kernel.errors import LogGap
+from eisbach.kernel.merge import Stored, judge
 from eisbach.kernel.versions import Version, covers
 from eisbach.ports.store import Lease, Store
 from eisbach.testing.store_host import SLOT, items, put, remove, write

@@ -12,8 +12,8 @@ import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.item_cache import ItemCache
-from eisbach.engines.embedded.merge import Stored
 from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import Op, encode_op
 
 __all__ = ["Group", "ItemPlace", "KeyRow"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from eisbach.engines.embedded.merge import Stored
+from eisbach.kernel.merge import Stored
 
 __all__ = ["ItemCache"]
 

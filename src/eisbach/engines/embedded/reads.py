@@ -4,40 +4,29 @@ Promises: never waits for the writer (WAL); every call sees one state of the fil
 May not know: the writer, asyncio.
 """
 
-import hashlib
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import apsw
 
 from eisbach.engines.embedded.disk import rows
+from eisbach.kernel.digests import SlotDigest
 from eisbach.kernel.errors import Invalid, LogGap
 from eisbach.kernel.ops import Op, decode_op
 from eisbach.kernel.slots import Slot
+from eisbach.kernel.text_order import after_prefix
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.store import Conflict, Item, ItemKey, LogEntry, OpBatch
 
-__all__ = ["QUERY_MAX", "Reads", "after_prefix"]
+__all__ = ["QUERY_MAX", "Reads"]
 
 QUERY_MAX: Final = 1000
 _DIGEST_STEP: Final = 512
-_HIGHEST: Final = 0x10FFFF
 _ITEM: Final = "SELECT value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk=? AND value IS NOT NULL"
 _OPS: Final = (
     "SELECT body FROM ops WHERE slot=? AND origin=? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
     " ORDER BY epoch, seq LIMIT ?"
 )
-
-
-def after_prefix(prefix: str) -> str | None:
-    """The least text greater than every text that starts with ``prefix``; None when there is none."""
-    while prefix:
-        point = ord(prefix[-1])
-        if point < _HIGHEST:
-            return prefix[:-1] + chr(0xE000 if point == 0xD7FF else point + 1)  # surrogates are no text
-        prefix = prefix[:-1]
-    return None
 
 
 class Reads:
@@ -135,19 +124,15 @@ class Reads:
 
     def digest(self, slot: Slot, buckets: int) -> Iterator[list[str] | None]:
         """None after each step of 512 items, the digests at last; one state of the file however long it takes."""
-        if not 1 <= buckets <= 4096:
-            raise Invalid(f"a digest in {buckets} buckets; use 1 to 4096")
-        sums = [0] * buckets
+        digest = SlotDigest(buckets)
         query = "SELECT pk, sk, hlc, origin, seq, value IS NULL FROM items WHERE slot=?"
         # A connection of its own: the statement stays open between steps, and the others must not wait for it.
         database = self._connect()
         try:
-            for place, (pk, sk, *rest) in enumerate(database.execute(query, (self._number(slot),)), 1):
-                key = f"{len(pk)}:{pk}{sk}".encode()
-                entry = hashlib.blake2b(repr(rest).encode(), digest_size=16, key=hashlib.sha256(key).digest())
-                sums[zlib.crc32(key) % buckets] ^= int.from_bytes(entry.digest(), "big")
+            for place, (pk, sk, *version, dead) in enumerate(database.execute(query, (self._number(slot),)), 1):
+                digest.add(pk, sk, version, dead=bool(dead))
                 if place % _DIGEST_STEP == 0:
                     yield None
         finally:
             database.close()
-        yield [f"{value:032x}" for value in sums]
+        yield digest.hexadecimal()

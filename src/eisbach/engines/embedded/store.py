@@ -16,7 +16,6 @@ from typing import Any, Final
 import apsw
 
 from eisbach.engines.embedded.apply_work import ApplyWork
-from eisbach.engines.embedded.bounds import check_ops, check_transaction
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
@@ -40,6 +39,7 @@ from eisbach.ports.store import (
     StoreStatistics,
     Transaction,
 )
+from eisbach.ports.store_bounds import check_ops, check_transaction
 
 __all__ = ["SqliteStore", "open_store"]
 

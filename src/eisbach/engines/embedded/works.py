@@ -13,12 +13,12 @@ import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
-from eisbach.engines.embedded.merge import Stored
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.errors import EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import IDEMPOTENCY_KEPT, OPLOG_KEPT
+from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version

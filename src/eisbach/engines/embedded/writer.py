@@ -15,12 +15,12 @@ import apsw
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group
 from eisbach.engines.embedded.item_cache import ItemCache
-from eisbach.engines.embedded.merge import NO_BASE, Stored, judge
 from eisbach.engines.embedded.slot_rows import SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
 from eisbach.kernel.errors import Corrupt, EisbachError, OutcomeUnknown, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
 from eisbach.kernel.limits import CONFLICTS_KEPT
+from eisbach.kernel.merge import NO_BASE, Stored, judge
 from eisbach.kernel.ops import Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock

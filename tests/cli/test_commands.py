@@ -13,7 +13,7 @@ from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
 LATER = ("events", "conflicts", "cells", "regions", "backup", "restore", "erase", "release", "simulate", "gameday", "assess",
-         "cost", "deploy")  # fmt: skip
+         "deploy")  # fmt: skip
 runner = CliRunner()
 
 

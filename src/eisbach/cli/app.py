@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from eisbach.cli import changes, cut, doctor, engines, fault, heal, ingest, logs, route, run, status, up, why
+from eisbach.cli import changes, cost, cut, doctor, engines, fault, heal, ingest, logs, route, run, status, up, why
 
 __all__ = ["VERBS", "application"]
 
 VERBS = {
     "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
     "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
+    "cost": cost,
 }  # fmt: skip
 
 

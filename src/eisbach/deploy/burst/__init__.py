@@ -1,0 +1,5 @@
+"""Rehearse the burst controller on traces of load before it steers money: ``eisbach deploy burst``.
+
+Promises: the controller of ``control.burst`` itself decides; only the platforms under it are modelled. Pure.
+May not know: AWS's API, the network.
+"""

@@ -6,8 +6,6 @@ first request. Closing is the same backwards: requests end, followers end, the s
 """
 
 import asyncio
-import random
-import secrets as entropy
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,8 +16,8 @@ from starlette.types import ASGIApp
 
 from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots
 from eisbach.bootstrap.followers import Followers
+from eisbach.bootstrap.host import Host, system_host
 from eisbach.bootstrap.serve import serve
-from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.event_log import SqliteEventLog
@@ -87,6 +85,7 @@ async def open_cell(
     *,
     event_log: EventLog | None = None,
     confinement: Confinement | None = None,
+    host: Host | None = None,
     wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncIterator[OpenCell]:
     """Compose and start everything but the server.
@@ -96,16 +95,17 @@ async def open_cell(
         secrets: of its region.
         event_log: one that this process has open already (stage ``single``); else ``process.hub`` is opened.
         confinement: what ``confine_cell`` reported, for ``/status``.
+        host: what it stands on; by default this machine.
         wrap: the outermost ASGI layer.
     """
-    clock = SystemClock()
-    rng = random.Random(entropy.randbits(64))  # noqa: S311 - jitter and request ids, never keys
+    host = host or system_host()
+    clock = host.clock
     async with AsyncExitStack() as stack:
         if event_log is None:
             opening = open_event_log(process.hub, region=process.region, clock=clock)
             event_log = await stack.enter_async_context(opening)
         followers = Followers(clock)
-        parts = Parts(process, secrets, clock, rng, stack, followers, event_log)
+        parts = Parts(process, secrets, host, stack, followers, event_log)
         studio = str(STUDIO_GROUP)
         viewers = {group: numbers for group, numbers in process.slots.items() if group != studio}
         if process.studio and viewers:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from eisbach import __version__
 from eisbach.bootstrap.followers import Followers
+from eisbach.bootstrap.host import ClosingDisk, Host
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
 from eisbach.cell.grants import Grants
@@ -26,7 +27,7 @@ from eisbach.cell.metrics import Metrics
 from eisbach.cell.openapi import openapi_route
 from eisbach.cell.ops_calls import OpsCalls
 from eisbach.cell.ownership import Ownership, slots_in
-from eisbach.cell.peer_http import HttpPeer, fetch_map
+from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.places import Places
 from eisbach.cell.playback_calls import PlaybackCalls
 from eisbach.cell.position import Positions
@@ -40,7 +41,6 @@ from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.confinement import Confinement
-from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.projection_store import SqliteProjectionStore
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.hub.relay import Relay
@@ -63,13 +63,22 @@ class Parts:
 
     process: CellProcess
     secrets: Secrets
-    clock: Clock
-    rng: random.Random
+    host: Host
     stack: AsyncExitStack
     followers: Followers
     event_log: EventLog
     pullers: list[Puller] = field(default_factory=list)
     relays: dict[str, Relay] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Clock:
+        """The process's clocks."""
+        return self.host.clock
+
+    @property
+    def rng(self) -> random.Random:
+        """The process's chance."""
+        return self.host.rng
 
     def twins(self) -> Sequence[PullerStatistics]:
         """What the pullers know of the other regions."""
@@ -79,9 +88,9 @@ class Parts:
         """What is known of one region."""
         return next((found for found in self.twins() if found.region == region), None)
 
-    def thread(self, name: str) -> DiskThread:
-        """A disk thread that ends with the process's composition."""
-        disk = DiskThread(name)
+    def thread(self, name: str) -> ClosingDisk:
+        """Where work that blocks runs; ends with the process's composition."""
+        disk = self.host.disk(name)
         self.stack.callback(disk.close)
         return disk
 
@@ -117,7 +126,14 @@ class OpenCell:
 async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, list[int]]) -> Slots:
     """Open a store, create the lease rows of a first start, and relay its op log to the hub."""
     process, clock = parts.process, parts.clock
-    opening = open_store(Path(process.folder) / file, region=process.region, clock=clock, cell=cell)
+    opening = open_store(
+        Path(process.folder) / file,
+        region=process.region,
+        clock=clock,
+        cell=cell,
+        disk=parts.thread(f"store-{cell}"),
+        vfs=parts.host.vfs,
+    )
     store = await parts.stack.enter_async_context(opening)
     ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
     await ownership.open(slots_in(slots))
@@ -189,7 +205,7 @@ def _follow_twins(parts: Parts, main: Slots) -> None:
     for peer in process.peers:
         if not any(_may_hold(parts, peer, group) for group in process.slots):
             continue  # its residency is another: there is nothing of ours to ask it for
-        transport = HttpPeer(peer.door, token=parts.secrets.peer_token)
+        transport = parts.host.peer(peer.door, parts.secrets.peer_token)
         parts.stack.push_async_callback(transport.aclose)
         puller = Puller(main.store, main.ownership, transport, region=peer.region, clock=parts.clock, rng=parts.rng)
         parts.pullers.append(puller)
@@ -235,7 +251,7 @@ def _positions(parts: Parts, store: SqliteStore) -> Positions:
 async def _open_projection(parts: Parts) -> Projection:
     process = parts.process
     path = Path(process.folder) / "projection.db"
-    kept = SqliteProjectionStore(path, disk=parts.thread("projection"))
+    kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
     parts.stack.push_async_callback(kept.aclose)
     projection = Projection(kept, parts.event_log, name=f"projection-{process.cell}", clock=parts.clock, rng=parts.rng)
     await projection.open()

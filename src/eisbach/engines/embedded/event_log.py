@@ -46,9 +46,9 @@ _TAIL_QUEUE: Final = 256
 class SqliteEventLog:
     """All readers and writers of the log share this object."""
 
-    def __init__(self, path: Path, *, clock: Clock, disk: Disk = inline) -> None:
+    def __init__(self, path: Path, *, clock: Clock, disk: Disk = inline, vfs: str | None = None) -> None:
         """The file is opened by ``open``."""
-        self._path, self._clock, self._disk = path, clock, disk
+        self._path, self._clock, self._disk, self._vfs = path, clock, disk, vfs
         self._database: apsw.Connection | None = None
         self._changed = asyncio.Event()
         self._in_flight: dict[str, set[int]] = {}
@@ -64,7 +64,7 @@ class SqliteEventLog:
 
         def work() -> apsw.Connection:
             with sqlite_errors(f"open event log {self._path}"):
-                database = apsw.Connection(str(self._path))
+                database = apsw.Connection(str(self._path), vfs=self._vfs)
                 database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
                 database.execute(_SCHEMA)
                 return database

@@ -14,11 +14,11 @@ __all__ = ["SqliteProjectionStore"]
 class SqliteProjectionStore:
     """One a cell."""
 
-    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+    def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
         self._disk = disk
         with sqlite_errors(f"opening projection {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = apsw.Connection(str(path))
+            self._database = apsw.Connection(str(path), vfs=vfs)
             self._database.execute("PRAGMA journal_mode=WAL")
             # An envelope is acknowledged after this commit, so it must be on disk: the hub would not send it again.
             self._database.execute("PRAGMA synchronous=FULL")

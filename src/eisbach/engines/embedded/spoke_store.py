@@ -59,9 +59,9 @@ _history = msgspec.json.Decoder(list[FailedAttempt])
 class SqliteSpokeStore:
     """One a spoke host; this object is the file's only writer."""
 
-    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+    def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
         """The file is opened by ``open``."""
-        self._path, self._disk = path, disk
+        self._path, self._disk, self._vfs = path, disk, vfs
         self._database: apsw.Connection | None = None
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -75,7 +75,7 @@ class SqliteSpokeStore:
 
         def work() -> apsw.Connection:
             with sqlite_errors(f"open spoke store {self._path}"):
-                database = apsw.Connection(str(self._path))
+                database = apsw.Connection(str(self._path), vfs=self._vfs)
                 database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
                 database.execute(_SCHEMA)
                 return database

@@ -1,0 +1,60 @@
+"""What a process stands on: clocks, chance, disks and the way to other regions, as one value.
+
+``system_host`` is the machine; the simulated world (``eisbach.testing.world``) gives another, and the same composition
+runs in it. May not know: what is composed.
+"""
+
+import random
+import secrets as entropy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from eisbach.cell.peer_http import HttpPeer
+from eisbach.cell.puller import PeerTransport
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.disk import Disk, DiskThread
+from eisbach.ports.clock import Clock
+
+__all__ = ["ClosablePeer", "ClosingDisk", "Host", "system_host"]
+
+
+class ClosingDisk(Disk, Protocol):
+    """A disk that ends with the process's composition."""
+
+    def close(self) -> None:
+        """Finish what was handed in."""
+        ...
+
+
+class ClosablePeer(PeerTransport, Protocol):
+    """A way to another region that ends with the process's composition."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One a process."""
+
+    clock: Clock
+    rng: random.Random
+    """Jitter and request ids, never keys."""
+    disk: Callable[[str], ClosingDisk]
+    """Name of the work -> where it blocks."""
+    peer: Callable[[str, str], ClosablePeer]
+    """(door, token) -> another region."""
+    vfs: str | None = None
+    """Of every SQLite file; None: the machine's own."""
+
+
+def system_host() -> Host:
+    """This machine."""
+    return Host(
+        clock=SystemClock(),
+        rng=random.Random(entropy.randbits(64)),  # noqa: S311 - jitter and request ids, never keys
+        disk=DiskThread,
+        peer=lambda door, token: HttpPeer(door, token=token),
+    )

@@ -1,4 +1,4 @@
-"""``eisbach cost``: what a planned platform costs, as ranges that can be defended line by line."""
+"""``eisbach cost``: what a planned platform costs, what a run cost, and how far the model is from a real bill."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,25 +15,48 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: eisbach cost examples/cost/broadcaster.toml --out report.html --out lines.csv"
-_WORDS = "WORKLOAD.toml"
+_WHAT = (
+    "WORKLOAD.toml; or: compare BILL.csv [WORKLOAD.toml]; or: capture RUN.json [SECONDS]; or: refresh FOLDER [ADDRESS]."
+)
 
 
 @verb
 def command(
     *,
     shared: Shared,
-    words: Annotated[list[str], typer.Argument(help=_WORDS, metavar="WORKLOAD")],
+    what: Annotated[list[str], typer.Argument(help=_WHAT, metavar="WORKLOAD | compare | capture | refresh")],
     write: Annotated[list[Path] | None, typer.Option("--out", help="Also write FILE: .html, .json or .csv.")] = None,
     prices: Annotated[Path | None, typer.Option(help="Folder of price files that lie over the shipped ones.")] = None,
+    measured: Annotated[Path | None, typer.Option(help="RUN.json: price the units that engines counted.")] = None,
+    design: Annotated[str | None, typer.Option(help="compare: the design that the bill is of.")] = None,
 ) -> None:
-    """Price the designs of WORKLOAD as ranges, with formula and source of every line."""
+    """Price the designs of WORKLOAD as ranges, with formula and source of every line.
+
+    compare holds the price list and the model against a Cost and Usage export. capture counts the units of the running
+    platform for SECONDS (60) and writes a RUN. refresh reads AWS's public price list into FOLDER.
+    """
     from eisbach.plan.cost.prices import load_prices
 
-    book = load_prices(prices)
-    _plan(shared, Path(words[0]), book, write or [])
+    action, *rest = what
+    if action == "compare":
+        from eisbach.cli.cost_more import compare
+
+        compare(shared, rest, load_prices(prices), design)
+    elif action == "capture":
+        from eisbach.cli.cost_more import capture
+
+        capture(shared, rest)
+    elif action == "refresh":
+        from eisbach.cli.cost_more import refresh
+
+        refresh(shared, rest, load_prices(prices))
+    elif rest:
+        raise Invalid(f"cost takes one workload; {rest[0]!r} is one too many (compare, capture and refresh come first)")
+    else:
+        _plan(shared, Path(action), load_prices(prices), write or [], measured)
 
 
-def _plan(shared: Shared, workload: Path, book: "PriceBook", write: list[Path]) -> None:
+def _plan(shared: Shared, workload: Path, book: "PriceBook", write: list[Path], measured: Path | None) -> None:
     import datetime as dt
 
     from eisbach.plan.cost.report import as_json, report_of
@@ -41,6 +64,11 @@ def _plan(shared: Shared, workload: Path, book: "PriceBook", write: list[Path]) 
 
     today = dt.datetime.now(tz=dt.UTC).date()
     report = report_of(load_workload(workload), book, today=today)
+    if measured is not None:
+        from eisbach.cli.cost_more import show_measured
+
+        show_measured(shared, measured, book, report)
+        return
     for path in write:
         _write(path, report)
     if shared.as_json:

@@ -76,6 +76,7 @@ class Console:
             Route("/healthz", self._healthz),
             Route("/ops/session", self._session),
             Route("/ops/status", self._status),
+            Route("/ops/figures", self._figures),
             Route("/ops/events", self._events),
             Route("/ops/changes", self._changes),
             Route("/ops/why", self._why),
@@ -136,6 +137,9 @@ class Console:
 
     async def _status(self, _: Request) -> Response:
         return _json(await self._observer.fresh())
+
+    async def _figures(self, _: Request) -> Response:
+        return _json({"cells": await self._observer.counters()})
 
     async def _changes(self, request: Request) -> Response:
         since = request.query_params.get("since_ms", "0")

@@ -67,6 +67,11 @@ class Observer:
                 await self.read(session)
         return self.status()
 
+    async def counters(self) -> list[Mapping[str, Any]]:
+        """The whole ``/status`` of every cell that answers, at most a second old: what ``cost capture`` subtracts."""
+        await self.fresh()
+        return [found for found in self._figures.values() if "store" in found and "cell" in found]
+
     async def read(self, session: aiohttp.ClientSession) -> None:
         """Ask every process once."""
         self._read_ms = self._supervisor.clock.monotonic_ms()

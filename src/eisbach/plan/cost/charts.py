@@ -17,8 +17,8 @@ _COLOURS: Final = {
     "logs": "--c7", "network": "--c6",
 }  # fmt: skip
 _WIDE, _HIGH = 720, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 24, 24, 44
-_FLOOR, _CEILING = 1.0, 7.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 24, 44
+_FLOOR, _CEILING = 0.0, 6.0
 """Powers of ten of USD that the break-even picture can show."""
 
 
@@ -36,7 +36,7 @@ def stacks(answers: Sequence[Answer], groups: Sequence[str], ranges: Sequence[tu
             if amount > 0
         )
         rows.append(
-            f'<div class="row"><div class="name">{escape(a.design.name)}'
+            f'<div class="row"><div class="name" title="{escape(", ".join(a.design.regions))}">{escape(a.design.name)}'
             f"<small>{escape(usd(total))}, likely {escape(usd(low))} to {escape(usd(high))}</small></div>"
             f'<div class="track"><div class="stack" style="width:{total / most * 100:.2f}%" role="img"'
             f' aria-label="{escape(", ".join(f"{n} {usd(x)}" for n, x in amounts))}">{parts}</div>'
@@ -52,7 +52,7 @@ def tornado(swings: Sequence[Swing]) -> str:
     most = max([Decimal(1), *(max(s.down, s.up) for s in swings)])
     rows = []
     for s in swings:
-        down, up = (float(x / most) * 62 for x in (s.down, s.up))
+        down, up = (float(x / most) * 46 for x in (s.down, s.up))
         rows.append(
             f'<div class="row"><div class="name">{escape(s.name)}<small>{escape(f"{s.low:,f}")} to '
             f"{escape(f'{s.high:,f}')} {escape(s.unit)}</small></div>"
@@ -96,7 +96,7 @@ def curve(edge: BreakEven) -> str:
         f'{grid}<text x="{(_LEFT + _WIDE) / 2}" y="{_HIGH - 6}" text-anchor="middle">calls a second, average</text>'
         f'<path d="{line(1)}" style="stroke:var(--c3)"/><path d="{line(2)}" style="stroke:var(--c2)"/>{marks}'
         f'<text class="strong" x="{_WIDE - _RIGHT - 6}" y="{y(ends[1]) - 10:.1f}" text-anchor="end">Lambda</text>'
-        f'<text class="strong" x="{_WIDE - _RIGHT - 6}" y="{y(ends[2]) + 20:.1f}" text-anchor="end">Fargate</text>'
+        f'<text class="strong" x="{_WIDE - _RIGHT - 6}" y="{y(ends[2]) + 34:.1f}" text-anchor="end">Fargate</text>'
         "</svg></div>"
     )
 

@@ -119,7 +119,7 @@ def _price(row: Any, region: str, where: str) -> Price:
     where = f"{where} ({row.get('id', '?')})"
     _keys(row, _REQUIRED, _OPTIONAL, where)
     confidence = row["confidence"]
-    if confidence not in CONFIDENCE:
+    if not isinstance(confidence, str) or confidence not in CONFIDENCE:
         raise Invalid(f"{where}: confidence {confidence!r} is not one of {', '.join(CONFIDENCE)}")
     per = row.get("per", 1)
     if type(per) is not int or not 1 <= per <= 10**9:

@@ -19,6 +19,7 @@ from eisbach.domain.progress import (
     WATCHLIST_PREFIX,
     Position,
     Saved,
+    WatchlistChanged,
     position,
     resume_rail,
     watchlist_rail,
@@ -36,14 +37,6 @@ _ITEMS_MAX: Final = 1000
 _PRIVATE: Final = [("Cache-Control", "private, no-cache")]
 """Not ``max-age``: a viewer who has just saved a title must see it at once (read-your-writes)."""
 T = TypeVar("T")
-
-
-class _WatchlistChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of ``tv.watchlist.item.added.v1`` and ``removed.v1``."""
-
-    account: str
-    profile: str
-    title: str
 
 
 class MeCalls:
@@ -137,7 +130,7 @@ class MeCalls:
 
     async def _watchlist(self, call: Call, what: str, value: bytes | None) -> Answer:
         who, title = call.identity, parse_id(call.params["title"], what="title")
-        data = _WatchlistChanged(account=who.account, profile=who.profile, title=title)
+        data = WatchlistChanged(account=who.account, profile=who.profile, title=title)
         event = EventDraft(
             type=f"tv.watchlist.item.{what}.v1", subject=who.account, data=msgspec.json.encode(data), market=who.market
         )

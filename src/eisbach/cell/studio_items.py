@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from eisbach.cell.routes import Call, Handler, Route
+from eisbach.hub.events import BUILT_IN
 from eisbach.kernel.errors import Corrupt, Overloaded, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.limits import MIB
@@ -106,12 +107,15 @@ class StudioItems:
 
         Raises:
             VersionConflict: something read has changed; decide again (``settled`` does).
+            Invalid: an event is of no known type or does not fit it; nothing was written.
         """
         pk = decision.pk
         changes = [
             ItemChange(pk, sk, None if value is None else msgspec.json.encode(value))
             for sk, value in decision.changes.items()
         ]
+        for event in decision.events:
+            BUILT_IN.check(event)
         events = list(decision.events)
         writes = [Write(change, events.pop(0) if events else None) for change in changes]
         writes += [Write(None, event) for event in events]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 from eisbach.cell.ownership import Ownership
+from eisbach.hub.events import BUILT_IN
 from eisbach.kernel.errors import SlotFrozen, SlotMoved, Unavailable
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Receipt, Store, Transaction
@@ -55,7 +56,11 @@ class Writer:
             Unavailable: this clock is ahead of the twins'.
             SlotMoved: with the owner this process knows.
             SlotFrozen: the cut took longer than a second.
+            Invalid: an event is of no known type or does not fit it; nothing was written.
         """
+        for write in transaction.writes:
+            if write.event is not None:
+                BUILT_IN.check(write.event)
         if reason := self._clock_is_ahead():
             raise Unavailable(f"no writes here now: {reason}; the other region takes them")
         until = self._clock.monotonic_ms() + PARKED_MAX_MS

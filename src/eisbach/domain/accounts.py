@@ -6,6 +6,7 @@ May not know: tokens' form, HTTP, stores.
 
 import re
 from collections.abc import Iterable
+from typing import ClassVar
 
 import msgspec
 
@@ -66,6 +67,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class AccountCreated(msgspec.Struct, frozen=True, kw_only=True):
     """Data of ``tv.account.created.v1``; an id, never a name, mail or address."""
+
+    event_type: ClassVar[str] = "tv.account.created.v1"
 
     account: str
     kind: str

@@ -5,7 +5,7 @@ Pure. May not know: stores, HTTP, jobs.
 
 import hashlib
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -91,6 +91,8 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class AssetReceived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``tv.ingest.asset.received.v1``: the content is whole and on disk."""
 
+    event_type: ClassVar[str] = ASSET_RECEIVED
+
     asset: str
     title: str
     upload: str
@@ -106,6 +108,8 @@ class AssetReceived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 class AssetRejected(msgspec.Struct, frozen=True, kw_only=True):
     """``tv.ingest.asset.rejected.v1``."""
+
+    event_type: ClassVar[str] = ASSET_REJECTED
 
     asset: str
     title: str

@@ -6,7 +6,7 @@ decides who (design section 3: no safety from wall-clock leases). Five attempts,
 A batch is all jobs of one kind for one asset; the last completion says so. May not know: stores, HTTP, media.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -113,6 +113,8 @@ class LeasedJob(msgspec.Struct, frozen=True, kw_only=True):
 class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True):
     """``tv.transcode.job.completed.v1``."""
 
+    event_type: ClassVar[str] = JOB_COMPLETED
+
     asset: str
     kind: str
     home: str
@@ -123,6 +125,8 @@ class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True):
 
 class BatchFailed(msgspec.Struct, frozen=True, kw_only=True):
     """``tv.transcode.job.failed.v1``."""
+
+    event_type: ClassVar[str] = JOB_FAILED
 
     asset: str
     kind: str

@@ -8,7 +8,7 @@ May not know: tokens, HTTP, stores, which region it runs in.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -65,6 +65,8 @@ class StreamGuard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class SessionStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Data of ``tv.playback.session.started.v1``; a repeat in the other region has the same ``sid``."""
 
+    event_type: ClassVar[str] = "tv.playback.session.started.v1"
+
     sid: str
     account: str
     profile: str
@@ -75,6 +77,8 @@ class SessionStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 class SessionStopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Data of ``tv.playback.session.stopped.v1``."""
+
+    event_type: ClassVar[str] = "tv.playback.session.stopped.v1"
 
     sid: str
     account: str

@@ -5,6 +5,7 @@ titles during a split lose nothing. May not know: titles' documents, stores, HTT
 """
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -15,6 +16,7 @@ __all__ = [
     "Position",
     "ProgressRecorded",
     "Saved",
+    "WatchlistChanged",
     "position",
     "resume_rail",
     "start_position",
@@ -51,12 +53,22 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 class ProgressRecorded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Data of ``tv.playback.progress.recorded.v1``."""
 
+    event_type: ClassVar[str] = "tv.playback.progress.recorded.v1"
+
     account: str
     profile: str
     title: str
     pos_s: float
     dur_s: float
     done: bool = False
+
+
+class WatchlistChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Data of ``tv.watchlist.item.added.v1`` and ``removed.v1``."""
+
+    account: str
+    profile: str
+    title: str
 
 
 def position(title: str, *, pos_s: float, dur_s: float, at_ms: int) -> Position:

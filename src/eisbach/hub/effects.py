@@ -10,13 +10,15 @@ from eisbach.kernel.events import Event
 from eisbach.kernel.ids import derived_id
 from eisbach.ports.spoke_store import NewCommand, SpokeStore
 
-__all__ = ["COMMANDS_MAX", "COMMAND_BYTES_MAX", "RecordedEffects"]
+__all__ = ["COMMANDS_MAX", "COMMAND_BYTES_MAX", "OWN_PREFIX", "RecordedEffects"]
 
 COMMANDS_MAX: Final = 64
 """Of one event."""
 COMMAND_BYTES_MAX: Final = 4 * 1024 * 1024
 """A film of twelve hours has thousands of chunks, each a job."""
 _STATE_BYTES_MAX: Final = 64 * 1024
+OWN_PREFIX: Final = "eisbach:"
+"""Keys of a spoke's state that are the host's."""
 
 
 class RecordedEffects:
@@ -49,8 +51,10 @@ class RecordedEffects:
         """See ``Effects``.
 
         Raises:
-            Invalid: over 64 KiB.
+            Invalid: over 64 KiB, or a key that is the host's.
         """
+        if key.startswith(OWN_PREFIX):
+            raise Invalid(f"state {key!r}: keys that start with {OWN_PREFIX!r} are the host's; choose another")
         if len(value) > _STATE_BYTES_MAX:
             raise Invalid(f"state {key!r} has {len(value)} bytes; keep at most {_STATE_BYTES_MAX}")
         self.state[key] = value

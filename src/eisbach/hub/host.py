@@ -16,7 +16,7 @@ from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.runner import SpokeRunner, Surroundings
-from eisbach.kernel.errors import Retryable
+from eisbach.kernel.errors import NotFound, Retryable
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter
 
@@ -51,6 +51,27 @@ class SpokeHost:
             tasks.create_task(self._keep("commands", self._sender.run))
             for name, runner in self._runners.items():
                 tasks.create_task(self._keep(name, runner.run))
+
+    async def pause(self, spoke: str) -> None:
+        """Have a spoke start nothing more until it is resumed, also after a restart.
+
+        Raises:
+            NotFound: no such spoke here.
+        """
+        await self._runner(spoke).pause()
+
+    async def resume(self, spoke: str) -> None:
+        """Have a spoke go on.
+
+        Raises:
+            NotFound: no such spoke here.
+        """
+        await self._runner(spoke).resume()
+
+    def _runner(self, spoke: str) -> SpokeRunner:
+        if spoke not in self._runners:
+            raise NotFound(f"spoke {spoke[:80]!r} does not run here; there are {', '.join(sorted(self._runners))}")
+        return self._runners[spoke]
 
     async def redrive(self, number: int) -> DeadLetter:
         """Put a dead letter back to work.

@@ -10,6 +10,7 @@ May not know: engines, what a handler does, how commands are sent.
 
 import asyncio
 import random
+import traceback
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from eisbach.hub.delays import delay_after
-from eisbach.hub.effects import RecordedEffects
+from eisbach.hub.effects import OWN_PREFIX, RecordedEffects
 from eisbach.hub.held import HeldEvents
 from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.nudge import Nudge
@@ -41,9 +42,11 @@ _PROLONG_EVERY: Final = timedelta(seconds=3)
 _LONGEST_DELAY: Final = timedelta(minutes=10)
 _HISTORY_MAX: Final = 30
 _REASON_CHARS: Final = 2000
+_STACK_CHARS: Final = 4000
+_PAUSED: Final = f"{OWN_PREFIX}paused"
 
 _logger = structlog.get_logger(__name__)
-_decoder = msgspec.json.Decoder(Event)
+_decoder = msgspec.json.Decoder(Event[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class SpokeStatistics:
     in_work: int
     gaps_outwaited: int
     """Events handled without their predecessor: look for what published it."""
+    paused: bool
+    """With ``in_work`` 0 it is drained: the rest waits in the event log and in the held events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,8 @@ class SpokeRunner:
         self._reset(Inbox({}))
         self._slots = asyncio.Semaphore(spec.concurrency_max)
         self._changed = Nudge()
+        self._going = asyncio.Event()
+        self._going.set()
         self._handled = self._repeats = self._failures = self._dead = self._outwaited = 0
 
     async def run(self) -> None:
@@ -102,6 +109,7 @@ class SpokeRunner:
                 tasks.create_task(self._prolong(out))
                 tasks.create_task(self._run_held(tasks))
                 async for delivery in subscription:
+                    await self._going.wait()
                     while len(self._held) >= HELD_MAX:
                         await self._clock.sleep(1)
                     out[delivery.sequence] = delivery
@@ -122,7 +130,22 @@ class SpokeRunner:
             held=len(self._held),
             in_work=len(self._working),
             gaps_outwaited=self._outwaited,
+            paused=not self._going.is_set(),
         )
+
+    async def pause(self) -> None:
+        """Start nothing more, also after a restart, until ``resume``; what is in work is finished."""
+        await self._keep_paused(b"1")
+        self._going.clear()
+
+    async def resume(self) -> None:
+        """Go on where it stopped; nothing happens when it was not paused."""
+        await self._keep_paused(b"")
+        self._going.set()
+        self._changed.nudge()
+
+    async def _keep_paused(self, value: bytes) -> None:
+        await self._store.settle(Settlement(spoke=self.spec.name, event_id="", subject="", state={_PAUSED: value}))
 
     def redriven(self) -> None:
         """A dead letter was put back into the store: load it at the next turn."""
@@ -139,6 +162,8 @@ class SpokeRunner:
 
     async def _load(self) -> None:
         self._reset(Inbox(await self._store.inbox(self.spec.name)))
+        if await self._store.get(self.spec.name, _PAUSED):
+            self._going.clear()
         await self._load_held()
 
     async def _load_held(self) -> None:
@@ -203,7 +228,7 @@ class SpokeRunner:
         now = self._clock.wall_ms()
         if gap and not self._inbox.knows_predecessor(event):
             await self._hold(event, "gap", due_ms=now + _ms(GAP_PATIENCE), accounted=False)
-        elif self._held.waits(event.subject, event.hlc):
+        elif self.spec.waits_behind_failure and self._held.waits(event.subject, event.hlc):
             await self._hold(event, "behind", due_ms=now, accounted=True)
         else:
             async with self._slots:
@@ -229,6 +254,9 @@ class SpokeRunner:
         while True:
             if self._reload:
                 await self._load_held()
+            if not self._going.is_set():
+                await self._changed.wait(self._clock)
+                continue
             now = self._clock.wall_ms()
             ready, later = self._held.due(now, released=self._released)
             for held in ready:
@@ -277,7 +305,7 @@ class SpokeRunner:
         now = self._clock.wall_ms()
         said = f"not done within {self.spec.time_limit}" if isinstance(error, TimeoutError) else str(error)
         reason = f"{type(error).__name__}: {said}"[:_REASON_CHARS]
-        history = [*(held.history if held else ()), FailedAttempt(now, reason)][-_HISTORY_MAX:]
+        history = [*(held.history if held else ()), FailedAttempt(now, reason, _stack(error))][-_HISTORY_MAX:]
         raw = msgspec.json.encode(event)
         mark = self._inbox.account(event) if held is None or held.why == "gap" else None
         _logger.warning("spoke_failed", spoke=self.spec.name, event_id=event.id, attempt=attempt, reason=reason)
@@ -304,6 +332,10 @@ class SpokeRunner:
         await self._store.settle(settlement)
         self._held.remove(event.subject, event.id)
         self._events.pop(event.id, None)
+
+
+def _stack(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))[-_STACK_CHARS:]
 
 
 def _wanted(spec: SpokeSpec, event: Event) -> bool:

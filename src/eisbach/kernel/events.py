@@ -5,11 +5,17 @@ the cell (it is an extension attribute): an event is the same event after its sl
 Order holds per (slot, origin); nothing is promised across.
 """
 
+from typing import Generic
+
 import msgspec
+from typing_extensions import TypeVar
 
 __all__ = ["EVENT_TYPES_PREFIX", "Event", "EventDraft"]
 
 EVENT_TYPES_PREFIX = "tv."
+
+Data = TypeVar("Data", default=msgspec.Raw)
+"""Payload: raw JSON as it was delivered, or the type that a spoke asked for."""
 
 
 class EventDraft(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +35,7 @@ class EventDraft(msgspec.Struct, frozen=True, array_like=True):
     traceparent: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
     """A delivered event: CloudEvents attributes, then extensions, then the payload."""
 
     id: str
@@ -46,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: int
     prev: int
     hlc: int
-    data: msgspec.Raw
+    data: Data
     """JSON object."""
     cell: str | None = None
     """Where the relay read it; may differ between two deliveries of one event."""

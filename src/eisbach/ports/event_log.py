@@ -34,7 +34,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     first_lsn: int
     last_lsn: int
     """Of the source's store; the relay resumes behind it, so a wiped hub refills itself."""
-    events: Sequence[Event]
+    events: Sequence[Event[msgspec.Raw]]
 
 
 _encoder = msgspec.json.Encoder()

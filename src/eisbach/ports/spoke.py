@@ -49,6 +49,9 @@ class SpokeSpec:
     """Events in work at once; per subject one at a time, in order."""
     attempts_max: int = 8
     """1 to 30; the next failure dead-letters the event."""
+    waits_behind_failure: bool = True
+    """Whether later events of a subject wait while an earlier one is held for its next try; False: they pass it, and
+    order per subject is given up for as long as something of it fails."""
     first_delay: timedelta = timedelta(seconds=1)
     """Before attempt 2; doubles with full jitter up to ten minutes."""
     time_limit: timedelta = timedelta(seconds=30)

@@ -57,6 +57,8 @@ class FailedAttempt(msgspec.Struct, frozen=True, array_like=True):
     at_ms: int
     reason: str
     """Exception class and message, at most 2,000 characters."""
+    stack: str = ""
+    """The end of the traceback, at most 4,000 characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,22 @@ class SpokeStore(Protocol):
 
     async def dead_letters(self, *, spoke: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
         """Newest first."""
+        ...
+
+    async def dead_letter(self, number: int) -> DeadLetter:
+        """One of them.
+
+        Raises:
+            NotFound: no such dead letter.
+        """
+        ...
+
+    async def drop(self, number: int, *, reason: str, now_ms: int) -> DeadLetter:
+        """Give a dead letter up: it moves to the dropped ones, with the reason, and is never handled.
+
+        Raises:
+            NotFound: no such dead letter.
+        """
         ...
 
     async def redrive(self, number: int, *, now_ms: int) -> DeadLetter:

@@ -51,6 +51,10 @@ CREATE TABLE IF NOT EXISTS dead(
   number INTEGER PRIMARY KEY AUTOINCREMENT, spoke TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL,
   subject TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, history BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS dropped(
+  number INTEGER PRIMARY KEY, spoke TEXT NOT NULL, event_id TEXT NOT NULL, why TEXT NOT NULL,
+  dropped_ms INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL,
+  history BLOB NOT NULL) STRICT;
 PRAGMA user_version = 1;
 """
 _history = msgspec.json.Decoder(list[FailedAttempt])
@@ -198,15 +202,34 @@ class SqliteSpokeStore:
 
         return await self._run("read the dead letters", work)
 
+    async def dead_letter(self, number: int) -> DeadLetter:
+        """See ``SpokeStore``."""
+        return await self._run(f"read dead letter {number}", lambda database: _found_dead(database, number))
+
+    async def drop(self, number: int, *, reason: str, now_ms: int) -> DeadLetter:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> DeadLetter:
+            with database:
+                letter = _found_dead(database, number)
+                database.execute("DELETE FROM dead WHERE number = ?", (number,))
+                database.execute(
+                    "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        number, letter.spoke, letter.event_id, reason, now_ms, letter.kind, letter.subject,
+                        letter.reason, letter.body, msgspec.json.encode(letter.history),
+                    ),
+                )  # fmt: skip
+            return letter
+
+        return await self._run(f"drop dead letter {number}", work)
+
     async def redrive(self, number: int, *, now_ms: int) -> DeadLetter:
         """See ``SpokeStore``."""
 
         def work(database: apsw.Connection) -> DeadLetter:
             with database:
-                found = rows(database, f"{_SELECT_DEAD} WHERE number = ?", (number,))
-                if not found:
-                    raise NotFound(f"dead letter {number}: there is none; list them anew")
-                letter = _dead_letter(found[0])
+                letter = _found_dead(database, number)
                 database.execute("DELETE FROM dead WHERE number = ?", (number,))
                 if letter.kind == "event":
                     _hold(
@@ -344,6 +367,13 @@ def _bury(database: apsw.Connection, dead: DeadLetter) -> None:
             msgspec.json.encode(dead.history),
         ),
     )  # fmt: skip
+
+
+def _found_dead(database: apsw.Connection, number: int) -> DeadLetter:
+    found = rows(database, f"{_SELECT_DEAD} WHERE number = ?", (number,))
+    if not found:
+        raise NotFound(f"dead letter {number}: there is none; list them anew")
+    return _dead_letter(found[0])
 
 
 def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:

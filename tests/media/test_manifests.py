@@ -208,11 +208,11 @@ def token(scope: str, *, kid: str = "k1", expiry: int = START_MS // 1000 + 3600)
         ("/manifests/ch/one/master.m3u8?t={one}", "application/vnd.apple.mpegurl"),
         ("/manifests/ch/one/manifest.mpd?t={one}", "application/dash+xml"),
         ("/manifests/ch/one/v240.m3u8", "application/vnd.apple.mpegurl"),
-        ("/manifests/vod/film/master.m3u8?t={all}", "application/vnd.apple.mpegurl"),
+        ("/manifests/vod/film/master.m3u8?t={second}", "application/vnd.apple.mpegurl"),
     ],
 )
 async def test_a_manifest_is_served_with_its_type(client: ASGIApp, path: str, kind: str) -> None:
-    answer = await ask(client, path.format(film=token("film"), one=token("one"), all=token("all", kid="k2")))
+    answer = await ask(client, path.format(film=token("film"), one=token("one"), second=token("film", kid="k2")))
 
     assert (answer.status, answer.headers["content-type"].split(";")[0]) == (200, kind)
 
@@ -222,10 +222,11 @@ async def test_a_manifest_is_served_with_its_type(client: ASGIApp, path: str, ki
     [
         ("/manifests/vod/film/master.m3u8", 403, "token_malformed"),
         ("/manifests/vod/film/master.m3u8?t={short}", 403, "token_scope"),
+        ("/manifests/vod/film/master.m3u8?t={all}", 403, "token_scope"),
         ("/manifests/vod/film/master.m3u8?t={old}", 403, "token_expired"),
         ("/manifests/vod/film/master.m3u8?t={film}x", 403, "token_malformed"),
         ('/manifests/vod/film/master.m3u8?t="><x', 403, "token_malformed"),
-        ("/manifests/vod/none/master.m3u8?t={all}", 404, "not_found"),
+        ("/manifests/vod/none/master.m3u8?t={none}", 404, "not_found"),
         ("/manifests/vod/film/other.txt?t={film}", 404, "not_found"),
         ("/manifests/ch/one/master.m3u8", 403, "token_malformed"),
         ("/manifests/ch/one/a-de-ad.m3u8", 404, "not_found"),
@@ -237,6 +238,7 @@ async def test_a_refusal_is_problem_json_with_its_code(client: ASGIApp, path: st
         "film": token("film"),
         "short": token("short"),
         "all": token("all"),
+        "none": token("none"),
         "old": token("film", expiry=1700000000),
     }
 

@@ -2,7 +2,8 @@
 
 Promises: a reader sees one whole snapshot, swapped atomically; an event applied twice, or after a newer one, changes
 nothing; an envelope is acknowledged after its documents are on disk; with the hub away the last snapshot serves on,
-also after a restart. A poison event is counted, logged and passed over: one bad document never stops the others.
+also after a restart; a deleted file is filled again from what
+the hub keeps. A poison event is counted, logged and passed over: one bad document never stops the others.
 May not know: which engine the hub is, how the catalogue is shown.
 """
 
@@ -80,7 +81,8 @@ class Projection:
         """Follow the hub for ever; ends only by cancellation, which loses nothing."""
         while True:
             try:
-                subscription = await self._log.subscribe(self._name)
+                # Nothing kept: the file is new, or somebody deleted it, and the hub's memory of what was read is void.
+                subscription = await self._log.subscribe(self._name, anew=not self._catalogue.versions)
                 self._connected = True
                 try:
                     async for delivery in subscription:
@@ -104,7 +106,7 @@ class Projection:
                 changes += changes_of(event)
             except Invalid as error:
                 self._poison += 1
-                _logger.warning("poison_event", name=self._name, event=event.id, error=str(error))
+                _logger.warning("poison_event", name=self._name, event_id=event.id, error=str(error))
         newer = self._catalogue.newer(changes)
         if newer:
             kept = [

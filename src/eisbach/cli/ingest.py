@@ -32,6 +32,7 @@ def command(
     file: Annotated[Path, typer.Argument(help="A video file.")],
     title: Annotated[str, typer.Option(help="What viewers read.")],
     market: Annotated[str, typer.Option(help="Where it may be played.")] = "de",
+    age: Annotated[int, typer.Option(help="Age rating: 0, 6, 12, 16 or 18.")] = 0,
     publish: Annotated[bool, typer.Option("--publish", help="Publish as soon as it is ready.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is packaged (and published), or refused.")] = False,
 ) -> None:
@@ -40,7 +41,7 @@ def command(
         raise Invalid(f"{file} is not a file")
     supervisor = find(shared.settings().data)
     wanted = {
-        "name": file.name, "names": {"en": title}, "market": market, "publish": publish,
+        "name": file.name, "names": {"en": title}, "market": market, "age": age, "publish": publish,
     }  # fmt: skip
     found = asyncio.run(_ingest(supervisor, file, wanted, wait=wait, quiet=shared.as_json))
     if shared.as_json:

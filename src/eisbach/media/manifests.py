@@ -84,7 +84,7 @@ class Manifests:
             Denied: ``token_*``.
         """
         allowed = verify_media_token(self._keys(), token, now=self._clock.wall_ms() // 1000).scope
-        if allowed not in (scope, "all"):
+        if allowed != scope:
             raise Denied(
                 f"media token is for {allowed!r}, asked was {scope!r}; start playback anew", code="token_scope"
             )

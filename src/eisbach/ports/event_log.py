@@ -146,8 +146,13 @@ class EventLog(Protocol):
         """
         ...
 
-    async def subscribe(self, name: str, *, from_start: bool = True, in_flight_max: int = 8) -> DurableSubscription:
-        """Open (or create) the durable subscription ``name``; several readers of one name share its deliveries."""
+    async def subscribe(
+        self, name: str, *, from_start: bool = True, in_flight_max: int = 8, anew: bool = False
+    ) -> DurableSubscription:
+        """Open (or create) the durable subscription ``name``; several readers of one name share its deliveries.
+
+        ``anew`` forgets the position of an earlier one: for a reader whose own memory of what it read is gone.
+        """
         ...
 
     async def tail(self) -> AsyncIterator[Envelope]:

@@ -201,6 +201,21 @@ class EventLogPromises:
 
         assert lsns(taken) == [3, 4]
 
+    async def test_a_subscription_opened_anew_reads_from_the_start_also_what_was_in_hand(
+        self, host: EventLogHost
+    ) -> None:
+        log = await host.open()
+        first = await log.subscribe("reader")
+        await fill(log, 3)
+        await take(first, 2)
+        await backlog_of(log, "reader", 1)
+        await take(first, 1, ack=False)
+        await first.aclose()
+
+        taken = await take(await log.subscribe("reader", anew=True), 3)
+
+        assert lsns(taken) == [1, 2, 3]
+
     async def test_what_a_closed_reader_had_in_hand_goes_to_the_next_with_the_next_attempt_number(
         self, host: EventLogHost
     ) -> None:

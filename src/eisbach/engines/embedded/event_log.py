@@ -116,13 +116,18 @@ class SqliteEventLog:
             await self._prune()
         return sequence
 
-    async def subscribe(self, name: str, *, from_start: bool = True, in_flight_max: int = 8) -> "SqliteSubscription":
+    async def subscribe(
+        self, name: str, *, from_start: bool = True, in_flight_max: int = 8, anew: bool = False
+    ) -> "SqliteSubscription":
         """See ``EventLog``."""
         database = self._open
         parse_id(name, what="subscription")
 
         def work() -> None:
             with sqlite_errors(f"subscribe {name}"), database:
+                if anew:
+                    database.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
+                    database.execute("DELETE FROM pending WHERE name = ?", (name,))
                 first = "1" if from_start else "(SELECT coalesce(max(sequence), 0) + 1 FROM envelopes)"
                 database.execute(
                     f"INSERT INTO subscriptions(name, next) VALUES (?, {first}) ON CONFLICT DO NOTHING",  # noqa: S608

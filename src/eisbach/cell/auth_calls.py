@@ -13,6 +13,7 @@ import structlog
 from eisbach.cell.identity import Tokens
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.places import Places
+from eisbach.cell.problems import Unauthorized
 from eisbach.cell.routes import Answer, Call, Route, json_answer
 from eisbach.cell.surface import Granted, RefreshToken, SignIn
 from eisbach.cell.writing import Writer
@@ -27,6 +28,7 @@ from eisbach.domain.accounts import (
     new_account,
     profile_of,
 )
+from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Retryable, SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ops import ItemChange
@@ -63,11 +65,13 @@ class AuthCalls:
         return [
             Route(
                 method="POST", path="/v1/auth/token", handler=self.refresh, importance="critical", caller="anyone",
-                body=RefreshToken, answer=Granted, summary="A new access token", codes=("token_expired",),
+                body=RefreshToken, answer=Granted, summary="A new access token",
+                codes=("token_expired", "account_erased"),
             ),
             Route(
                 method="POST", path="/v1/auth/anonymous", handler=self.anonymous, importance="critical",
-                caller="anyone", body=SignIn, answer=Granted, summary="Sign in with a device", codes=("market",),
+                caller="anyone", body=SignIn, answer=Granted, summary="Sign in with a device",
+                codes=("market", "account_erased"),
             ),
         ]  # fmt: skip
 
@@ -106,6 +110,8 @@ class AuthCalls:
             found = await self._store.read(slot, ItemKey(identity.account, "account"))
         except Retryable:
             found, degraded = None, ["account"]
+        if found is None and not degraded and await self._is_erased(slot, identity.account):
+            raise Unauthorized("the account is erased for good; sign in with a new device id", code="account_erased")
         if found is not None:
             account = msgspec.json.decode(found.value, type=Account)
             age_max = profile_of(account, identity.profile).age_max
@@ -113,6 +119,12 @@ class AuthCalls:
                 identity, tier=account.tier, entitlement=account.entitlement, age_max=age_max
             )
         return self._granted(identity, slot, mark=None, degraded=degraded)
+
+    async def _is_erased(self, slot: Slot, account: str) -> bool:
+        try:
+            return await self._store.read(slot, ItemKey(account, ERASED)) is not None
+        except Retryable:
+            return False  # as above: an outage of the disk ends nobody's session
 
     def _serve(self, slot: Slot) -> None:
         """Raise SlotMoved with the best address known: a cell of this region, else a region that serves the group."""

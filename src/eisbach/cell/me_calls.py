@@ -13,6 +13,7 @@ from eisbach.cell.routes import Answer, Call, Route, json_answer, no_content
 from eisbach.cell.streams import progress_write
 from eisbach.cell.surface import PutProgress, Rails, Resume, SavedTitle
 from eisbach.cell.writing import Writer
+from eisbach.domain.accounts import AccountDeleted
 from eisbach.domain.catalog import Card, Catalogue, title_card
 from eisbach.domain.progress import (
     PROGRESS_PREFIX,
@@ -24,7 +25,8 @@ from eisbach.domain.progress import (
     resume_rail,
     watchlist_rail,
 )
-from eisbach.kernel.errors import NotFound
+from eisbach.kernel.erasure import ERASED
+from eisbach.kernel.errors import Denied, NotFound
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.ops import ItemChange
@@ -76,6 +78,10 @@ class MeCalls:
                 method="DELETE", path="/v1/me/history/{title}", handler=self.forget, importance="degraded",
                 status=204, summary="Forget where the viewer was in a title",
             ),
+            Route(
+                method="DELETE", path="/v1/me", handler=self.erase, importance="degraded", status=204,
+                summary="Erase the account and everything of it, for good",
+            ),
         ]  # fmt: skip
 
     async def put_progress(self, call: Call) -> Answer:
@@ -109,6 +115,24 @@ class MeCalls:
         title = parse_id(call.params["title"], what="title")
         key = f"{PROGRESS_PREFIX}{who.profile}/{title}"
         return await self._write(call, Write(ItemChange(who.account, key, None)))
+
+    async def erase(self, call: Call) -> Answer:
+        """Durable when answered; again is the same. The account's rows go with it, here and at the twin."""
+        who = call.identity
+        data = msgspec.json.encode(AccountDeleted(account=who.account))
+        event = EventDraft(type="tv.account.deleted.v1", subject=who.account, data=data, market=who.market)
+        mark = ItemChange(who.account, ERASED, b"{}")
+        transaction = Transaction(slot=call.slot, writes=[Write(mark, event)])
+        try:
+            written = await self._writer.transact(transaction, durability="peer")
+        except Denied as error:
+            if error.code != "account_erased":
+                raise
+            return no_content()
+        return no_content(
+            position={self._store.region: written.receipt.mark},
+            headers=[("Eisbach-Durability", written.durability)],
+        )
 
     async def rails(self, call: Call) -> Answer:
         """Both lists, with the cards that this cell knows."""

@@ -29,6 +29,7 @@ from eisbach.domain.playback import (
 from eisbach.domain.progress import PROGRESS_PREFIX, Position, ProgressRecorded
 from eisbach.kernel.errors import EpochStale, Retryable, VersionConflict
 from eisbach.kernel.events import EventDraft
+from eisbach.kernel.ids import derived_id
 from eisbach.kernel.limits import SESSION_LEASE_DURABLE
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import Slot
@@ -220,7 +221,9 @@ def _started(stream: Stream, identity: Identity) -> EventDraft:
         sid=stream.sid,
         account=identity.account,
         profile=identity.profile,
-        device=stream.device,
+        # A device id is what an anonymous viewer proves themselves by: it never leaves items (P22). This tells one
+        # device of an account from another, and no more.
+        device=derived_id("d", identity.account, stream.device),
         asset=stream.asset,
         platform=stream.platform,
     )

@@ -22,6 +22,7 @@ __all__ = [
     "TIERS",
     "Account",
     "AccountCreated",
+    "AccountDeleted",
     "Identity",
     "Profile",
     "account_of",
@@ -73,6 +74,12 @@ class AccountCreated(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     kind: str
     market: str
+
+
+class AccountDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """Data of ``tv.account.deleted.v1``: for spokes that keep something of their own by account."""
+
+    account: str
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,6 +71,7 @@ class SessionStarted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     account: str
     profile: str
     device: str
+    """Derived from account and device id; the device id itself never leaves the items."""
     asset: str
     platform: str
 

@@ -162,6 +162,8 @@ class StoreStatistics:
     conflicts: int
     last_lsn: int
     clock_jumped: bool
+    erasing: int = 0
+    """Erasures begun and not finished: op bodies or the engine's own log still hold the account."""
 
 
 class Store(Protocol):
@@ -184,6 +186,11 @@ class Store(Protocol):
         Cancelling the call does not cancel the write: its outcome is then unknown to the caller.
         """
         ...
+
+    # An account is erased by setting its item ``kernel.erasure.ERASED``: in that transaction, here and wherever the op
+    # is applied, its other items, kept answers and lost conflicts go; its op bodies, free pages and the engine's log
+    # follow within seconds (``StoreStatistics.erasing`` falls to 0). Later writes of the account are refused (Denied,
+    # ``account_erased``), later ops are logged without their change; no order of arrival brings anything back.
 
     async def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """The live item, or None. Sees every commit acknowledged before the call."""

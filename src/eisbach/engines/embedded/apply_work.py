@@ -11,6 +11,7 @@ from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.engines.embedded.works import Desk, Work, owned
+from eisbach.kernel.erasure import erases, scrubbed
 from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
@@ -50,6 +51,9 @@ class ApplyWork(Work):
         fresh, late = self._sort(desk, slot)
         changed = conflicts = 0
         for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
+            change = op.change
+            if change is not None and change.pk in slot.erased and not erases(change):
+                op = scrubbed(op)  # noqa: PLW2901 - what is logged is what counts from here on
             lsn = group.log(slot.number, op)
             slot.logged(op, region=desk.region)
             group.touched[slot.number] = slot

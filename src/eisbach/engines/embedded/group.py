@@ -13,6 +13,7 @@ import apsw
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.kernel.limits import WRITES_PER_TRANSACTION_MAX
 from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import Op, encode_op
 
@@ -55,6 +56,13 @@ _PUTS: Final = {
     " at_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     "forgotten": "DELETE FROM ops WHERE lsn = ?",
     "floors": "INSERT OR REPLACE INTO floors VALUES(?,?,?,?)",
+    "erased": "DELETE FROM items WHERE slot = ? AND pk = ? AND sk <> 'erased'",
+    "erased_keys": "DELETE FROM keys WHERE slot = ? AND scope = ?",
+    "erased_conflicts": "DELETE FROM conflicts WHERE slot = ? AND pk = ?",
+    "scrubs": "INSERT OR REPLACE INTO scrubs VALUES(?,?,?,?)",
+    "scrubbed": "UPDATE ops SET body = ? WHERE lsn = ?",
+    "scrub_moved": "UPDATE scrubs SET lsn = ? WHERE slot = ? AND pk = ?",
+    "scrub_ended": "DELETE FROM scrubs WHERE slot = ? AND pk = ?",
 }
 
 
@@ -133,6 +141,14 @@ class Group:
         self.bytes_written += len(body)
         return lsn
 
+    def erase(self, slot: SlotRows, pk: str) -> None:
+        """Take all that an account has with this group; its op bodies follow in steps (``erasing.ScrubWork``)."""
+        slot.erased.add(pk)
+        place = (slot.number, pk)
+        for name in ("erased", "erased_keys", "erased_conflicts"):
+            self.rows[name].append(place)
+        self.rows["scrubs"].append((*place, 0, self.last_lsn + WRITES_PER_TRANSACTION_MAX))
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
@@ -145,15 +161,15 @@ class Group:
             many(_PUT_ITEM, self.puts.values())
         if self.ops:
             many("INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)", self.ops)
-        for name, statement in _PUTS.items():
-            if found := self.rows[name]:
-                many(statement, found)
         if self.keys:
             many(
                 "INSERT OR REPLACE INTO keys(slot, scope, key, answer, epoch, seq, hlc, expires_ms)"
                 " VALUES(?,?,?,?,?,?,?,?)",
                 [(*place, *row) for place, row in self.keys.items()],
             )
+        for name, statement in _PUTS.items():  # after items, ops and keys: an erasure takes those of its own group too
+            if found := self.rows[name]:
+                many(statement, found)
 
 
 def _paged(places: Collection[ItemPlace]) -> Iterator[Sequence[ItemPlace]]:

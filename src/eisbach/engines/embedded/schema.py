@@ -81,7 +81,16 @@ ALTER TABLE head ADD COLUMN rows_lsn INTEGER NOT NULL DEFAULT 0;
 UPDATE head SET rows_lsn = last_lsn;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3, _V4)
+# Format 5: erasures. Marks are found at start without reading every item; ``scrubs`` says how far the log was searched
+# for an erased account's ops, so that a crash does not forget an erasure half done.
+_V5: Final = """
+CREATE INDEX items_erased ON items(slot, pk) WHERE sk = 'erased';
+CREATE TABLE scrubs(
+  slot INTEGER NOT NULL, pk TEXT NOT NULL, lsn INTEGER NOT NULL, until INTEGER NOT NULL,
+  PRIMARY KEY(slot, pk)) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)
 FORMAT: Final = len(MIGRATIONS)
 
 

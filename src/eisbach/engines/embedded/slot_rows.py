@@ -32,7 +32,9 @@ class SlotView(NamedTuple):
 class SlotRows:
     """Lease row, vector, last events and held ops of one slot."""
 
-    __slots__ = ("epoch", "held", "leased", "marks", "move", "name", "number", "owner", "prev", "seq", "slot", "state")
+    __slots__ = (
+        "epoch", "erased", "held", "leased", "marks", "move", "name", "number", "owner", "prev", "seq", "slot", "state",
+    )  # fmt: skip
 
     def __init__(self, number: int, name: str) -> None:
         self.number, self.name, self.slot = number, name, Slot.parse(name)
@@ -45,6 +47,8 @@ class SlotRows:
         """The vector: how far the log holds each origin's ops."""
         self.prev: dict[tuple[int, str], int] = {}
         """(epoch, event type) -> seq of its last event written by this region."""
+        self.erased: set[str] = set()
+        """Accounts that are erased: nothing of theirs is written or merged."""
         self.held: deque[tuple[int, int]] = deque()
         """(lsn, hlc) of ops in the log that are not applied yet."""
 
@@ -84,6 +88,8 @@ def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict
         numbered[number].marks[origin] = Mark(epoch, seq)
     for number, epoch, type_, seq in rows(database, "SELECT slot, epoch, type, seq FROM event_prev"):
         numbered[number].prev[epoch, type_] = seq
+    for number, pk in rows(database, "SELECT slot, pk FROM items WHERE sk = 'erased'"):
+        numbered[number].erased.add(pk)
     for number, lsn, hlc in rows(database, "SELECT slot, lsn, hlc FROM held ORDER BY lsn"):
         numbered[number].held.append((lsn, hlc))
     for number, body in rows(database, "SELECT slot, body FROM ops WHERE lsn > ? ORDER BY lsn", (rows_lsn,)):

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import structlog
 
 from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.disk import Disk, DiskThread
+from eisbach.engines.embedded.erasing import ForgetScrubsWork, ScrubWork
+from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
@@ -44,6 +47,8 @@ from eisbach.ports.store_bounds import check_ops, check_transaction
 __all__ = ["SqliteStore", "open_store"]
 
 _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
+_logger = structlog.get_logger(__name__)
+_TRUNCATE_AGAIN_S: Final = 0.05
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
 """The end of the log that is kept in memory."""
@@ -52,13 +57,16 @@ _PRAGMAS: Final = (
     "synchronous=FULL",
     "cache_size=-16384",
     "wal_autocheckpoint=4000",
+    # What is deleted is overwritten: an erased account must not be found in free pages (P22).
+    "secure_delete=ON",
 )
 
 
 class SqliteStore:
     """Made by ``open_store``."""
 
-    def __init__(self, writer: Writer, reads: Reads, *, clock: Clock, disk: Disk) -> None:
+    def __init__(self, writer: Writer, reads: Reads, gaps: PageGaps | None, *, clock: Clock, disk: Disk) -> None:
+        self._gaps = gaps
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
         self._queue: deque[Work] = deque()
         self._draining: asyncio.Task[None] | None = None
@@ -69,7 +77,9 @@ class SqliteStore:
         self._tail: deque[tuple[int, Op]] = deque(maxlen=_TAIL_OPS)
         self._transactions = self._refused = 0
         self._closed = False
+        self._scrubbing: asyncio.Task[None] | None = None
         self._wake_when_due()
+        self._scrub_soon()
 
     @property
     def region(self) -> str:
@@ -135,6 +145,7 @@ class SqliteStore:
         finally:
             self._draining = None
         self._wake_when_due()
+        self._scrub_soon()
 
     def _next_group(self) -> list[Work]:
         """Up to 256 waiting works; those that waited over 50 ms are refused now, before they cost anything."""
@@ -193,6 +204,37 @@ class SqliteStore:
             await self.release_held()
 
         self._waking = asyncio.create_task(wake(), name="store-held")
+
+    def _scrub_soon(self) -> None:
+        """See that erasures are finished, also those that a crash interrupted."""
+        if self._writer.erasing and self._scrubbing is None and not self._closed:
+            self._scrubbing = asyncio.create_task(self._scrub(), name="store-scrub")
+
+    async def _scrub(self) -> None:
+        """Op bodies first, then the log of SQLite itself, then the note that there is something to do."""
+        try:
+            while self._writer.erasing:
+                while await self._submit(ScrubWork()):
+                    pass
+                await self._wipe()
+                await self._submit(ForgetScrubsWork())
+        except (EisbachError, OSError, apsw.Error) as error:
+            # The notes are on disk: the next commit that succeeds, or the next start, begins here again.
+            _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+        finally:
+            self._scrubbing = None
+
+    async def _wipe(self) -> None:
+        """Step by step, so that writes go on in between."""
+        page = 0
+        while True:
+            following = await self._disk(lambda page=page: self._writer.wipe(self._gaps, page))  # type: ignore[misc]
+            if following == 0:
+                return
+            if following is None:
+                await self._clock.sleep(_TRUNCATE_AGAIN_S)
+            else:
+                page = following
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -275,6 +317,7 @@ class SqliteStore:
             conflicts=writer.conflicts,
             last_lsn=self._last_lsn,
             clock_jumped=writer.hlc.jumped,
+            erasing=writer.erasing,
         )
 
     async def aclose(self) -> None:
@@ -282,11 +325,14 @@ class SqliteStore:
         self._closed = True
         while (task := self._draining) is not None:
             await asyncio.wait([task])
-        if self._waking is not None:
-            self._waking.cancel()
+        for task in (self._waking, self._scrubbing):
+            if task is not None:
+                task.cancel()
         self._wake_waiters()
         self._reads.close()
         await self._disk(self._writer.database.close)
+        if self._gaps is not None:
+            self._gaps.close()
 
 
 @contextmanager
@@ -330,14 +376,15 @@ async def open_store(
     if disk is None:
         disk = thread = DiskThread(f"store-{cell}")
 
-    def opened() -> tuple[Writer, Reads]:
+    def opened() -> tuple[Writer, Reads, PageGaps | None]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             database = _connect(path, vfs)
             migrate(database, name=str(path))
             number = claim(database, region=region, name=str(path))
             writer = Writer(database, opened=number, region=region, cell=cell, clock=clock)
-            return writer, Reads(lambda: _connect(path, vfs))
+            gaps = PageGaps(path, page_bytes=int(database.pragma("page_size"))) if vfs is None else None
+            return writer, Reads(lambda: _connect(path, vfs)), gaps
         except apsw.Error as error:
             raise refusal(error, f"opening store {path}") from error
         except OSError as error:

@@ -14,7 +14,8 @@ import apsw
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
-from eisbach.kernel.errors import EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
+from eisbach.kernel.erasure import ERASED
+from eisbach.kernel.errors import Denied, EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import IDEMPOTENCY_KEPT, OPLOG_KEPT
@@ -136,6 +137,8 @@ class TransactWork(Work):
                 f"slot {slot.name}: the log holds {mark} of {desk.region}, the lease is at epoch {slot.epoch};"
                 " commit a higher epoch first"
             )
+        if slot.erased:
+            _refuse_erased(slot, transaction)
         for key, wanted in transaction.reads.items():
             stored = group.stored(desk.database, (slot.number, *key))
             found = stored.version if stored is not None and stored.live else None
@@ -154,6 +157,8 @@ class TransactWork(Work):
             change, event = write.change, write.event
             if change is not None:
                 change = _put(desk, group, slot.number, change, Version(hlc, region, seq))
+                if change.sk == ERASED:
+                    group.erase(slot, change.pk)
             if event is not None:
                 event = _chained(slot, event, seq)
             group.log(slot.number, Op(slot.name, region, epoch, seq, hlc, change, event, seq < last))
@@ -165,6 +170,12 @@ class TransactWork(Work):
             kept = KeyRow(transaction.answer, epoch, seq, hlc, expires)
             group.keys[slot.number, transaction.key.scope, transaction.key.key] = kept
         return Receipt(mark, hlc, repeated=False, answer=transaction.answer)
+
+
+def _refuse_erased(slot: SlotRows, transaction: Transaction) -> None:
+    touched = {write.change.pk for write in transaction.writes if write.change is not None}
+    if gone := slot.erased & (touched | {key.pk for key in transaction.reads}):
+        raise Denied(f"account {min(gone)} is erased for good; sign in with a new device id", code="account_erased")
 
 
 def _told(desk: Desk, group: Group, slot: SlotRows, transaction: Transaction) -> Receipt | None:

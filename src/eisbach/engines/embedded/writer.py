@@ -13,15 +13,17 @@ from typing import Any, Final
 import apsw
 
 from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.group import Group
 from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.slot_rows import SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
+from eisbach.kernel.erasure import erases
 from eisbach.kernel.errors import Corrupt, EisbachError, OutcomeUnknown, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
 from eisbach.kernel.limits import CONFLICTS_KEPT
 from eisbach.kernel.merge import NO_BASE, Stored, judge
-from eisbach.kernel.ops import Op, decode_op
+from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
 
@@ -74,6 +76,8 @@ class Writer:
         """(lsn, op) committed since readers last took them; they empty it."""
         self.views: list[SlotView] = []
         """The slots moved since then."""
+        self.erasing = 0
+        """Erasures whose op bodies are not all gone yet."""
         self.forgot = False
         """Whether ops were taken out of the log since then."""
         self._load()
@@ -90,6 +94,7 @@ class Writer:
         self.slots: dict[Slot, SlotRows] = load_slots(self.database, region=self.region, rows_lsn=self._rows_lsn)
         self._unsaved = {slot.number: slot for slot in self.slots.values()} if self.last_lsn > self._rows_lsn else {}
         self._holding = {slot.number: slot for slot in self.slots.values() if slot.held}
+        self.erasing = int(rows(self.database, "SELECT count(*) FROM scrubs")[0][0])
         self._stale = False
 
     # --- what a work may ask -----------------------------------------------------------------------------------
@@ -113,6 +118,8 @@ class Writer:
         if change is None:
             return False, False
         place = (slot.number, change.pk, change.sk)
+        if change.pk in slot.erased or erases(change):
+            return self._merge_erased(group, slot, op, change), False
         stored = group.stored(self.database, place)
         verdict = judge(stored, version, change.base, late=late)
         if verdict.conflict and stored is not None:
@@ -124,6 +131,20 @@ class Writer:
             base = change.base[:2] if change.base is not None else NO_BASE
             group.put(place, change.value, Stored(*version, *base, change.value is not None))
         return verdict.wins, verdict.conflict
+
+    def _merge_erased(self, group: Group, slot: SlotRows, op: Op, change: ItemChange) -> bool:
+        """Of an erased account only the mark counts, the higher of two: nobody loses anything by it."""
+        if not erases(change):
+            return False
+        place = (slot.number, change.pk, change.sk)
+        if change.pk not in slot.erased:
+            group.erase(slot, change.pk)
+        stored, version = group.stored(self.database, place), op.version
+        if stored is not None and stored.version >= version:
+            return False
+        base = change.base[:2] if change.base is not None else NO_BASE
+        group.put(place, change.value, Stored(*version, *base, change.value is not None))
+        return True
 
     @property
     def held_for_ms(self) -> int | None:
@@ -220,7 +241,8 @@ class Writer:
         self.last_lsn = group.last_lsn
         self.entries += group.entries
         self.views += [slot.view for slot in group.touched.values()]
-        self.forgot = self.forgot or bool(group.rows["forgotten"])
+        self.forgot = self.forgot or bool(group.rows["forgotten"] or group.rows["scrubbed"])
+        self.erasing += len(group.rows["scrubs"]) - len(group.rows["scrub_ended"])
         if save:
             self._rows_lsn = group.last_lsn
             self._unsaved.clear()
@@ -240,6 +262,19 @@ class Writer:
                 f"store {self.region}/{self.cell} was opened by another process after opening {self._opened};"
                 " nothing was written and this process writes no more: stop it"
             )
+
+    def wipe(self, gaps: PageGaps | None, page: int) -> int | None:
+        """A step of making deleted bytes unreadable: the write-ahead log, which holds pages as they were, is emptied,
+        the gaps of pages are wiped; the page to go on with, 0 at the end, None while a reader still needs the log.
+        """
+        if rows(self.database, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            return None
+        if gaps is None:  # the disk is not this machine's own
+            self.database.execute("VACUUM")
+            return None if rows(self.database, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0] else 0
+        following = gaps.wipe(page)
+        self.database.execute("PRAGMA shrink_memory")  # an image in the page cache would bring the bytes back
+        return following
 
     def _overwritten(self) -> bool:
         try:

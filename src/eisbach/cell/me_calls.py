@@ -120,7 +120,7 @@ class MeCalls:
         """Durable when answered; again is the same. The account's rows go with it, here and at the twin."""
         who = call.identity
         data = msgspec.json.encode(AccountDeleted(account=who.account))
-        event = EventDraft(type="tv.account.deleted.v1", subject=who.account, data=data, market=who.market)
+        event = EventDraft(type=AccountDeleted.event_type, subject=who.account, data=data, market=who.market)
         mark = ItemChange(who.account, ERASED, b"{}")
         transaction = Transaction(slot=call.slot, writes=[Write(mark, event)])
         try:

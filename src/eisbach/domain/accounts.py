@@ -79,6 +79,8 @@ class AccountCreated(msgspec.Struct, frozen=True, kw_only=True):
 class AccountDeleted(msgspec.Struct, frozen=True, kw_only=True):
     """Data of ``tv.account.deleted.v1``: for spokes that keep something of their own by account."""
 
+    event_type: ClassVar[str] = "tv.account.deleted.v1"
+
     account: str
 
 

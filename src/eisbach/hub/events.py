@@ -6,7 +6,7 @@ address is in any of them. May not know: who publishes, who reads.
 
 from typing import ClassVar, Final
 
-from eisbach.domain.accounts import AccountCreated
+from eisbach.domain.accounts import AccountCreated, AccountDeleted
 from eisbach.domain.catalog import Asset, AssetAvailability, Channel, Title
 from eisbach.domain.ingest import AssetReceived, AssetRejected
 from eisbach.domain.jobs import BatchCompleted, BatchFailed
@@ -17,6 +17,7 @@ from eisbach.kernel.event_types import EventTypes
 __all__ = [
     "BUILT_IN",
     "AccountCreated",
+    "AccountDeleted",
     "AssetCopied",
     "AssetReady",
     "AssetReceived",
@@ -85,7 +86,8 @@ class WatchlistRemoved(WatchlistChanged, frozen=True, kw_only=True):
 
 BUILT_IN: Final = EventTypes(
     [
-        AccountCreated, AssetCopied, AssetReady, AssetReceived, AssetRejected, BatchCompleted, BatchFailed,
+        AccountCreated, AccountDeleted, AssetCopied, AssetReady, AssetReceived, AssetRejected, BatchCompleted,
+        BatchFailed,
         ChannelUpserted, ProgressRecorded, SessionStarted, SessionStopped, TitlePublished, TitleUnpublished,
         TitleUpserted, WatchlistAdded, WatchlistRemoved,
     ]

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import structlog
 
 from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.disk import Disk, DiskThread
-from eisbach.engines.embedded.erasing import ForgetScrubsWork, ScrubWork
+from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
@@ -47,8 +46,6 @@ from eisbach.ports.store_bounds import check_ops, check_transaction
 __all__ = ["SqliteStore", "open_store"]
 
 _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
-_logger = structlog.get_logger(__name__)
-_TRUNCATE_AGAIN_S: Final = 0.05
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
 """The end of the log that is kept in memory."""
@@ -65,8 +62,8 @@ _PRAGMAS: Final = (
 class SqliteStore:
     """Made by ``open_store``."""
 
-    def __init__(self, writer: Writer, reads: Reads, gaps: PageGaps | None, *, clock: Clock, disk: Disk) -> None:
-        self._gaps = gaps
+    def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
+        self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
         self._queue: deque[Work] = deque()
         self._draining: asyncio.Task[None] | None = None
@@ -77,9 +74,8 @@ class SqliteStore:
         self._tail: deque[tuple[int, Op]] = deque(maxlen=_TAIL_OPS)
         self._transactions = self._refused = 0
         self._closed = False
-        self._scrubbing: asyncio.Task[None] | None = None
         self._wake_when_due()
-        self._scrub_soon()
+        eraser.start(self._submit)
 
     @property
     def region(self) -> str:
@@ -145,7 +141,8 @@ class SqliteStore:
         finally:
             self._draining = None
         self._wake_when_due()
-        self._scrub_soon()
+        if not self._closed:
+            self._eraser.start(self._submit)
 
     def _next_group(self) -> list[Work]:
         """Up to 256 waiting works; those that waited over 50 ms are refused now, before they cost anything."""
@@ -204,37 +201,6 @@ class SqliteStore:
             await self.release_held()
 
         self._waking = asyncio.create_task(wake(), name="store-held")
-
-    def _scrub_soon(self) -> None:
-        """See that erasures are finished, also those that a crash interrupted."""
-        if self._writer.erasing and self._scrubbing is None and not self._closed:
-            self._scrubbing = asyncio.create_task(self._scrub(), name="store-scrub")
-
-    async def _scrub(self) -> None:
-        """Op bodies first, then the log of SQLite itself, then the note that there is something to do."""
-        try:
-            while self._writer.erasing:
-                while await self._submit(ScrubWork()):
-                    pass
-                await self._wipe()
-                await self._submit(ForgetScrubsWork())
-        except (EisbachError, OSError, apsw.Error) as error:
-            # The notes are on disk: the next commit that succeeds, or the next start, begins here again.
-            _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
-        finally:
-            self._scrubbing = None
-
-    async def _wipe(self) -> None:
-        """Step by step, so that writes go on in between."""
-        page = 0
-        while True:
-            following = await self._disk(lambda page=page: self._writer.wipe(self._gaps, page))  # type: ignore[misc]
-            if following == 0:
-                return
-            if following is None:
-                await self._clock.sleep(_TRUNCATE_AGAIN_S)
-            else:
-                page = following
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -325,14 +291,13 @@ class SqliteStore:
         self._closed = True
         while (task := self._draining) is not None:
             await asyncio.wait([task])
-        for task in (self._waking, self._scrubbing):
-            if task is not None:
-                task.cancel()
+        if self._waking is not None:
+            self._waking.cancel()
+        self._eraser.cancel()
         self._wake_waiters()
         self._reads.close()
         await self._disk(self._writer.database.close)
-        if self._gaps is not None:
-            self._gaps.close()
+        self._eraser.close()
 
 
 @contextmanager
@@ -376,7 +341,7 @@ async def open_store(
     if disk is None:
         disk = thread = DiskThread(f"store-{cell}")
 
-    def opened() -> tuple[Writer, Reads, PageGaps | None]:
+    def opened() -> tuple[Writer, Reads, Eraser]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             database = _connect(path, vfs)
@@ -384,7 +349,7 @@ async def open_store(
             number = claim(database, region=region, name=str(path))
             writer = Writer(database, opened=number, region=region, cell=cell, clock=clock)
             gaps = PageGaps(path, page_bytes=int(database.pragma("page_size"))) if vfs is None else None
-            return writer, Reads(lambda: _connect(path, vfs)), gaps
+            return writer, Reads(lambda: _connect(path, vfs)), Eraser(writer, gaps, clock=clock, disk=disk)
         except apsw.Error as error:
             raise refusal(error, f"opening store {path}") from error
         except OSError as error:

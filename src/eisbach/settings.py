@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ffmpeg: str = ""
     ffprobe: str = ""
     packager: str = ""
+    spokes: str = ""
+    """Folder of your own spokes, a Python file each or more; empty: ``spokes`` in the data folder."""
     unsafe_media: bool = False
     """Process foreign media even where the kernel offers no sandbox."""
     rehearsal: bool = True

@@ -27,7 +27,8 @@ async def run(process: SingleProcess) -> None:
     folder = Path(own.secrets).parent
     worker = process.worker
     tools = [Path(tool).parent for tool in (worker.ffmpeg, worker.ffprobe, worker.packager)]
-    confinement = confine(read=[*python_paths(), *tools], write=[folder])
+    spokes = [Path(process.spokes.spokes_folder)] if process.spokes.spokes_folder else []
+    confinement = confine(read=[*python_paths(), *tools, *spokes], write=[folder])
     opening = open_event_log(own.hub, region=own.region, clock=SystemClock())
     async with (
         opening as log,

@@ -4,7 +4,23 @@ from typing import Annotated
 
 import typer
 
-from eisbach.cli import changes, cost, cut, doctor, engines, fault, heal, ingest, logs, route, run, status, up, why
+from eisbach.cli import (
+    changes,
+    cost,
+    cut,
+    doctor,
+    engines,
+    events,
+    fault,
+    heal,
+    ingest,
+    logs,
+    route,
+    run,
+    status,
+    up,
+    why,
+)
 
 __all__ = ["VERBS", "application"]
 
@@ -27,6 +43,7 @@ def application() -> typer.Typer:
     app.callback()(_about)
     for verb, module in VERBS.items():
         app.command(name=verb, epilog=module.EXAMPLE)(module.command)
+    app.add_typer(events.application(), name="events")
     app.command(name="run", hidden=True)(run.command)
     return app
 

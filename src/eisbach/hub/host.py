@@ -16,7 +16,7 @@ from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.runner import SpokeRunner, Surroundings
-from eisbach.kernel.errors import NotFound, Retryable
+from eisbach.kernel.errors import Invalid, NotFound, Retryable
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter
 
@@ -35,22 +35,63 @@ class SpokeHost:
         store, clock, rng = around.store, around.clock, around.rng
         self._store, self._clock, self._rng = store, clock, rng
         nudge = Nudge()
+        self._around = around
         self._runners: dict[str, SpokeRunner] = {}
-        for spec in specs:
-            runner = SpokeRunner(spec, around)
-            runner.commands = nudge
-            self._runners[spec.name] = runner
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._replaceable: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
         self._sender = CommandSender(store, transport, clock=clock, rng=rng, nudge=nudge)
         self._nudge = nudge
-        self._restarts: dict[str, int] = dict.fromkeys([*self._runners, "commands"], 0)
+        self._restarts: dict[str, int] = {"commands": 0}
         self._trouble: dict[str, str] = {}
+        for spec in specs:
+            self._add(spec)
 
     async def run(self) -> None:
         """Run everything until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep("commands", self._sender.run))
-            for name, runner in self._runners.items():
-                tasks.create_task(self._keep(name, runner.run))
+            self._group = tasks
+            for name in self._runners:
+                self._start(name)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The spokes that run."""
+        return list(self._runners)
+
+    async def replace(self, specs: Sequence[SpokeSpec]) -> None:
+        """Make these the spokes beside those it was built with; what an earlier call brought is stopped.
+
+        A spoke that comes again under its name goes on at its durable position: what was in work is delivered again.
+
+        Raises:
+            Invalid: a name of a spoke that it was built with; nothing was changed.
+        """
+        if fixed := {spec.name for spec in specs} & (set(self._runners) - self._replaceable):
+            raise Invalid(f"spokes {', '.join(sorted(fixed))} are built in; name yours otherwise")
+        left = [self._tasks.pop(name) for name in self._replaceable if name in self._tasks]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for name in self._replaceable:
+            del self._runners[name], self._restarts[name]
+            self._trouble.pop(name, None)
+        self._replaceable = {spec.name for spec in specs}
+        for spec in specs:
+            self._add(spec)
+            if self._group is not None:
+                self._start(spec.name)
+
+    def _add(self, spec: SpokeSpec) -> None:
+        runner = SpokeRunner(spec, self._around)
+        runner.commands = self._nudge
+        self._runners[spec.name] = runner
+        self._restarts[spec.name] = 0
+
+    def _start(self, name: str) -> None:
+        assert self._group is not None, "started by run, or by replace after it"
+        self._tasks[name] = self._group.create_task(self._keep(name, self._runners[name].run))
 
     async def pause(self, spoke: str) -> None:
         """Have a spoke start nothing more until it is resumed, also after a restart.

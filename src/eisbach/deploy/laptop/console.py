@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eisbach.bootstrap.serve import problem
 from eisbach.deploy.laptop.doors import COOKIE, Doors
+from eisbach.deploy.laptop.hub_calls import HubCalls
 from eisbach.deploy.laptop.observer import Observer
 from eisbach.deploy.laptop.supervised import Change
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -84,6 +85,7 @@ class Console:
             Route("/ops/heal", self._heal, methods=["POST"]),
             Route("/ops/tickets", self._tickets, methods=["POST"]),
             Route("/demo/config", self._demo_config),
+            *HubCalls(self._supervisor.processes, token=self._supervisor.token, is_operator=self._is_operator).routes(),
             *(Route(f"/{page}/", self._page(page)) for page in _PAGES),
             *(Route(f"/{page}", self._to_folder) for page in _PAGES),
         ]

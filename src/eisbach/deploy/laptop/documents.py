@@ -133,7 +133,13 @@ class Documents:
             studio=studio,
             blobs=self._blobs(region),
             peers=self.peers(region),
+            spokes_folder=self.spokes_folder,
         )
+
+    @property
+    def spokes_folder(self) -> str:
+        """Where the user's own spokes are, absolute."""
+        return str(Path(self.settings.spokes or self.root / "spokes").absolute())
 
     def worker(self, region: str, number: int, *, studio: str) -> WorkerProcess:
         """A media worker; ``number`` from 1."""
@@ -237,8 +243,11 @@ class Documents:
             rehearsal=self.settings.rehearsal,
         )
 
-    def single(self, *, folder: Path, url: str) -> SingleProcess:
-        """Stage ``single``, and the left side of the demo; the region's name is that of the first."""
+    def single(self, *, folder: Path, url: str, own_spokes: bool = False) -> SingleProcess:
+        """Stage ``single``, and the left side of the demo; the region's name is that of the first.
+
+        ``own_spokes``: with the user's; the demo's left side has none, so that nothing is done twice.
+        """
         region = self.regions[0]
         host = url.removeprefix("http://").partition(":")[0]
         hub = f"sqlite:{folder / 'hub' / 'events.db'}"
@@ -252,6 +261,7 @@ class Documents:
             studio=url,
             blobs=str(folder / "blobs"),
             peers=[],
+            spokes_folder=self.spokes_folder if own_spokes else "",
         )
         worker = WorkerProcess(
             region=region,

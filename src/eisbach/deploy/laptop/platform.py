@@ -81,6 +81,7 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
     documents = Documents(
         settings=settings, root=root, regions=REGIONS[:count], tools=locate_tools(settings), operator_token=token
     )
+    Path(documents.spokes_folder).mkdir(parents=True, exist_ok=True)
     topology = build(stage, documents, demo=demo)
     _keys(documents, topology, token)
     _configurations(documents, topology)

@@ -57,7 +57,7 @@ class Supervisor:
         self.listeners: list[Callable[[Change], None]] = []
         self.processes: dict[str, Supervised] = {}
         self._lock: Lock | None = None
-        self._token = token
+        self.token = token
         self._links: Links | None = None
         self._rotating: asyncio.Task[None] | None = None
         self._children = Children(
@@ -91,7 +91,7 @@ class Supervisor:
         for process in self.processes.values():
             process.start([self.processes[target] for target in process.spec.depends])
         if link := self.processes.get("link"):
-            self._links = Links(link.spec.url, token=self._token, clock=self.clock)
+            self._links = Links(link.spec.url, token=self.token, clock=self.clock)
         self._rotating = asyncio.create_task(self._rotate())
 
     def announce(self, facts: dict[str, str]) -> None:

@@ -86,7 +86,7 @@ def build(stage: str, documents: Documents, *, demo: bool) -> Topology:
             stage=stage,
             front=at.edge(region),
             regions=(region,),
-            processes=[_single(documents, documents.folder(region), at.edge(region))],
+            processes=[_single(documents, documents.folder(region), at.edge(region), own_spokes=True)],
         )
     if stage == "hub":
         processes = _hub_stage(documents, region)
@@ -209,8 +209,8 @@ def _link(documents: Documents) -> ProcessSpec:
     return replace(link, listens=listens)
 
 
-def _single(documents: Documents, folder: Path, url: str) -> ProcessSpec:
-    document = documents.single(folder=folder, url=url)
+def _single(documents: Documents, folder: Path, url: str, *, own_spokes: bool = False) -> ProcessSpec:
+    document = documents.single(folder=folder, url=url, own_spokes=own_spokes)
     host = document.spokes.host
     return ProcessSpec(
         target="single",

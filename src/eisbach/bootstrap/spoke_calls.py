@@ -1,0 +1,128 @@
+"""The spoke host's HTTP: dead letters, pause and resume, and the tail of the hub; for the region's own tokens only."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from eisbach.bootstrap.serve import authorised, problem
+from eisbach.hub.host import SpokeHost
+from eisbach.kernel.cloudevents import to_structured
+from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Rejected
+from eisbach.ports.clock import Clock
+from eisbach.ports.event_log import EventLog
+from eisbach.ports.spoke_store import DeadLetter, SpokeStore
+
+__all__ = ["SpokeCalls"]
+
+_LIST_MAX: Final = 1000
+_BODY_BYTES_MAX: Final = 4096
+_SHOWN_BYTES_MAX: Final = 256 * 1024
+
+
+class _Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str
+
+
+class SpokeCalls:
+    """One a spoke host."""
+
+    def __init__(
+        self, host: SpokeHost, store: SpokeStore, log: EventLog, *, clock: Clock, tokens: tuple[str, ...]
+    ) -> None:
+        """``tokens``: any of them may operate."""
+        self._host, self._store, self._log, self._clock, self._tokens = host, store, log, clock, tokens
+
+    def routes(self) -> list[Route]:
+        """Every call."""
+        number = "/dead-letters/{number:int}"
+        return [
+            Route("/dead-letters", self._known(self._list)),
+            Route(number, self._known(self._show)),
+            Route(f"{number}/redrive", self._known(self._redrive), methods=["POST"]),
+            Route(f"{number}/drop", self._known(self._drop), methods=["POST"]),
+            Route("/spokes/{spoke}/pause", self._known(self._pause), methods=["POST"]),
+            Route("/spokes/{spoke}/resume", self._known(self._resume), methods=["POST"]),
+            Route("/events", self._known(self._tail)),
+        ]
+
+    def _known(self, act: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def call(request: Request) -> Response:
+            if not authorised(request, *self._tokens):
+                return problem(401, "token_missing", "this needs the region's service or operator token")
+            try:
+                return await act(request)
+            except NotFound as error:
+                return problem(404, error.code, str(error))
+            except Rejected as error:
+                return problem(400, error.code, str(error))
+            except EisbachError as error:
+                return problem(503, error.code, str(error))
+
+        return call
+
+    async def _list(self, request: Request) -> Response:
+        letters = await self._store.dead_letters(spoke=request.query_params.get("spoke"), limit=_LIST_MAX)
+        return _json({"dead_letters": [_told(letter) for letter in letters]})
+
+    async def _show(self, request: Request) -> Response:
+        letter = await self._store.dead_letter(request.path_params["number"])
+        shown: dict[str, Any] = _told(letter)
+        shown["stacks"] = [attempt.stack for attempt in letter.history]
+        if len(letter.body) <= _SHOWN_BYTES_MAX:
+            shown["body"] = msgspec.Raw(letter.body)
+        return _json(shown)
+
+    async def _redrive(self, request: Request) -> Response:
+        letter = await self._host.redrive(request.path_params["number"])
+        return _json({"redriven": letter.event_id, "spoke": letter.spoke})
+
+    async def _drop(self, request: Request) -> Response:
+        raw = b""
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > _BODY_BYTES_MAX:
+                raise Invalid(f"the body is over {_BODY_BYTES_MAX} bytes")
+        try:
+            reason = msgspec.json.decode(raw, type=_Drop).reason.strip()
+        except msgspec.DecodeError as error:
+            raise Invalid(f"dropping takes {{reason}}: {error}") from error
+        if not reason:
+            raise Invalid("dropping an event for good needs a reason that the next person understands")
+        letter = await self._store.drop(
+            request.path_params["number"], reason=reason[:500], now_ms=self._clock.wall_ms()
+        )
+        return _json({"dropped": letter.event_id, "spoke": letter.spoke})
+
+    async def _pause(self, request: Request) -> Response:
+        await self._host.pause(request.path_params["spoke"])
+        return _json({"paused": request.path_params["spoke"]})
+
+    async def _resume(self, request: Request) -> Response:
+        await self._host.resume(request.path_params["spoke"])
+        return _json({"resumed": request.path_params["spoke"]})
+
+    async def _tail(self, _: Request) -> Response:
+        envelopes = await self._log.tail()
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for envelope in envelopes:
+                for event in envelope.events:
+                    yield to_structured(event) + b"\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+def _told(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "number": letter.number, "spoke": letter.spoke, "kind": letter.kind, "event": letter.event_id,
+        "subject": letter.subject, "reason": letter.reason, "at_ms": letter.at_ms,
+        "history": [{"at_ms": h.at_ms, "reason": h.reason} for h in letter.history],
+    }  # fmt: skip
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

@@ -1,0 +1,39 @@
+"""``eisbach events pause`` and ``resume``: a spoke starts nothing, and loses nothing, until it may go on."""
+
+import re
+from typing import Annotated, Final
+
+import typer
+
+from eisbach.cli.shared import Shared, say, show_json, verb
+from eisbach.cli.talk import find
+from eisbach.kernel.errors import Invalid
+
+__all__ = ["PAUSE_EXAMPLE", "RESUME_EXAMPLE", "pause", "resume"]
+
+PAUSE_EXAMPLE: Final = "Example: eisbach events pause spoke/eu-central/notify"
+RESUME_EXAMPLE: Final = "Example: eisbach events resume spoke/eu-central/notify"
+_Target = Annotated[str, typer.Argument(help="spoke/REGION/NAME.")]
+
+
+@verb
+def pause(target: _Target, *, shared: Shared) -> None:
+    """Let what a spoke has in work finish, and start nothing more until it is resumed, also after a restart."""
+    _operate(target, "pause", shared, "is paused; its backlog waits in the hub. Next: eisbach events resume")
+
+
+@verb
+def resume(target: _Target, *, shared: Shared) -> None:
+    """Let a paused spoke go on where it stopped."""
+    _operate(target, "resume", shared, "goes on. Next: eisbach status")
+
+
+def _operate(target: str, act: str, shared: Shared, said: str) -> None:
+    match = re.fullmatch(r"spoke/([a-z0-9-]{1,40})/([A-Za-z0-9_-]{1,64})", target)
+    if match is None:
+        raise Invalid(f"{target[:80]!r} is not spoke/REGION/NAME, e.g. spoke/eu-central/notify")
+    found = find(shared.settings().data).post(f"/ops/spokes/{match[1]}/{match[2]}/{act}", {})
+    if shared.as_json:
+        show_json(found)
+    else:
+        say(f"{target} {said}")

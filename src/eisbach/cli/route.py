@@ -7,7 +7,7 @@ import typer
 from eisbach.cli.shared import Shared, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.deploy.laptop.addresses import DISTANCES, REGIONS, RESIDENCIES
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.routing import Kind, RegionState, route
 
 __all__ = ["EXAMPLE", "command"]
@@ -29,10 +29,9 @@ def command(
         raise Invalid(f"--from {place[:40]!r} is not a country of two letters, e.g. AT")
     if kind not in get_args(Kind):
         raise Invalid(f"--kind {kind[:40]!r} is not one of {', '.join(get_args(Kind))}")
-    states = _states(shared.settings().data)
     regions = {
-        region: RegionState(weight=100, healthy=healthy, distance=DISTANCES[region], residency=RESIDENCIES[region])
-        for region, healthy in states.items()
+        region: RegionState(weight=weight, healthy=well, distance=DISTANCES[region], residency=RESIDENCIES[region])
+        for region, (weight, well) in _states(shared.settings().data).items()
     }
     hops = route(
         regions,
@@ -49,13 +48,21 @@ def command(
         say(f"{number}. {hop.region:<12} {hop.why}")
     if not hops:
         say(f"no region may serve residency {residency}")
+    out_of_it = [f"{name} (weight {s.weight})" for name, s in regions.items() if not s.weight]
+    if out_of_it:
+        say(f"taken out: {', '.join(out_of_it)}")
     say("Next: eisbach status shows the health that this used")
 
 
-def _states(data: str) -> dict[str, bool]:
-    """Region -> healthy; without a platform, the two regions of the default stage in good health."""
+def _states(data: str) -> dict[str, tuple[int, bool]]:
+    """Region -> (weight, well), as the front has it; without a platform, the default stage in good health."""
     try:
-        status = find(data).get("/ops/status")
+        supervisor = find(data)
+        try:
+            front = supervisor.get("/ops/weights")
+        except NotFound:  # a stage without a front
+            status = supervisor.get("/ops/status")
+            return {region["name"]: (100, region["state"] != "down") for region in status["regions"]}
     except Unavailable:
-        return dict.fromkeys(REGIONS[:2], True)
-    return {region["name"]: region["state"] != "down" for region in status["regions"]}
+        return dict.fromkeys(REGIONS[:2], (100, True))
+    return {region: (weight, front["well"][region]) for region, weight in front["weights"].items()}

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eisbach.bootstrap.serve import problem
 from eisbach.deploy.laptop.doors import COOKIE, Doors
+from eisbach.deploy.laptop.front import FrontKeeper
 from eisbach.deploy.laptop.hub_calls import HubCalls
 from eisbach.deploy.laptop.observer import Observer
 from eisbach.deploy.laptop.supervised import Change
@@ -44,6 +45,11 @@ class _FaultCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other: str = ""
 
 
+class _WeightCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    region: str
+    weight: int
+
+
 class _HealCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: str | None = None
 
@@ -59,10 +65,11 @@ class Console:
         *,
         static: Path | None,
         demo: Callable[[], Mapping[str, Any]],
+        front: FrontKeeper | None = None,
     ) -> None:
         """``static``: the built pages, None when there are none; ``demo``: the answer of ``/demo/config``."""
         self._supervisor, self._observer, self._doors, self._demo = supervisor, observer, doors, demo
-        self._static = static
+        self._static, self._front = static, front
         self._closing = asyncio.Event()
         self._listeners: set[asyncio.Queue[Change]] = set()
         supervisor.listeners.append(self._heard)
@@ -83,6 +90,8 @@ class Console:
             Route("/ops/why", self._why),
             Route("/ops/faults", self._faults, methods=["POST"]),
             Route("/ops/heal", self._heal, methods=["POST"]),
+            Route("/ops/weights", self._weights),
+            Route("/ops/weights", self._weigh, methods=["POST"]),
             Route("/ops/tickets", self._tickets, methods=["POST"]),
             Route("/demo/config", self._demo_config),
             *HubCalls(self._supervisor.processes, token=self._supervisor.token, is_operator=self._is_operator).routes(),
@@ -176,6 +185,26 @@ class Console:
             return {"healed": await self._supervisor.heal(call.target)}
 
         return await _answer(act)
+
+    async def _weights(self, _: Request) -> Response:
+        return await _answer(self._weighed)
+
+    async def _weighed(self) -> Any:
+        front = self._keeper()
+        return {"weights": front.weights(), "well": front.well()}
+
+    async def _weigh(self, request: Request) -> Response:
+        async def act() -> Any:
+            call = await _body(request, _WeightCall)
+            await self._keeper().weigh(call.region, call.weight)
+            return await self._weighed()
+
+        return await _answer(act)
+
+    def _keeper(self) -> FrontKeeper:
+        if self._front is None:
+            raise NotFound("this stage has no front, so regions have no weights; use --stage regions")
+        return self._front
 
     async def _tickets(self, _: Request) -> Response:
         return _json({"token": self._doors.ticket()})

@@ -3,26 +3,22 @@
 Everything that is written before the first process starts is written here; the rest is each process's own.
 """
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eisbach.bootstrap.agent import nginx_process
 from eisbach.bootstrap.tools import locate_tools
-from eisbach.deploy.laptop.addresses import DISTANCES, REGIONS, RESIDENCIES, Addresses
+from eisbach.deploy.laptop.addresses import REGIONS, Addresses
 from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
 from eisbach.deploy.laptop.documents import Documents
+from eisbach.deploy.laptop.front import FrontKeeper
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.topology import STAGES, Topology, build
-from eisbach.edge.nginx_front import FrontRegion, FrontSite, front_config
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.nats.configuration import nats_configuration
-from eisbach.kernel.errors import Invalid, Unavailable
-from eisbach.kernel.routing import RegionState
+from eisbach.kernel.errors import Invalid
 from eisbach.settings import Settings
-from eisbach.web import static_folder
 
 __all__ = ["Platform", "prepare"]
 
@@ -37,6 +33,8 @@ class Platform:
     documents: Documents
     topology: Topology
     supervisor: Supervisor
+    front: FrontKeeper | None
+    """None in the stages without a front."""
     operator_token: str
     demo: bool
 
@@ -85,12 +83,16 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
     topology = build(stage, documents, demo=demo)
     _keys(documents, topology, token)
     _configurations(documents, topology)
+    front = FrontKeeper(documents, clock=SystemClock()) if "front" in topology.targets() else None
+    if front is not None:
+        front.prepare()
     supervisor = Supervisor(topology, root=root, clock=SystemClock(), rehearsal=settings.rehearsal, token=token)
     return Platform(
         settings=settings,
         documents=documents,
         topology=topology,
         supervisor=supervisor,
+        front=front,
         operator_token=token,
         demo=demo,
     )
@@ -112,32 +114,3 @@ def _configurations(documents: Documents, topology: Topology) -> None:
             region=region, host=at.host(region), port=8222, monitor_port=8223, store=folder / "jetstream"
         )
         (folder / "nats.conf").write_text(text)
-    if "front" in topology.targets():
-        _front(documents)
-
-
-def _front(documents: Documents) -> None:
-    at, folder = documents.at, documents.root / "front"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        static = static_folder()
-    except Unavailable as error:  # the platform runs without pages, and says so where they would be
-        static = folder / "pages"
-        static.mkdir(exist_ok=True)
-        (static / "index.html").write_text(f"<!doctype html><title>Eisbach</title><p>{html.escape(str(error))}")
-    site = FrontSite(
-        listens=(f"{at.first}:8000",),
-        static=str(static),
-        regions={
-            region: FrontRegion(
-                edge=at.edge(region),
-                origin=at.origin(region),
-                state=RegionState(weight=100, healthy=True, distance=DISTANCES[region], residency=RESIDENCIES[region]),
-            )
-            for region in documents.regions
-        },
-        preferred=documents.preferred(),
-        console=at.console.removeprefix("http://"),
-        process=nginx_process(),
-    )
-    (folder / "nginx.conf").write_text(front_config(site))

@@ -56,12 +56,16 @@ async def running(platform: Platform) -> AsyncIterator[Running]:
     console_address = at.console.removeprefix("http://")
     await supervisor.open(also=[(console_address, "console")])
     supervisor.announce({"console": at.console, "front": platform.topology.front, "pages": platform.pages})
-    console = Console(supervisor, observer, doors, static=_static(), demo=lambda: demo_config(platform, demo))
+    console = Console(
+        supervisor, observer, doors,
+        static=_static(), demo=lambda: demo_config(platform, demo), front=platform.front,
+    )  # fmt: skip
     host, _, port = console_address.partition(":")
     tasks = [
         asyncio.create_task(serve(console.app(), host=host, port=int(port))),
         asyncio.create_task(observer.run()),
         asyncio.create_task(demo.run()),
+        *([asyncio.create_task(platform.front.run())] if platform.front else []),
     ]
     try:
         yield Running(platform=platform, demo=demo, doors=doors)

@@ -102,8 +102,7 @@ class FrontKeeper:
         """Try every region once and make the front follow; an error of the client or a time-out is a failure."""
         outcomes = await asyncio.gather(*(_tried(journey, region) for region in self._documents.regions))
         for region, succeeded in zip(self._documents.regions, outcomes, strict=True):
-            if self._health.see(region, succeeded=succeeded):
-                _logger.info("region_health", region=region, well=succeeded)
+            self._health.see(region, succeeded=succeeded)
         await self._follow()
         self._prefix.rotate_logs()
 

@@ -127,6 +127,31 @@ def test_counters_of_an_aws_engine_are_priced_as_they_are() -> None:
     }
 
 
+def test_the_units_that_an_aws_store_counts_go_before_the_translation() -> None:
+    before, after = (status("c1", written=n, requests=n, plays=0) for n in (0, 100))
+    before["store"]["units"] = {
+        "requests": 1,
+        "retries": 0,
+        "write_units": 10,
+        "replicated_write_units": 4,
+        "read_units": 1.5,
+        "messages": 0,
+    }
+    after["store"]["units"] = {
+        "requests": 9,
+        "retries": 0,
+        "write_units": 610,
+        "replicated_write_units": 204,
+        "read_units": 4.0,
+        "messages": 7,
+    }
+    bill = price_run(parse_run(json.dumps(difference([before], [after], 1.0)).encode(), "r"), BOOK)
+
+    assert {line.item: line.quantity for line in bill.lines} == {
+        "write_units": 600, "replicated_write_units": 200, "read_units": D("2.5"), "messages": 7, "calls": 100,
+    }  # fmt: skip
+
+
 def product(usage: str, operation: str = "", **dimension: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     rows = dimension.get("rows", [{"beginRange": "0", "endRange": "Inf", "unit": "x", "pricePerUnit": {"USD": "0.5"}}])
     terms = {"S.T": {"priceDimensions": {f"S.T.{n}": row for n, row in enumerate(rows)}}}
@@ -148,8 +173,9 @@ def served(files: dict[str, bytes], *, code: int = 200) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = files.get(self.path)
-            self.send_response(404 if body is None else code)
-            if code == 302:
+            moved = code == 302 and self.path == "/a"
+            self.send_response(404 if body is None else 302 if moved else 200)
+            if moved:
                 self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(body or b"")

@@ -1,6 +1,7 @@
 """The answer for a terminal: one sentence, the designs, what drives and moves them, bad days, warnings."""
 
 from decimal import Decimal
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +11,12 @@ from eisbach.plan.cost.report import NOT_MODELLED, Report, drivers, per
 
 __all__ = ["headline", "show", "usd"]
 
-_WIDTH = 24
+_BAR: Final = 16
+_BARS: Final = 100
+_SHOWN: Final = 5
+_WIDE: Final = 140
+"""Columns that the whole table of designs needs."""
+_NARROW: Final = ("design", "total", "the rest", "its range")
 
 
 def usd(amount: Decimal) -> str:
@@ -49,9 +55,9 @@ def show(report: Report, console: Console) -> None:
             style="dim",
         )
     )
-    console.print(_designs(report))
+    console.print(_designs(report, console.width))
     _drivers(report, console)
-    console.print(_sensitivity(report))
+    console.print(_sensitivity(report, console.width))
     console.print(_levers(report))
     console.print(_days(report))
     _edge(report, console)
@@ -61,35 +67,30 @@ def show(report: Report, console: Console) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0)
     return table
 
 
-def _designs(report: Report) -> Table:
-    table = _table(
-        "\nUSD a month",
-        "design",
-        "total",
-        "likely range",
-        "egress",
-        "media",
-        "the rest",
-        "its range",
-        "$/1000 h",
-        "$/M plays",
-    )
-    for a in report.answers:
-        table.add_row(
-            a.design.name,
-            usd(a.bill.total),
-            f"{usd(a.likely[0])} - {usd(a.likely[1])}",
-            usd(a.bill.group("egress")),
-            usd(a.bill.group("media")),
-            usd(a.control[1]),
-            f"{usd(a.control[0])} - {usd(a.control[2])}",
-            f"{per(a.bill.total, report.usage.viewer_hours) * 1000:.2f}",
-            f"{per(a.bill.total, report.usage.plays) * 10**6:,.0f}",
-        )
+def _designs(report: Report, width: int) -> Table:
+    """All columns where they fit, else those that a decision needs."""
+    rows = [
+        {
+            "design": a.design.name,
+            "total": usd(a.bill.total),
+            "likely range": f"{usd(a.likely[0])} - {usd(a.likely[1])}",
+            "egress": usd(a.bill.group("egress")),
+            "media": usd(a.bill.group("media")),
+            "the rest": usd(a.control[1]),
+            "its range": f"{usd(a.control[0])} - {usd(a.control[2])}",
+            "$/1000 h": f"{per(a.bill.total, report.usage.viewer_hours) * 1000:.2f}",
+            "$/M plays": f"{per(a.bill.total, report.usage.plays) * 10**6:,.0f}",
+        }
+        for a in report.answers
+    ]
+    columns = [name for name in rows[0] if width >= _WIDE or name in _NARROW]
+    table = _table("\nUSD a month", *columns)
+    for row in rows:
+        table.add_row(*(row[name] for name in columns))
     return table
 
 
@@ -100,18 +101,19 @@ def _drivers(report: Report, console: Console) -> None:
         console.print(Text(f"{words} ({a.design.name}): {text}"))
 
 
-def _sensitivity(report: Report) -> Table:
+def _sensitivity(report: Report, width: int) -> Table:
     a = report.reference
-    table = _table(f"\nWhat moves it ({a.design.name})", "assumption", "from", "to", "saves", "costs", "")
-    widest = max((s.width for s in a.swings[:5]), default=Decimal(1)) or Decimal(1)
-    for s in [*a.swings[:5], *a.control_swings[:5]]:
-        bar = "█" * round(s.width / widest * _WIDTH)
-        table.add_row(s.name, f"{s.low:,f}", f"{s.high:,f} {s.unit}", usd(s.down), usd(s.up), bar)
-        if s is a.swings[min(4, len(a.swings) - 1)]:
-            table.add_row("", "", "", "", "", "")
-            table.add_row(Text("without egress and media", style="dim"), "", "", "", "", "")
-            widest = max((x.width for x in a.control_swings[:5]), default=Decimal(1)) or Decimal(1)
-    table.columns[-1].justify = "left"
+    table = _table(f"\nWhat moves it ({a.design.name})", "assumption", "saves", "costs")
+    if width >= _BARS:
+        table.add_column("")
+    for words, swings in (("", a.swings[:_SHOWN]), ("without egress and media", a.control_swings[:_SHOWN])):
+        if words:
+            table.add_row(Text(words, style="dim"))
+        widest = max((s.width for s in swings), default=Decimal(1))
+        for s in swings:
+            name = f"{s.name}: {s.low:,f} to {s.high:,f} {s.unit}"
+            bar = ["█" * round(s.width / widest * _BAR)] if width >= _BARS else []
+            table.add_row(name, usd(s.down), usd(s.up), *bar)
     return table
 
 
@@ -126,7 +128,7 @@ def _levers(report: Report) -> Table:
 
 def _days(report: Report) -> Table:
     kinds = list(dict.fromkeys(day.kind for day in report.days))
-    table = _table("\nBad days, USD on top, nothing refused", "design", *kinds)
+    table = _table("\nBad days, USD on top, nothing refused", "design", *(kind.replace(" day", "") for kind in kinds))
     for a in report.answers:
         costs = {day.kind: day.cost for day in report.days if day.design == a.design.name}
         table.add_row(a.design.name, *("outage" if (c := costs[k]) is None else usd(c) for k in kinds))

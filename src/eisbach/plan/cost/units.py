@@ -28,6 +28,7 @@ _BILLED: Final = {
     "write_units": "dynamodb.write",
     "replicated_write_units": "dynamodb.replicated_write",
     "read_units": "dynamodb.read",
+    "messages": "sns.publish",
     "sns_publishes": "sns.publish",
     "sqs_requests": "sqs.request",
     "s3_puts": "s3.put",
@@ -40,7 +41,9 @@ _BILLED: Final = {
     "interregion_gb": "interregion.out.gb",
     "log_gb": "logs.ingest.gb",
 }
-"""Counted by an AWS engine in the bill's own units."""
+"""Counted by an AWS engine in the bill's own units; ``messages`` are SNS and SQS together, at the dearer of both."""
+_FROM_ENGINES: Final = ("write_units", "replicated_write_units", "read_units", "messages")
+"""Of the ``units`` in the statistics of an AWS store."""
 _OTHER: Final = ("requests",)
 """HTTP calls that the cell answered: the front door's units."""
 UNITS: Final = (*_STORE, *_BILLED, *_OTHER)
@@ -189,6 +192,8 @@ def difference(
             continue
         units = {unit: status["store"][unit] - old["store"][unit] for unit in _STORE}
         units["requests"] = status["requests"] - old["requests"]
+        own, its = status["store"].get("units") or {}, old["store"].get("units") or {}
+        units |= {unit: own[unit] - its[unit] for unit in _FROM_ENGINES if unit in own and unit in its}
         if min(units.values()) < 0:
             continue
         plays += _plays(status) - _plays(old)

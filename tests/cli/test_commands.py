@@ -12,7 +12,7 @@ from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
-LATER = ("events", "conflicts", "cells", "regions", "backup", "restore", "erase", "release", "simulate", "gameday", "assess",
+LATER = ("conflicts", "regions", "backup", "restore", "erase", "release", "simulate", "gameday", "assess",
          "deploy")  # fmt: skip
 runner = CliRunner()
 

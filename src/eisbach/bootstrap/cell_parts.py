@@ -24,6 +24,9 @@ from eisbach.cell.grants import Grants
 from eisbach.cell.identity import Tokens
 from eisbach.cell.me_calls import MeCalls
 from eisbach.cell.metrics import Metrics
+from eisbach.cell.move_calls import move_routes
+from eisbach.cell.move_http import HttpCells
+from eisbach.cell.moving import Moving
 from eisbach.cell.openapi import openapi_route
 from eisbach.cell.ops_calls import OpsCalls
 from eisbach.cell.ownership import Ownership, slots_in
@@ -36,6 +39,7 @@ from eisbach.cell.public_calls import PublicCalls
 from eisbach.cell.puller import Puller, PullerStatistics, PullServer, clock_is_ahead
 from eisbach.cell.routes import Route
 from eisbach.cell.sessions import Sessions
+from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
@@ -187,6 +191,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
             rng=parts.rng,
             slot_count=process.groups[str(STUDIO_GROUP)],
         )
+    routes += move_routes(_moving(parts, main))
     sender = PullServer(main.store, main.ownership, clock=parts.clock)
     routes += sender.routes()
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
@@ -215,6 +220,18 @@ def _follow_twins(parts: Parts, main: Slots) -> None:
 def _may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:
     residency = Group.parse(group).residency
     return residency == "any" or parts.process.residencies.get(peer.region, residency) == residency
+
+
+def _moving(parts: Parts, main: Slots) -> Moving:
+    """Both sides of moves; other cells are reached by the address that PREPARE names."""
+    cells = HttpCells({}, token=parts.secrets.service_token)
+    parts.stack.push_async_callback(cells.aclose)
+    imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
+    parts.stack.push_async_callback(imports.aclose)
+    relay = next(iter(parts.relays.values()))
+    return Moving(
+        main.store, main.ownership, imports, relayed_lsn=lambda: relay.statistics().last_lsn, clock=parts.clock
+    )
 
 
 async def _follow_map(parts: Parts, ownership: Ownership) -> None:

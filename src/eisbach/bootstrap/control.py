@@ -1,10 +1,12 @@
 """``eisbach run control``: the control store and the reconcilers of a region, over loopback HTTP.
 
-``GET /map`` (service token): the signed slot map. ``POST /nudge``: reconcile now. With this process dead nothing but
+``GET /map`` (service token): the signed slot map. ``POST /nudge``: reconcile now. ``GET /cells``,
+``POST /moves``, ``POST /moves/abort``: moves of slots (``control_calls``). With this process dead nothing but
 changes stops: edges and cells go on with what they have (P7).
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from eisbach.bootstrap.control_calls import control_routes, movable
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
+from eisbach.cell.move_http import HttpCells
+from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
@@ -46,7 +51,10 @@ async def run(process: ControlProcess) -> None:
     try:
         reconciler = SlotMapReconciler(store, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
         await reconciler.activate()
-        app = _app(reconciler, (secrets.service_token, secrets.operator_token), confinement.detail)
+        cells = HttpCells(process.cells, token=secrets.service_token)
+        mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
+        tokens = (secrets.service_token, secrets.operator_token)
+        app = _app(reconciler, tokens, confinement.detail, control_routes(reconciler, mover, tokens=tokens))
 
         async def for_ever() -> None:
             while True:
@@ -56,12 +64,14 @@ async def run(process: ControlProcess) -> None:
         # Together: if one of them ends, so does the process, and the supervisor starts it anew.
         async with asyncio.TaskGroup() as both:
             both.create_task(for_ever())
+            both.create_task(mover.run())
             both.create_task(serve(app, host=process.host, port=process.port))
     finally:
+        await cells.aclose()
         await store.aclose()
 
 
-def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str) -> Starlette:
+def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str, more: Sequence[Route]) -> Starlette:
     def status() -> dict[str, Any]:
         return {
             "map_version": reconciler.version,
@@ -85,4 +95,4 @@ def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: st
     ready = status_routes(
         status, missing=lambda: None if reconciler.version else "no slot map published yet", tokens=tokens
     )
-    return Starlette(routes=[*ready, Route("/map", slot_map), Route("/nudge", nudge, methods=["POST"])])
+    return Starlette(routes=[*ready, *more, Route("/map", slot_map), Route("/nudge", nudge, methods=["POST"])])

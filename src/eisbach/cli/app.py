@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from eisbach.cli import (
+    cells,
     changes,
     cost,
     cut,
@@ -44,6 +45,11 @@ def application() -> typer.Typer:
     for verb, module in VERBS.items():
         app.command(name=verb, epilog=module.EXAMPLE)(module.command)
     app.add_typer(events.application(), name="events")
+    for group, commands, text in (("cells", cells.COMMANDS, "Cells of a region and their slots."),):
+        sub = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+        for name, (command, example) in commands.items():
+            sub.command(name=name, epilog=example)(command)
+        app.add_typer(sub, name=group, help=text)
     app.command(name="run", hidden=True)(run.command)
     return app
 

@@ -103,6 +103,33 @@ class SlotMapReconciler:
         except msgspec.DecodeError as error:
             raise Corrupt(f"control store of {self._placement.region}: {error}; restore it from a backup") from error
 
+    async def assign(self, owners: Mapping[str, str], *, bulk: bool | None = None) -> None:
+        """Want these owners, slot -> cell, and publish; safe to repeat. ``bulk`` allows a map far from the last.
+
+        Raises:
+            VersionConflict: somebody else wanted something meanwhile; call again.
+            Invalid: a slot that the map does not have.
+        """
+        wanted = await self._wanted()
+        groups = {group: list(cells) for group, cells in wanted.groups.items()}
+        for slot, cell in owners.items():
+            group, _, number = slot.rpartition("/")
+            if not number.isdecimal() or int(number) >= len(groups.get(group, ())):
+                raise Invalid(f"slot {slot[:80]!r} is not in this region's map: {sorted(groups)}")
+            groups[group][int(number)] = cell
+        news = msgspec.structs.replace(wanted, groups=groups, bulk=wanted.bulk if bulk is None else bulk)
+        if news != wanted:
+            stored = await self._store.get(WANTED)
+            if stored is None or msgspec.json.decode(stored.value, type=Wanted) != wanted:
+                raise VersionConflict("the wanted slot map changed meanwhile; read it again")
+            await self._store.put(WANTED, msgspec.json.encode(news), expected=stored.revision)
+        await self.activate()
+
+    @property
+    def groups(self) -> Mapping[str, Sequence[str]]:
+        """Group -> owner per slot, as published."""
+        return self._published.groups if self._published else {}
+
     async def _reconcile(self) -> bool:
         wanted = await self._wanted()
         stored = await self._store.get(PUBLISHED)

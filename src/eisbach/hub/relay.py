@@ -19,7 +19,7 @@ from eisbach.hub.envelopes import envelopes_of
 from eisbach.kernel.errors import Rejected, Retryable, VersionConflict
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
-from eisbach.ports.store import Store
+from eisbach.ports.store import IMPORTED_LSN_MIN, Store
 
 __all__ = ["Relay", "RelayStatistics"]
 
@@ -82,8 +82,8 @@ class Relay:
         return RelayStatistics(
             events=self._events,
             envelopes=self._envelopes,
-            last_lsn=self._lsn,
-            behind=max(0, self._store.statistics().last_lsn - self._lsn),
+            last_lsn=max(0, self._lsn),
+            behind=max(0, self._store.statistics().last_lsn - max(0, self._lsn)),
             failures_in_a_row=self._failures,
             resumed=self._resumed,
             rewound=self._rewound,
@@ -93,11 +93,13 @@ class Relay:
         last = await self._log.last(f"{self._region}/{self._cell}")
         self._resumed += 1
         self._sequence, self._lsn = last.sequence, last.last_lsn
+        if last.sequence == 0:
+            self._lsn = IMPORTED_LSN_MIN  # a wiped log also gets what moves brought here
         if self._lsn > (end := self._store.statistics().last_lsn):
             # The store is younger than the log: restored or seeded anew. Its lsns say nothing about the log's.
             self._rewound += 1
             _logger.warning("relay_rewinds", cell=self._cell, log_lsn=self._lsn, store_lsn=end)
-            self._lsn = 0
+            self._lsn = IMPORTED_LSN_MIN
 
     async def _follow(self) -> None:
         """Publish until something goes wrong or the log no longer knows the cursor."""
@@ -111,6 +113,8 @@ class Relay:
             self._failures = 0
             if entries:
                 self._lsn = max(self._lsn, entries[-1].lsn)
+            elif self._lsn < 0:
+                self._lsn = 0
             elif not await self._committed_soon():
                 last = await self._log.last(f"{self._region}/{self._cell}")
                 if last.sequence != self._sequence:

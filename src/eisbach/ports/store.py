@@ -6,7 +6,7 @@ What an engine promises is held by ``eisbach.testing.store_promises``. Reads nev
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ops import ItemChange, Op
@@ -14,6 +14,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 
 __all__ = [
+    "IMPORTED_LSN_MIN",
     "Applied",
     "Conflict",
     "IdempotencyKey",
@@ -28,6 +29,10 @@ __all__ = [
     "Transaction",
     "Write",
 ]
+
+
+IMPORTED_LSN_MIN: Final = -(2**62)
+"""Ops that a move brought have numbers from here up to below zero, in the order in which they came."""
 
 
 class ItemKey(NamedTuple):
@@ -142,7 +147,8 @@ class LogEntry(NamedTuple):
     """An op with its place in this store's commit order."""
 
     lsn: int
-    """Rises with every op in this store, foreign ones included; gaps are possible, reuse is not."""
+    """Rises with every op in this store, foreign ones included; gaps are possible, reuse is not. Below zero for ops
+    that a move brought: the relay of the cell they came from has published them, they matter to a wiped hub only."""
     op: Op
 
 

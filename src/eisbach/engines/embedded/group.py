@@ -16,6 +16,7 @@ from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.limits import WRITES_PER_TRANSACTION_MAX
 from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import Op, encode_op
+from eisbach.ports.store import IMPORTED_LSN_MIN
 
 __all__ = ["Group", "ItemPlace", "KeyRow"]
 
@@ -48,6 +49,7 @@ _PUT_ITEM: Final = (
     " seq = excluded.seq, base_hlc = excluded.base_hlc, base_origin = excluded.base_origin"
 )
 _PUTS: Final = {
+    "aside": "UPDATE slots SET name = name || '#' || id WHERE id = ?",
     "slots": "INSERT INTO slots(id, name) VALUES(?,?)",
     "passed": "DELETE FROM event_prev WHERE slot = ? AND epoch < ?",
     "held": "INSERT INTO held(slot, lsn, hlc) VALUES(?,?,?)",
@@ -70,14 +72,14 @@ class Group:
     """One group of works on its way to one commit."""
 
     __slots__ = (
-        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_lsn", "now_ms",
-        "ops", "puts", "rows", "save", "touched",
+        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_import", "last_lsn",
+        "now_ms", "ops", "puts", "rows", "save", "swept", "touched",
     )  # fmt: skip
 
-    def __init__(self, *, now_ms: int, last_lsn: int, cache: ItemCache) -> None:
+    def __init__(self, *, now_ms: int, last_lsn: int, cache: ItemCache, last_import: int = 0) -> None:
         """``now_ms``: wall clock, read once for the group."""
         self._cache = cache
-        self.now_ms, self.last_lsn = now_ms, last_lsn
+        self.now_ms, self.last_lsn, self.last_import = now_ms, last_lsn, last_import
         self.known: dict[ItemPlace, Stored | None] = {}
         """Items as this group leaves them; None is an item that never was."""
         self.puts: dict[ItemPlace, tuple[Any, ...]] = {}
@@ -87,6 +89,8 @@ class Group:
         """Slots whose small rows changed."""
         self.save = False
         """Whether the small rows must go to the file with this group."""
+        self.swept: list[tuple[str, list[tuple[Any, ...]]]] = []
+        """(DELETE, rows) of what a move set aside."""
         self.ops: list[tuple[Any, ...]] = []
         """Rows of the log."""
         self.entries: list[tuple[int, Op]] = []
@@ -147,12 +151,20 @@ class Group:
         place = (slot.number, pk)
         for name in ("erased", "erased_keys", "erased_conflicts"):
             self.rows[name].append(place)
-        self.rows["scrubs"].append((*place, 0, self.last_lsn + WRITES_PER_TRANSACTION_MAX))
+        self.rows["scrubs"].append((*place, IMPORTED_LSN_MIN, self.last_lsn + WRITES_PER_TRANSACTION_MAX))
+
+    def log_imported(self, slot: int, op: Op) -> int:
+        """Append an op that a move brought: numbered below zero, because the source's relay has published it."""
+        self.last_import = lsn = self.last_import + 1
+        body = encode_op(op)
+        self.ops.append((lsn, slot, op.origin, op.epoch, op.seq, body))
+        self.bytes_written += len(body)
+        return lsn
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.puts or self.ops or self.keys or self.touched or any(self.rows.values()))
+        return not (self.puts or self.ops or self.keys or self.touched or self.swept or any(self.rows.values()))
 
     def flush(self, database: apsw.Connection) -> None:
         """Write everything, inside the caller's transaction."""
@@ -161,6 +173,8 @@ class Group:
             many(_PUT_ITEM, self.puts.values())
         if self.ops:
             many("INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)", self.ops)
+        for statement, found in self.swept:
+            many(statement, found)
         if self.keys:
             many(
                 "INSERT OR REPLACE INTO keys(slot, scope, key, answer, epoch, seq, hlc, expires_ms)"

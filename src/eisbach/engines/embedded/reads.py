@@ -9,13 +9,16 @@ from typing import Any, Final
 
 import apsw
 
+from eisbach.engines.embedded.copies import read_chunk
 from eisbach.engines.embedded.disk import rows
 from eisbach.kernel.digests import SlotDigest
 from eisbach.kernel.errors import Invalid, LogGap
+from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.ops import Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.text_order import after_prefix
-from eisbach.kernel.versions import Mark, Vector, Version
+from eisbach.kernel.versions import Mark, Vector, Version, merged
+from eisbach.ports.moves import CopyCursor, SlotChunk
 from eisbach.ports.store import Conflict, Item, ItemKey, LogEntry, OpBatch
 
 __all__ = ["QUERY_MAX", "Reads"]
@@ -36,6 +39,10 @@ class Reads:
         self._connect, self._database = connect, connect()
         self._numbers: dict[Slot, int] = {}
         self.items_read = 0
+
+    def forget(self, slot: Slot) -> None:
+        """The slot has other rows now."""
+        self._numbers.pop(slot, None)
 
     def close(self) -> None:
         """Close the connection."""
@@ -78,26 +85,43 @@ class Reads:
         if limit < 1:
             raise Invalid(f"asked for {limit} ops; ask for at least 1")
         with self._database:  # one state of the file for floors and ops
-            number = self._number(slot)
-            query = "SELECT origin, epoch, seq FROM floors WHERE slot=?"
-            floors = {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
-            ops: list[Op] = []
-            for origin, head in sorted(heads.items()):
-                have = vector.get(origin, Mark(0, 0))
-                if have >= head:
-                    continue
-                if have < (floor := floors.get(origin, Mark(0, 0))):
-                    raise LogGap(
-                        f"slot {slot} origin {origin}: asked for what follows {have}, the log was pruned up to {floor};"
-                        " seed the asker from a snapshot"
-                    )
-                while have < head and (len(ops) < limit or ops[-1].more):
-                    page = self._page((number, origin, *have, *head, max(1, limit - len(ops))), have)
-                    ops += page
-                    have = Mark(page[-1].epoch, page[-1].seq)
-                if len(ops) >= limit:
-                    break
+            ops = self._ops(slot, vector, limit, heads=heads)
         return OpBatch(ops, heads)
+
+    def _ops(self, slot: Slot, vector: Vector, limit: int, *, heads: Vector) -> list[Op]:
+        number = self._number(slot)
+        floors = self._floors(number)
+        ops: list[Op] = []
+        for origin, head in sorted(heads.items()):
+            have = vector.get(origin, Mark(0, 0))
+            if have >= head:
+                continue
+            if have < (floor := floors.get(origin, Mark(0, 0))):
+                raise LogGap(
+                    f"slot {slot} origin {origin}: asked for what follows {have}, the log was pruned up to {floor};"
+                    " seed the asker from a snapshot"
+                )
+            while have < head and (len(ops) < limit or ops[-1].more):
+                page = self._page((number, origin, *have, *head, max(1, limit - len(ops))), have)
+                ops += page
+                have = Mark(page[-1].epoch, page[-1].seq)
+            if len(ops) >= limit:
+                break
+        return ops
+
+    def export(self, slot: Slot, cursor: CopyCursor, *, heads: Vector) -> SlotChunk:
+        """See ``ports.moves``."""
+        with self._database:
+            number = self._number(slot)
+            floors = self._floors(number)
+            ops = self._ops(slot, merged(cursor.vector, floors), PULL_OPS_MAX, heads=heads)
+            found = read_chunk(self._database, number, cursor, ops=ops, floors=floors, heads=heads)
+            self.items_read += len(found.items)
+        return found
+
+    def _floors(self, number: int) -> dict[str, Mark]:
+        query = "SELECT origin, epoch, seq FROM floors WHERE slot=?"
+        return {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
 
     def _page(self, values: tuple[object, ...], have: Mark) -> list[Op]:
         page = [decode_op(body) for (body,) in rows(self._database, _OPS, values)]
@@ -115,7 +139,8 @@ class Reads:
         """See ``ports.store``."""
         query = (
             "SELECT name, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq, at_ms"
-            " FROM conflicts JOIN slots ON slots.id = conflicts.slot ORDER BY conflicts.id DESC LIMIT ?"
+            " FROM conflicts JOIN slots ON slots.id = conflicts.slot WHERE instr(name, '#') = 0"
+            " ORDER BY conflicts.id DESC LIMIT ?"
         )
         return [
             Conflict(name, ItemKey(pk, sk), Version(h, o, s), value, Version(wh, wo, ws), at)

@@ -2,7 +2,8 @@
 
 Every write moves the lease row's seq, the vector and the last events of its slot. All three follow from the op log, so
 they are saved every 4,096 ops (and with every change of a lease) and replayed from the log at start: a busy cell would
-otherwise write three rows more per write. May not know: works, asyncio.
+otherwise write three rows more per write. A slot whose name ends in ``#number`` was set aside by a move: its rows wait
+to be swept. May not know: works, asyncio.
 """
 
 from collections import deque
@@ -81,7 +82,8 @@ class SlotRows:
 
 def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict[Slot, SlotRows]:
     """Every slot of the file, as the log's end leaves it."""
-    numbered = {n: SlotRows(n, name) for n, name in rows(database, "SELECT id, name FROM slots")}
+    names = rows(database, "SELECT id, name FROM slots")
+    numbered = {n: SlotRows(n, name.partition("#")[0]) for n, name in names}
     for number, *lease in rows(database, "SELECT slot, epoch, state, seq, move, owner FROM leases"):
         numbered[number].set(Lease(*lease))
     for number, origin, epoch, seq in rows(database, "SELECT slot, origin, epoch, seq FROM vectors"):
@@ -94,7 +96,7 @@ def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict
         numbered[number].held.append((lsn, hlc))
     for number, body in rows(database, "SELECT slot, body FROM ops WHERE lsn > ? ORDER BY lsn", (rows_lsn,)):
         numbered[number].logged(decode_op(body), region=region)
-    return {slot.slot: slot for slot in numbered.values()}
+    return {numbered[n].slot: numbered[n] for n, name in names if "#" not in name}
 
 
 def save_slots(database: apsw.Connection, slots: dict[int, SlotRows]) -> None:

@@ -7,8 +7,8 @@ never wait for the writer. May not know: what the items mean.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,9 @@ from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
+from eisbach.engines.embedded.store_moves import StoreMoves
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
-from eisbach.engines.embedded.writer import Writer, refusal
+from eisbach.engines.embedded.writer import Writer, reading, refusal
 from eisbach.kernel.errors import EisbachError, Overloaded, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
 from eisbach.kernel.ops import Op
@@ -59,7 +60,7 @@ _PRAGMAS: Final = (
 )
 
 
-class SqliteStore:
+class SqliteStore(StoreMoves):
     """Made by ``open_store``."""
 
     def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
@@ -206,14 +207,14 @@ class SqliteStore:
 
     async def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """See ``ports.store``."""
-        with _reading():
+        with reading():
             return self._reads.read(slot, key)
 
     async def query(
         self, slot: Slot, pk: str, prefix: str = "", *, after: str | None = None, limit: int = 100
     ) -> Sequence[Item]:
         """See ``ports.store``."""
-        with _reading():
+        with reading():
             return self._reads.query(slot, pk, prefix, after, limit)
 
     async def lease(self, slot: Slot) -> Lease | None:
@@ -232,7 +233,7 @@ class SqliteStore:
 
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """See ``ports.store``."""
-        with _reading():
+        with reading():
             return self._reads.ops_after(slot, vector, limit, heads=await self.vector(slot))
 
     async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
@@ -241,7 +242,7 @@ class SqliteStore:
         if tail and tail[0][0] <= lsn + 1:  # the relay reads what was just written: no need to ask the disk for it
             start = lsn + 1 - tail[0][0]
             return [LogEntry(*entry) for entry in islice(tail, start, start + limit)]
-        with _reading():
+        with reading():
             return self._reads.log_after(lsn, limit)
 
     async def wait_for_commit(self, lsn: int) -> int:
@@ -257,7 +258,7 @@ class SqliteStore:
 
     async def digest(self, slot: Slot, *, buckets: int = 16) -> Sequence[str]:
         """See ``ports.store``; gives way to other tasks every 512 items."""
-        with _reading():
+        with reading():
             for step in self._reads.digest(slot, buckets):
                 if step is not None:
                     return step
@@ -266,7 +267,7 @@ class SqliteStore:
 
     async def conflicts(self, *, limit: int = 100) -> Sequence[Conflict]:
         """See ``ports.store``."""
-        with _reading():
+        with reading():
             return self._reads.conflicts(limit)
 
     def statistics(self) -> StoreStatistics:
@@ -298,14 +299,6 @@ class SqliteStore:
         self._reads.close()
         await self._disk(self._writer.database.close)
         self._eraser.close()
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise refusal(error, "reading the store") from error
 
 
 def _connect(path: Path, vfs: str | None) -> apsw.Connection:

@@ -25,7 +25,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.store import Lease, Receipt, Transaction
 
-__all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work"]
+__all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work", "new_epoch", "new_rows", "owned"]
 
 _KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
@@ -54,8 +54,18 @@ class Desk(Protocol):
         """The slot now has held ops."""
         ...
 
-    def merge(self, group: Group, slot: SlotRows, op: Op, *, late: bool = False) -> tuple[bool, bool]:
-        """Merge an op's change: (item changed, loser kept)."""
+    def merge(
+        self, group: Group, slot: SlotRows, op: Op, *, late: bool = False, keep: bool = True
+    ) -> tuple[bool, bool]:
+        """Merge an op's change: (item changed, loser told apart); ``keep``: the loser goes to the conflict log."""
+        ...
+
+    def observe(self, hlc: int) -> None:
+        """What is stamped from now on sorts after ``hlc``."""
+        ...
+
+    def number(self) -> int:
+        """A number for a slot's rows that no other ever had in this file, one set aside included."""
         ...
 
 
@@ -91,6 +101,19 @@ def owned(desk: Desk, slot: Slot, *states: str) -> SlotRows:
         owner, epoch = (found.owner, found.epoch) if found else (None, 0)
         raise SlotMoved(str(slot), asked=desk.cell, owner=owner, epoch=epoch)
     return found
+
+
+def new_rows(desk: Desk, group: Group, slot: Slot) -> SlotRows:
+    """Rows for a slot that the file does not know, or no longer."""
+    found = desk.slots[slot] = SlotRows(desk.number(), str(slot))
+    group.rows["slots"].append((found.number, found.name))
+    return found
+
+
+def new_epoch(group: Group, slot: SlotRows, epoch: int) -> None:
+    """Events of a new epoch begin a chain of their own: ``prev`` never reaches back over an epoch."""
+    slot.prev = {place: seq for place, seq in slot.prev.items() if place[0] >= epoch}
+    group.rows["passed"].append((slot.number, epoch))
 
 
 class TransactWork(Work):
@@ -241,12 +264,9 @@ class LeaseWork(Work):
                 f"lease of slot {self.slot}: the log already holds {held} of {desk.region}; take an epoch above it"
             )
         if slot is None:
-            number = max((s.number for s in desk.slots.values()), default=0) + 1
-            slot = desk.slots[self.slot] = SlotRows(number, str(self.slot))
-            group.rows["slots"].append((number, slot.name))
-        if found is None or found.epoch != lease.epoch:  # ``prev`` never reaches back over an epoch
-            slot.prev = {place: seq for place, seq in slot.prev.items() if place[0] >= lease.epoch}
-            group.rows["passed"].append((slot.number, lease.epoch))
+            slot = new_rows(desk, group, self.slot)
+        if found is None or found.epoch != lease.epoch:
+            new_epoch(group, slot, lease.epoch)
         slot.set(lease)
         group.touched[slot.number] = slot
         group.save = True

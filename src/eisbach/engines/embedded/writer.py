@@ -7,7 +7,8 @@ at its next commit and never writes again. Runs on the store's disk seam, never 
 May not know: asyncio beyond the futures that works carry, callers, HTTP.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import apsw
@@ -26,8 +27,9 @@ from eisbach.kernel.merge import NO_BASE, Stored, judge
 from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
+from eisbach.ports.store import IMPORTED_LSN_MIN
 
-__all__ = ["DISK_ERRORS", "Writer", "refusal"]
+__all__ = ["DISK_ERRORS", "Writer", "reading", "refusal"]
 
 DISK_ERRORS: Final = (
     apsw.FullError,
@@ -64,6 +66,15 @@ def refusal(error: apsw.Error, doing: str) -> EisbachError:
     return Unavailable(f"{doing}: the disk refused ({type(error).__name__}: {error}); nothing was written")
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Translate what SQLite says while a store is read."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise refusal(error, "reading the store") from error
+
+
 class Writer:
     """Holds the writing connection and, in memory, the small rows that every write needs."""
 
@@ -91,6 +102,9 @@ class Writer:
         self._cache.clear()
         head = rows(self.database, "SELECT hlc, last_lsn, rows_lsn FROM head")[0]
         self._persisted_hlc, self.last_lsn, self._rows_lsn = map(int, head)
+        self._last_number = int(rows(self.database, "SELECT coalesce(max(id), 0) FROM slots")[0][0])
+        query = "SELECT coalesce(max(lsn), ?) FROM ops WHERE lsn < 0"
+        self._last_import = int(rows(self.database, query, (IMPORTED_LSN_MIN,))[0][0])
         self.slots: dict[Slot, SlotRows] = load_slots(self.database, region=self.region, rows_lsn=self._rows_lsn)
         self._unsaved = {slot.number: slot for slot in self.slots.values()} if self.last_lsn > self._rows_lsn else {}
         self._holding = {slot.number: slot for slot in self.slots.values() if slot.held}
@@ -111,7 +125,18 @@ class Writer:
         """See ``works.Desk``."""
         self._holding[slot.number] = slot
 
-    def merge(self, group: Group, slot: SlotRows, op: Op, *, late: bool = False) -> tuple[bool, bool]:
+    def observe(self, hlc: int) -> None:
+        """See ``works.Desk``."""
+        self.hlc.observe(hlc)
+
+    def number(self) -> int:
+        """See ``works.Desk``."""
+        self._last_number += 1
+        return self._last_number
+
+    def merge(
+        self, group: Group, slot: SlotRows, op: Op, *, late: bool = False, keep: bool = True
+    ) -> tuple[bool, bool]:
         """See ``works.Desk``."""
         self.hlc.observe(op.hlc)
         change, version = op.change, op.version
@@ -122,7 +147,7 @@ class Writer:
             return self._merge_erased(group, slot, op, change), False
         stored = group.stored(self.database, place)
         verdict = judge(stored, version, change.base, late=late)
-        if verdict.conflict and stored is not None:
+        if keep and verdict.conflict and stored is not None:
             loser = (*stored.version, group.value(self.database, place)) if verdict.wins else (*version, change.value)
             winner = version if verdict.wins else stored.version
             group.rows["conflicts"].append((*place, *loser, *winner, group.now_ms))
@@ -149,7 +174,7 @@ class Writer:
     @property
     def held_for_ms(self) -> int | None:
         """How long until the first held op may be applied; None when none is held."""
-        heads = [slot.held[0][1] for slot in self._holding.values()]
+        heads = [slot.held[0][1] for slot in self._holding.values() if slot.held and slot.state != "importing"]
         if not heads:
             return None
         wall, monotonic = self._clock.wall_ms(), self._clock.monotonic_ms()
@@ -204,7 +229,7 @@ class Writer:
             self._load()
         self._wall_ms, self._monotonic_ms = self._clock.wall_ms(), self._clock.monotonic_ms()
         now = self.hlc.physical_ms(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
-        group = Group(now_ms=now, last_lsn=self.last_lsn, cache=self._cache)
+        group = Group(now_ms=now, last_lsn=self.last_lsn, last_import=self._last_import, cache=self._cache)
         group.load(self.database, [place for work in works for place in work.places(self)])
         self._release_held(group)
         results: list[Any] = []
@@ -238,7 +263,7 @@ class Writer:
                 ) from error
             raise
         self._cache.keep(group.known)
-        self.last_lsn = group.last_lsn
+        self.last_lsn, self._last_import = group.last_lsn, group.last_import
         self.entries += group.entries
         self.views += [slot.view for slot in group.touched.values()]
         self.forgot = self.forgot or bool(group.rows["forgotten"] or group.rows["scrubbed"])
@@ -298,6 +323,8 @@ class Writer:
     def _release_held(self, group: Group) -> None:
         """Apply what was held back, in log order per slot, as far as time has come."""
         for slot in list(self._holding.values()):
+            if slot.state == "importing":
+                continue  # its conflicts are the source's to list; it is released once it is active here
             while slot.held and not self.is_future(slot.held[0][1]):
                 lsn, _ = slot.held[0]
                 op = decode_op(rows(self.database, "SELECT body FROM ops WHERE lsn = ?", (lsn,))[0][0])

@@ -1,0 +1,129 @@
+"""The control process's calls for people and scripts: who has which slots, and moves.
+
+``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord]}``;
+``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}}``; ``POST /moves/abort`` ``{slot}``.
+Every call needs the operator's or the region's service token.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from eisbach.bootstrap.serve import authorised, problem
+from eisbach.control.moves import Mover
+from eisbach.control.slot_map import SlotMapReconciler
+from eisbach.kernel.errors import EisbachError, Invalid, Rejected
+from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
+from eisbach.kernel.slots import STUDIO_GROUP, Slot
+
+__all__ = ["MoveRequest", "control_routes", "movable"]
+
+_SLOTS_MAX: Final = 10_000
+
+
+class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Move these slots."""
+
+    slots: list[str]
+    to: str
+    bulk: bool = False
+    """More than a fifth of the region's slots may change; edges then take such a map."""
+
+
+class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    slot: str
+
+
+def movable(reconciler: SlotMapReconciler) -> Sequence[str]:
+    """Cells that may take slots: active, and not the studio's."""
+    studio = set(reconciler.groups.get(str(STUDIO_GROUP), ()))
+    return sorted(cell for cell, state in reconciler.cells.items() if state == "active" and cell not in studio)
+
+
+def control_routes(reconciler: SlotMapReconciler, mover: Mover, *, tokens: tuple[str, ...]) -> list[Route]:
+    """The routes."""
+
+    async def cells(_: Request) -> Response:
+        found: dict[str, dict[str, int]] = {cell: {} for cell in reconciler.cells}
+        for group, owners in reconciler.groups.items():
+            for owner in owners:
+                found[owner][group] = found[owner].get(group, 0) + 1
+        listed = [{"cell": c, "state": s, "slots": found[c]} for c, s in sorted(reconciler.cells.items())]
+        return _json({"cells": listed, "moves": await mover.records(), "map_version": reconciler.version})
+
+    async def moves(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=MoveRequest)
+        slots = [_slot(reconciler, text) for text in asked.slots]
+        _check_share(reconciler, asked)
+        if asked.bulk:
+            await reconciler.assign({}, bulk=True)
+        accepted, refused = [], {}
+        for slot in slots:
+            owner = reconciler.groups[str(slot.group)][slot.number]
+            _check_group(reconciler, slot, asked.to)
+            try:
+                accepted.append(await mover.request(slot, owner=owner, target=asked.to))
+            except Rejected as error:
+                refused[str(slot)] = str(error)
+        if refused and not accepted:
+            return problem(409, "refused", "; ".join(list(refused.values())[:3]))
+        return _json({"moves": accepted, "refused": refused}, status=202)
+
+    async def abort(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=_Abort)
+        return _json(await mover.abort(_slot(reconciler, asked.slot), "an operator gave it up"))
+
+    def guarded(handler: Any) -> Any:
+        async def call(request: Request) -> Response:
+            if not authorised(request, *tokens):
+                return problem(401, "token_missing", "control calls need the operator's token")
+            try:
+                answer: Response = await handler(request)
+            except msgspec.DecodeError as error:
+                return problem(400, "invalid", f"the body is not what this call takes: {error}")
+            except EisbachError as error:
+                return problem(400 if isinstance(error, Invalid) else 409, error.code, str(error))
+            return answer
+
+        return call
+
+    return [
+        Route("/cells", guarded(cells)),
+        Route("/moves", guarded(moves), methods=["POST"]),
+        Route("/moves/abort", guarded(abort), methods=["POST"]),
+    ]
+
+
+def _json(value: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _slot(reconciler: SlotMapReconciler, text: str) -> Slot:
+    slot = Slot.parse(text)
+    if slot.group == STUDIO_GROUP:
+        raise Invalid(f"slot {slot} is the studio's; its slots stay where they are")
+    count = len(reconciler.groups.get(str(slot.group), ()))
+    if slot.number >= count:
+        raise Invalid(f"slot {slot} is not in this region's map; group {slot.group} has {count} slots")
+    return slot
+
+
+def _check_share(reconciler: SlotMapReconciler, asked: MoveRequest) -> None:
+    total = sum(map(len, reconciler.groups.values()))
+    if not asked.slots or len(asked.slots) > _SLOTS_MAX or len(set(asked.slots)) < len(asked.slots):
+        raise Invalid(f"{len(asked.slots)} slots to move; name 1 to {_SLOTS_MAX}, each once")
+    if len(asked.slots) > total * CHANGED_SHARE_MAX and not asked.bulk:
+        raise Invalid(
+            f"{len(asked.slots)} of {total} slots is more than a fifth: edges refuse such a map unless you say bulk"
+        )
+
+
+def _check_group(reconciler: SlotMapReconciler, slot: Slot, target: str) -> None:
+    """Groups have cells of their own."""
+    served = {group for group, owners in reconciler.groups.items() if target in owners}
+    if served - {str(slot.group)}:
+        raise Invalid(f"cell {target[:40]!r} serves {sorted(served)}; slots of {slot.group} need a cell of their own")

@@ -1,0 +1,154 @@
+"""What a cell does in a move of a slot: both sides, as calls that may come late, twice or never.
+
+Every call is fenced in the store by move id and epoch (``ports.moves``); this adds what the process must know: whose
+the slot is now, whether the hub has everything up to the cut, and that a copy runs.
+May not know: HTTP (see ``move_calls``), who coordinates.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from eisbach.cell.ownership import Ownership
+from eisbach.cell.slot_imports import (
+    DIGEST_BUCKETS,
+    ExportRequest,
+    ImportProgress,
+    ImportStore,
+    PrepareImport,
+    SlotImports,
+)
+from eisbach.kernel.errors import SlotMoved
+from eisbach.kernel.versions import Mark
+from eisbach.ports.clock import Clock
+from eisbach.ports.moves import SlotChunk
+
+__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Settle"]
+
+_LOOK_EVERY_S: Final = 0.002
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """FREEZE at the source, and DRAIN at the target with the cut's ``vector``."""
+
+    slot: str
+    move: int
+    epoch: int
+    wait_ms: int = 0
+    """How long to wait until the hub (source) or this disk (target) has everything up to the cut."""
+    vector: dict[str, Mark] = {}
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """The cut."""
+
+    vector: dict[str, Mark]
+    relayed: bool
+    """Whether the hub has every event up to the cut: the target never publishes what it imported."""
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """ACTIVATE (``owner`` None) or GONE."""
+
+    slot: str
+    move: int
+    epoch: int
+    owner: str | None = None
+
+
+class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """The lease row, as a cell tells it."""
+
+    epoch: int = 0
+    state: str = ""
+    """Empty: this cell never had the slot."""
+    seq: int = 0
+    move: int = 0
+    owner: str | None = None
+    relay_behind: int = 0
+    """Lsns that the hub does not have yet."""
+
+
+class Moving:
+    """One a store."""
+
+    def __init__(
+        self,
+        store: ImportStore,
+        ownership: Ownership,
+        imports: SlotImports,
+        *,
+        relayed_lsn: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        """``relayed_lsn``: up to where the hub has this store's log."""
+        self._store, self._ownership, self._imports = store, ownership, imports
+        self._relayed_lsn, self._clock = relayed_lsn, clock
+        self._cuts: dict[tuple[str, int], int] = {}
+        """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
+
+    async def look(self, slot_text: str) -> LeaseView:
+        """The lease row."""
+        lease = await self._store.lease(self._ownership.slot(slot_text))
+        behind = max(0, self._store.statistics().last_lsn - self._relayed_lsn())
+        if lease is None:
+            return LeaseView(relay_behind=behind)
+        return LeaseView(**lease._asdict(), relay_behind=behind)
+
+    async def prepare(self, asked: PrepareImport) -> ImportProgress:
+        """See ``SlotImports``."""
+        return await self._imports.prepare(asked)
+
+    async def export(self, asked: ExportRequest) -> SlotChunk:
+        """A piece of a slot that is owned here.
+
+        Raises:
+            SlotMoved: it is not: what is left of it here is history.
+        """
+        slot = self._ownership.slot(asked.slot)
+        lease = await self._store.lease(slot)
+        if lease is None or lease.state not in ("active", "frozen"):
+            owner, epoch = self._ownership.owner(slot), lease.epoch if lease else 0
+            raise SlotMoved(asked.slot, asked="the source", owner=owner, epoch=epoch)
+        return await self._store.export(slot, asked.cursor)
+
+    async def digest(self, slot_text: str) -> list[str]:
+        """Of what is here now."""
+        return list(await self._store.digest(self._ownership.slot(slot_text), buckets=DIGEST_BUCKETS))
+
+    async def freeze(self, asked: Freeze) -> Frozen:
+        """Stop writes and inbound apply, then wait for the hub; a repeat tells the same cut.
+
+        Raises:
+            SlotMoved, EpochStale: not this cell's to freeze.
+        """
+        slot = self._ownership.slot(asked.slot)
+        cut = await self._store.freeze(slot, move=asked.move, epoch=asked.epoch)
+        await self._ownership.refresh()
+        lsn = self._cuts.setdefault((asked.slot, asked.move), self._store.statistics().last_lsn)
+        until = self._clock.monotonic_ms() + asked.wait_ms
+        while self._relayed_lsn() < lsn and self._clock.monotonic_ms() < until:
+            await self._clock.sleep(_LOOK_EVERY_S)
+        return Frozen(vector=dict(cut.vector), relayed=self._relayed_lsn() >= lsn)
+
+    async def drain(self, asked: Freeze) -> bool:
+        """See ``SlotImports``."""
+        return await self._imports.drain(asked.slot, move=asked.move, vector=asked.vector, wait_ms=asked.wait_ms)
+
+    async def settle(self, asked: Settle) -> LeaseView:
+        """Take note of the outcome; late and doubled notices change nothing."""
+        slot = self._ownership.slot(asked.slot)
+        lease = await self._store.settle(slot, move=asked.move, epoch=asked.epoch, owner=asked.owner)
+        await self._ownership.refresh()
+        if lease.state != "importing":
+            await self._imports.end(slot)
+        self._cuts = {place: lsn for place, lsn in self._cuts.items() if place[0] != asked.slot}
+        return LeaseView(**lease._asdict())
+
+    async def discard(self, asked: Settle) -> bool:
+        """Set aside what a slot has left behind here, and sweep some of what was."""
+        done = await self._store.discard(self._ownership.slot(asked.slot), move=asked.move)
+        while await self._store.sweep():
+            await self._clock.sleep(_LOOK_EVERY_S)  # the others' writes go first
+        return done

@@ -1,0 +1,135 @@
+"""``eisbach cells list | move``: who has which slots, and moving them while they are in use."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Annotated, Any
+
+import typer
+
+from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
+from eisbach.cli.talk import find
+from eisbach.kernel.errors import Invalid, Unavailable
+
+__all__ = ["COMMANDS"]
+
+_REGION = Annotated[str, typer.Option(help="Region; by default the first of the platform.")]
+_WAIT_S = 180.0
+
+
+class Control:
+    """The control process of a region, found through the supervisor."""
+
+    def __init__(self, data: str, region: str) -> None:
+        supervisor = find(data)
+        found = {
+            str(one["region"]): str(one["url"])
+            for one in supervisor.get("/ops/status")["processes"]
+            if str(one["target"]).startswith("control/") and one["url"]
+        }
+        self.region = region or next(iter(found), "")
+        if self.region not in found:
+            raise Invalid(f"region {region[:40]!r} has no control process here; those that have: {', '.join(found)}")
+        self._url, self._token = found[self.region], supervisor.token
+
+    def call(self, path: str, body: Any = None) -> Any:
+        """GET, or POST with a body."""
+        request = urllib.request.Request(  # noqa: S310 - an http address that the supervisor told us
+            f"{self._url}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            try:
+                detail = str(json.loads(error.read())["detail"])
+            except (ValueError, KeyError, TypeError):
+                detail = f"{self._url}{path} answered {error.code}"
+            raise Invalid(detail) from error
+        except OSError as error:
+            raise Unavailable(
+                f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it, try again"
+            ) from error
+
+
+@verb
+def list_cells(*, shared: Shared, region: _REGION = "") -> None:
+    """Cells of a region with their slots, and the moves that were made."""
+    control = Control(shared.settings().data, region)
+    found = control.call("/cells")
+    if shared.as_json:
+        show_json({"region": control.region, **found})
+        return
+    say(f"Region {control.region}, slot map {found['map_version']}")
+    for cell in found["cells"]:
+        slots = ", ".join(f"{count} of {group}" for group, count in cell["slots"].items()) or "no slots"
+        say(f"  {cell['cell']:<10} {cell['state']:<12} {slots}")
+    for move in found["moves"][-10:]:
+        say(f"  {_line(move)}")
+    say("Next: eisbach cells move SLOT --to CELL moves one, under load")
+
+
+@verb
+def move_slots(
+    *,
+    shared: Shared,
+    slots: Annotated[list[str], typer.Argument(help="Slots, e.g. eu/de/main/17.")],
+    to: Annotated[str, typer.Option("--to", help="Cell that takes them, e.g. c2.")],
+    region: _REGION = "",
+    bulk: Annotated[bool, typer.Option(help="Allow more than a fifth of the region's slots.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for the outcome.")] = True,
+) -> None:
+    """Move slots to another cell of their region: copied under load, writes stop for milliseconds, reads never."""
+    control = Control(shared.settings().data, region)
+    asked = control.call("/moves", {"slots": slots, "to": to, "bulk": bulk})
+    wanted = {str(move["slot"]) for move in asked["moves"]}
+    moves = asked["moves"]
+    if wait:
+        moves = _outcomes(control, wanted, quiet=shared.as_json)
+    if shared.as_json:
+        show_json({"region": control.region, "moves": moves, "refused": asked["refused"]})
+    else:
+        for move in moves:
+            say(_line(move))
+        for slot, why in asked["refused"].items():
+            say(f"{slot} refused: {why}")
+        say(f"Next: eisbach cells list --region {control.region} shows who has what")
+    if asked["refused"] or (wait and any(move["outcome"] != "committed" for move in moves)):
+        raise typer.Exit(NOT_WELL)
+
+
+def _outcomes(control: Control, wanted: set[str], *, quiet: bool) -> list[Any]:
+    from rich.progress import Progress
+
+    until = time.monotonic() + _WAIT_S
+    with Progress(disable=quiet, transient=True) as progress:
+        task = progress.add_task("moving", total=len(wanted))
+        while True:
+            moves = [move for move in control.call("/cells")["moves"] if move["slot"] in wanted]
+            ended = [move for move in moves if move["phase"] == "settled" and len(move["told"]) == 2]
+            progress.update(task, completed=len(ended))
+            if len(ended) == len(wanted):
+                return ended
+            if time.monotonic() > until:
+                raise Unavailable(
+                    f"{len(wanted) - len(ended)} of {len(wanted)} moves are still under way after {_WAIT_S:.0f} s;"
+                    " they go on: eisbach cells list"
+                )
+            time.sleep(0.1)
+
+
+def _line(move: Any) -> str:
+    if move["phase"] != "settled":
+        return f"{move['slot']}: {move['phase']} from {move['source']} to {move['target']}"
+    if move["outcome"] == "committed":
+        return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), writes stood for {move['freeze_ms']} ms"
+    return f"{move['slot']}: stayed with {move['owner']} (epoch {move['epoch']}): {move['reason']}"
+
+
+COMMANDS = {
+    "list": (list_cells, "Example: eisbach cells list --region eu-west"),
+    "move": (move_slots, "Example: eisbach cells move eu/de/main/3 eu/de/main/4 --to c2"),
+}

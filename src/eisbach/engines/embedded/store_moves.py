@@ -1,0 +1,75 @@
+"""The part of the embedded store that moves use: ``ports.moves``, held by ``eisbach.testing.store_move_promises``.
+
+May not know: the coordinator, the network.
+"""
+
+import asyncio
+from typing import Any
+
+from eisbach.engines.embedded.move_works import (
+    DiscardWork,
+    FreezeWork,
+    ImportWork,
+    OpenImportWork,
+    SettleWork,
+    SweepWork,
+)
+from eisbach.engines.embedded.reads import Reads
+from eisbach.engines.embedded.works import Work
+from eisbach.engines.embedded.writer import reading
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Vector
+from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
+from eisbach.ports.store import Lease
+
+__all__ = ["StoreMoves"]
+
+
+class StoreMoves:
+    """What ``SqliteStore`` inherits."""
+
+    _reads: Reads
+
+    def _submit(self, work: Work) -> "asyncio.Future[Any]":
+        raise NotImplementedError
+
+    async def vector(self, slot: Slot) -> Vector:
+        """See ``ports.store``."""
+        raise NotImplementedError
+
+    async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:
+        """See ``ports.moves``."""
+        cut: Cut = await self._submit(FreezeWork(slot, move, epoch))
+        return cut
+
+    async def begin_import(self, slot: Slot, *, move: int, epoch: int) -> Lease:
+        """See ``ports.moves``."""
+        lease: Lease = await self._submit(OpenImportWork(slot, move, epoch))
+        self._reads.forget(slot)
+        return lease
+
+    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
+        """See ``ports.moves``."""
+        with reading():
+            return self._reads.export(slot, cursor, heads=await self.vector(slot))
+
+    async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
+        """See ``ports.moves``."""
+        vector: Vector = await self._submit(ImportWork(slot, chunk, move))
+        return vector
+
+    async def settle(self, slot: Slot, *, move: int, epoch: int, owner: str | None) -> Lease:
+        """See ``ports.moves``."""
+        lease: Lease = await self._submit(SettleWork(slot, move, epoch, owner))
+        return lease
+
+    async def discard(self, slot: Slot, *, move: int) -> bool:
+        """See ``ports.moves``."""
+        done: bool = await self._submit(DiscardWork(slot, move))
+        self._reads.forget(slot)
+        return done
+
+    async def sweep(self, *, limit: int = 1000) -> int:
+        """See ``ports.moves``."""
+        swept: int = await self._submit(SweepWork(limit))
+        return swept

@@ -1,0 +1,471 @@
+"""Moves, deterministic: real stores, real coordinator, a network that loses, doubles and crashes it at every step.
+
+The model is the exhaustive one of the design; here its mutants are planted into the production code, and each is found.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from eisbach.cell.moving import Freeze, Frozen, LeaseView, Moving, Settle
+from eisbach.cell.ownership import Ownership
+from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport, SlotImports
+from eisbach.control.moves import Mover, SlotRecord
+from eisbach.engines.embedded import move_works
+from eisbach.engines.embedded.control_store import SqliteControlStore
+from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.kernel.errors import EisbachError, Invalid, SlotFrozen, SlotMoved, Unavailable, VersionConflict
+from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.slots import Slot
+from eisbach.ports.moves import SlotChunk
+from eisbach.ports.store import ItemKey, Lease, Transaction, Write
+from eisbach.testing.manual_clock import ManualClock
+
+SLOT = Slot.parse("eu/de/main/0")
+GROUPS = {"eu/de/main": 2}
+
+
+class Crashed(Exception):
+    """The coordinator's process has died at this step."""
+
+
+class CellUnderTest:
+    def __init__(self, region: "Region", name: str, store: SqliteStore) -> None:
+        self.store = store
+        self.ownership = Ownership(store, cell=name, groups=GROUPS, owners={})
+        rng = random.Random(1)
+        self.imports = SlotImports(store, self.ownership, region, clock=region.clock, rng=rng)
+        self.relayed: int | None = None
+        self.moving = Moving(
+            store, self.ownership, self.imports, clock=region.clock,
+            relayed_lsn=lambda: store.statistics().last_lsn if self.relayed is None else self.relayed,
+        )  # fmt: skip
+
+
+class Region:
+    """Two cells, a control store and the network between them: ``MoveCells`` and ``SlotSource`` at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock, self.folder, self.stack = ManualClock(), folder, AsyncExitStack()
+        self.cells: dict[str, CellUnderTest] = {}
+        self.control = SqliteControlStore(folder / "control.db")
+        self.crash_at = self.calls = 0
+        self.loss = self.doubled = 0.0
+        self.dice = random.Random(7)
+        self.late: list[Callable[[], Any]] = []
+        """Calls of the past, to be delivered again."""
+        self.published: dict[str, str] = {}
+        self.down: set[str] = set()
+        self.acknowledged: dict[str, bytes] = {}
+
+    async def open(self, *names: str) -> None:
+        for name in names:
+            opening = open_store(
+                self.folder / f"{name}.db", region="eu-central", clock=self.clock, cell=name, disk=inline
+            )
+            store = await self.stack.enter_async_context(opening)
+            self.cells[name] = cell = CellUnderTest(self, name, store)
+            await cell.ownership.open([SLOT] if name == "c1" else [])
+            self.stack.push_async_callback(cell.imports.aclose)
+
+    def mover(self) -> Mover:
+        async def publish(owners: Any) -> None:
+            self.published |= owners
+
+        return Mover(self.control, self, names=lambda: ["c1", "c2"], publish=publish, clock=self.clock)
+
+    def address(self, cell: str) -> str:
+        return cell
+
+    async def _call(self, cell: str, act: Callable[[Moving], Any], *, coordinator: bool = True) -> Any:
+        number = 0
+        if coordinator:
+            number = self.calls = self.calls + 1
+            if self.calls == self.crash_at:
+                raise Crashed
+            self.late.append(lambda: act(self.cells[cell].moving))
+        if cell in self.down or self.dice.random() < self.loss:
+            raise Unavailable("lost on the way there")
+        if self.dice.random() < self.doubled:
+            with contextlib.suppress(EisbachError):
+                await act(self.cells[cell].moving)
+        answer = await act(self.cells[cell].moving)
+        if number and number == -self.crash_at:
+            raise Crashed  # after the cell has done it
+        if self.dice.random() < self.loss:
+            raise Unavailable("lost on the way back")
+        return answer
+
+    async def look(self, cell: str, slot: str) -> LeaseView:
+        return await self._call(cell, lambda m: m.look(slot))
+
+    async def prepare(self, cell: str, asked: PrepareImport) -> ImportProgress:
+        return await self._call(cell, lambda m: m.prepare(asked))
+
+    async def freeze(self, cell: str, asked: Freeze) -> Frozen:
+        return await self._call(cell, lambda m: m.freeze(asked))
+
+    async def drain(self, cell: str, asked: Freeze) -> bool:
+        return await self._call(cell, lambda m: m.drain(asked))
+
+    async def settle(self, cell: str, asked: Settle) -> LeaseView:
+        return await self._call(cell, lambda m: m.settle(asked))
+
+    async def discard(self, cell: str, asked: Settle) -> bool:
+        return await self._call(cell, lambda m: m.discard(asked))
+
+    async def export(self, source: str, request: ExportRequest) -> SlotChunk:
+        return await self._call(source, lambda m: m.export(request), coordinator=False)
+
+    async def digest(self, source: str, slot: str) -> list[str]:
+        return await self._call(source, lambda m: m.digest(slot), coordinator=False)
+
+    async def write(self, number: int) -> None:
+        """A viewer who tries every cell, as a stale router would."""
+        key, value = f"k{number % 40}", str(number).encode()
+        took = []
+        for name, cell in self.cells.items():
+            with contextlib.suppress(SlotMoved, SlotFrozen):
+                await cell.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", key, value))]))
+                took.append(name)
+        assert len(took) <= 1, f"P2: {took} both took write {number}"
+        if took:
+            self.acknowledged[key] = value
+
+    async def leases(self) -> dict[str, Lease | None]:
+        return {name: await cell.store.lease(SLOT) for name, cell in self.cells.items()}
+
+    async def check(self) -> str:
+        """I1 and I2: one owner, and every acknowledged write is there; the owner."""
+        found = await self.leases()
+        active = [name for name, lease in found.items() if lease is not None and lease.state == "active"]
+        assert len(active) == 1, f"owners {active} of {found}"
+        store = self.cells[active[0]].store
+        for key, value in self.acknowledged.items():
+            item = await store.read(SLOT, ItemKey("a", key))
+            assert item is not None, f"{key} is lost at {active[0]}"
+            assert item.value == value, f"{key}: acknowledged {value!r}, {active[0]} has {item.value!r}"
+        return active[0]
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[Region]:
+    region = Region(tmp_path)
+    await region.open("c1", "c2")
+    yield region
+    await region.stack.aclose()
+    await region.control.aclose()
+
+
+async def record(mover: Mover) -> SlotRecord:
+    return (await mover.records())[0]
+
+
+async def run_to_end(region: Region, mover: Mover, *, seconds: float = 200, writing: bool = True) -> SlotRecord:
+    """Passes of the coordinator, anew after every crash, with viewers who write between them."""
+    number = 1000
+    running: asyncio.Task[Any] | None = None
+    for _ in range(int(seconds / 0.02)):
+        if running is None or running.done():
+            if running is not None and running.exception() is not None:
+                assert isinstance(running.exception(), Crashed), running.exception()
+                region.crash_at = 0
+                mover = region.mover()  # a new process, without memory
+            running = asyncio.create_task(mover.activate())
+        await region.clock.advance(0.02)
+        if writing:
+            await region.write(number := number + 1)
+        found = await record(mover)
+        if found.phase == "settled" and {"c1", "c2"} <= set(found.told):
+            await asyncio.gather(running, return_exceptions=True)
+            return found
+    raise AssertionError(f"no end within {seconds} s: {await record(mover)}, {await region.leases()}")
+
+
+async def moved(region: Region, *, to: str = "c2", writing: bool = True) -> SlotRecord:
+    mover = region.mover()
+    owner = next(n for n, lease in (await region.leases()).items() if lease is not None and lease.state == "active")
+    await mover.request(SLOT, owner=owner, target=to)
+    return await run_to_end(region, mover, writing=writing)
+
+
+async def test_a_slot_moves_under_writes_and_every_acknowledged_write_is_at_the_new_owner(region: Region) -> None:
+    for n in range(100):
+        await region.write(n)
+
+    found = await moved(region)
+
+    assert (found.outcome, found.owner, found.epoch) == ("committed", "c2", 2)
+    assert await region.check() == "c2"
+    assert region.published == {str(SLOT): "c2"}
+    assert found.freeze_ms <= 100
+
+
+async def test_there_and_back_again_and_epochs_strictly_rise(region: Region) -> None:
+    epochs = []
+    for turn in range(4):
+        await region.write(turn)
+        epochs.append((await moved(region, to="c2" if turn % 2 == 0 else "c1")).epoch)
+        await region.check()
+
+    assert epochs == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_coordinator_that_dies_at_any_step_is_followed_by_one_that_ends_the_move(
+    tmp_path: Path, *, after: bool
+) -> None:
+    step, crashed = 1, 0
+    while True:
+        region = Region(tmp_path / str(step))
+        await region.open("c1", "c2")
+        for n in range(20):
+            await region.write(n)
+        region.crash_at = -step if after else step
+
+        found = await moved(region)
+
+        assert found.outcome in ("committed", "aborted")
+        assert found.epoch == 2
+        assert await region.check() == found.owner
+        reached = region.crash_at == 0
+        await region.stack.aclose()
+        await region.control.aclose()
+        if not reached:
+            break  # the move ends before this step
+        crashed += 1
+        step += 1
+    assert crashed >= 8, f"only {crashed} steps: PREPARE, look, FREEZE, DRAIN and both outcomes are more"
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_lost_doubled_and_late_messages_neither_lose_a_write_nor_make_two_owners(
+    region: Region, seed: int
+) -> None:
+    region.dice, region.loss, region.doubled = random.Random(seed), 0.2, 0.2
+    for turn in range(3):
+        for n in range(10):
+            await region.write(turn * 10 + n)
+        await moved(region, to="c2" if await region.check() == "c1" else "c1")
+        for again in random.Random(seed).sample(region.late, k=min(20, len(region.late))):
+            with contextlib.suppress(EisbachError):
+                await again()
+            await region.write(5000 + turn)
+        await region.check()
+
+
+async def test_a_target_that_dies_after_the_freeze_lets_the_source_write_on_within_a_second(region: Region) -> None:
+    await region.write(1)
+    drain = region.drain
+
+    async def dead(cell: str, asked: Freeze) -> bool:
+        region.down.add("c2")
+        return await drain(cell, asked)
+
+    region.drain = dead  # type: ignore[method-assign]
+    mover = region.mover()
+    await mover.request(SLOT, owner="c1", target="c2")
+    task = asyncio.create_task(run_to_end(region, mover, seconds=20, writing=False))
+    frozen_ms = 0
+    while not region.down or (await region.leases())["c1"].state == "frozen":  # type: ignore[union-attr]
+        frozen = (await region.leases())["c1"].state == "frozen"  # type: ignore[union-attr]
+        before = region.clock.monotonic_ms()
+        await asyncio.sleep(0)
+        frozen_ms += region.clock.monotonic_ms() - before if frozen else 0
+    region.down.clear()
+
+    found = await task
+
+    assert (found.outcome, found.owner, found.epoch) == ("aborted", "c1", 2)
+    assert frozen_ms <= 1000
+    await region.write(2)
+    assert await region.check() == "c1"
+
+
+async def test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is(region: Region) -> None:
+    await region.write(1)
+    region.cells["c1"].relayed = 0
+
+    found = await moved(region, writing=False)
+
+    assert (found.outcome, found.owner) == ("aborted", "c1")
+    assert "hub" in found.reason
+    await region.check()
+
+
+async def test_with_the_coordinator_gone_a_frozen_slot_stays_frozen_and_readable(region: Region) -> None:
+    await region.write(1)
+    await region.cells["c1"].moving.freeze(Freeze(slot=str(SLOT), move=1, epoch=1))
+
+    await region.clock.advance(3600)
+
+    with pytest.raises(SlotFrozen):
+        await region.cells["c1"].store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", "x", b""))]))
+    region.cells["c1"].ownership.check(SLOT)
+    assert await region.cells["c1"].store.read(SLOT, ItemKey("a", "k1")) is not None
+
+
+async def test_an_operator_may_give_up_a_move_and_only_one_outcome_wins(region: Region) -> None:
+    await region.write(1)
+    mover = region.mover()
+    await mover.request(SLOT, owner="c1", target="c2")
+
+    aborted = await mover.abort(SLOT, "no")
+
+    with pytest.raises(VersionConflict):  # the commit that was on its way
+        await mover._put(msgspec.structs.replace(aborted, owner="c2"), 1)
+    with pytest.raises(Invalid):
+        await mover.abort(SLOT, "again")
+    assert (await run_to_end(region, mover)).owner == await region.check() == "c1"
+
+
+async def test_a_second_move_of_a_slot_under_way_is_refused(region: Region) -> None:
+    mover = region.mover()
+    await mover.request(SLOT, owner="c1", target="c2")
+
+    with pytest.raises(VersionConflict, match="on its way to c2"):
+        await mover.request(SLOT, owner="c1", target="c2")
+
+
+async def test_a_minute_after_the_move_the_source_has_let_go_of_the_data_and_kept_the_lease_row(region: Region) -> None:
+    await region.write(1)
+    await moved(region)
+    await region.clock.advance(61)
+    mover = region.mover()
+
+    sweep = asyncio.create_task(mover.activate())
+    await region.clock.advance(1)
+    await sweep
+
+    assert (await record(mover)).done
+    assert await region.cells["c1"].store.read(SLOT, ItemKey("a", "k1")) is None
+    lease = (await region.leases())["c1"]
+    assert lease is not None
+    assert (lease.state, lease.owner, lease.epoch) == ("gone", "c2", 2)
+    assert await region.check() == "c2"
+
+
+# --- mutants: each is a bug that somebody really wrote; the scenario above it must notice ---------------------------
+
+
+def _no_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(self: SlotImports, slot_text: str, **_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(SlotImports, "drain", at_once)
+
+
+def _no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide(self: move_works.FreezeWork, desk: Any, group: Any) -> Any:
+        return move_works._cut(desk.slots[self.slot])
+
+    monkeypatch.setattr(move_works.FreezeWork, "decide", decide)
+
+
+def _early_activate(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = Mover._cut
+
+    async def early(self: Mover, record: SlotRecord, revision: int) -> str:
+        await self._cells.settle(record.target, Settle(slot=record.slot, move=record.move, epoch=record.epoch + 1))
+        return await cut(self, record, revision)
+
+    monkeypatch.setattr(Mover, "_cut", early)
+
+
+def _timer_unfreeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze = Moving.freeze
+
+    async def impatient(self: Moving, asked: Freeze) -> Frozen:
+        frozen = await freeze(self, asked)
+        slot = Slot.parse(asked.slot)
+        lease = await self._store.lease(slot)
+        assert lease is not None
+        if asked.wait_ms and lease.state == "frozen":  # it has waited long enough
+            await self._store.set_lease(slot, expected=lease, lease=lease._replace(state="active"))
+        return frozen
+
+    monkeypatch.setattr(Moving, "freeze", impatient)
+
+
+def _late_wipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide(self: move_works.OpenImportWork, desk: Any, group: Any) -> Lease:
+        slot = move_works._emptied(desk, group, self.slot)
+        move_works._change(group, slot, self.epoch, "importing", seq=0, move=self.move)
+        return move_works._row(slot)
+
+    monkeypatch.setattr(move_works.OpenImportWork, "decide", decide)
+
+
+def _two_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome is written without a compare: an abort after the commit."""
+    cut = Mover._cut
+
+    async def both(self: Mover, record: SlotRecord, revision: int) -> str:
+        await cut(self, record, revision)
+        await self._cells.settle(record.source, Settle(slot=record.slot, move=record.move, epoch=record.epoch + 2))
+        return ""
+
+    monkeypatch.setattr(Mover, "_cut", both)
+
+
+@pytest.mark.parametrize(
+    "mutate", [_no_drain, _no_fence, _early_activate, _timer_unfreeze, _late_wipe, _two_outcomes],
+    ids=lambda mutate: mutate.__name__.strip("_"),
+)  # fmt: skip
+async def test_each_mutant_of_the_protocol_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutate: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    mutate(monkeypatch)
+    found = ""
+    for seed in range(20):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        region = Region(folder)
+        await region.open("c1", "c2")
+        try:
+            region.dice, region.loss, region.doubled = random.Random(seed), 0.1, 0.2
+            await _hard_times(region, seed)
+        except AssertionError as error:
+            found = str(error)
+        finally:
+            with contextlib.suppress(Exception):
+                await region.stack.aclose()
+            await region.control.aclose()
+        if found:
+            break
+    assert found, f"{mutate.__name__} survived 20 seeds"
+
+
+async def _hard_times(region: Region, seed: int) -> None:
+    export = region.export
+
+    async def slow_and_written(source: str, request: ExportRequest) -> SlotChunk:
+        chunk = await export(source, request)
+        await region.write(9000 + region.calls)
+        return chunk
+
+    region.export = slow_and_written  # type: ignore[method-assign]
+    freeze = region.freeze
+
+    async def written_at_the_cut(cell: str, asked: Freeze) -> Frozen:
+        await region.write(7000 + region.calls)
+        frozen = await freeze(cell, asked)
+        await region.write(8000 + region.calls)
+        return frozen
+
+    region.freeze = written_at_the_cut  # type: ignore[method-assign]
+    for turn in range(2):
+        await moved(region, to="c2" if await region.check() == "c1" else "c1")
+        for again in random.Random(seed).sample(region.late, k=min(20, len(region.late))):
+            with contextlib.suppress(EisbachError):
+                await again()
+            await region.write(5000 + turn)
+        await region.check()

@@ -398,7 +398,7 @@ def _timer_unfreeze(monkeypatch: pytest.MonkeyPatch) -> None:
 def _late_wipe(monkeypatch: pytest.MonkeyPatch) -> None:
     def decide(self: move_works.OpenImportWork, desk: Any, group: Any) -> Lease:
         slot = move_works._emptied(desk, group, self.slot)
-        move_works._change(group, slot, self.epoch, "importing", seq=0, move=self.move)
+        move_works._change(group, slot, Lease(self.epoch, "importing", 0, self.move))
         return move_works._row(slot)
 
     monkeypatch.setattr(move_works.OpenImportWork, "decide", decide)

@@ -25,7 +25,6 @@ from eisbach.cell.identity import Tokens
 from eisbach.cell.me_calls import MeCalls
 from eisbach.cell.metrics import Metrics
 from eisbach.cell.move_calls import move_routes
-from eisbach.cell.move_http import HttpCells
 from eisbach.cell.moving import Moving
 from eisbach.cell.openapi import openapi_route
 from eisbach.cell.ops_calls import OpsCalls
@@ -224,7 +223,7 @@ def _may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:
 
 def _moving(parts: Parts, main: Slots) -> Moving:
     """Both sides of moves; other cells are reached by the address that PREPARE names."""
-    cells = HttpCells({}, token=parts.secrets.service_token)
+    cells = parts.host.source(parts.secrets.service_token)
     parts.stack.push_async_callback(cells.aclose)
     imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
     parts.stack.push_async_callback(imports.aclose)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from eisbach.cell.move_http import HttpCells
 from eisbach.cell.peer_http import HttpPeer
 from eisbach.cell.puller import PeerTransport
+from eisbach.cell.slot_imports import SlotSource
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.ports.clock import Clock
 
-__all__ = ["ClosablePeer", "ClosingDisk", "Host", "system_host"]
+__all__ = ["ClosablePeer", "ClosableSource", "ClosingDisk", "Host", "system_host"]
 
 
 class ClosingDisk(Disk, Protocol):
@@ -35,6 +37,14 @@ class ClosablePeer(PeerTransport, Protocol):
         ...
 
 
+class ClosableSource(SlotSource, Protocol):
+    """A way to the other cells of the region that ends with the process's composition."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One a process."""
@@ -46,6 +56,8 @@ class Host:
     """Name of the work -> where it blocks."""
     peer: Callable[[str, str], ClosablePeer]
     """(door, token) -> another region."""
+    source: Callable[[str], ClosableSource]
+    """Service token -> the cells of this region, for slots that move here."""
     vfs: str | None = None
     """Of every SQLite file; None: the machine's own."""
 
@@ -56,5 +68,6 @@ def system_host() -> Host:
         clock=SystemClock(),
         rng=random.Random(entropy.randbits(64)),  # noqa: S311 - jitter and request ids, never keys
         disk=DiskThread,
+        source=lambda token: HttpCells({}, token=token),
         peer=lambda door, token: HttpPeer(door, token=token),
     )

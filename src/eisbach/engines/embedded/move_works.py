@@ -56,7 +56,7 @@ class FreezeWork(Work):
             return _cut(slot)
         if slot.state != "active" or slot.epoch != self.epoch or self.move <= slot.move:
             raise _stale(slot, f"freeze by move {self.move} at epoch {self.epoch}")
-        _change(group, slot, slot.epoch, "frozen", seq=slot.seq, move=self.move)
+        _change(group, slot, Lease(slot.epoch, "frozen", slot.seq, self.move))
         return _cut(slot)
 
 
@@ -77,7 +77,7 @@ class OpenImportWork(Work):
             if found.state in ("active", "frozen") or self.move <= found.move or self.epoch < found.epoch:
                 raise _stale(found, f"import by move {self.move} at epoch {self.epoch}")
         slot = _emptied(desk, group, self.slot)
-        _change(group, slot, self.epoch, "importing", seq=0, move=self.move)
+        _change(group, slot, Lease(self.epoch, "importing", 0, self.move))
         return _row(slot)
 
 
@@ -173,7 +173,7 @@ class SettleWork(Work):
         elif slot is None:
             slot = new_rows(desk, group, self.slot)
         state = "active" if self.owner is None else "gone"
-        _change(group, slot, self.epoch, state, seq=0, move=max(self.move, slot.move), owner=self.owner)
+        _change(group, slot, Lease(self.epoch, state, 0, max(self.move, slot.move), self.owner))
         return _row(slot)
 
 
@@ -237,12 +237,10 @@ def _cut(slot: SlotRows) -> Cut:
     return Cut(_row(slot), dict(slot.marks))
 
 
-def _change(
-    group: Group, slot: SlotRows, epoch: int, state: str, *, seq: int, move: int, owner: str | None = None
-) -> None:
-    if epoch != slot.epoch:
-        new_epoch(group, slot, epoch)
-    slot.set(Lease(epoch, state, seq, move, owner))
+def _change(group: Group, slot: SlotRows, lease: Lease) -> None:
+    if lease.epoch != slot.epoch:
+        new_epoch(group, slot, lease.epoch)
+    slot.set(lease)
     group.touched[slot.number] = slot
     group.save = True
 

@@ -148,6 +148,8 @@ class SpokesProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     peers: list[PeerRegion]
     spokes_folder: str = ""
     """Folder of the user's own spokes, loaded beside the built-in ones."""
+    rehearsal: bool = False
+    """Single spokes may be broken on purpose."""
 
 
 class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -69,7 +69,9 @@ def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list
 def test_the_next_command_heals_what_was_broken_on_purpose_and_explains_what_was_not() -> None:
     on_purpose = summarise(parts("regions", 2, {"eu-central": "down"}), about("regions"))
     by_itself = summarise(parts("regions", 2, {"cell/eu-west/c1": "restarting"}, fault=False), about("regions"))
-    cut = summarise(parts("regions", 2, {}), about("regions", cuts=[("eu-central", "eu-west")]))
+    cut = summarise(
+        parts("regions", 2, {}), about("regions", beside=[("a and b are cut off", "link/eu-central/eu-west")])
+    )
 
     assert on_purpose.next == "eisbach heal region/eu-central"
     assert by_itself.next == "eisbach why cell/eu-west/c1"

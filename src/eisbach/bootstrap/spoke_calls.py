@@ -31,9 +31,17 @@ class SpokeCalls:
     """One a spoke host."""
 
     def __init__(
-        self, host: SpokeHost, store: SpokeStore, log: EventLog, *, clock: Clock, tokens: tuple[str, ...]
+        self,
+        host: SpokeHost,
+        store: SpokeStore,
+        log: EventLog,
+        *,
+        clock: Clock,
+        tokens: tuple[str, ...],
+        rehearsal: bool,
     ) -> None:
-        """``tokens``: any of them may operate."""
+        """``tokens``: any of them may operate; without ``rehearsal`` there is no call that breaks a spoke."""
+        self._rehearsal = rehearsal
         self._host, self._store, self._log, self._clock, self._tokens = host, store, log, clock, tokens
 
     def routes(self) -> list[Route]:
@@ -47,7 +55,11 @@ class SpokeCalls:
             Route("/spokes/{spoke}/pause", self._known(self._pause), methods=["POST"]),
             Route("/spokes/{spoke}/resume", self._known(self._resume), methods=["POST"]),
             Route("/events", self._known(self._tail)),
-        ]
+            *([
+                Route("/spokes/{spoke}/fault/{kind}", self._known(self._fault), methods=["POST"]),
+                Route("/spokes/{spoke}/heal", self._known(self._heal), methods=["POST"]),
+            ] if self._rehearsal else []),
+        ]  # fmt: skip
 
     def _known(self, act: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def call(request: Request) -> Response:
@@ -63,6 +75,14 @@ class SpokeCalls:
                 return problem(503, error.code, str(error))
 
         return call
+
+    async def _fault(self, request: Request) -> Response:
+        await self._host.fault(request.path_params["spoke"], request.path_params["kind"])
+        return _json({"spoke": request.path_params["spoke"], "fault": request.path_params["kind"]})
+
+    async def _heal(self, request: Request) -> Response:
+        await self._host.heal(request.path_params["spoke"])
+        return _json({"spoke": request.path_params["spoke"], "fault": None})
 
     async def _list(self, request: Request) -> Response:
         letters = await self._store.dead_letters(spoke=request.query_params.get("spoke"), limit=_LIST_MAX)

@@ -75,7 +75,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         own = UserSpokes(process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace)
         status = SpokesStatus(host, own, log=log, store=store, copies=copies)
         tokens = (secrets.service_token, secrets.operator_token)
-        calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens)
+        calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(host.run())

@@ -20,10 +20,13 @@ from eisbach.kernel.errors import Invalid, NotFound, Retryable
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter
 
-__all__ = ["SpokeHost"]
+__all__ = ["SPOKE_FAULTS", "SpokeHost"]
 
 _FIRST_DELAY: Final = timedelta(milliseconds=100)
 _LONGEST_DELAY: Final = timedelta(seconds=5)
+SPOKE_FAULTS: Final = ("kill", "down", "hang", "slow")
+_SLOW_BY: Final = timedelta(seconds=2)
+"""What a slow spoke adds to each attempt."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -44,6 +47,8 @@ class SpokeHost:
         self._nudge = nudge
         self._restarts: dict[str, int] = {"commands": 0}
         self._trouble: dict[str, str] = {}
+        self._broken: dict[str, str] = {}
+        """Spoke -> fault, in rehearsal."""
         for spec in specs:
             self._add(spec)
 
@@ -77,6 +82,7 @@ class SpokeHost:
         for name in self._replaceable:
             del self._runners[name], self._restarts[name]
             self._trouble.pop(name, None)
+            self._broken.pop(name, None)
         self._replaceable = {spec.name for spec in specs}
         for spec in specs:
             self._add(spec)
@@ -92,6 +98,50 @@ class SpokeHost:
     def _start(self, name: str) -> None:
         assert self._group is not None, "started by run, or by replace after it"
         self._tasks[name] = self._group.create_task(self._keep(name, self._runners[name].run))
+
+    async def fault(self, spoke: str, kind: str) -> None:
+        """Break one spoke until ``heal``, or crash it once (``kill``); the others do not notice. Rehearsal only.
+
+        Raises:
+            NotFound: no such spoke here.
+            Invalid: not one of ``SPOKE_FAULTS``.
+        """
+        runner = self._runner(spoke)
+        if kind not in SPOKE_FAULTS:
+            raise Invalid(f"fault {kind[:20]!r} is not for a spoke; use one of {', '.join(SPOKE_FAULTS)}")
+        await self.heal(spoke)
+        if kind in ("kill", "down"):
+            await self._crash(spoke)
+        if kind == "kill":
+            self._start(spoke)
+            return
+        self._broken[spoke] = kind
+        runner.brake = self._hang if kind == "hang" else self._drag
+
+    async def heal(self, spoke: str) -> None:
+        """End its fault: what it had in work is delivered again. Nothing happens when it has none.
+
+        Raises:
+            NotFound: no such spoke here.
+        """
+        self._runner(spoke).brake = None
+        kind = self._broken.pop(spoke, "")
+        if kind == "hang":  # what stands at the brake stands there for ever, as in a process that is ended
+            await self._crash(spoke)
+        if kind in ("down", "hang"):
+            self._start(spoke)
+
+    async def _crash(self, spoke: str) -> None:
+        """As kill -9 would: whatever is in work is dropped where it stands."""
+        task = self._tasks.pop(spoke)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _hang(self) -> None:
+        await asyncio.Event().wait()
+
+    async def _drag(self) -> None:
+        await self._clock.sleep(_SLOW_BY.total_seconds())
 
     async def pause(self, spoke: str) -> None:
         """Have a spoke start nothing more until it is resumed, also after a restart.
@@ -134,6 +184,7 @@ class SpokeHost:
                     **asdict(runner.statistics()),
                     "restarts": self._restarts[name],
                     "trouble": self._trouble.get(name),
+                    "fault": self._broken.get(name),
                 }
                 for name, runner in self._runners.items()
             },

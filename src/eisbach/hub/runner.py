@@ -11,6 +11,7 @@ May not know: engines, what a handler does, how commands are sent.
 import asyncio
 import random
 import traceback
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -85,6 +86,8 @@ class SpokeRunner:
         self.spec = spec
         self.commands = Nudge()
         """Nudged when commands were written."""
+        self.brake: Callable[[], Awaitable[None]] | None = None
+        """Rehearsal only: awaited before each attempt, outside its time limit; a process that hangs or is slow."""
         self._log, self._store, self._region = around.log, around.store, around.region
         self._clock, self._rng = around.clock, around.rng
         self._reset(Inbox({}))
@@ -284,6 +287,8 @@ class SpokeRunner:
 
     async def _attempt(self, event: Event, held: Held | None) -> None:
         effects = RecordedEffects(event, spoke=self.spec.name, store=self._store)
+        if self.brake is not None:
+            await self.brake()
         try:
             async with asyncio.timeout(self.spec.time_limit.total_seconds()):
                 await self.spec.handler(event, effects)

@@ -134,6 +134,7 @@ class Documents:
             blobs=self._blobs(region),
             peers=self.peers(region),
             spokes_folder=self.spokes_folder,
+            rehearsal=self.settings.rehearsal,
         )
 
     @property

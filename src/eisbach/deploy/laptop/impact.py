@@ -86,8 +86,8 @@ class Circumstances:
     """What the sentence says beside the processes."""
 
     stage: str
-    cuts: Sequence[tuple[str, str]] = ()
-    """Pairs of regions whose link is cut."""
+    beside: Sequence[tuple[str, str]] = ()
+    """What else is broken on purpose: a text, and the target that heals it."""
     last: str = "none yet"
     """The last change in words."""
     now_ms: int
@@ -101,7 +101,7 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     if broken and not about.begun and not any(p.fault for p in parts):
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
-    if not broken and not about.cuts:
+    if not broken and not about.beside:
         well = f"Nobody is hurt: all {len(parts)} processes are ready; last change: {about.last}."
         return Summary(sentence=well, hurt=[], next="eisbach changes")
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p])) for p in broken]
@@ -112,11 +112,11 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         sentence = f"Hurt {ago}: {_some(hurt)}"
     else:
         notes = list(dict.fromkeys(who for _, _, who in effects))
-        notes += [f"{a} and {b} are cut off from each other" for a, b in about.cuts]
-        what = f"{_what(broken, parts)} {ago}" if broken else "a link is cut"
+        notes += [text for text, _ in about.beside]
+        what = f"{_what(broken, parts)} {ago}" if broken else "something is broken on purpose"
         sentence = f"Nobody is hurt, though {what}: {_some(notes)}"
     return Summary(
-        sentence=f"{sentence}; last change: {about.last}.", hurt=hurt, next=_following(broken, parts, about.cuts)
+        sentence=f"{sentence}; last change: {about.last}.", hurt=hurt, next=_following(broken, parts, about.beside)
     )
 
 
@@ -125,12 +125,12 @@ def _some(texts: Sequence[str]) -> str:
     return f"{'; '.join(texts[:3])}{more}"
 
 
-def _following(broken: Sequence[Part], parts: Sequence[Part], cuts: Sequence[tuple[str, str]]) -> str:
+def _following(broken: Sequence[Part], parts: Sequence[Part], beside: Sequence[tuple[str, str]]) -> str:
     """The next safe command: heal what was broken on purpose, look at what was not."""
     if (faulty := next((p for p in broken if p.fault), None)) is not None:
         return f"eisbach heal {_name(faulty, parts)}"
-    if cuts:
-        return f"eisbach heal link/{cuts[0][0]}/{cuts[0][1]}"
+    if beside:
+        return f"eisbach heal {beside[0][1]}"
     return f"eisbach why {broken[0].spec.target}"
 
 

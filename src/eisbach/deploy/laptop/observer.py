@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -118,8 +119,7 @@ class Observer:
         ]
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
-        cuts = [(f.target, f.other) for f in faults if f.kind == "cut"]
-        about = Circumstances(stage=stage, cuts=cuts, last=last, now_ms=now, begun=supervisor.begun)
+        about = Circumstances(stage=stage, beside=_beside(faults), last=last, now_ms=now, begun=supervisor.begun)
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
             summarise(parts, about),
@@ -143,6 +143,17 @@ class Observer:
 def in_words(change: Change) -> str:
     """``cell/eu-central/c1 down (fault down)``."""
     return f"{change.target} {change.after}{f' ({change.why})' if change.why else ''}"
+
+
+def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
+    """Faults of what is no process: links and single spokes."""
+    cuts = [f for f in faults if f.kind == "cut"]
+    spokes = [f for f in faults if spoke_of(f.target)]
+    words = {"down": "is down", "hang": "hangs", "slow": "is slow"}
+    return [
+        *((f"{f.target} and {f.other} are cut off from each other", f"link/{f.target}/{f.other}") for f in cuts),
+        *((f"{f.target} {words[f.kind]} and its events wait", f.target) for f in spokes),
+    ]
 
 
 def _part(process: Supervised) -> Part:

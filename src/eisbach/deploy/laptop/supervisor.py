@@ -20,11 +20,13 @@ from eisbach.deploy.laptop.children import Children
 from eisbach.deploy.laptop.ground import Lock, end_leftovers, refuse_taken_ports
 from eisbach.deploy.laptop.links import Links
 from eisbach.deploy.laptop.logs import rotate
+from eisbach.deploy.laptop.spoke_faults import SpokeFaults, spoke_of
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.targets import resolve
 from eisbach.deploy.laptop.topology import ProcessSpec, Topology
 from eisbach.kernel.errors import Invalid
 from eisbach.ports.clock import Clock
+from eisbach.settings import SpokesProcess
 
 __all__ = ["FAULTS", "Fault", "Supervisor"]
 
@@ -59,6 +61,8 @@ class Supervisor:
         self._lock: Lock | None = None
         self.token = token
         self._links: Links | None = None
+        doors = {s.document.region: s.url for s in topology.processes if isinstance(s.document, SpokesProcess)}
+        self._spokes = SpokeFaults(doors, token=token, clock=clock)
         self._rotating: asyncio.Task[None] | None = None
         self._children = Children(
             logs=root / "logs",
@@ -120,6 +124,7 @@ class Supervisor:
             self._rotating.cancel()
         if self._links:
             await self._links.aclose()
+        await self._spokes.aclose()
         if self.processes:
             await asyncio.gather(*(process.stop() for process in self.processes.values()))
         if self._lock:
@@ -143,6 +148,8 @@ class Supervisor:
         if kind not in FAULTS:
             raise Invalid(f"fault {kind!r} is not one of {', '.join(FAULTS)}")
         self._refuse_outside_rehearsal(f"fault {kind} {target}")
+        if (spoke := spoke_of(target)) is not None:
+            return await self._fault_spoke(kind, target, spoke)
         hit = resolve(target, self.topology)
         if kind in ("error", "truncate"):
             hit = [name for name in hit if self.processes[name].spec.public] or hit
@@ -157,6 +164,25 @@ class Supervisor:
                 await asyncio.gather(*(self.processes[name].held.wait() for name in hit))
         self.faults[(target, "")] = Fault(target=target, kind=kind, since_ms=self.clock.wall_ms())
         return hit
+
+    async def _fault_spoke(self, kind: str, target: str, spoke: tuple[str, str]) -> list[str]:
+        await self._spokes.fault(*spoke, kind)
+        at_ms = self.clock.wall_ms()
+        after = {"kill": "restarting", "hang": "hung"}.get(kind, kind)
+        self._changed(Change(at_ms=at_ms, target=target, before="ready", after=after, why=f"fault {kind}"))
+        if kind != "kill":
+            self.faults[(target, "")] = Fault(target=target, kind=kind, since_ms=at_ms)
+        return [target]
+
+    async def _heal_spokes(self, target: str | None) -> list[str]:
+        found = [f for f in self.faults.values() if spoke_of(f.target) and target in (None, f.target)]
+        for fault in found:
+            region, spoke = spoke_of(fault.target) or ("", "")
+            await self._spokes.heal(region, spoke)
+            del self.faults[(fault.target, "")]
+            at_ms = self.clock.wall_ms()
+            self._changed(Change(at_ms=at_ms, target=fault.target, before=fault.kind, after="ready", why="heal"))
+        return [fault.target for fault in found]
 
     async def cut(self, region: str, other: str) -> list[str]:
         """Cut the wide-area link between two regions, both ways.
@@ -189,8 +215,8 @@ class Supervisor:
             del self.faults[pair]
             name = f"link/{pair[0]}/{pair[1]}"
             self._changed(Change(at_ms=self.clock.wall_ms(), target=name, before="cut", after="up", why="heal"))
-        healed = [f"link/{a}/{b}" for a, b in links]
-        if links and target is not None:
+        healed = [f"link/{a}/{b}" for a, b in links] + await self._heal_spokes(target)
+        if target is not None and (healed or spoke_of(target)):
             return healed
         names = resolve(target, self.topology) if target else list(self.processes)
         for name in names:
@@ -202,7 +228,7 @@ class Supervisor:
 
     def _forget_healed_faults(self) -> None:
         for key, fault in list(self.faults.items()):
-            if fault.kind == "cut":
+            if fault.kind == "cut" or spoke_of(fault.target):
                 continue
             if not any(self.processes[name].fault for name in resolve(fault.target, self.topology)):
                 del self.faults[key]

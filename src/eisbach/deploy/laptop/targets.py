@@ -1,7 +1,7 @@
 """TARGET words of the command line, to the processes they mean; an unknown one is refused with the nearest.
 
 Pure. ``region/R`` is every process of a region (not its link ends, which stand for the wide-area network);
-``spoke/R/NAME`` is the spoke host of the region, which runs all spokes of it.
+``spoke/R/NAME`` is one spoke of the region's spoke host; the process that runs it is ``spokes/R``.
 """
 
 import difflib

@@ -20,7 +20,7 @@ from eisbach.kernel.events import EVENT_TYPES_PREFIX, Event
 from eisbach.kernel.ids import parse_id
 from eisbach.ports.spoke import Effects, SpokeHandler, SpokeSpec
 
-__all__ = ["Policy", "checked", "spoke"]
+__all__ = ["Effects", "Event", "Policy", "checked", "spoke"]
 
 P = TypeVar("P", bound=msgspec.Struct)
 

@@ -7,16 +7,17 @@ import { type Session, session as askSession, useLive } from "../ui/live";
 import { useTheme } from "../ui/theme";
 import "../ui/theme.css";
 import "./console.css";
+import { Events } from "./events";
 import { Faults } from "./faults";
 import { History } from "./history";
 import { Changes, Overview } from "./overview";
 import { Why } from "./why";
 
-type Page = "overview" | "changes" | "faults";
+type Page = "overview" | "events" | "changes" | "faults";
 
 function pageOf(hash: string): Page {
   const name = hash.replace(/^#\/?/, "");
-  return name === "faults" || name === "changes" ? name : "overview";
+  return name === "faults" || name === "changes" || name === "events" ? name : "overview";
 }
 
 function Console(): JSX.Element {
@@ -40,6 +41,7 @@ function Console(): JSX.Element {
         <a class="brand" href="/"><Mark /><span class="brand-name">Console</span><span class="hidden-label">: to the Eisbach viewer app</span></a>
         <nav aria-label="Console">
           <a href="#/" aria-current={current("overview")}>Overview</a>
+          <a href="#/events" aria-current={current("events")}>Events</a>
           <a href="#/changes" aria-current={current("changes")}>Changes</a>
           <a href="#/faults" aria-current={current("faults")} class="danger">Faults</a>
           <a href="/demo/">Demo</a>
@@ -48,9 +50,10 @@ function Console(): JSX.Element {
         <button class="icon-button" aria-label={theme === "dark" ? "Switch to light" : "Switch to dark"} onClick={toggle}>{theme === "dark" ? <Sun /> : <Moon />}</button>
       </header>
       <main id="content" tabIndex={-1}>
-        <h1 class="hidden-label">{page === "faults" ? "Faults" : page === "changes" ? "Changes" : "Overview"}</h1>
+        <h1 class="hidden-label">{page === "faults" ? "Faults" : page === "changes" ? "Changes" : page === "events" ? "Events" : "Overview"}</h1>
         {!status && <p class="empty">Waiting for the supervisor …</p>}
         {status && page === "overview" && <Overview status={status} history={history} changes={changes} theme={theme} why={setAsked} />}
+        {status && page === "events" && <Events status={status} who={who} />}
         {status && page === "changes" && <section><h2>Changes</h2><Changes changes={changes} /></section>}
         {status && page === "faults" && <Faults status={status} who={who} />}
       </main>

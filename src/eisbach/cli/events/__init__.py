@@ -16,6 +16,7 @@ def application() -> typer.Typer:
         ("show", dead_letters.show, dead_letters.SHOW_EXAMPLE),
         ("redrive", dead_letters.redrive, dead_letters.REDRIVE_EXAMPLE),
         ("drop", dead_letters.drop, dead_letters.DROP_EXAMPLE),
+        ("spokes", spokes.command, spokes.EXAMPLE),
         ("pause", spokes.pause, spokes.PAUSE_EXAMPLE),
         ("resume", spokes.resume, spokes.RESUME_EXAMPLE),
         ("schemas", schemas.command, schemas.EXAMPLE),

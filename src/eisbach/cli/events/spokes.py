@@ -1,19 +1,49 @@
-"""``eisbach events pause`` and ``resume``: a spoke starts nothing, and loses nothing, until it may go on."""
+"""``eisbach events spokes``, ``pause`` and ``resume``: what runs and how it fares.
+
+A paused spoke starts nothing and loses nothing until it may go on.
+"""
 
 import re
 from typing import Annotated, Final
 
 import typer
 
-from eisbach.cli.shared import Shared, say, show_json, verb
+from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["PAUSE_EXAMPLE", "RESUME_EXAMPLE", "pause", "resume"]
+__all__ = ["EXAMPLE", "PAUSE_EXAMPLE", "RESUME_EXAMPLE", "command", "pause", "resume"]
 
+EXAMPLE: Final = "Example: eisbach events spokes"
 PAUSE_EXAMPLE: Final = "Example: eisbach events pause spoke/eu-central/notify"
 RESUME_EXAMPLE: Final = "Example: eisbach events resume spoke/eu-central/notify"
 _Target = Annotated[str, typer.Argument(help="spoke/REGION/NAME.")]
+
+
+@verb
+def command(*, shared: Shared) -> None:
+    """List every spoke: what waits, since when, what failed; and the files of yours that did not load."""
+    found = find(shared.settings().data).get("/ops/spokes")
+    if shared.as_json:
+        show_json(found)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("spoke", "handled", "waiting", "oldest s", "failures", "dead letters", ""):
+        table.add_column(title)
+    for row in found["spokes"]:
+        state = "paused" if row["paused"] else row["trouble"] or ""
+        table.add_row(
+            f"spoke/{row['region']}/{row['spoke']}", str(row["handled"]), str(row["backlog"]),
+            f"{row['oldest_ms'] / 1000:.1f}", str(row["failures"]), str(row["dead_letters"]), state,
+        )  # fmt: skip
+    out().print(table)
+    for file in found["refused"]:
+        say(f"{file['region']} did not load {file['file']}: {file['why']}")
+    for region, why in found["silent"].items():
+        say(f"{region} is not among them: {why}")
+    say("Next: eisbach events dead-letters")
 
 
 @verb

@@ -44,6 +44,7 @@ class HubCalls:
         letter = "/ops/dead-letters/{region}/{number:int}"
         return [
             Route("/ops/dead-letters", self._operators(self._all)),
+            Route("/ops/spokes", self._operators(self._spokes)),
             Route("/ops/hub-events", self._operators(self._tail)),
             Route(letter, self._operators(self._pass_on("/dead-letters/{number}"))),
             Route(
@@ -82,24 +83,38 @@ class HubCalls:
         return found
 
     async def _all(self, request: Request) -> Response:
-        spoke = request.query_params.get("spoke")
-        doors = self._doors()
-
-        async def ask(region: str) -> tuple[list[Any], str | None]:
-            try:
-                status, raw = await self._call("GET", f"{doors[region]}/dead-letters", spoke=spoke)
-                if status != 200:
-                    return [], f"its spoke host answers {status}"
-                letters = msgspec.json.decode(raw)["dead_letters"]
-            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-                return [], f"its spoke host does not answer: {type(error).__name__}"
-            return [{"region": region, **letter} for letter in letters], None
-
-        answers = dict(zip(doors, await asyncio.gather(*map(ask, doors)), strict=True))
-        letters = [letter for found, _ in answers.values() for letter in found]
+        found, silent = await self._ask("/dead-letters", spoke=request.query_params.get("spoke"))
+        letters = [{"region": region, **letter} for region, one in found.items() for letter in one["dead_letters"]]
         letters.sort(key=lambda letter: -letter["at_ms"])
-        silent = {region: why for region, (_, why) in answers.items() if why is not None}
         return _json({"dead_letters": letters, "silent": silent})
+
+    async def _spokes(self, _: Request) -> Response:
+        found, silent = await self._ask("/status")
+        spokes = [{"region": region, **spoke} for region, one in found.items() for spoke in one["spokes"]]
+        refused = [
+            {"region": region, "file": file, "why": why}
+            for region, one in found.items()
+            for file, why in one["refused"].items()
+        ]
+        return _json({"spokes": spokes, "refused": refused, "silent": silent})
+
+    async def _ask(self, path: str, *, spoke: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+        """Region -> what its spoke host answers; region -> why there is no answer."""
+        found: dict[str, Any] = {}
+        silent: dict[str, str] = {}
+
+        async def one(region: str, door: str) -> None:
+            try:
+                status, raw = await self._call("GET", f"{door}{path}", spoke=spoke)
+                if status == 200:
+                    found[region] = msgspec.json.decode(raw)
+                else:
+                    silent[region] = f"its spoke host answers {status}"
+            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+                silent[region] = f"its spoke host does not answer: {type(error).__name__}"
+
+        await asyncio.gather(*(one(region, door) for region, door in self._doors().items()))
+        return dict(sorted(found.items())), silent
 
     def _pass_on(self, path: str) -> Callable[[Request], Awaitable[Response]]:
         async def call(request: Request) -> Response:

@@ -1,0 +1,77 @@
+"""docs/spokes.md, done as it says: a spoke of ten lines, broken, found in the dead letters, redriven."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .platform import EISBACH, ROOT, running
+
+PAGE = (ROOT / "docs/spokes.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+GOOD, BROKEN, TEST = PYTHON
+
+
+def test_the_spokes_own_test_passes_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "welcome.py").write_text(GOOD)
+    (tmp_path / "test_welcome.py").write_text(TEST)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "test_welcome.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.processes
+def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path: Path) -> None:
+    with running(tmp_path / "data", stage="hub", network="127.0.46", arguments=("--no-demo",)) as platform:
+        edge = platform.status()["regions"][0]["edge"].removeprefix("http://")
+
+        def shell(text: str) -> str:
+            script = text.replace("localhost:8000", edge).replace("eisbach ", f"{EISBACH} ")
+            done = subprocess.run(
+                ["sh", "-c", script], env=platform.environment, capture_output=True, text=True, timeout=60, check=True
+            )
+            return done.stdout
+
+        def row() -> dict:
+            rows = platform.eisbach("events", "spokes")["spokes"]
+            return next((row for row in rows if row["spoke"] == "welcome"), {"handled": -1})
+
+        file = tmp_path / "data/spokes/welcome.py"
+        file.write_text(GOOD)
+        platform.until("it is loaded", lambda: row()["handled"] >= 0, 20)
+        shell(SHELL[0])
+        platform.until("the first viewer is welcomed", lambda: row()["handled"] == 1, 20)
+
+        file.write_text(BROKEN)
+        time.sleep(2.5)  # the folder is looked at once a second
+        shell(SHELL[1])
+        (letter,) = platform.until("dead", lambda: platform.eisbach("events", "dead-letters")["dead_letters"], 40)
+        shown = platform.eisbach("events", "show", f"{letter['region']}/{letter['number']}")
+        listed = shell(SHELL[2])
+
+        assert letter["reason"] == "RuntimeError: the mail server is away"
+        assert len(letter["history"]) == 2
+        assert "welcome.py" in shown["stacks"][-1]
+        assert shown["body"]["type"] == "tv.account.created.v1"
+        assert "the mail server is away" in listed
+
+        file.write_text(GOOD)
+        time.sleep(2.5)
+        assert "1 dead letters are at work again" in shell(SHELL[3])
+        platform.until("the second is welcomed after all", lambda: row()["handled"] == 1, 20)
+        assert platform.eisbach("events", "dead-letters")["dead_letters"] == []
+
+        file.write_text("def (")
+        refused = platform.until("said", lambda: platform.eisbach("events", "spokes")["refused"], 20)
+        assert "SyntaxError" in refused[0]["why"]
+        platform.eisbach("events", "pause", "spoke/eu-central/publish")
+        paused = {r["spoke"] for r in platform.eisbach("events", "spokes")["spokes"] if r["paused"]}
+        assert paused == {"publish"}

@@ -67,7 +67,7 @@ bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
 	$(BIN)/python -m bench $(ARGS)
 
 simulate: .venv/dev  ## property tests with many more examples (the simulated world comes with issue 3)
-	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser' tests/engines tests/domain tests/cell tests/kernel
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser' tests/engines tests/domain tests/cell tests/kernel tests/plan/cost
 
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium

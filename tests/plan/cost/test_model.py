@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from eisbach.plan.cost.bill import Bill
 from eisbach.plan.cost.breakeven import break_even
+from eisbach.plan.cost.fields import FIELDS
+from eisbach.plan.cost.html import as_html
 from eisbach.plan.cost.model import bill_of
 from eisbach.plan.cost.prices import STALE, load_prices
 from eisbach.plan.cost.ranges import answer
 from eisbach.plan.cost.report import as_csv, as_json, report_of
+from eisbach.plan.cost.source import parse_source
 from eisbach.plan.cost.tariff import fargate_seconds, lambda_duration_ms, lambda_gb_seconds
 from eisbach.plan.cost.whatif import bad_days, levers
-from eisbach.plan.cost.workload import load_workload
+from eisbach.plan.cost.workload import COMPUTES, SHAPES, load_workload, parse_workload
 
 BOOK = load_prices()
 WORKLOAD = load_workload(Path(__file__).parents[3] / "examples/cost/broadcaster.toml")
@@ -193,3 +196,40 @@ def test_rounding_of_time() -> None:
     assert lambda_gb_seconds(D(1000), D("1.2"), D(1024)) == 2
     assert lambda_duration_ms(D(1), D(5), D("884.5")) == 7
     assert (fargate_seconds(D(1)), fargate_seconds(D("60.2"))) == (60, 61)
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> str:
+    """A valid file with a few values anywhere in their bounds, ends included."""
+    tables: dict[str, list[str]] = {"audience": [], "media": []}
+    required = {"audience.viewer_hours": "1000", "audience.peak_viewers": "1e9", "media.bitrate_mbit_s": "5"}
+    chosen = draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, max_size=8))
+    for name in sorted({*chosen, *required} - {"audience.peak_viewers"}):
+        bounds = FIELDS[name]
+        ends = st.sampled_from([bounds.least, bounds.most])
+        value = (
+            draw(ends | st.floats(float(bounds.least), float(bounds.most)).map(str))
+            if name in chosen
+            else required[name]
+        )
+        group, _, key = name.partition(".")
+        tables.setdefault(group, []).append(f"{key} = {float(value)!r}")
+    tables["audience"].append("peak_viewers = 1e9")
+    text = "\n".join(f"[{group}]\n" + "\n".join(rows) for group, rows in tables.items())
+    shape = draw(st.sampled_from(sorted(SHAPES)))
+    compute = draw(st.sampled_from(COMPUTES))
+    regions = ["eu-central-1", "eu-west-1", "us-east-1"][: SHAPES[shape]]
+    return f'{text}\n[[design]]\nname = "x"\nshape = "{shape}"\ncompute = "{compute}"\nregions = {regions}\n'
+
+
+@settings(max_examples=60, deadline=None)
+@given(workloads())
+def test_every_workload_within_the_bounds_is_priced_and_nothing_is_negative(text: str) -> None:
+    report = report_of(parse_workload(parse_source(text.encode(), "w")), BOOK, today=TODAY)
+
+    (found,) = report.answers
+    assert found.bill.total > 0
+    assert all(line.amount is None or line.amount >= 0 for line in found.bill.lines)
+    assert found.likely[0] <= found.bill.total <= found.likely[1]
+    assert all(day.cost is None or day.cost >= 0 for day in report.days)
+    assert as_html(report)

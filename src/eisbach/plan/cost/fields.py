@@ -45,7 +45,7 @@ def _field(unit: str, *default: str, least: str = "0", most: str = "1e15", why: 
 _SHARE: Final = {"least": "0", "most": "1"}
 
 FIELDS: Final[dict[str, Field]] = {
-    "audience.viewer_hours": Field(unit="hours a month", default=None, most="1e11"),
+    "audience.viewer_hours": Field(unit="hours a month", default=None, least="1", most="1e11"),
     "audience.peak_viewers": Field(unit="viewers at once", default=None, least="1", most="1e9"),
     "audience.session_minutes": _field(
         "minutes a play", "20", "32", "55", least="0.1", most="1440", why="medians: linear 18, on demand 26, live 55"
@@ -68,7 +68,9 @@ FIELDS: Final[dict[str, Field]] = {
     "cadence.telemetry_batch": _field("samples a call", "1", least="1", most="1000"),
     "cadence.steering_seconds": _field("s", "300", least="1", most="86400", why="workload model"),
     "cadence.token_seconds": _field("s", "900", least="1", most="86400", why="workload model"),
-    "cadence.cpu_ms": _field("CPU ms a call", "0.2", "0.5", "1", most="1000", why="27 us framework, the rest checks"),
+    "cadence.cpu_ms": _field(
+        "CPU ms a call", "0.2", "0.5", "1", least="0.01", most="1000", why="27 us framework, the rest checks"
+    ),
     "cadence.wait_ms": _field("ms waiting a call", "0", most="10000", why="a heartbeat only verifies the session"),
     "cadence.bytes_out": _field("bytes a call", "300", most="1e6"),
     "compute.lambda_memory_mb": _field("MB", "512", least="128", most="10240"),
@@ -108,7 +110,7 @@ FIELDS: Final[dict[str, Field]] = {
 CALL_FIELDS: Final[dict[str, Field]] = {
     "per_play": Field(unit="calls a play", default=None, most="1000"),
     "edge_hit": _field("share answered by the edge cache", "0", **_SHARE),
-    "cpu_ms": _field("CPU ms", "1", "2", "4", most="60000"),
+    "cpu_ms": _field("CPU ms", "1", "2", "4", least="0.01", most="60000"),
     "wait_ms": _field("ms waiting for the store", "4", "8", "15", most="60000"),
     "reads": _field("items read", "1", most="1000"),
     "read_bytes": _field("bytes an item", "1000", least="1", most="400000"),

@@ -18,15 +18,17 @@ from eisbach.cell.moving import Freeze, Frozen, LeaseView, Moving, Settle
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport, SlotImports
 from eisbach.control.moves import Mover, SlotRecord
-from eisbach.engines.embedded import move_works
+from eisbach.engines.embedded import move_works, reads
+from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.kernel.errors import EisbachError, Invalid, SlotFrozen, SlotMoved, Unavailable, VersionConflict
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.errors import EisbachError, Invalid, LogGap, SlotFrozen, SlotMoved, Unavailable, VersionConflict
+from eisbach.kernel.hlc import COUNTER_BITS
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.moves import SlotChunk
-from eisbach.ports.store import ItemKey, Lease, Transaction, Write
+from eisbach.ports.store import IdempotencyKey, ItemKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 
 SLOT = Slot.parse("eu/de/main/0")
@@ -65,6 +67,9 @@ class Region:
         self.published: dict[str, str] = {}
         self.down: set[str] = set()
         self.acknowledged: dict[str, bytes] = {}
+        self.written = self.twin_at = 0
+        """Ops that the twin was told are on our disk: it may forget them."""
+        self.twin_is_cut = False
 
     async def open(self, *names: str) -> None:
         for name in names:
@@ -128,17 +133,36 @@ class Region:
     async def digest(self, source: str, slot: str) -> list[str]:
         return await self._call(source, lambda m: m.digest(slot), coordinator=False)
 
-    async def write(self, number: int) -> None:
-        """A viewer who tries every cell, as a stale router would."""
+    async def write(self, times: int = 1) -> None:
+        """A viewer who tries every cell, as a stale router would; each write is another."""
+        for _ in range(times):
+            await self._write()
+
+    async def _write(self) -> None:
+        number = self.written = self.written + 1
         key, value = f"k{number % 40}", str(number).encode()
         took = []
         for name, cell in self.cells.items():
             with contextlib.suppress(SlotMoved, SlotFrozen):
-                await cell.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", key, value))]))
+                change = Write(ItemChange("a", key, value))
+                once = IdempotencyKey("a", f"n{number}")
+                await cell.store.transact(Transaction(slot=SLOT, writes=[change], key=once, answer=value))
                 took.append(name)
         assert len(took) <= 1, f"P2: {took} both took write {number}"
         if took:
             self.acknowledged[key] = value
+        if not self.twin_is_cut:
+            await self.pull()
+
+    async def pull(self) -> None:
+        """The twin's next op comes to whoever believes to own the slot; applied is acknowledged."""
+        seq = self.twin_at + 1
+        change = ItemChange("twin", f"t{seq}", b"theirs")
+        op = Op(str(SLOT), "eu-west", 1, seq, self.clock.wall_ms() << COUNTER_BITS, change, None)
+        for cell in self.cells.values():
+            with contextlib.suppress(SlotMoved, SlotFrozen, LogGap):
+                held = (await cell.store.apply(SLOT, [op])).vector
+                self.twin_at = max(self.twin_at, held["eu-west"].seq)
 
     async def leases(self) -> dict[str, Lease | None]:
         return {name: await cell.store.lease(SLOT) for name, cell in self.cells.items()}
@@ -153,6 +177,13 @@ class Region:
             item = await store.read(SLOT, ItemKey("a", key))
             assert item is not None, f"{key} is lost at {active[0]}"
             assert item.value == value, f"{key}: acknowledged {value!r}, {active[0]} has {item.value!r}"
+        for value in self.acknowledged.values():
+            once = IdempotencyKey("a", f"n{value.decode()}")
+            again = Transaction(slot=SLOT, writes=[Write(ItemChange("again", "x", b""))], key=once)
+            assert (await store.transact(again)).answer == value, f"P5: key of {value!r} was forgotten in the move"
+        for seq in range(1, self.twin_at + 1):
+            item = await store.read(SLOT, ItemKey("twin", f"t{seq}"))
+            assert item is not None, f"op {seq} of the twin was acknowledged, {active[0]} lacks it"
         return active[0]
 
 
@@ -171,7 +202,6 @@ async def record(mover: Mover) -> SlotRecord:
 
 async def run_to_end(region: Region, mover: Mover, *, seconds: float = 200, writing: bool = True) -> SlotRecord:
     """Passes of the coordinator, anew after every crash, with viewers who write between them."""
-    number = 1000
     running: asyncio.Task[Any] | None = None
     for _ in range(int(seconds / 0.02)):
         if running is None or running.done():
@@ -182,7 +212,7 @@ async def run_to_end(region: Region, mover: Mover, *, seconds: float = 200, writ
             running = asyncio.create_task(mover.activate())
         await region.clock.advance(0.02)
         if writing:
-            await region.write(number := number + 1)
+            await region.write()
         found = await record(mover)
         if found.phase == "settled" and {"c1", "c2"} <= set(found.told):
             await asyncio.gather(running, return_exceptions=True)
@@ -198,8 +228,7 @@ async def moved(region: Region, *, to: str = "c2", writing: bool = True) -> Slot
 
 
 async def test_a_slot_moves_under_writes_and_every_acknowledged_write_is_at_the_new_owner(region: Region) -> None:
-    for n in range(100):
-        await region.write(n)
+    await region.write(100)
 
     found = await moved(region)
 
@@ -209,10 +238,23 @@ async def test_a_slot_moves_under_writes_and_every_acknowledged_write_is_at_the_
     assert found.freeze_ms <= 100
 
 
+async def test_with_the_twin_cut_a_slot_moves_and_pulls_on_from_where_the_source_had_come(region: Region) -> None:
+    await region.write(10)
+    region.twin_is_cut, held = True, region.twin_at
+
+    found = await moved(region)
+    region.twin_is_cut = False
+    await region.write()
+
+    assert found.outcome == "committed"
+    assert region.twin_at == held + 1, "the new owner goes on with the very next op"
+    await region.check()
+
+
 async def test_there_and_back_again_and_epochs_strictly_rise(region: Region) -> None:
     epochs = []
     for turn in range(4):
-        await region.write(turn)
+        await region.write()
         epochs.append((await moved(region, to="c2" if turn % 2 == 0 else "c1")).epoch)
         await region.check()
 
@@ -227,8 +269,7 @@ async def test_a_coordinator_that_dies_at_any_step_is_followed_by_one_that_ends_
     while True:
         region = Region(tmp_path / str(step))
         await region.open("c1", "c2")
-        for n in range(20):
-            await region.write(n)
+        await region.write(20)
         region.crash_at = -step if after else step
 
         found = await moved(region)
@@ -251,19 +292,18 @@ async def test_lost_doubled_and_late_messages_neither_lose_a_write_nor_make_two_
     region: Region, seed: int
 ) -> None:
     region.dice, region.loss, region.doubled = random.Random(seed), 0.2, 0.2
-    for turn in range(3):
-        for n in range(10):
-            await region.write(turn * 10 + n)
+    for _ in range(3):
+        await region.write(10)
         await moved(region, to="c2" if await region.check() == "c1" else "c1")
         for again in random.Random(seed).sample(region.late, k=min(20, len(region.late))):
             with contextlib.suppress(EisbachError):
                 await again()
-            await region.write(5000 + turn)
+            await region.write()
         await region.check()
 
 
 async def test_a_target_that_dies_after_the_freeze_lets_the_source_write_on_within_a_second(region: Region) -> None:
-    await region.write(1)
+    await region.write()
     drain = region.drain
 
     async def dead(cell: str, asked: Freeze) -> bool:
@@ -286,12 +326,12 @@ async def test_a_target_that_dies_after_the_freeze_lets_the_source_write_on_with
 
     assert (found.outcome, found.owner, found.epoch) == ("aborted", "c1", 2)
     assert frozen_ms <= 1000
-    await region.write(2)
+    await region.write()
     assert await region.check() == "c1"
 
 
 async def test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is(region: Region) -> None:
-    await region.write(1)
+    await region.write()
     region.cells["c1"].relayed = 0
 
     found = await moved(region, writing=False)
@@ -302,7 +342,7 @@ async def test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is(reg
 
 
 async def test_with_the_coordinator_gone_a_frozen_slot_stays_frozen_and_readable(region: Region) -> None:
-    await region.write(1)
+    await region.write()
     await region.cells["c1"].moving.freeze(Freeze(slot=str(SLOT), move=1, epoch=1))
 
     await region.clock.advance(3600)
@@ -314,7 +354,7 @@ async def test_with_the_coordinator_gone_a_frozen_slot_stays_frozen_and_readable
 
 
 async def test_an_operator_may_give_up_a_move_and_only_one_outcome_wins(region: Region) -> None:
-    await region.write(1)
+    await region.write()
     mover = region.mover()
     await mover.request(SLOT, owner="c1", target="c2")
 
@@ -336,7 +376,7 @@ async def test_a_second_move_of_a_slot_under_way_is_refused(region: Region) -> N
 
 
 async def test_a_minute_after_the_move_the_source_has_let_go_of_the_data_and_kept_the_lease_row(region: Region) -> None:
-    await region.write(1)
+    await region.write()
     await moved(region)
     await region.clock.advance(61)
     mover = region.mover()
@@ -404,6 +444,31 @@ def _late_wipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(move_works.OpenImportWork, "decide", decide)
 
 
+def _apply_while_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide = ApplyWork.decide
+
+    def eager(self: ApplyWork, desk: Any, group: Any) -> Any:
+        slot = desk.slots.get(self.slot)
+        if slot is None or slot.state != "frozen":
+            return decide(self, desk, group)
+        slot.state = "active"
+        try:
+            return decide(self, desk, group)
+        finally:
+            slot.state = "frozen"
+
+    monkeypatch.setattr(ApplyWork, "decide", eager)
+
+
+def _keys_stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = reads.read_chunk
+
+    def without(*given: Any, **more: Any) -> SlotChunk:
+        return msgspec.structs.replace(read(*given, **more), keys=[])
+
+    monkeypatch.setattr(reads, "read_chunk", without)
+
+
 def _two_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The outcome is written without a compare: an abort after the commit."""
     cut = Mover._cut
@@ -417,7 +482,8 @@ def _two_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "mutate", [_no_drain, _no_fence, _early_activate, _timer_unfreeze, _late_wipe, _two_outcomes],
+    "mutate", [_no_drain, _no_fence, _early_activate, _timer_unfreeze, _late_wipe, _two_outcomes, _apply_while_frozen,
+     _keys_stay_behind],
     ids=lambda mutate: mutate.__name__.strip("_"),
 )  # fmt: skip
 async def test_each_mutant_of_the_protocol_is_found(
@@ -449,23 +515,23 @@ async def _hard_times(region: Region, seed: int) -> None:
 
     async def slow_and_written(source: str, request: ExportRequest) -> SlotChunk:
         chunk = await export(source, request)
-        await region.write(9000 + region.calls)
+        await region.write()
         return chunk
 
     region.export = slow_and_written  # type: ignore[method-assign]
     freeze = region.freeze
 
     async def written_at_the_cut(cell: str, asked: Freeze) -> Frozen:
-        await region.write(7000 + region.calls)
+        await region.write()
         frozen = await freeze(cell, asked)
-        await region.write(8000 + region.calls)
+        await region.write()
         return frozen
 
     region.freeze = written_at_the_cut  # type: ignore[method-assign]
-    for turn in range(2):
+    for _ in range(2):
         await moved(region, to="c2" if await region.check() == "c1" else "c1")
         for again in random.Random(seed).sample(region.late, k=min(20, len(region.late))):
             with contextlib.suppress(EisbachError):
                 await again()
-            await region.write(5000 + turn)
+            await region.write()
         await region.check()

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from eisbach.cell.ownership import Ownership
+from eisbach.cell.within import within
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError, EpochStale, LogGap
 from eisbach.kernel.slots import Slot
@@ -160,10 +161,13 @@ class SlotImports:
             return False
         wanted = one.begun + 1
         one.wake.set()
+
+        async def reached() -> None:
+            while one.whole < wanted:
+                await one.moved_on.wait()
+
         try:
-            async with asyncio.timeout(wait_ms / 1000):
-                while one.whole < wanted:
-                    await one.moved_on.wait()
+            await within(self._clock, wait_ms / 1000, reached())
         except TimeoutError:
             return False
         lease = await self._store.lease(slot)

@@ -21,6 +21,7 @@ import structlog
 
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
+from eisbach.cell.within import within
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
@@ -37,6 +38,8 @@ AT_ONCE: Final = 2
 DISCARD_AFTER_MS: Final = 60_000
 """What the slot has left behind is kept so long for reads that were on their way."""
 RELAY_BEHIND_MAX: Final = 2_000
+_ANSWER_MS: Final = 50
+"""Left for the answer when a cell waits as long as it may."""
 _BUSY_EVERY_S: Final = 0.05
 _RESEND_EVERY_S: Final = 0.5
 _IDLE_EVERY_S: Final = 5.0
@@ -262,26 +265,31 @@ class Mover:
         """FREEZE, DRAIN, COMMIT; why it must abort instead, or nothing."""
         began = self._clock.monotonic_ms()
         asked = Freeze(slot=record.slot, move=record.move, epoch=record.epoch)
-        reason = "the cut did not finish"
+        reason = "a cell did not answer"
         while (left := began + FREEZE_MAX_MS - self._clock.monotonic_ms()) > 0:
             try:
-                async with asyncio.timeout(left / 1000):
-                    cut = await self._cells.freeze(record.source, asked)
-                    wait = msgspec.structs.replace(asked, vector=cut.vector, wait_ms=left)
-                    frozen, drained = await asyncio.gather(
-                        self._cells.freeze(record.source, wait), self._cells.drain(record.target, wait)
-                    )
+                drained, relayed = await within(self._clock, left / 1000, self._proof(record, asked, left))
             except (Retryable, TimeoutError) as error:
-                reason = str(error) or "a cell did not answer"
+                reason = str(error) or reason
                 await self._clock.sleep(_BUSY_EVERY_S)
                 continue
-            if drained and frozen.relayed:
+            if drained and relayed:
                 freeze_ms = self._clock.monotonic_ms() - began
                 await self._end(record, revision, "committed", freeze_ms=freeze_ms)
                 await self._advance(record.slot)
                 return ""
             reason = "the target lacked ops of the cut" if not drained else "the hub lacked events of the cut"
+            await self._clock.sleep(_BUSY_EVERY_S)
         return f"{reason} within {FREEZE_MAX_MS} ms of the freeze"
+
+    async def _proof(self, record: SlotRecord, asked: Freeze, wait_ms: int) -> tuple[bool, bool]:
+        """FREEZE, then whether target and hub have the cut within ``wait_ms``."""
+        cut = await self._cells.freeze(record.source, asked)
+        wait = msgspec.structs.replace(asked, vector=cut.vector, wait_ms=max(1, wait_ms - _ANSWER_MS))
+        frozen, drained = await asyncio.gather(
+            self._cells.freeze(record.source, wait), self._cells.drain(record.target, wait)
+        )
+        return drained, frozen.relayed
 
     async def _end(
         self, record: SlotRecord, revision: int, outcome: str, *, reason: str = "", freeze_ms: int = 0

@@ -11,6 +11,7 @@ AXE = (Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js").read_
 PAGES = {
     "home": "/#/", "title": "/#/title/bunny", "channels": "/#/live", "list": "/#/list", "player": "/#/watch/bunny",
     "live": "/#/live/demo", "demo": "/demo/", "console": "/console/", "faults": "/console/#/faults",
+    "events": "/console/#/events",
 }  # fmt: skip
 
 
@@ -18,7 +19,7 @@ def settled(page: Page, name: str) -> None:
     """Until the page shows what it is for."""
     ready = {
         "player": ".player .controls", "live": ".player .controls", "demo": ".red-button", "console": "table",
-        "faults": ".kinds", "list": "main h1", "channels": ".channel-line", "title": ".title-page h1",
+        "faults": ".kinds", "events": ".flow, .only-watching, main .problem", "list": "main h1", "channels": ".channel-line", "title": ".title-page h1",
     }.get(name, ".hero h1")  # fmt: skip
     page.locator(ready).first.wait_for(timeout=20_000)
 
@@ -47,7 +48,7 @@ def test_axe_finds_nothing_serious(page: Page, name: str, scheme: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["home", "title", "channels", "list", "demo", "console", "faults"])
+@pytest.mark.parametrize("name", ["home", "title", "channels", "list", "demo", "console", "faults", "events"])
 def test_a_phone_needs_no_sideways_scrolling(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(PAGES[name])

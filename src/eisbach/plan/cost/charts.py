@@ -91,7 +91,8 @@ def curve(edge: BreakEven) -> str:
         marks += _mark(x(edge.cheaper_from), f"equal at {edge.cheaper_from:,.0f}/s", _TOP + 32)
     ends = edge.points[-1]
     return (
-        f'<div class="card scroll"><svg class="curve" viewBox="0 0 {_WIDE} {_HIGH}" role="img"'
+        f'<div class="card scroll" tabindex="0" role="region" aria-label="break-even">'
+        f'<svg class="curve" viewBox="0 0 {_WIDE} {_HIGH}" role="img"'
         ' aria-label="Cost a month of Lambda and of Fargate by average calls a second">'
         f'{grid}<text x="{(_LEFT + _WIDE) / 2}" y="{_HIGH - 6}" text-anchor="middle">calls a second, average</text>'
         f'<path d="{line(1)}" style="stroke:var(--c3)"/><path d="{line(2)}" style="stroke:var(--c2)"/>{marks}'

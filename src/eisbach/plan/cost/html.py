@@ -128,7 +128,7 @@ def _designs(report: Report) -> str:
     )
     body = (
         f"<h3>The whole bill, USD a month</h3>{whole}<h3>Without egress and media</h3>{rest}"
-        f"{_table(heads, rows, numbers=range(1, 8))}"
+        f"{_table(heads, rows, label='designs', numbers=range(1, 8))}"
     )
     return section("designs", "Designs", body, lead=lead)
 
@@ -162,7 +162,7 @@ def _levers(report: Report) -> str:
     )
     head = '<tr><th>topic</th><th>change</th><th class="number">USD a month</th></tr>'
     lead = f"One change at a time to {report.reference.design.name}, the whole design priced anew."
-    body = f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    body = _scroll("changes", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>")
     return section("levers", "What changes it", body, lead=lead)
 
 
@@ -189,7 +189,7 @@ def _days(report: Report) -> str:
     name = report.reference.design.name
     how = "".join(f"<li><b>{escape(day.kind)}</b>: {escape(day.how)}</li>" for day in report.days if day.design == name)
     lead = "USD on top of the month, if nothing were refused; shedding keeps the real figure below."
-    table = _table(("design", *kinds), rows, numbers=range(1, len(kinds) + 1))
+    table = _table(("design", *kinds), rows, label="bad days", numbers=range(1, len(kinds) + 1))
     return section(
         "days", "Bad days", f'{table}<p class="note">{escape(name)}:</p><ul class="note">{how}</ul>', lead=lead
     )
@@ -201,7 +201,7 @@ def _lines(report: Report) -> str:
         rows = (_line(line) for line in a.bill.lines)
         heads = ("group", "line", "region", "quantity", "how", "price", "USD")
         summary = f"{escape(a.design.name)} <span>{escape(usd(a.bill.total))}, {len(a.bill.lines)} lines</span>"
-        table = _table(heads, rows, numbers=(3, 6), formula=4)
+        table = _table(heads, rows, label=f"lines of {a.design.name}", numbers=(3, 6), formula=4)
         parts.append(f"<details{_open(report, a)}><summary>{summary}</summary>{table}</details>")
     lead = "Quantity times price, with how the quantity came about. Sources of the prices are below."
     return section("lines", "Every line", "".join(parts), lead=lead)
@@ -237,7 +237,9 @@ def _assumptions(report: Report) -> str:
         (name, *(f"{x:,f}" for x in (a.value.low, a.value.typical, a.value.high)), a.unit, a.origin)
         for name, a in report.workload.assumptions.items()
     )
-    table = _table(("assumption", "low", "typical", "high", "unit", "who says so"), rows, numbers=(1, 2, 3))
+    table = _table(
+        ("assumption", "low", "typical", "high", "unit", "who says so"), rows, label="assumptions", numbers=(1, 2, 3)
+    )
     said = sum(not a.origin.startswith("default") for a in report.workload.assumptions.values())
     summary = f"All {len(report.workload.assumptions)} <span>{said} from the file</span>"
     body = f"<details><summary>{summary}</summary>{table}</details>"
@@ -252,7 +254,9 @@ def _prices(report: Report) -> str:
         (p.region, p.id, _tiers(p), p.confidence, p.date.isoformat(), p.source + (f" ({p.note})" if p.note else ""))
         for _, p in sorted(used.items())
     )
-    table = _table(("region", "price", "value", "confidence", "seen", "source"), rows, numbers=(), formula=5)
+    table = _table(
+        ("region", "price", "value", "confidence", "seen", "source"), rows, label="prices", numbers=(), formula=5
+    )
     body = f"<details><summary>{len(used)} prices <span>with source and date</span></summary>{table}</details>"
     lead = (
         "High: read from a price list or a bill (2 %); medium: derived (10 %); low: remembered (25 %). Bands are ours."
@@ -261,7 +265,12 @@ def _prices(report: Report) -> str:
 
 
 def _table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] | range, formula: int = -1
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    label: str,
+    numbers: Sequence[int] | range,
+    formula: int = -1,
 ) -> str:
     def cell(index: int, text: str) -> str:
         kind = "number" if index in numbers else "formula" if index == formula else "name" if index == 0 else ""
@@ -271,4 +280,9 @@ def _table(
         f'<th class="number">{escape(x)}</th>' if i in numbers else f"<th>{escape(x)}</th>" for i, x in enumerate(heads)
     )
     body = "".join(f"<tr>{''.join(cell(i, x) for i, x in enumerate(row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return _scroll(label, f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _scroll(label: str, inner: str) -> str:
+    """A box that scrolls sideways on a phone, also by keyboard."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'

@@ -5,6 +5,7 @@ Limit out: a bare pull consumer that decodes and acknowledges the same envelopes
 """
 
 import asyncio
+import json
 import random
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import nats
 import uvloop
 from bench.figures import Row, cpu_seconds
@@ -36,7 +38,9 @@ from eisbach.ports.spoke import Effects
 from eisbach.ports.store import Lease, Transaction, Write
 
 HOST, PORT = "127.0.23.9", 8222
-EVENTS, SINGLES = 20_000, 2_000
+EVENTS, SINGLES, BASELINE = 20_000, 2_000, 5_000
+FASTSTREAM = "faststream[nats]==0.7.8"
+UV = Path(__file__).parents[1] / ".uv/bin/uv"
 TYPE = "tv.playback.progress.recorded.v1"
 DATA = b'{"account":"acc-0123456789abcdef","profile":"p1","title":"big-buck-bunny","pos_s":1234,"dur_s":5400}'
 
@@ -139,6 +143,25 @@ async def singles(client: nats.NATS, body: bytes) -> None:
         await js.publish("raw.single", body)
 
 
+async def faststream(client: nats.NATS, bodies: list[bytes], folder: Path) -> dict[str, float] | None:
+    """CPU and rate of the baseline, None where its environment cannot be made (no network)."""
+    js = client.jetstream()
+    events = [msgspec.json.encode(event) for body in bodies for event in decode_envelope(body).events][:BASELINE]
+    await js.add_stream(StreamConfig(name="FAST", subjects=["fast.*"], storage=StorageType.FILE))
+    for start in range(0, len(events), 64):
+        await asyncio.gather(*[js.publish("fast.event", event) for event in events[start : start + 64]])
+    process = await asyncio.create_subprocess_exec(
+        UV, "run", "--no-project", "--quiet", "--with", FASTSTREAM, Path(__file__).with_name("baseline_faststream.py"),
+        f"nats://{HOST}:{PORT}", "FAST", "fast.event", str(len(events)), folder,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, trouble = await process.communicate()
+    if process.returncode:
+        print(f"FastStream's baseline did not run: {trouble.decode()[-800:]}", file=sys.stderr)
+        return None
+    return json.loads(out.splitlines()[-1])
+
+
 async def main() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -158,6 +181,7 @@ async def main() -> list[Row]:
             count = sum(len(decode_envelope(body).events) for body in bodies)
             raw_wall, raw_cpu = await measured(lambda: raw_envelopes(client, bodies))
             one_wall, one_cpu = await measured(lambda: singles(client, bodies[0][:400]))
+            fast = await faststream(client, bodies, folder)
         finally:
             await log.aclose()
             await client.close()
@@ -180,7 +204,10 @@ async def main() -> list[Row]:
         Row(
             figure="CPU per event through one spoke, inbox and an effect", measured=spoke_cpu / EVENTS * 1e6,
             unit="µs", limit=f"{bare_cpu / EVENTS * 1e6:.3g} µs bare pull consumer",
-            note=f"{EVENTS / spoke_wall:,.0f} events/s; bare {EVENTS / bare_wall:,.0f}/s",
+            baseline=f"{fast['us']:.4g} µs FastStream" if fast else "FastStream: not measured",
+            goal="≤ 1/4 of FastStream's", met=spoke_cpu / EVENTS * 1e6 <= fast["us"] / 4 if fast else None,
+            note=f"{EVENTS / spoke_wall:,.0f} events/s; bare {EVENTS / bare_wall:,.0f}/s"
+            + (f"; FastStream {fast['rate']:,.0f}/s" if fast else ""),
         ),
     ]  # fmt: skip
 

@@ -4,20 +4,17 @@ A process has one store with the slots it serves; where it is a cell and the stu
 one. Each store has a relay; the first has the pullers.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from eisbach import __version__
-from eisbach.bootstrap.followers import Followers
-from eisbach.bootstrap.host import ClosingDisk, Host
+from eisbach.bootstrap.cell_ground import Parts, Slots
+from eisbach.bootstrap.cell_others import follow_map, follow_twins, may_send, moving, positions
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
 from eisbach.cell.grants import Grants
@@ -25,20 +22,16 @@ from eisbach.cell.identity import Tokens
 from eisbach.cell.me_calls import MeCalls
 from eisbach.cell.metrics import Metrics
 from eisbach.cell.move_calls import move_routes
-from eisbach.cell.moving import Moving
 from eisbach.cell.openapi import openapi_route
 from eisbach.cell.ops_calls import OpsCalls
 from eisbach.cell.ownership import Ownership, slots_in
-from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.places import Places
 from eisbach.cell.playback_calls import PlaybackCalls
-from eisbach.cell.position import Positions
 from eisbach.cell.projection import Projection
 from eisbach.cell.public_calls import PublicCalls
-from eisbach.cell.puller import Puller, PullerStatistics, PullServer, clock_is_ahead
+from eisbach.cell.puller import PullServer, clock_is_ahead
 from eisbach.cell.routes import Route
 from eisbach.cell.sessions import Sessions
-from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
@@ -51,59 +44,11 @@ from eisbach.kernel.slots import STUDIO_GROUP, Group
 from eisbach.media.hls import Pathway
 from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
-from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
-from eisbach.settings import CellProcess, PeerRegion, Secrets
 
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots"]
 
 _RELEASE_EVERY_S: Final = 0.5
-
-
-@dataclass(slots=True)
-class Parts:
-    """What everything is made from, and what has been made so far."""
-
-    process: CellProcess
-    secrets: Secrets
-    host: Host
-    stack: AsyncExitStack
-    followers: Followers
-    event_log: EventLog
-    pullers: list[Puller] = field(default_factory=list)
-    relays: dict[str, Relay] = field(default_factory=dict)
-
-    @property
-    def clock(self) -> Clock:
-        """The process's clocks."""
-        return self.host.clock
-
-    @property
-    def rng(self) -> random.Random:
-        """The process's chance."""
-        return self.host.rng
-
-    def twins(self) -> Sequence[PullerStatistics]:
-        """What the pullers know of the other regions."""
-        return [puller.statistics() for puller in self.pullers]
-
-    def twin(self, region: str) -> PullerStatistics | None:
-        """What is known of one region."""
-        return next((found for found in self.twins() if found.region == region), None)
-
-    def thread(self, name: str) -> ClosingDisk:
-        """Where work that blocks runs; ends with the process's composition."""
-        disk = self.host.disk(name)
-        self.stack.callback(disk.close)
-        return disk
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """A store and the slots in it."""
-
-    store: SqliteStore
-    ownership: Ownership
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,14 +102,14 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     """Join the parts into an application."""
     process, secrets = parts.process, parts.secrets
     metrics = Metrics()
-    _follow_twins(parts, main)
-    await _follow_map(parts, main.ownership)
+    follow_twins(parts, main)
+    await follow_map(parts, main.ownership)
     gate = Gate(
         cell=process.cell,
         region=process.region,
         tokens=Tokens(private=secrets.jwt_private, public=secrets.jwt_public, clock=parts.clock, rng=parts.rng),
         ownership=main.ownership,
-        positions=_positions(parts, main.store),
+        positions=positions(parts, main.store),
         bearers={
             "service": [secrets.service_token, secrets.operator_token],
             "operator": [secrets.operator_token],
@@ -190,8 +135,10 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
             rng=parts.rng,
             slot_count=process.groups[str(STUDIO_GROUP)],
         )
-    routes += move_routes(_moving(parts, main))
-    sender = PullServer(main.store, main.ownership, clock=parts.clock)
+    routes += move_routes(moving(parts, main))
+    sender = PullServer(
+        main.store, main.ownership, clock=parts.clock, acknowledged=parts.acknowledged, may_send=may_send(parts)
+    )
     routes += sender.routes()
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(metrics, missing=lambda: _missing(parts, main), status=report).routes()
@@ -202,66 +149,6 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics, status=report,
         stop=sender.stop,
     )  # fmt: skip
-
-
-def _follow_twins(parts: Parts, main: Slots) -> None:
-    process = parts.process
-    for peer in process.peers:
-        if not any(_may_hold(parts, peer, group) for group in process.slots):
-            continue  # its residency is another: there is nothing of ours to ask it for
-        transport = parts.host.peer(peer.door, parts.secrets.peer_token)
-        parts.stack.push_async_callback(transport.aclose)
-        puller = Puller(main.store, main.ownership, transport, region=peer.region, clock=parts.clock, rng=parts.rng)
-        parts.pullers.append(puller)
-        parts.followers.start(f"pull-{peer.region}", puller.run)
-
-
-def _may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:
-    residency = Group.parse(group).residency
-    return residency == "any" or parts.process.residencies.get(peer.region, residency) == residency
-
-
-def _moving(parts: Parts, main: Slots) -> Moving:
-    """Both sides of moves; other cells are reached by the address that PREPARE names."""
-    cells = parts.host.source(parts.secrets.service_token)
-    parts.stack.push_async_callback(cells.aclose)
-    imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
-    parts.stack.push_async_callback(imports.aclose)
-    relay = next(iter(parts.relays.values()))
-    return Moving(
-        main.store, main.ownership, imports, relayed_lsn=lambda: relay.statistics().last_lsn, clock=parts.clock
-    )
-
-
-async def _follow_map(parts: Parts, ownership: Ownership) -> None:
-    if not parts.process.agent:
-        return
-    session = await parts.stack.enter_async_context(aiohttp.ClientSession())
-    url = f"{parts.process.agent}/map"
-
-    async def follow() -> None:
-        await ownership.follow_map(
-            lambda: fetch_map(session, url, token=parts.secrets.service_token),
-            bytes.fromhex(parts.secrets.map_key),
-            clock=parts.clock,
-            rng=parts.rng,
-        )
-
-    parts.followers.start("slot-map", follow)
-
-
-def _positions(parts: Parts, store: SqliteStore) -> Positions:
-    def age_ms(region: str) -> int:
-        found = parts.twin(region)
-        return found.lag_ms if found else 0
-
-    return Positions(
-        store,
-        cell=parts.process.cell,
-        clock=parts.clock,
-        reachable=lambda region: any(p.reachable() for p in parts.pullers if p.statistics().region == region),
-        age_ms=age_ms,
-    )
 
 
 async def _open_projection(parts: Parts) -> Projection:
@@ -287,7 +174,10 @@ def _viewers_routes(
         distances=process.distances,
         residencies=process.residencies,
     )
-    writer = Writer(store, ownership, clock=clock, clock_is_ahead=lambda: clock_is_ahead(parts.twins()))
+    writer = Writer(
+        store, ownership, clock=clock, acknowledged=parts.acknowledged,
+        clock_is_ahead=lambda: clock_is_ahead(parts.twins()),
+    )  # fmt: skip
     sessions = Sessions()
     streams = StreamPlaces(store, writer, sessions, clock=clock)
     grants = Grants(places, media_keys=_keys(parts.secrets.media_keys), session_keys=_keys(parts.secrets.session_keys))
@@ -300,7 +190,8 @@ def _viewers_routes(
     status["projection"] = lambda: asdict(projection.statistics())
     status["tokens"] = lambda: asdict(gate.tokens.statistics())
     status["writes"] = lambda: {
-        "parked": writer.parked, "reached_local_only": writer.reached_local_only, "failed_open": streams.failed_open
+        "parked": writer.parked, "reached_local_only": writer.reached_local_only,
+        "reached_peer": parts.acknowledged.reached if parts.acknowledged else 0, "failed_open": streams.failed_open
     }  # fmt: skip
     return [
         # The hottest first: routing looks at them in order.

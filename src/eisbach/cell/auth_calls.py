@@ -16,7 +16,7 @@ from eisbach.cell.places import Places
 from eisbach.cell.problems import Unauthorized
 from eisbach.cell.routes import Answer, Call, Route, json_answer
 from eisbach.cell.surface import Granted, RefreshToken, SignIn
-from eisbach.cell.writing import Writer
+from eisbach.cell.writing import Writer, Written
 from eisbach.domain.accounts import (
     DEFAULT_PROFILE,
     Account,
@@ -33,7 +33,6 @@ from eisbach.kernel.errors import Retryable, SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import STUDIO_GROUP, Group, Slot, slot_of
-from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import ItemKey, Store, Transaction, Write
 
@@ -84,7 +83,7 @@ class AuthCalls:
         account_id = account_of(body.device_id, group)
         slot = slot_of(account_id, group, self._ownership.count(group))
         self._serve(slot)
-        account, mark, degraded = await self._account(slot, account_id)
+        account, written, degraded = await self._account(slot, account_id)
         profile = profile_of(account, DEFAULT_PROFILE)
         identity = Identity(
             account=account_id,
@@ -97,7 +96,7 @@ class AuthCalls:
             entitlement=account.entitlement,
             slot=str(slot),
         )
-        return self._granted(identity, slot, mark=mark, degraded=degraded)
+        return self._granted(identity, slot, written=written, degraded=degraded)
 
     async def refresh(self, call: Call) -> Answer:
         """The same viewer, with what the account says now."""
@@ -118,7 +117,7 @@ class AuthCalls:
             identity = msgspec.structs.replace(
                 identity, tier=account.tier, entitlement=account.entitlement, age_max=age_max
             )
-        return self._granted(identity, slot, mark=None, degraded=degraded)
+        return self._granted(identity, slot, written=None, degraded=degraded)
 
     async def _is_erased(self, slot: Slot, account: str) -> bool:
         try:
@@ -135,7 +134,7 @@ class AuthCalls:
                 raise SlotMoved(error.slot, asked=error.asked, owner=elsewhere[0], epoch=error.epoch) from error
             raise
 
-    async def _account(self, slot: Slot, account_id: str) -> tuple[Account, Mark | None, list[str]]:
+    async def _account(self, slot: Slot, account_id: str) -> tuple[Account, Written | None, list[str]]:
         fresh = new_account(account_id, slot.group, at_ms=self._clock.wall_ms())
         key = ItemKey(account_id, "account")
         try:
@@ -152,17 +151,16 @@ class AuthCalls:
             _logger.warning("sign_in_unwritten", slot=str(slot), error=str(error))
         return fresh, None, ["account"]
 
-    async def _create(self, slot: Slot, key: ItemKey, account: Account) -> Mark:
+    async def _create(self, slot: Slot, key: ItemKey, account: Account) -> Written:
         created = AccountCreated(account=account.id, kind="anonymous", market=account.market)
         event = EventDraft(
             type="tv.account.created.v1", subject=account.id, data=msgspec.json.encode(created), market=account.market
         )
         write = Write(ItemChange(key.pk, key.sk, msgspec.json.encode(account)), event)
         transaction = Transaction(slot=slot, reads={key: None}, writes=[write])
-        written = await self._writer.transact(transaction, durability="peer")
-        return written.receipt.mark
+        return await self._writer.transact(transaction, durability="peer")
 
-    def _granted(self, identity: Identity, slot: Slot, *, mark: Mark | None, degraded: list[str]) -> Answer:
+    def _granted(self, identity: Identity, slot: Slot, *, written: Written | None, degraded: list[str]) -> Answer:
         minted = self._tokens.mint(identity)
         granted = Granted(
             access=minted.access,
@@ -178,7 +176,7 @@ class AuthCalls:
             degraded=degraded,
         )
         headers = [("Cache-Control", "no-store")]
-        if mark is None:
+        if written is None:
             return json_answer(granted, headers=headers)
-        answer = json_answer(granted, headers=[*headers, ("Eisbach-Durability", "local")])
-        return Answer(answer.status, answer.body, answer.headers, position={self._store.region: mark})
+        answer = json_answer(granted, headers=[*headers, ("Eisbach-Durability", written.durability)])
+        return Answer(answer.status, answer.body, answer.headers, position={self._store.region: written.receipt.mark})

@@ -8,21 +8,22 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
 
+from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
+from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.limits import PULL_OPS_MAX
-from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
@@ -39,8 +40,6 @@ __all__ = [
     "clock_is_ahead",
 ]
 
-WAIT_MS: Final = 2_000
-"""A sender with nothing to send holds the question this long."""
 _SLICE_MS: Final = 250
 """A waiting sender looks up this often even when nothing is committed."""
 _SLOTS_MAX: Final = 10_000
@@ -51,63 +50,21 @@ _MAP_EVERY_MS: Final = 10_000
 _logger = structlog.get_logger(__name__)
 
 
-class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a puller asks."""
-
-    slots: dict[str, dict[str, Mark]]
-    """Slot -> the asker's vector."""
-    limit: int = PULL_OPS_MAX
-    """Ops in all, 1 to 512; a transaction is never cut."""
-    wait_ms: int = WAIT_MS
-    """How long to hold the question when there is nothing to send."""
-    wall_ms: int = 0
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """What a sender has for one slot."""
-
-    ops: list[Op]
-    heads: dict[str, Mark]
-
-
-class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sender answers; slots without news are left out."""
-
-    batches: dict[str, Batch]
-    moved: dict[str, str]
-    """Slot -> its owner over there, empty when unknown."""
-    wall_ms: int
-    waited_ms: int = 0
-    """How long the question was held: what is left of the asker's waiting is the round trip."""
-    failed: dict[str, str] = {}
-    """Slot -> code of what keeps the sender from answering for it; the others are answered."""
-
-
-class PeerTransport(Protocol):
-    """How another region is reached; the simulated world replaces it."""
-
-    async def owners(self) -> Mapping[str, Sequence[str]]:
-        """Group -> owner cell per slot number, from that region's signed map.
-
-        Raises:
-            Unavailable: not reachable now.
-        """
-        ...
-
-    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
-        """Ask a cell over there.
-
-        Raises:
-            Unavailable: not reachable now; ask again.
-        """
-        ...
-
-
 class PullServer:
     """The sender's side, one a store."""
 
-    def __init__(self, store: Store, ownership: Ownership, *, clock: Clock) -> None:
-        self._store, self._ownership, self._clock = store, ownership, clock
+    def __init__(
+        self,
+        store: Store,
+        ownership: Ownership,
+        *,
+        clock: Clock,
+        acknowledged: Acknowledged | None = None,
+        may_send: Callable[[str, Slot], bool] = lambda _region, _slot: True,
+    ) -> None:
+        """``acknowledged``: is told what askers hold; ``may_send``: whether a region may hold a slot's data."""
+        self._may_send = may_send
+        self._store, self._ownership, self._clock, self._acknowledged = store, ownership, clock, acknowledged
         self._turn = 0
         self._stopping = False
 
@@ -146,12 +103,16 @@ class PullServer:
         slots = {text: self._ownership.slot(text) for text in request.slots}
         owned = set(self._ownership.owned())
         moved = {t: self._ownership.owner(slot) or "" for t, slot in slots.items() if slot not in owned}
-        asked = [(t, s) for t, s in slots.items() if t not in moved]
+        asked = [(t, s) for t, s in slots.items() if t not in moved and self._may_send(request.region, s)]
+        barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
+        if self._acknowledged is not None:
+            self._acknowledged.note(request.region, {t: request.slots[t] for t, _ in asked})
         began = self._clock.monotonic_ms()
         until = began + request.wait_ms
         while True:
             lsn = self._store.statistics().last_lsn
             batches, failed = await self._batches(request, asked)
+            failed |= barred
             now = self._clock.monotonic_ms()
             if batches or moved or failed or now >= until or self._stopping:
                 return PullAnswer(
@@ -334,7 +295,9 @@ class Puller:
             return False
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
         asked_ms = self._clock.monotonic_ms()
-        answer = await self._transport.pull(cell, PullRequest(slots=vectors, wall_ms=self._clock.wall_ms()))
+        answer = await self._transport.pull(
+            cell, PullRequest(slots=vectors, wall_ms=self._clock.wall_ms(), region=self._store.region)
+        )
         self._heard(answer, asked_ms)
         for text, owner in answer.moved.items():
             if owner:

@@ -9,17 +9,18 @@ May not know: HTTP, what is written.
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
+from eisbach.cell.acknowledged import PEER_WAIT_MS, Acknowledged
 from eisbach.cell.ownership import Ownership
-from eisbach.hub.events import BUILT_IN
-from eisbach.kernel.errors import SlotFrozen, SlotMoved, Unavailable
+from eisbach.kernel.errors import OutcomeUnknown, SlotFrozen, SlotMoved, Unavailable
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Receipt, Store, Transaction
 
-__all__ = ["Durability", "Writer", "Written"]
+__all__ = ["Durability", "Policy", "Writer", "Written"]
 
 PARKED_MAX_MS: Final = 1000
 _PARK_STEP_S: Final = 0.02
 
+Policy = Literal["degrade", "fail"]
 Durability = Literal["local", "peer"]
 """``local``: fsynced here; ``peer``: also at the twin."""
 
@@ -29,47 +30,75 @@ class Written(NamedTuple):
 
     receipt: Receipt
     durability: Durability
-    """What was reached; ``local`` where ``peer`` was asked and is not built yet."""
+    """What was reached: ``local`` where ``peer`` was asked and no other region held it in time."""
 
 
 class Writer:
     """One a store."""
 
     def __init__(
-        self, store: Store, ownership: Ownership, *, clock: Clock, clock_is_ahead: Callable[[], str] = lambda: ""
+        self,
+        store: Store,
+        ownership: Ownership,
+        *,
+        clock: Clock,
+        clock_is_ahead: Callable[[], str] = lambda: "",
+        acknowledged: Acknowledged | None = None,
     ) -> None:
-        """``clock_is_ahead``: empty, or why this process must not stamp writes now."""
+        """Compose.
+
+        Args:
+            store: where it is written.
+            ownership: corrected when a slot turns out to be elsewhere.
+            clock: for the park.
+            clock_is_ahead: empty, or why this process must not stamp writes now.
+            acknowledged: what other regions hold; None where there is none.
+        """
         self._store, self._ownership, self._clock = store, ownership, clock
-        self._clock_is_ahead = clock_is_ahead
+        self._clock_is_ahead, self._acknowledged = clock_is_ahead, acknowledged
         self.parked = 0
         """Writes that waited for a move's cut."""
         self.reached_local_only = 0
         """Writes that asked for ``peer`` and reached ``local``."""
 
-    async def transact(self, transaction: Transaction, *, durability: Durability = "local") -> Written:
-        """Write, as ``Store.transact``.
+    async def transact(
+        self, transaction: Transaction, *, durability: Durability = "local", policy: Policy = "degrade"
+    ) -> Written:
+        """Write, as ``Store.transact``; with ``peer``, wait at most 80 ms until another region has it on disk too.
 
-        ``durability='peer'`` is the seam for accounts, PINs, entitlements and deletions: the answer says what was
-        reached, which today is ``local`` (policy *degrade*, design section 3).
+        ``policy`` says what an answer that does not come in time means: ``degrade`` returns ``local``; ``fail`` raises,
+        and the same call under the same key later returns the real answer, once the other region holds it.
+        Where there is no other region, ``local`` is all that can be reached and nothing fails.
 
         Raises:
             Unavailable: this clock is ahead of the twins'.
             SlotMoved: with the owner this process knows.
             SlotFrozen: the cut took longer than a second.
-            Invalid: an event is of no known type or does not fit it; nothing was written.
+            OutcomeUnknown: policy ``fail``: it is written here, and perhaps nowhere else.
         """
-        for write in transaction.writes:
-            if write.event is not None:
-                BUILT_IN.check(write.event)
         if reason := self._clock_is_ahead():
             raise Unavailable(f"no writes here now: {reason}; the other region takes them")
+        receipt = await self._written(transaction)
+        acknowledged = self._acknowledged
+        if durability == "local" or acknowledged is None or not acknowledged.expected:
+            self.reached_local_only += durability == "peer"
+            return Written(receipt, "local")
+        if await acknowledged.wait(transaction.slot, receipt.mark):
+            return Written(receipt, "peer")
+        self.reached_local_only += 1
+        if policy == "fail":
+            raise OutcomeUnknown(
+                f"slot {transaction.slot} {receipt.mark} is on this disk and was not heard to be on another within"
+                f" {PEER_WAIT_MS} ms; repeat with the same key to learn the answer"
+            )
+        return Written(receipt, "local")
+
+    async def _written(self, transaction: Transaction) -> Receipt:
         until = self._clock.monotonic_ms() + PARKED_MAX_MS
         waited = False
         while True:
             try:
-                receipt = await self._store.transact(transaction)
-                self.reached_local_only += durability == "peer"
-                return Written(receipt, "local")
+                return await self._store.transact(transaction)
             except SlotFrozen:
                 self.parked += not waited
                 waited = True

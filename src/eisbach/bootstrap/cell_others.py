@@ -1,0 +1,99 @@
+"""How a cell meets others: twins in other regions, cells that slots move to and from, and who owns what.
+
+May not know: what viewers call.
+"""
+
+from collections.abc import Callable
+
+import aiohttp
+
+from eisbach.bootstrap.cell_ground import Parts, Slots
+from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.moving import Moving
+from eisbach.cell.ownership import Ownership
+from eisbach.cell.peer_http import fetch_map
+from eisbach.cell.position import Positions
+from eisbach.cell.puller import Puller
+from eisbach.cell.slot_imports import SlotImports
+from eisbach.engines.embedded.store import SqliteStore
+from eisbach.kernel.slots import Group, Slot
+from eisbach.settings import PeerRegion
+
+__all__ = ["follow_map", "follow_twins", "may_send", "moving", "positions"]
+
+
+def follow_twins(parts: Parts, main: Slots) -> None:
+    """Pull from every region that may hold what is ours, and note what it holds."""
+    process = parts.process
+    twins = [peer.region for peer in process.peers if any(may_hold(parts, peer, group) for group in process.slots)]
+    parts.acknowledged = Acknowledged(region=process.region, peers=twins, clock=parts.clock)
+    for peer in process.peers:
+        if peer.region not in twins:
+            continue  # its residency is another: there is nothing of ours to ask it for
+        transport = parts.host.peer(peer.door, parts.secrets.peer_token)
+        parts.stack.push_async_callback(transport.aclose)
+        puller = Puller(main.store, main.ownership, transport, region=peer.region, clock=parts.clock, rng=parts.rng)
+        parts.pullers.append(puller)
+        parts.followers.start(f"pull-{peer.region}", puller.run)
+
+
+def may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:
+    residency = Group.parse(group).residency
+    return residency == "any" or parts.process.residencies.get(peer.region, residency) == residency
+
+
+def may_send(parts: Parts) -> Callable[[str, Slot], bool]:
+    """The residency rule, kept by who sends (P19): a slot's ops go to a region only where its data may be."""
+    here = parts.process.residencies
+
+    def allowed(region: str, slot: Slot) -> bool:
+        residency = slot.group.residency
+        return residency == "any" or here.get(region, "none" if here else residency) == residency
+
+    return allowed
+
+
+def moving(parts: Parts, main: Slots) -> Moving:
+    """Both sides of moves; other cells are reached by the address that PREPARE names."""
+    cells = parts.host.source(parts.secrets.service_token)
+    parts.stack.push_async_callback(cells.aclose)
+    imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
+    parts.stack.push_async_callback(imports.aclose)
+    relay = next(iter(parts.relays.values()))
+    return Moving(
+        main.store, main.ownership, imports, relayed_lsn=lambda: relay.statistics().last_lsn, clock=parts.clock
+    )
+
+
+async def follow_map(parts: Parts, ownership: Ownership) -> None:
+    """Learn from the region's agent who has the slots that are not ours."""
+    if not parts.process.agent:
+        return
+    session = await parts.stack.enter_async_context(aiohttp.ClientSession())
+    url = f"{parts.process.agent}/map"
+
+    async def follow() -> None:
+        await ownership.follow_map(
+            lambda: fetch_map(session, url, token=parts.secrets.service_token),
+            bytes.fromhex(parts.secrets.map_key),
+            clock=parts.clock,
+            rng=parts.rng,
+        )
+
+    parts.followers.start("slot-map", follow)
+
+
+def positions(parts: Parts, store: SqliteStore) -> Positions:
+    """Read-your-writes over what the pullers know."""
+
+    def age_ms(region: str) -> int:
+        found = parts.twin(region)
+        return found.lag_ms if found else 0
+
+    return Positions(
+        store,
+        cell=parts.process.cell,
+        clock=parts.clock,
+        reachable=lambda region: any(p.reachable() for p in parts.pullers if p.statistics().region == region),
+        age_ms=age_ms,
+    )

@@ -1,0 +1,72 @@
+"""What a puller asks another region and what a sender answers, and the way there.
+
+May not know: stores, HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.ops import Op
+from eisbach.kernel.versions import Mark
+
+__all__ = ["WAIT_MS", "Batch", "PeerTransport", "PullAnswer", "PullRequest"]
+
+WAIT_MS: Final = 2_000
+"""A sender with nothing to send holds the question this long."""
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a puller asks."""
+
+    slots: dict[str, dict[str, Mark]]
+    """Slot -> the asker's vector."""
+    limit: int = PULL_OPS_MAX
+    """Ops in all, 1 to 512; a transaction is never cut."""
+    wait_ms: int = WAIT_MS
+    """How long to hold the question when there is nothing to send."""
+    wall_ms: int = 0
+    region: str = ""
+    """The asker's; its vectors are acknowledgements."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What a sender has for one slot."""
+
+    ops: list[Op]
+    heads: dict[str, Mark]
+
+
+class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sender answers; slots without news are left out."""
+
+    batches: dict[str, Batch]
+    moved: dict[str, str]
+    """Slot -> its owner over there, empty when unknown."""
+    wall_ms: int
+    waited_ms: int = 0
+    """How long the question was held: what is left of the asker's waiting is the round trip."""
+    failed: dict[str, str] = {}
+    """Slot -> code of what keeps the sender from answering for it; the others are answered."""
+
+
+class PeerTransport(Protocol):
+    """How another region is reached; the simulated world replaces it."""
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        """Group -> owner cell per slot number, from that region's signed map.
+
+        Raises:
+            Unavailable: not reachable now.
+        """
+        ...
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        """Ask a cell over there.
+
+        Raises:
+            Unavailable: not reachable now; ask again.
+        """
+        ...

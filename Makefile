@@ -9,7 +9,7 @@ BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
-.PHONY: help up web test check unit processes browser web-test simulate soak bench docs clean distclean screenshots
+.PHONY: properties soak-simulate help up web test check unit processes browser web-test simulate soak bench docs clean distclean screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +39,7 @@ test: .venv/dev web  ## every suite, with the time of each
 	@$(SUITE) check   $(MAKE) --no-print-directory check
 	@$(SUITE) web     $(MAKE) --no-print-directory web-test
 	@$(SUITE) unit    $(BIN)/pytest -m 'not processes and not browser'
+	@$(SUITE) simulate $(MAKE) --no-print-directory simulate
 	@$(SUITE) processes $(BIN)/pytest -m 'processes and not browser' --timeout 300
 	@$(SUITE) browser $(MAKE) --no-print-directory browser
 	@echo; echo "time per suite"; cat .ci/times
@@ -66,12 +67,18 @@ web-test: web
 bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
 	$(BIN)/python -m bench $(ARGS)
 
-simulate: .venv/dev  ## property tests with many more examples (the simulated world comes with issue 3)
+simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn disks and wrong clocks
+	$(BIN)/eisbach simulate --seeds 2000 $(ARGS)
+
+properties: .venv/dev  ## property tests with many more examples
 	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser' tests/engines tests/domain tests/cell tests/kernel tests/plan/cost
 
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium
 	EISBACH_SOAK=1 $(BIN)/pytest -m browser --timeout 1800 tests/e2e
+
+soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md
+	$(BIN)/eisbach simulate --seeds 0 --first 100000 --report docs/reports $(ARGS)
 
 docs: .venv/dev  ## run what the documents say
 	$(BIN)/pytest tests/test_docs.py

@@ -160,7 +160,12 @@ class _Endpoint:
         if (position := call.headers.get("eisbach-position")) is None:
             return await route.handler(call)
         age_ms = await gate.positions.wait(call, position, reading=route.method == "GET")
-        answer = await route.handler(call)
+        try:
+            answer = await route.handler(call)
+        except EisbachError as error:
+            if age_ms is None:
+                raise
+            answer = self._refusal(error, call)  # that something is not there may be old news too
         if age_ms is None:
             return answer
         return _with_headers(answer, [*answer.headers, ("Eisbach-Age-Ms", str(age_ms))])

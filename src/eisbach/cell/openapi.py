@@ -5,6 +5,7 @@ May not know: handlers.
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -86,11 +87,14 @@ def _operation_id(route: Route) -> str:
 
 
 def openapi_route(routes: Sequence[Route], *, version: str) -> Route:
-    """``GET /v1/openapi.json``, made once."""
-    body = msgspec.json.encode(openapi_document(routes, version=version))
+    """``GET /v1/openapi.json``, made once, when it is first asked for: a cell must be back at once after a crash."""
+
+    @cache
+    def body() -> bytes:
+        return msgspec.json.encode(openapi_document(routes, version=version))
 
     async def answer(_call: Call) -> Answer:
-        return Answer(200, body, [("Cache-Control", "public, max-age=60")])
+        return Answer(200, body(), [("Cache-Control", "public, max-age=60")])
 
     return Route(
         method="GET", path="/v1/openapi.json", handler=answer, importance="best_effort", caller="anyone",

@@ -18,6 +18,7 @@ from eisbach.cli import (
     logs,
     route,
     run,
+    simulate,
     status,
     up,
     why,
@@ -28,7 +29,7 @@ __all__ = ["VERBS", "application"]
 VERBS = {
     "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
     "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
-    "cost": cost,
+    "cost": cost, "simulate": simulate,
 }  # fmt: skip
 
 

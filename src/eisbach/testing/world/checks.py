@@ -1,0 +1,252 @@
+"""The judge: every promise that a run can break, checked over all answers and all stores.
+
+Each check is a generator of sentences, one per breach, that begin with the promise's number (design section 8); none
+is the promise kept. May not know: how the run was made, or any rule of the code under test but the formats.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import msgspec
+
+from eisbach.domain.progress import PROGRESS_PREFIX, WATCHLIST_PREFIX
+from eisbach.kernel.hlc import hlc_ms
+from eisbach.kernel.ops import Op
+from eisbach.kernel.versions import Mark, Version
+from eisbach.testing.world.evidence import Evidence
+from eisbach.testing.world.history import History, Intent
+from eisbach.testing.world.nodes import TYPES
+
+__all__ = ["judge"]
+
+OpId = tuple[str, str, int, int]
+
+
+def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
+    """Every breach of a promise."""
+    found: list[str] = []
+    for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _clocks,
+                  _read_your_writes, _refused, _shed):  # fmt: skip
+        found += check(history, regions)
+    return found
+
+
+def _id(op: Op) -> OpId:
+    return op.slot, op.origin, op.epoch, op.seq
+
+
+def _index(evidence: Evidence) -> dict[OpId, Op]:
+    return {_id(op): op for op in evidence.ops}
+
+
+def _acknowledged(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P1: what was acknowledged is in the log of every region, with what was asked for."""
+    for evidence in regions:
+        index = _index(evidence)
+        for intent, ack in history.acknowledged():
+            op = index.get((ack.slot, ack.region, *ack.mark))
+            if op is None:
+                yield f"P1 {evidence.region} lacks {ack.mark} of {ack.region}, acknowledged for {_name(intent)}"
+            elif not _is_of(op, intent):
+                yield f"P1 {evidence.region} has another write at {op.id} than {_name(intent)}: {op.change}"
+
+
+def _name(intent: Intent) -> str:
+    return f"intent {intent.number} ({intent.kind} {intent.item})"
+
+
+def _is_of(op: Op, intent: Intent) -> bool:
+    change = op.change
+    if intent.kind == "progress":
+        return change is not None and change.sk.endswith(f"/{intent.item}") and _pos(op) == intent.value
+    if intent.kind in ("save", "unsave"):
+        fits = change is not None and change.sk.startswith(WATCHLIST_PREFIX) and change.sk.endswith(f"/{intent.item}")
+        return fits and change is not None and (change.value is None) == (intent.kind == "unsave")
+    if intent.kind == "sign_in":
+        return change is not None and change.sk == "account"
+    return True
+
+
+def _pos(op: Op) -> int | None:
+    """The position that an op set, None for other ops."""
+    if op.change is None or op.change.value is None or not op.change.sk.startswith(PROGRESS_PREFIX):
+        return None
+    return int(msgspec.json.decode(op.change.value)["pos_s"])
+
+
+def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P2: an op id names one write, wherever it is kept; epochs rise in the order of writing."""
+    seen: dict[OpId, Op] = {}
+    for evidence in regions:
+        for op in evidence.ops:
+            other = seen.setdefault(_id(op), op)
+            if other != op:
+                yield f"P2 {op.id} is two writes: {other.change} and {op.change}"
+
+
+def _dense(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P3: the log of every region is dense from 1 in each (slot, origin, epoch), without repeats."""
+    for evidence in regions:
+        chains: dict[tuple[str, str, int], list[int]] = defaultdict(list)
+        for op in evidence.ops:
+            chains[op.slot, op.origin, op.epoch].append(op.seq)
+        for chain, seqs in chains.items():
+            if sorted(seqs) != list(range(1, len(seqs) + 1)):
+                yield f"P3 {evidence.region} holds {chain} with gaps or repeats: {sorted(seqs)[:50]}"
+
+
+def _handled(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P3: the spoke handled every event of its region's log, once, and per subject and origin in order."""
+    for evidence in regions:
+        wanted = Counter(op.id for op in evidence.ops if op.event is not None and op.event.type in TYPES)
+        found = Counter(event for events in evidence.handled.values() for event in events)
+        if missing := wanted - found:
+            yield f"P3 the spoke of {evidence.region} never handled {sorted(missing)[:5]}"
+        if surplus := found - wanted:
+            yield f"P3 the spoke of {evidence.region} handled twice, or what was never written: {sorted(surplus)[:5]}"
+        if evidence.outwaited:
+            continue  # it gave up waiting for a predecessor, and says so: order is given up, never an event
+        types = {op.id: op.event.type for op in evidence.ops if op.event is not None}
+        for subject, events in evidence.handled.items():
+            last: dict[tuple[str, str], tuple[int, int]] = {}
+            for event in events:
+                slot_origin, epoch, seq = event.rsplit(":", 2)
+                place, chain = (int(epoch), int(seq)), (slot_origin, types.get(event, ""))
+                if place < last.get(chain, (0, 0)):
+                    yield f"P3 the spoke of {evidence.region} handled {event} of {subject} after {last[chain]}"
+                last[chain] = place
+
+
+def _converged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P4: equal digests."""
+    first = regions[0]
+    for other in regions[1:]:
+        for slot in sorted(first.digests.keys() | other.digests.keys()):
+            if first.digests.get(slot) != other.digests.get(slot):
+                yield f"P4 {first.region} and {other.region} differ in slot {slot}"
+
+
+def _keys(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P5: the same key is one session everywhere, begun once per region, and within a region one answer."""
+    for evidence in regions:
+        started = Counter(
+            (op.origin, op.event.subject)
+            for op in evidence.ops
+            if op.event is not None and op.event.type == "tv.playback.session.started.v1"
+        )
+        for (origin, sid), count in started.items():
+            if count > 1:
+                yield f"P5 session {sid} began {count} times in {origin}, as {evidence.region} has it"
+    answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    marks: dict[tuple[str, str, str], set[Mark]] = defaultdict(set)
+    for intent in history.intents:
+        if intent.kind != "play":
+            continue
+        answers[intent.account, intent.item] |= {sid for _, sid, _ in intent.sids}
+        for ack in intent.acks:
+            marks[intent.account, intent.item, ack.region].add(ack.mark)
+    for place, sids in answers.items():
+        if len(sids) > 1:
+            yield f"P5 key {place} gave several sessions: {sorted(sids)}"
+    for at, told in marks.items():
+        if len(told) > 1:
+            yield f"P5 key {at} was answered with several writes: {sorted(told)}"
+
+
+def _fold(regions: Sequence[Evidence]) -> dict[tuple[str, str, str], list[Op]]:
+    """Item -> its writes, lowest version first."""
+    every = {_id(op): op for evidence in regions for op in evidence.ops}
+    found: dict[tuple[str, str, str], list[Op]] = defaultdict(list)
+    for op in every.values():
+        if op.change is not None:
+            found[op.slot, op.change.pk, op.change.sk].append(op)
+    return {place: sorted(ops, key=lambda op: op.version) for place, ops in found.items()}
+
+
+def _merged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P9, P11: of one item the higher version, a deletion included, and nothing else, in every region."""
+    winners = {place: ops[-1] for place, ops in _fold(regions).items()}
+    for evidence in regions:
+        for place, op in winners.items():
+            item = evidence.items.get(place)
+            value = item.value if item is not None else None
+            assert op.change is not None
+            if value != op.change.value or (item is not None and item.version != op.version):
+                yield f"P9/P11 {evidence.region} shows {value!r} for {place}; the highest write is {op.id}"
+        for place in evidence.items.keys() - winners.keys():
+            yield f"P11 {evidence.region} has {place}, which nobody wrote"
+
+
+def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P9: a write that another one beat without knowing of it is in the conflict log of some region."""
+    kept = {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
+    for (slot, pk, sk), ops in _fold(regions).items():
+        for number, op in enumerate(ops[:-1]):
+            known = any(_knew(later, op.version) for later in ops[number + 1 :])
+            if not known and (slot, pk, sk, op.version) not in kept:
+                yield f"P9 {op.id} of item {pk} {sk} was overwritten silently: it is in no conflict log"
+
+
+def _knew(later: Op, version: Version) -> bool:
+    if later.origin == version.origin:
+        return True
+    base = later.change.base if later.change is not None else None
+    return base is not None and base[:2] >= version[:2]
+
+
+def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P10: hybrid time rises with every write of a region, and never runs more than 500 ms ahead."""
+    for evidence in regions:
+        own = [op for op in evidence.ops if op.origin == evidence.region]
+        by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
+        for one, other in pairwise(by_transaction):
+            if other.hlc <= one.hlc:
+                yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
+        index = _index(evidence)
+        for intent, ack in history.acknowledged():
+            op = index.get((ack.slot, ack.region, *ack.mark))
+            if op is not None and ack.region == evidence.region and hlc_ms(op.hlc) > ack.ceiling_ms:
+                ahead = hlc_ms(op.hlc) - ack.ceiling_ms
+                yield f"P10 {op.id} of {_name(intent)} is stamped {ahead} ms beyond what its clock may reach"
+
+
+def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """A read that names a position shows that write or a higher one, or says that it may be old."""
+    every = {_id(op): op for evidence in regions for op in evidence.ops}
+    by_pos = {pos: op for op in every.values() if (pos := _pos(op)) is not None}
+    by_mark = {(op.origin, op.epoch, op.seq, op.change.pk): op for op in every.values() if op.change is not None}
+    for intent in history.intents:
+        for read in intent.reads:
+            if read.after is None or read.aged:
+                continue
+            region, mark = read.after
+            mine = by_mark.get((region, *mark, intent.account))
+            shown = by_pos.get(read.pos_s) if read.pos_s is not None else None
+            if mine is None:
+                continue  # P1 says it
+            if shown is None:
+                yield f"RYW {_name(intent)} found nothing after {mine.id} was acknowledged"
+            elif shown.change is not None and _latest(by_pos, every, shown) < mine.version:
+                yield f"RYW {_name(intent)} was shown {shown.id}, older than {mine.id}, without a word"
+
+
+def _latest(by_pos: dict[int, Op], every: dict[OpId, Op], shown: Op) -> Version:
+    """The highest version that set what was shown: a try that was repeated sets the same again."""
+    del by_pos
+    pos = _pos(shown)
+    return max(op.version for op in every.values() if _pos(op) == pos)
+
+
+def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """What was refused with the word that nothing was written was not written."""
+    written = {pos for evidence in regions for op in evidence.ops if (pos := _pos(op)) is not None}
+    for intent in history.intents:
+        plain = intent.kind == "progress" and intent.refusals and not intent.acks and not intent.doubts
+        if plain and intent.value in written:
+            yield f"P1 {_name(intent)} was refused as not written ({intent.refusals[0]}), and it was written"
+
+
+def _shed(history: History, _regions: Sequence[Evidence]) -> Iterator[str]:
+    """Shed is not dead (design section 5)."""
+    yield from (f"SHED {what}" for what in history.shed_tries)

@@ -1,0 +1,145 @@
+"""The edge in the world: ``edge.rules``, from which nginx is generated, driven over the simulated network.
+
+Nothing is decided here: where a call goes, when it is tried again and which 421 is followed is the rules' word.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from eisbach.edge.rules import Answer, Call, Forward, Outcome, Peer, Refuse, Region, decide, follow, next_hop
+from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.slotmap import CellEntry, SlotMap
+from eisbach.testing.asgi_client import AsgiAnswer
+from eisbach.testing.world.history import History
+from eisbach.testing.world.links import send
+from eisbach.testing.world.network import Network, Refused, Silent
+from eisbach.testing.world.nodes import CellNode
+
+__all__ = ["Edge", "Request", "World"]
+
+T = TypeVar("T")
+_READ_S: Final = 1.5
+_PEER_READ_S: Final = 3.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A call as a client sends it."""
+
+    method: str
+    target: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class World:
+    """What edges reach."""
+
+    network: Network
+    history: History
+    cells: dict[str, CellNode] = field(default_factory=dict)
+    edges: dict[str, "Edge"] = field(default_factory=dict)
+
+
+class Edge:
+    """One a region; see ``network.Endpoint``. It keeps nothing, so it only ever is there or unreachable."""
+
+    def __init__(self, region: str, others: list[str], world: World) -> None:
+        self.name, self.region, self._world = f"{region}/edge", region, world
+        peers = tuple(Peer(region=other, residency="eu", door=other) for other in others)
+        self._region = Region(name=region, residency="eu", peers=peers)
+        self.up = True
+
+    async def awake(self) -> None:
+        """It is never stopped."""
+
+    def spawn(self, work: Awaitable[T]) -> "asyncio.Task[T]":
+        """See ``Endpoint``."""
+        task: asyncio.Task[T] = asyncio.ensure_future(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def enter(self, phase: str) -> None:
+        """Edges have no phases."""
+
+    def leave(self, phase: str) -> None:
+        """Edges have no phases."""
+
+    def slot_map(self) -> SlotMap:
+        """The map in force."""
+        mine = {n.document.cell: n for n in self._world.cells.values() if n.region == self.region}
+        first = next(iter(mine.values())).slot_map()
+        cells = {name: CellEntry(address=node.name) for name, node in mine.items()}
+        return SlotMap(region=self.region, version=1, issued_ms=0, cells=cells, groups=first.groups, preferred={})
+
+    async def handle(self, request: Request, *, peer: bool = False) -> AsgiAnswer:
+        """What the caller gets.
+
+        Raises:
+            Silent: neither an answer nor the certainty that nothing was done.
+        """
+        headers = request.headers
+        slot_map = self.slot_map()
+        call = Call(
+            method=request.method, target=request.target, slot=headers.get("eisbach-slot", ""),
+            key=headers.get("idempotency-key", ""), door="peer" if peer else "public",
+        )  # fmt: skip
+        decided = decide(call, region=self._region, slot_map=slot_map)
+        if isinstance(decided, Refuse):
+            return AsgiAnswer(decided.status, {}, b'{"code":"' + decided.code.encode() + b'"}')
+        if isinstance(decided, Answer):
+            return AsgiAnswer(decided.status, {}, b"")
+        answer = await self._forward(decided, request)
+        owner = answer.headers.get("eisbach-owner", "")
+        if answer.status == 421 and owner:
+            followed = follow(decided, owner, region=self._region, slot_map=slot_map)
+            if followed is not None:
+                return await self._forward(followed, request)
+        return answer
+
+    async def _forward(self, forward: Forward, request: Request) -> AsgiAnswer:
+        hop: str | None = forward.cells[0]
+        tried: list[str] = []
+        while True:
+            assert hop is not None
+            tried.append(hop)
+            answer: AsgiAnswer | None = None
+            outcome: Outcome
+            try:
+                answer = await self._try(hop, request)
+                outcome = answer.status
+            except Refused:
+                outcome = "refused"
+            except Silent:
+                outcome = "silent"
+            hop = next_hop(forward, tried, outcome)
+            if hop is None:
+                break
+            self._world.history.retried.add(request.headers.get("eisbach-request-id", ""))
+            if answer is not None:
+                self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
+        if answer is not None:
+            return answer
+        if outcome == "refused" and len(tried) == 1:
+            return AsgiAnswer(502, {}, b'{"code":"unavailable"}')
+        raise Silent(f"{self.name} got no answer from {tried}")
+
+    async def _try(self, hop: str, request: Request) -> AsgiAnswer:
+        world = self._world
+        if hop.startswith("@"):
+            door = world.edges[hop[1:]]
+            return await world.network.call(
+                self, door, "door", lambda: door.handle(request, peer=True), seconds=_PEER_READ_S
+            )
+        target = world.cells[f"{self.region}/{hop}"]
+
+        async def work() -> AsgiAnswer:
+            try:
+                return await send(target, request.method, request.target, request.body, request.headers)
+            except Unavailable as error:
+                raise Refused(str(error)) from error
+
+        return await world.network.call(self, target, "call", work, seconds=_READ_S)

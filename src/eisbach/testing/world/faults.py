@@ -1,0 +1,253 @@
+"""What goes wrong in a run: a plan drawn from the seed, aimed at phases of the protocol, and who carries it out.
+
+A strike waits until its target is in the phase it is aimed at, so that rare windows are hit as often as wide ones.
+Promises: the plan depends on the seed alone; leaving strikes out changes nothing of the others.
+Coverage is the set of (phase, fault) pairs that were hit; ``PAIRS`` are those that can occur.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from eisbach.testing.world.genesis import REGIONS
+from eisbach.testing.world.network import Network
+from eisbach.testing.world.process import Process
+
+__all__ = ["MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Nemesis", "Plan", "Strike", "draw"]
+
+Pair = tuple[str, str]
+_CELL_PHASES: Final = ("opening", "disk.store", "call.serve", "pull.ask", "pull.serve", "publish.ask", "cursor.ask")
+_HUB_PHASES: Final = ("opening", "disk.log", "disk.spokes", "publish.serve", "cursor.serve")
+_DEATHS: Final = ("kill", "power", "pause", "full", "failed-sync")
+_CLOCKS: Final = ("jump-ahead", "jump-back", "drift", "freeze")
+_CUTS: Final = ("cut", "cut-one-way", "cut-off")
+STRIKE_PAIRS: Final[tuple[tuple[str, Pair], ...]] = (
+    *(("c1", (phase, kind)) for phase in _CELL_PHASES for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
+    *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
+)
+"""(process, (phase, fault)) that a strike can hit."""
+_LEGS: Final = tuple(
+    f"{call}.{leg}" for call in ("edge", "door", "call", "pull", "publish", "cursor") for leg in ("ask", "answer")
+)
+MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
+    *((leg, fault) for leg in _LEGS for fault in ("loss", "lateness")),
+    *((leg, "doubling") for leg in _LEGS if leg.endswith(".ask")),
+    *((leg, "cut") for leg in _LEGS if not leg.startswith("edge.")),
+)
+"""(message, fault): viewers' own links are never cut, they only lose."""
+PAIRS: Final[frozenset[Pair]] = frozenset({pair for _, pair in STRIKE_PAIRS} | set(MESSAGE_PAIRS))
+"""Every pair that can occur; a process in ``opening`` is a cell or a hub."""
+CALM_S: Final = 8.5
+"""After this nothing goes wrong any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """One fault."""
+
+    number: int
+    at_s: float
+    """When it begins to wait for its phase."""
+    target: str
+    phase: str
+    kind: str
+    seconds: float
+    """How long it lasts, or until the process starts again."""
+    amount: int
+    """Of whatever the kind has: durable steps until the power goes, milliseconds of a jump, syncs that fail."""
+
+    def __str__(self) -> str:
+        return (
+            f"#{self.number} {self.kind} of {self.target} in {self.phase} from {self.at_s:.2f} s, {self.seconds:.2f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that goes wrong in a run."""
+
+    strikes: tuple[Strike, ...]
+    weather: Mapping[str, float]
+    """``loss``, ``doubling``, ``lateness``: shares of messages."""
+
+    def without(self, parts: Collection[str]) -> "Plan":
+        """The plan less some strikes (by number) and weather (by name)."""
+        return Plan(
+            strikes=tuple(s for s in self.strikes if str(s.number) not in parts),
+            weather={name: 0.0 if name in parts else share for name, share in self.weather.items()},
+        )
+
+    def parts(self) -> list[str]:
+        """What ``without`` can leave out."""
+        return [*(str(s.number) for s in self.strikes), *(n for n, share in self.weather.items() if share)]
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed; every pair of ``STRIKE_PAIRS`` leads the plan of some seed in each run of that many."""
+    chance = random.Random(f"{seed}:plan")  # noqa: S311 - must be repeatable
+    strikes: list[Strike] = []
+    for number in range(chance.randint(1, 6)):
+        aimed = STRIKE_PAIRS[seed % len(STRIKE_PAIRS)] if number == 0 else chance.choice(STRIKE_PAIRS)
+        process, (phase, kind) = aimed
+        strikes.append(
+            Strike(
+                number=number,
+                at_s=chance.uniform(0.2, 4.8),
+                target=f"{chance.choice(REGIONS)}/{process}",
+                phase=phase,
+                kind=kind,
+                seconds=chance.choice((0.1, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5),
+                amount=chance.randint(0, 12),
+            )
+        )
+    weather = {name: chance.choice((0.0, 0.01, 0.05)) for name in ("loss", "doubling", "lateness")}
+    return Plan(strikes=tuple(strikes), weather=weather)
+
+
+class Nemesis:
+    """Carries out a plan."""
+
+    def __init__(
+        self, plan: Plan, processes: Mapping[str, Process], network: Network, record: Callable[[str], None]
+    ) -> None:
+        self._plan, self._processes, self._network, self._record = plan, processes, network, record
+        self._armed: dict[tuple[str, str], list[Strike]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.covered: set[Pair] = set()
+        self.hits = 0
+        for process in processes.values():
+            process.on_phase = self._phase
+            process.on_death = lambda process, why: record(f"{process.name} dies: {why}")
+
+    def begin(self) -> None:
+        """From now on."""
+        for name, share in self._plan.weather.items():
+            setattr(self._network.weather, name, share)
+        for strike in self._plan.strikes:
+            self._tasks.append(asyncio.create_task(self._arm(strike)))
+
+    def calm(self) -> None:
+        """The last fault is over: links are whole, clocks true, processes up, disks roomy."""
+        for task in self._tasks:
+            task.cancel()
+        self._armed.clear()
+        weather = self._network.weather
+        weather.loss = weather.doubling = weather.lateness = 0.0
+        weather.cut.clear()
+        for process in self._processes.values():
+            process.clock.heal()
+            process.go_on()
+            if process.life.alive:
+                self._repair(process)
+            process.start()
+        self._record("calm: every fault is over")
+
+    def hurt(self, phase: str, fault: str) -> None:
+        """A message was hurt."""
+        if (phase, fault) in PAIRS:
+            self.covered.add((phase, fault))
+        self._record(f"message {phase}: {fault}")
+
+    async def _arm(self, strike: Strike) -> None:
+        await asyncio.sleep(strike.at_s)
+        process = self._processes[strike.target]
+        if strike.phase == "opening" and process.life.alive:
+            process.die(power=False, why=f"so that {strike} can wait for it to open")
+            self._later(0.2, process.start)
+        if strike.phase in process.phases:
+            self._strike(strike)
+        else:
+            self._armed.setdefault((process.name, strike.phase), []).append(strike)
+
+    def _phase(self, process: Process, phase: str) -> None:
+        for strike in self._armed.pop((process.name, phase), ()):
+            # A little later, while the phase lasts: also its middle and its end are to be hit.
+            self._later(0.0004 * (strike.amount % 4), lambda strike=strike: self._strike(strike))  # type: ignore[misc]
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            act()
+
+        self._tasks.append(asyncio.create_task(wait()))
+
+    def _strike(self, strike: Strike) -> None:
+        process = self._processes[strike.target]
+        if not process.life.alive:
+            return
+        if strike.phase in process.phases:
+            self.covered.add((strike.phase, strike.kind))
+            self.hits += 1
+        self._record(f"strike {strike}; it is in {'+'.join(sorted(process.phases)) or 'nothing'}")
+        getattr(self, "_" + strike.kind.replace("-", "_"))(strike, process)
+
+    def _kill(self, strike: Strike, process: Process) -> None:
+        process.die(power=False, why=f"kill -9 by #{strike.number}")
+        self._later(strike.seconds, process.start)
+
+    def _power(self, strike: Strike, process: Process) -> None:
+        life = process.life
+
+        def cut() -> None:
+            if process.life is life:
+                process.die(power=True, why=f"power cut by #{strike.number}")
+
+        if strike.phase.startswith("disk.") or strike.phase == "opening":
+            life.volume.fuse = strike.amount
+            self._later(0.5, cut)
+        else:
+            cut()
+        self._later(0.6 + strike.seconds, process.start)
+
+    def _pause(self, strike: Strike, process: Process) -> None:
+        process.pause()
+        self._later(strike.seconds, process.go_on)
+
+    def _full(self, strike: Strike, process: Process) -> None:
+        process.life.volume.full = True
+        self._later(strike.seconds, lambda: self._repair(process))
+
+    def _failed_sync(self, strike: Strike, process: Process) -> None:
+        process.life.volume.failing_syncs = 1 + strike.amount % 3
+
+    def _repair(self, process: Process) -> None:
+        process.life.volume.full = False
+        process.life.volume.failing_syncs = 0
+
+    def _jump_ahead(self, strike: Strike, process: Process) -> None:
+        process.clock.offset_ms += 50 * 2**strike.amount % 20_000
+
+    def _jump_back(self, strike: Strike, process: Process) -> None:
+        process.clock.offset_ms -= 50 * 2**strike.amount % 20_000
+
+    def _drift(self, strike: Strike, process: Process) -> None:
+        process.clock.drift(1 + (strike.amount - 6) / 60)
+        self._later(strike.seconds, lambda: process.clock.drift(1.0))
+
+    def _freeze(self, strike: Strike, process: Process) -> None:
+        process.clock.freeze(frozen=True)
+        self._later(strike.seconds, lambda: process.clock.freeze(frozen=False))
+
+    def _cut(self, strike: Strike, process: Process) -> None:
+        other = next(r for r in REGIONS if r != process.region)
+        self._part(strike, {(process.region, other), (other, process.region)})
+
+    def _cut_one_way(self, strike: Strike, process: Process) -> None:
+        other = next(r for r in REGIONS if r != process.region)
+        pair = (process.region, other)
+        self._part(strike, {pair if strike.amount % 2 else pair[::-1]})
+
+    def _cut_off(self, strike: Strike, process: Process) -> None:
+        """From its own region: two ways, or only what it says, or only what it hears."""
+        out, back = (process.name, process.region), (process.region, process.name)
+        self._part(strike, ({out, back}, {out}, {back})[strike.amount % 3])
+
+    def _part(self, strike: Strike, pairs: set[Pair]) -> None:
+        self._network.weather.cut |= pairs
+
+        def join() -> None:
+            self._network.weather.cut -= pairs
+
+        self._later(strike.seconds, join)

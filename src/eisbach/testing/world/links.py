@@ -1,0 +1,135 @@
+"""How the production code reaches others in the world: another region's cells, and its own region's event log.
+
+Adapters of ports, as ``cell.peer_http`` and ``engines.nats`` are outside. May not know: what is sent.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from eisbach.cell.peer_http import ANSWER_S
+from eisbach.cell.puller import PullAnswer, PullRequest
+from eisbach.kernel.errors import OutcomeUnknown, Unavailable
+from eisbach.kernel.slotmap import SlotMap
+from eisbach.ports.event_log import Delivery, Envelope, EventLog, LastEnvelope, SubscriptionState
+from eisbach.testing.asgi_client import AsgiAnswer, AsgiClient
+from eisbach.testing.world.network import Network, Refused, Silent
+from eisbach.testing.world.process import Process
+
+if TYPE_CHECKING:
+    from eisbach.testing.world.nodes import CellNode, HubNode
+
+__all__ = ["HubLink", "PeerLink", "send"]
+
+T = TypeVar("T")
+_HUB_ANSWER_S = 2.0
+
+
+async def send(target: "CellNode", method: str, path: str, body: bytes, headers: Mapping[str, str]) -> AsgiAnswer:
+    """A call into the cell's ASGI application, as its server would make it."""
+    cell = target.cell
+    if cell is None:
+        raise Unavailable(f"{target.name} is not open")
+    return await AsgiClient(cell.app).send(method, path, body, headers=headers)
+
+
+class PeerLink:
+    """``cell.puller.PeerTransport`` over the simulated network."""
+
+    def __init__(self, source: Process, network: Network, cells: Mapping[str, "CellNode"], *, token: str) -> None:
+        """``cells``: of the other region; the first one's process also serves the map, as an edge's agent would."""
+        self._source, self._network, self._cells = source, network, cells
+        self._headers = {"authorization": f"Bearer {token}"}
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        """See ``PeerTransport``."""
+        target = next(iter(self._cells.values()))
+
+        async def work() -> SlotMap:
+            return target.slot_map()
+
+        return (await self._ask(target, "map", work, seconds=ANSWER_S)).groups
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        """See ``PeerTransport``."""
+        target = self._cells[cell]
+        body = msgspec.msgpack.encode(request)
+
+        def work() -> Awaitable[AsgiAnswer]:
+            return send(target, "POST", f"/peer/cells/{cell}/pull", body, self._headers)
+
+        answer = await self._ask(target, "pull", work, seconds=request.wait_ms / 1000 + ANSWER_S)
+        if answer.status != 200:
+            raise Unavailable(f"{target.name} answered {answer.status}: {answer.body[:200]!r}")
+        return msgspec.msgpack.decode(answer.body, type=PullAnswer)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    async def _ask(self, target: "CellNode", phase: str, work: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+        try:
+            return await self._network.call(self._source, target, phase, work, seconds=seconds)
+        except (Refused, Silent) as error:
+            raise Unavailable(str(error)) from error
+
+
+class HubLink:
+    """``ports.event_log.EventLog`` of another process of the region."""
+
+    def __init__(self, source: Process, network: Network, hub: "HubNode") -> None:
+        self._source, self._network, self._hub = source, network, hub
+
+    async def last(self, source: str) -> LastEnvelope:
+        """See ``EventLog``."""
+        return await self._ask("cursor", lambda log: log.last(source))
+
+    async def append(self, envelope: Envelope, *, expected: int) -> int:
+        """See ``EventLog``."""
+        return await self._ask("publish", lambda log: log.append(envelope, expected=expected))
+
+    async def subscribe(
+        self, name: str, *, from_start: bool = True, anew: bool = False, in_flight_max: int = 8
+    ) -> "Quiet":
+        """The world's catalogue lies on the cells' disks and does not change."""
+        del name, from_start, anew, in_flight_max
+        return Quiet()
+
+    async def tail(self) -> AsyncIterator[Envelope]:
+        """Nobody in a cell asks for it."""
+        raise Unavailable("the world has no live tail")
+
+    async def state(self) -> Mapping[str, SubscriptionState]:
+        """See ``EventLog``."""
+        return await self._ask("state", lambda log: log.state())
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    async def _ask(self, phase: str, work: Callable[[EventLog], Awaitable[T]]) -> T:
+        hub = self._hub
+
+        def serve() -> Awaitable[T]:
+            if hub.log is None:
+                raise Unavailable(f"{hub.name} is not open")
+            return work(hub.log)
+
+        try:
+            return await self._network.call(self._source, hub, phase, serve, seconds=_HUB_ANSWER_S)
+        except Refused as error:
+            raise Unavailable(str(error)) from error
+        except Silent as error:
+            raise OutcomeUnknown(str(error)) from error
+
+
+class Quiet:
+    """A durable subscription to which nothing comes."""
+
+    async def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Wait for ever."""
+        await asyncio.get_running_loop().create_future()
+        yield  # type: ignore[misc]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,67 @@
+"""An asyncio event loop in virtual time: ready callbacks run in a seeded order, and waiting costs nothing.
+
+Idea: FoundationDB's simulator (apple.github.io/foundationdb/testing.html). Promises: the same seed gives the same
+order of callbacks; time moves only when nothing can run. May not know: what runs.
+"""
+
+import asyncio
+import heapq
+import random
+from asyncio import base_events
+from typing import Any
+
+__all__ = ["Deadlock", "SimLoop"]
+
+
+class Deadlock(Exception):
+    """Nothing is ready and nothing is scheduled: the world would stand still for ever."""
+
+
+class SimLoop(base_events.BaseEventLoop):
+    """No selector, no threads, no signals."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__()
+        self._order = random.Random(f"{seed}:order")  # noqa: S311 - the point is that it can be repeated
+        self._virtual = 0.0
+        self.steps = 0
+        """Callbacks run so far."""
+        self.set_exception_handler(self._note)
+        self.unhandled: list[str] = []
+        """Exceptions that nobody waited for."""
+
+    def time(self) -> float:
+        """Virtual seconds since the beginning of the world."""
+        return self._virtual
+
+    def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.unhandled.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def _write_to_self(self) -> None:
+        """Nobody waits in a selector."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are none."""
+
+    def _run_once(self) -> None:
+        scheduled: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        while scheduled and scheduled[0]._cancelled:
+            heapq.heappop(scheduled)._scheduled = False
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            if not scheduled:
+                raise Deadlock(f"nothing is ready and nothing is scheduled at {self._virtual:.3f} s")
+            self._virtual = max(self._virtual, scheduled[0]._when)
+        while scheduled and scheduled[0]._when <= self._virtual:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            if not handle._cancelled:
+                ready.append(handle)
+        batch = list(ready)
+        ready.clear()
+        if len(batch) > 1:
+            self._order.shuffle(batch)
+        self.steps += len(batch)
+        for handle in batch:
+            if not handle._cancelled:
+                handle._run()

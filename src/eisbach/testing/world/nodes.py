@@ -1,0 +1,187 @@
+"""The processes of a region: cells and the hub with its spokes, each the production composition on a simulated host.
+
+May not know: faults, clients, promises.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from eisbach.bootstrap.cell import open_cell
+from eisbach.bootstrap.cell_parts import OpenCell
+from eisbach.bootstrap.host import Host
+from eisbach.cell.move_http import HttpCells
+from eisbach.engines.embedded.event_log import SqliteEventLog
+from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.hub.host import SpokeHost
+from eisbach.hub.runner import Surroundings
+from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.events import Event
+from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
+from eisbach.kernel.slotmap import SlotMap
+from eisbach.ports.spoke import Effects, SpokeSpec
+from eisbach.settings import CellProcess, Secrets
+from eisbach.testing.world.disks import Volumes
+from eisbach.testing.world.links import HubLink, PeerLink
+from eisbach.testing.world.network import Network
+from eisbach.testing.world.process import Executor, Process
+
+__all__ = ["LEDGER", "CellNode", "HubNode"]
+
+LEDGER: Final = "ledger"
+"""The spoke of the world: writes down every event it handles, per subject and in order."""
+TYPES: Final = frozenset(
+    {
+        "tv.account.created.v1",
+        "tv.playback.progress.recorded.v1",
+        "tv.playback.session.started.v1",
+        "tv.playback.session.stopped.v1",
+        "tv.watchlist.item.added.v1",
+        "tv.watchlist.item.removed.v1",
+    }
+)
+
+
+class CellNode(Process):
+    """A cell: ``bootstrap.cell.open_cell``, nothing else."""
+
+    def __init__(
+        self, document: CellProcess, secrets: Secrets, volumes: Volumes, *, seed: str, files: Mapping[str, bytes]
+    ) -> None:
+        super().__init__(f"{document.region}/{document.cell}", document.region, volumes, seed=seed, files=files)
+        self.document, self._secrets = document, secrets
+        self.cell: OpenCell | None = None
+        self.network: Network | None = None
+        self.hub: HubNode | None = None
+        self.cells: dict[str, CellNode] = {}
+        """Every cell of the world by ``region/cell``."""
+        self.anchor_ms = 0
+        """Of the hybrid clock in this life, less its monotonic clock (P10)."""
+        self.bugs: list[str] = []
+        self._ceiling_ms = 0
+
+    def ceiling_ms(self) -> int:
+        """The highest hybrid time that any life so far may have given (P10); read it when something is acknowledged."""
+        if self.life.alive:
+            self._ceiling_ms = max(self._ceiling_ms, self.anchor_ms + self.clock.monotonic_ms() + SKEW_MAX_MS)
+        return self._ceiling_ms
+
+    def die(self, *, power: bool, why: str) -> None:
+        """See ``Process``; an answer may still be on its way."""
+        self.ceiling_ms()
+        super().die(power=power, why=why)
+
+    def slot_map(self) -> SlotMap:
+        """The region's map, as its agent gives it to peers."""
+        document = self.document
+        groups = {
+            group: [next(c for c, owned in document.owners.items() if n in owned.get(group, [])) for n in range(count)]
+            for group, count in document.groups.items()
+            if any(group in owned for owned in document.owners.values())
+        }
+        return SlotMap(region=self.region, version=1, issued_ms=0, cells={}, groups=groups, preferred={})
+
+    def _host(self) -> Host:
+        assert self.network is not None
+        network = self.network
+
+        def peer(door: str, token: str) -> PeerLink:
+            there = {n.document.cell: n for n in self.cells.values() if n.region == door}
+            return PeerLink(self, network, there, token=token)
+
+        return Host(
+            clock=self.clock,
+            rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable
+            disk=lambda name: Executor(self, name.partition("-")[0]),
+            peer=peer,
+            source=lambda token: HttpCells({}, token=token),
+            vfs=self.vfs,
+        )
+
+    async def live(self) -> None:
+        """Open and serve."""
+        assert self.network is not None
+        assert self.hub is not None
+        document = msgspec.structs.replace(self.document, folder=str(self.life.volume.folder))
+        link = HubLink(self, self.network, self.hub)
+        async with open_cell(document, self._secrets, event_log=link, host=self._host()) as cell:
+            await self._note_anchor(cell)
+            self.cell = cell
+            self.ready()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.cell = None
+                status = cell.status()
+                if status["bugs"] or status["restarts"]:
+                    self.bugs.append(f"{self.name}: bugs {status['bugs']}, followers died {status['restarts']}")
+
+    async def _note_anchor(self, cell: OpenCell) -> None:
+        """What the hybrid clock of this life is anchored to, worked out anew from disk and clock."""
+        persisted = 0
+        lsn = 0
+        while entries := await cell.store.log_after(lsn, limit=1000):
+            persisted = max(persisted, *(hlc_ms(entry.op.hlc) for entry in entries))
+            lsn = entries[-1].lsn
+        self.anchor_ms = max(self.clock.wall_ms(), persisted) - self.clock.monotonic_ms()
+
+
+class _NoStudio:
+    """The world's spoke sends no commands."""
+
+    async def post(self, path: str, body: bytes, *, key: str) -> None:
+        raise Unavailable(f"the world has no studio for {path} ({len(body)} bytes, {key})")
+
+
+async def note(event: Event, effects: Effects) -> None:
+    """Append the event's id to the list of its subject; not idempotent on purpose."""
+    known = await effects.get(event.subject)
+    handled: list[str] = msgspec.json.decode(known, type=list[str]) if known else []
+    effects.put(event.subject, msgspec.json.encode([*handled, event.id]))
+
+
+class HubNode(Process):
+    """A region's event log and its spoke host, in one process."""
+
+    def __init__(self, region: str, volumes: Volumes, *, seed: str, files: Mapping[str, bytes]) -> None:
+        super().__init__(f"{region}/hub", region, volumes, seed=seed, files=files)
+        self.log: SqliteEventLog | None = None
+        self.store: SqliteSpokeStore | None = None
+        self.host: SpokeHost | None = None
+
+    async def live(self) -> None:
+        """Open and serve."""
+        folder = Path(self.life.volume.folder)
+        log = await SqliteEventLog(folder / "hub.db", clock=self.clock, disk=Executor(self, "log"), vfs=self.vfs).open()
+        try:
+            store = await SqliteSpokeStore(folder / "spokes.db", disk=Executor(self, "spokes"), vfs=self.vfs).open()
+            try:
+                await self._serve(log, store)
+            finally:
+                await store.aclose()
+        finally:
+            await log.aclose()
+
+    async def _serve(self, log: SqliteEventLog, store: SqliteSpokeStore) -> None:
+        around = Surroundings(
+            region=self.region,
+            log=log,
+            store=store,
+            clock=self.clock,
+            rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable
+        )
+        spec = SpokeSpec(name=LEDGER, handler=note, types=TYPES, scope="everywhere")
+        self.log, self.store, self.host = log, store, SpokeHost([spec], around, transport=_NoStudio())
+        self.ready()
+        try:
+            await self.host.run()
+        finally:
+            self.log = self.store = self.host = None
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Of the spokes; empty when down."""
+        return self.host.statistics() if self.host is not None else {}

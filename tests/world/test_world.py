@@ -1,0 +1,130 @@
+"""The simulated world: it keeps its promises, it can be repeated, and its judge is not blind."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eisbach.kernel.errors import NotFound
+from eisbach.testing.world.disks import Volumes
+from eisbach.testing.world.faults import PAIRS, STRIKE_PAIRS, draw
+from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
+from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.run import simulate
+
+WORLD = Path(__file__).parents[2] / "src" / "eisbach" / "testing" / "world"
+REGRESSIONS = [
+    int(line.split()[0])
+    for line in (Path(__file__).parent / "regressions.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+QUICK_MUTANTS = {
+    "no-dedupe": 10, "key-not-kept": 10, "clock-not-persisted": 10, "cursor-before-apply": 10,
+    "deletion-not-replicated": 10, "last-publisher-wins": 20, "loser-forgotten": 20, "memory-not-rolled-back": 10,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def disks() -> Iterator[Volumes]:
+    yield volumes()
+    close_volumes()
+
+
+@pytest.mark.parametrize("seed", [*REGRESSIONS, *range(200, 210)])
+def test_every_promise_is_kept_by_every_seed(disks: Volumes, seed: int) -> None:
+    result = simulate(seed, disks)
+
+    assert not result.breaches, f"{result.breaches}\nrepeat: {command(seed)}"
+    assert result.acknowledged > 5
+
+
+def test_the_same_seed_gives_the_same_trace(disks: Volumes) -> None:
+    first, again, other = simulate(5, disks), simulate(5, disks), simulate(6, disks)
+
+    assert first.trace == again.trace
+    assert first.trace != other.trace
+
+
+@pytest.mark.processes
+def test_the_trace_does_not_depend_on_the_hash_seed_of_the_process() -> None:
+    script = (
+        "from eisbach.testing.world.many import *; from eisbach.testing.world.run import simulate\n"
+        "print([simulate(s, volumes()).trace for s in (5, 40, 77)]); close_volumes()"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "4711")
+    }  # fmt: skip
+
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(("name", "within"), QUICK_MUTANTS.items())
+def test_a_planted_bug_is_found(disks: Volumes, name: str, within: int) -> None:
+    """The slower ones are in the table of docs/simulation.md: ``eisbach simulate --mutant all``."""
+    with planted(name):
+        found = next((seed for seed in range(within) if simulate(seed, disks).breaches), None)
+
+    assert found is not None, f"{MUTANTS[name][0]}: not found in {within} seeds"
+
+
+def test_a_mutant_leaves_nothing_behind(disks: Volumes) -> None:
+    before = simulate(1, disks).trace
+    for name in MUTANTS:
+        with planted(name):
+            pass
+
+    assert simulate(1, disks).trace == before
+    with pytest.raises(NotFound, match="there is no mutant 'typo'"), planted("typo"):
+        pass
+
+
+def test_faults_that_do_not_matter_are_shrunk_away(disks: Volumes) -> None:
+    smallest, without = shrunk(0, mutant="no-dedupe")
+    with planted("no-dedupe"):
+        again = simulate(0, disks, without=without)
+
+    assert without < set(draw(0).parts())
+    assert without
+    assert again.breaches == smallest.breaches != []
+
+
+def test_every_pair_leads_the_plan_of_some_seed() -> None:
+    led = {STRIKE_PAIRS[seed % len(STRIKE_PAIRS)] for seed in range(2000)}
+
+    assert led == set(STRIKE_PAIRS)
+    assert {pair for _, pair in STRIKE_PAIRS} <= PAIRS
+
+
+def test_a_failure_tells_its_history_to_elle(disks: Volumes) -> None:
+    edn = simulate(2, disks, keep=True).elle
+
+    assert edn.startswith("[{:type :invoke, :process ")
+    assert edn.count(":type :invoke") == edn.count(":type :ok") + edn.count(":type :fail") + edn.count(":type :info")
+
+
+def test_the_world_has_no_cell_relay_or_spoke_of_its_own() -> None:
+    """Every class of the world is a host, a link, a client or a judge; what it simulates, it imports."""
+    text = {path.name: path.read_text() for path in WORLD.glob("*.py")}
+    used = "\n".join(text.values())
+    classes = {n.name for source in text.values() for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ClassDef)}
+
+    assert not classes & {
+        "Relay",
+        "Puller",
+        "SpokeRunner",
+        "SqliteStore",
+        "Writer",
+        "Ownership",
+        "HybridClock",
+        "Inbox",
+    }
+    for production in ("bootstrap.cell import open_cell", "hub.host import SpokeHost", "edge.rules import"):
+        assert f"from eisbach.{production}" in used

@@ -77,6 +77,9 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Bearer token of this region's spokes and workers at its studio cell."""
     operator_token: str
     """Bearer token of people: control calls and studio uploads."""
+    backup_key: str = ""
+    """Hexadecimal AES-256 key that wraps the keys of this region's backups; keep a copy away from the backups. Empty:
+    there are no backups."""
 
 
 class PeerRegion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +130,8 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Cell of this region -> group -> slot numbers of the first map: whom a 421 names; the agent's map refreshes it."""
     agent: str = ""
     """URL of the region's agent, with the signed slot map at ``GET /map``; empty: ``owners`` is all there is."""
+    backups: str = ""
+    """Folder of the region's backups; empty: none are made."""
     cors: bool = False
     """Answer CORS here: in stages ``single`` and ``hub`` no edge does it."""
     rehearsal: bool = False

@@ -37,7 +37,7 @@ def make_secrets() -> dict[str, Secrets]:
     return {
         r: Secrets(
             jwt_private=keys[r], jwt_public=public, map_key="00", peer_token="peer", service_token=f"service-{r}",
-            operator_token="operator", **shared,
+            operator_token="operator", backup_key=secrets.token_hex(32), **shared,
         )
         for r in REGIONS
     }  # fmt: skip
@@ -53,7 +53,7 @@ def document(folder: Path, *, region: str = "eu-central", cell: str = "c1", **mo
         "peers": [], "edge": f"http://{region}.edge", "origin": f"http://{region}.origin",
         "front": "http://front", "hub": f"sqlite:{folder}/{region}/hub-{cell}/hub.db",
         "distances": {r: {"de": n} for n, r in enumerate(REGIONS)}, "residencies": dict.fromkeys(REGIONS, "eu"),
-        "owners": OWNERS,
+        "owners": OWNERS, "backups": str(folder / region / "backups"),
     }  # fmt: skip
     del other
     return CellProcess(**{**given, **more})

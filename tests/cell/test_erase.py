@@ -1,6 +1,9 @@
 """P22 as a drill: a viewer erases the account, and no byte of who they were is left in any file of two regions."""
 
 import asyncio
+import base64
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,12 @@ def files_with(folder: Path, needle: str) -> list[str]:
     """Every file below ``folder`` that holds it: stores, write-ahead logs, hubs, projections, whatever is there."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return sorted(str(path.relative_to(folder)) for path in files if needle.encode() in path.read_bytes())
+
+
+def subject_of(viewer: AsgiClient) -> str:
+    """The account that a token is of."""
+    payload = viewer.headers["Authorization"].split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"])
 
 
 async def until_erased(*cells: OpenCell) -> None:
@@ -51,6 +60,15 @@ async def test_an_erased_account_is_in_no_file_of_either_region(tmp_path: Path) 
             assert (rails["resume"], rails["watchlist"]) == ([], [])
             refused = await there.send("PUT", "/v1/me/progress/tears", {"pos_s": 1, "dur_s": 100})
             assert (refused.status, refused.json()["code"]) == (403, "account_erased")
+        account = subject_of(viewer)
+        operator = {"Authorization": "Bearer operator"}
+        for cell in cells.values():  # each region's backups lose the key when its own archiver meets the mark
+            client = AsgiClient(cell.app, operator)
+            assert (await client.send("POST", "/ops/backup", {})).status == 200
+            body = {"at_ms": time.time_ns() // 1_000_000 - 1, "dry_run": True}
+            restored = await client.send("POST", f"/ops/accounts/{account}/restore", body)
+            assert (restored.status, restored.json()["code"]) == (404, "not_found")
+            assert cell.status()["backups"]["erased"] == 1
     assert files_with(tmp_path, device) == []
 
 

@@ -12,7 +12,7 @@ from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
-LATER = ("conflicts", "regions", "backup", "restore", "erase", "release", "simulate", "gameday", "assess",
+LATER = ("conflicts", "regions", "release", "gameday", "assess",
          "deploy")  # fmt: skip
 runner = CliRunner()
 
@@ -40,6 +40,7 @@ def test_what_is_not_built_is_not_offered(verb: str) -> None:
     "words",
     [
         ("status",), ("why", "front"), ("changes",), ("heal",), ("fault", "down", "front"), ("cut", "a", "b"),
+        ("backup",), ("restore", "a-1", "--at", "2026-11-25"), ("erase", "a-1"),
         ("ingest", __file__, "--title", "t"),
     ],
 )  # fmt: skip

@@ -51,6 +51,9 @@ def confine_cell(process: CellProcess) -> Confinement:
     write = [Path(process.folder)]
     if process.blobs:
         write.append(Path(process.blobs))
+    if process.backups:
+        Path(process.backups).mkdir(parents=True, exist_ok=True)
+        write.append(Path(process.backups))
     if process.hub.startswith("sqlite:"):
         write.append(Path(process.hub.removeprefix("sqlite:")).parent)
     found = confine(read=python_paths(), write=write)

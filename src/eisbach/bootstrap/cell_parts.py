@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from eisbach import __version__
+from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, may_send, moving, positions
 from eisbach.cell.app import Gate, cell_app
@@ -186,6 +187,8 @@ def _viewers_routes(
         store, streams, sessions=sessions, grants=grants, ownership=ownership,
         now=lambda: (projection.snapshot(), clock),
     )  # fmt: skip
+    backups = Backups(process, parts.secrets, store, clock=clock, disk=parts.thread)
+    backups.follow(parts.followers, status)
     status["sessions"] = lambda: asdict(sessions.statistics(now_ms=clock.monotonic_ms()))
     status["projection"] = lambda: asdict(projection.statistics())
     status["tokens"] = lambda: asdict(gate.tokens.statistics())
@@ -197,6 +200,7 @@ def _viewers_routes(
         # The hottest first: routing looks at them in order.
         *playback.routes(),
         *MeCalls(store, writer, catalogue=projection.snapshot, clock=clock).routes(),
+        *backups.routes(writer, ownership),
         *AuthCalls(store, writer, ownership=ownership, tokens=gate.tokens, places=places, clock=clock).routes(),
         *PublicCalls(projection.snapshot, places, markets=sorted(markets), clock=clock, rng=parts.rng).routes(),
     ]

@@ -9,11 +9,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from eisbach.cell.erasing import erase_account
 from eisbach.cell.routes import Answer, Call, Route, json_answer, no_content
 from eisbach.cell.streams import progress_write
 from eisbach.cell.surface import PutProgress, Rails, Resume, SavedTitle
 from eisbach.cell.writing import Writer
-from eisbach.domain.accounts import AccountDeleted
 from eisbach.domain.catalog import Card, Catalogue, title_card
 from eisbach.domain.progress import (
     PROGRESS_PREFIX,
@@ -25,8 +25,7 @@ from eisbach.domain.progress import (
     resume_rail,
     watchlist_rail,
 )
-from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import Denied, NotFound
+from eisbach.kernel.errors import NotFound
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.ops import ItemChange
@@ -119,15 +118,8 @@ class MeCalls:
     async def erase(self, call: Call) -> Answer:
         """Durable when answered; again is the same. The account's rows go with it, here and at the twin."""
         who = call.identity
-        data = msgspec.json.encode(AccountDeleted(account=who.account))
-        event = EventDraft(type=AccountDeleted.event_type, subject=who.account, data=data, market=who.market)
-        mark = ItemChange(who.account, ERASED, b"{}")
-        transaction = Transaction(slot=call.slot, writes=[Write(mark, event)])
-        try:
-            written = await self._writer.transact(transaction, durability="peer")
-        except Denied as error:
-            if error.code != "account_erased":
-                raise
+        written = await erase_account(self._writer, call.slot, who.account)
+        if written is None:
             return no_content()
         return no_content(
             position={self._store.region: written.receipt.mark},

@@ -5,17 +5,20 @@ from typing import Annotated
 import typer
 
 from eisbach.cli import (
+    backup,
     cells,
     changes,
     cost,
     cut,
     doctor,
     engines,
+    erase,
     events,
     fault,
     heal,
     ingest,
     logs,
+    restore,
     route,
     run,
     simulate,
@@ -30,6 +33,7 @@ VERBS = {
     "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
     "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
     "cost": cost, "simulate": simulate,
+    "backup": backup, "restore": restore, "erase": erase,
 }  # fmt: skip
 
 

@@ -39,6 +39,8 @@ WRITES_PER_TRANSACTION_MAX: Final = 20
 READS_PER_TRANSACTION_MAX: Final = 40
 OPLOG_KEPT: Final = timedelta(days=7)
 CONFLICTS_KEPT: Final = timedelta(days=14)
+BACKUPS_KEPT: Final = timedelta(days=35)
+"""A cell or an account is restored to any second of so long ago."""
 PULL_OPS_MAX: Final = 512
 
 # Events

@@ -66,6 +66,7 @@ def ensure_secrets(folders: Sequence[tuple[str, Path]], *, operator_token: str) 
             peer_token=peer,
             service_token=old.service_token if old else secrets.token_urlsafe(32),
             operator_token=operator_token,
+            backup_key=(old.backup_key if old else "") or secrets.token_hex(32),
         )
         if new != old:
             write_private(folder / "secrets.json", msgspec.json.encode(new))

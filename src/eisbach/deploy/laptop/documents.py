@@ -118,6 +118,7 @@ class Documents:
             residencies={r: RESIDENCIES[r] for r in self.regions},
             owners=layout,
             agent=f"http://{self.at.host(region)}:8201",
+            backups="" if cell == "studio" else str(self.folder(region) / "backups"),
             rehearsal=self.settings.rehearsal,
         )
 
@@ -240,6 +241,7 @@ class Documents:
             distances={region: DISTANCES[region]},
             residencies={region: RESIDENCIES[region]},
             owners={cell: slots},
+            backups=str(folder / "backups"),
             cors=True,
             rehearsal=self.settings.rehearsal,
         )

@@ -1,0 +1,112 @@
+"""Reading backups: what an account, or a whole slot, was at a given second.
+
+Promises: the answer is what this region had archived of it at that second, per item the highest version; all cells that
+ever held the slot are asked, so a move hides nothing. An erased account is unreadable: its key is in no book.
+May not know: stores, HTTP.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from eisbach.cell.backup_format import (
+    Book,
+    SegmentName,
+    base_key,
+    days_between,
+    decode_archived,
+)
+from eisbach.kernel.errors import Invalid, NotFound
+from eisbach.kernel.hlc import hlc_ms
+from eisbach.kernel.limits import BACKUPS_KEPT
+from eisbach.kernel.ops import Op
+from eisbach.ports.blobs import Blobs
+from eisbach.ports.clock import Clock
+
+__all__ = ["ArchiveReader", "PastItem"]
+
+_KEPT_MS: Final = int(BACKUPS_KEPT.total_seconds() * 1000)
+_SLACK_MS: Final = 60_000
+"""How long after ``at_ms`` segments are read in any case: for ops that the twin wrote before it and that came later."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastItem:
+    """An item as it was; ``value`` is None for one that had been deleted by then."""
+
+    sk: str
+    value: bytes | None
+    op: Op
+
+
+class ArchiveReader:
+    """One a region's backups."""
+
+    def __init__(self, blobs: Blobs, *, kek: bytes, clock: Clock) -> None:
+        """``kek``: the region's backup key."""
+        self._blobs, self._kek, self._clock = blobs, kek, clock
+
+    async def account(self, slot: str, account: str, *, at_ms: int) -> list[PastItem]:
+        """Every item of an account at ``at_ms``, by sort key; deleted ones too.
+
+        Raises:
+            Invalid: not within the last 35 days.
+            NotFound: nothing of it was archived by then, or it is erased.
+        """
+        self.check_time(at_ms)
+        latest: dict[str, Op] = {}
+        known = False
+        for cell, book in (await self._books(slot)).items():
+            if (kid := book.kid_of(account)) is None:
+                continue
+            known = True
+            async for op in self._ops(cell, slot, book, kid=kid, at_ms=at_ms):
+                change = op.change
+                if change is not None and change.pk == account and hlc_ms(op.hlc) <= at_ms:
+                    held = latest.get(change.sk)
+                    if held is None or held.version < op.version:
+                        latest[change.sk] = op
+        if not latest:
+            why = "it had nothing archived by then" if known else "its key is in no book: never archived, or erased"
+            raise NotFound(f"backups of slot {slot} have nothing of account {account} at {at_ms}: {why}")
+        return [PastItem(sk, op.change.value, op) for sk, op in sorted(latest.items()) if op.change is not None]
+
+    def check_time(self, at_ms: int) -> None:
+        """Refuse what no backup can say.
+
+        Raises:
+            Invalid: in the future, or more than 35 days ago.
+        """
+        now = self._clock.wall_ms()
+        if not now - _KEPT_MS <= at_ms <= now:
+            raise Invalid(f"at {at_ms} is not within the last {BACKUPS_KEPT.days} days ({now - _KEPT_MS} to {now})")
+
+    async def _books(self, slot: str) -> dict[str, Book]:
+        """Cell -> its book of the slot."""
+        found: dict[str, Book] = {}
+        for key in await self._blobs.keys(f"books/{slot}/"):
+            raw = await self._blobs.read(key)
+            found[key.rpartition("/")[2]] = Book.decode(raw, self._kek, key=key, entropy=secrets.token_bytes)
+        return found
+
+    async def _ops(self, cell: str, slot: str, book: Book, *, kid: bytes, at_ms: int) -> AsyncIterator[Op]:
+        """Ops under one key, from the last base before ``at_ms`` to a little after it."""
+        bases = [int(k.split("/")[2]) for k in await self._blobs.keys(f"base/{cell}/") if k.endswith("/whole")]
+        based = max((ms for ms in bases if ms + _SLACK_MS <= at_ms), default=0)
+        keys = [base_key(cell, based, slot)]
+        if not based or await self._blobs.info(keys[0]) is None:
+            keys = []
+        now = self._clock.wall_ms()
+        for day in days_between(based or at_ms - _KEPT_MS - _SLACK_MS, now):
+            names = await self._blobs.keys(f"log/{cell}/{day}/")
+            keys += [key for key in names if SegmentName.parse(key).ms > based]
+        for key in keys:
+            archived = decode_archived(await self._blobs.read(key), key=key)
+            for sealed in archived.ops:
+                if sealed.kid == kid and sealed.slot == slot and (op := book.open(sealed)) is not None:
+                    yield op
+            # A segment lies in the order of the log, so this region's own stamps rise: what follows is later.
+            later = any(op.origin == archived.region and hlc_ms(op.hlc) > at_ms for op in archived.ops)
+            if later and archived.ms > at_ms + _SLACK_MS:
+                return

@@ -5,10 +5,12 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.ports.event_log import UnreadableEnvelope
 from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
 from eisbach.testing.nats_host import SERVER, NatsHost
 
@@ -41,6 +43,27 @@ async def test_a_connected_reader_reads_on_after_the_hub_was_wiped(host: NatsHos
 
     async with asyncio.timeout(20):
         assert await taken == [1, 2]
+
+
+async def test_bytes_that_are_no_envelope_are_delivered_as_such_and_what_follows_too(host: NatsHost) -> None:
+    log = await host.open()
+    await fill(log, 1)
+    client = await nats.connect(host.url)
+    await client.jetstream().publish(f"ev.{log._token}.intruder", b"\xff garbage")
+    await client.close()
+    await log.append(an_envelope(2), expected=1)
+    subscription = await log.subscribe("reader")
+
+    deliveries = []
+    async with asyncio.timeout(20):
+        async for delivery in subscription:
+            deliveries.append(delivery)
+            await delivery.ack()
+            if len(deliveries) == 3:
+                break
+    await subscription.aclose()
+
+    assert [isinstance(d.envelope, UnreadableEnvelope) for d in deliveries] == [False, True, False]
 
 
 async def test_without_a_hub_every_call_says_so_and_later_works(tmp_path: Path) -> None:

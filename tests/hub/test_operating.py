@@ -3,6 +3,7 @@
 import random
 from datetime import timedelta
 
+import apsw
 import msgspec
 import pytest
 
@@ -242,3 +243,27 @@ async def test_a_spoke_cannot_write_the_hosts_own_state(hub) -> None:
     (letter,) = await hub.store.dead_letters()
 
     assert letter.reason.startswith("Invalid: state 'eisbach:paused'")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\x00garbage", b"{}", b'{"source":"x","first_lsn":1,"last_lsn":1,"events":[]}']
+)
+async def test_bytes_that_are_no_envelope_are_set_aside_and_the_spoke_goes_on(hub, body) -> None:
+    spec, handled = recorder("one")
+    host = await hub.start(spec)
+    await hub.publish(*chain(1, 1))
+    database = apsw.Connection(str(hub.folder / "hub.db"))
+    sequence = database.execute("SELECT max(sequence) FROM envelopes").fetchall()[0][0]
+    database.execute("UPDATE envelopes SET body = ? WHERE sequence = ?", (body, sequence))
+    database.close()
+    other, late = recorder("late")
+    await host.replace([other])
+
+    await hub.publish(*chain(2, 3))
+    await hub.idle(60)
+    (letter,) = await hub.store.dead_letters()
+
+    assert (handled, sorted(late)) == ([1, 2, 3], [2, 3])
+    assert (letter.spoke, letter.kind, letter.event_id) == ("late", "envelope", f"envelope:{sequence}")
+    with pytest.raises(Invalid, match="drop it"):
+        await host.redrive(letter.number)

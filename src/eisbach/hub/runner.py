@@ -9,6 +9,7 @@ May not know: engines, what a handler does, how commands are sent.
 """
 
 import asyncio
+import base64
 import random
 import traceback
 from collections.abc import Awaitable, Callable
@@ -27,7 +28,7 @@ from eisbach.hub.nudge import Nudge
 from eisbach.kernel.errors import Rejected, Retryable
 from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
-from eisbach.ports.event_log import Delivery, EventLog
+from eisbach.ports.event_log import Delivery, EventLog, UnreadableEnvelope
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter, FailedAttempt, Held, Settlement, SpokeStore
 
@@ -44,6 +45,7 @@ _LONGEST_DELAY: Final = timedelta(minutes=10)
 _HISTORY_MAX: Final = 30
 _REASON_CHARS: Final = 2000
 _STACK_CHARS: Final = 4000
+_UNREADABLE_SHOWN: Final = 4096
 _PAUSED: Final = f"{OWN_PREFIX}paused"
 
 _logger = structlog.get_logger(__name__)
@@ -115,6 +117,9 @@ class SpokeRunner:
                     await self._going.wait()
                     while len(self._held) >= HELD_MAX:
                         await self._clock.sleep(1)
+                    if isinstance(delivery.envelope, UnreadableEnvelope):
+                        await self._bury_unreadable(delivery, delivery.envelope)
+                        continue
                     out[delivery.sequence] = delivery
                     working = [self._admit(event, tasks) for event in delivery.envelope.events]
                     tasks.create_task(self._acknowledge(delivery, [w for w in working if w is not None], out))
@@ -203,6 +208,19 @@ class SpokeRunner:
         if self._tails.get(event.subject) is task:
             del self._tails[event.subject]
         self._changed.nudge()
+
+    async def _bury_unreadable(self, delivery: Delivery, found: UnreadableEnvelope) -> None:
+        """Bytes that nobody can read are set aside too, else they would come for ever; twice after a crash."""
+        self._dead += 1
+        name = f"envelope:{delivery.sequence}"
+        _logger.error("envelope_unreadable", spoke=self.spec.name, sequence=delivery.sequence, reason=found.reason)
+        start = base64.b64encode(found.body[:_UNREADABLE_SHOWN]).decode()
+        dead = DeadLetter(
+            spoke=self.spec.name, event_id=name, kind="envelope", subject="", reason=found.reason[:_REASON_CHARS],
+            at_ms=self._clock.wall_ms(), body=msgspec.json.encode({"bytes": len(found.body), "base64": start}),
+        )  # fmt: skip
+        await self._store.settle(Settlement(spoke=self.spec.name, event_id=name, subject="", dead=dead))
+        await delivery.ack()
 
     async def _acknowledge(
         self, delivery: Delivery, working: list[asyncio.Task[None]], out: dict[int, Delivery]

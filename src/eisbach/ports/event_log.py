@@ -21,8 +21,10 @@ __all__ = [
     "EventLog",
     "LastEnvelope",
     "SubscriptionState",
+    "UnreadableEnvelope",
     "decode_envelope",
     "encode_envelope",
+    "read_envelope",
 ]
 
 
@@ -35,6 +37,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     last_lsn: int
     """Of the source's store; the relay resumes behind it, so a wiped hub refills itself."""
     events: Sequence[Event[msgspec.Raw]]
+
+
+class UnreadableEnvelope(Envelope, frozen=True, kw_only=True):
+    """What a subscription delivers in place of bytes that are no envelope; it has no events.
+
+    Raising instead would have every reader stumble over the same bytes for ever.
+    """
+
+    reason: str
+    body: bytes
 
 
 _encoder = msgspec.json.Encoder()
@@ -66,6 +78,17 @@ def decode_envelope(body: bytes) -> Envelope:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"{len(body)} bytes in the event log are not an envelope: {error}") from error
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """What an engine delivers for ``body``: the envelope, or one that says why it is none."""
+    try:
+        envelope = decode_envelope(body)
+        if not 1 <= len(envelope.events) <= ENVELOPE_EVENTS_MAX or len(body) > ENVELOPE_BYTES_MAX:
+            raise Corrupt(f"an envelope of {len(envelope.events)} events and {len(body)} bytes is out of bounds")
+    except Corrupt as error:
+        return UnreadableEnvelope(source="", first_lsn=0, last_lsn=0, events=(), reason=str(error), body=body)
+    return envelope
 
 
 class LastEnvelope(NamedTuple):

@@ -112,7 +112,7 @@ class DeadLetter:
     spoke: str
     event_id: str
     kind: str
-    """``event`` or ``command``."""
+    """``event``, ``command``, or ``envelope``: bytes of the log that nobody can read."""
     subject: str
     reason: str
     at_ms: int
@@ -200,6 +200,7 @@ class SpokeStore(Protocol):
 
         Raises:
             NotFound: no such dead letter.
+            Invalid: it is an unreadable envelope, which no repeat makes readable.
         """
         ...
 

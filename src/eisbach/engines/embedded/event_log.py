@@ -22,8 +22,8 @@ from eisbach.ports.event_log import (
     Envelope,
     LastEnvelope,
     SubscriptionState,
-    decode_envelope,
     encode_envelope,
+    read_envelope,
 )
 
 __all__ = ["SqliteEventLog"]
@@ -240,7 +240,7 @@ class SqliteSubscription:
             if isinstance(taken, tuple):
                 sequence, attempt, body = taken
                 self._mine.add(sequence)
-                yield SqliteDelivery(self, decode_envelope(body), sequence, attempt)
+                yield SqliteDelivery(self, read_envelope(body), sequence, attempt)
             else:
                 await self._wait(changed, taken)
 

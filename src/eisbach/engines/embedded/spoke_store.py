@@ -13,7 +13,7 @@ import apsw
 import msgspec
 
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
-from eisbach.kernel.errors import NotFound, Unavailable
+from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX
 from eisbach.ports.spoke_store import (
     Command,
@@ -230,6 +230,10 @@ class SqliteSpokeStore:
         def work(database: apsw.Connection) -> DeadLetter:
             with database:
                 letter = _found_dead(database, number)
+                if letter.kind == "envelope":
+                    raise Invalid(
+                        f"dead letter {number} cannot be read, so not be handled again; drop it with a reason"
+                    )
                 database.execute("DELETE FROM dead WHERE number = ?", (number,))
                 if letter.kind == "event":
                     _hold(

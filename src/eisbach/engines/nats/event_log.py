@@ -30,8 +30,8 @@ from eisbach.ports.event_log import (
     Envelope,
     LastEnvelope,
     SubscriptionState,
-    decode_envelope,
     encode_envelope,
+    read_envelope,
 )
 
 __all__ = ["JetStreamEventLog"]
@@ -111,7 +111,7 @@ class JetStreamEventLog:
         async def envelopes() -> AsyncIterator[Envelope]:
             try:
                 async for message in subscription.messages:
-                    yield decode_envelope(message.data)
+                    yield read_envelope(message.data)
             finally:
                 with nats_errors("end the tail"):
                     await subscription.unsubscribe()
@@ -279,7 +279,7 @@ class JetStreamDelivery:
 
     def __init__(self, message: Any, in_hand: "dict[JetStreamDelivery, None]") -> None:
         self._message, self._in_hand = message, in_hand
-        self.envelope = decode_envelope(message.data)
+        self.envelope = read_envelope(message.data)
         self.sequence: int = message.metadata.sequence.stream
         self.attempt: int = message.metadata.num_delivered
 

@@ -1,7 +1,7 @@
 """The spoke host's HTTP: dead letters, pause and resume, and the tail of the hub; for the region's own tokens only."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from eisbach.bootstrap.serve import authorised, problem
 from eisbach.hub.host import SpokeHost
+from eisbach.hub.replay import ReplayWish
 from eisbach.kernel.cloudevents import to_structured
 from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Rejected
 from eisbach.ports.clock import Clock
@@ -17,6 +18,8 @@ from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke_store import DeadLetter, SpokeStore
 
 __all__ = ["SpokeCalls"]
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _LIST_MAX: Final = 1000
 _BODY_BYTES_MAX: Final = 4096
@@ -54,6 +57,7 @@ class SpokeCalls:
             Route(f"{number}/drop", self._known(self._drop), methods=["POST"]),
             Route("/spokes/{spoke}/pause", self._known(self._pause), methods=["POST"]),
             Route("/spokes/{spoke}/resume", self._known(self._resume), methods=["POST"]),
+            Route("/spokes/{spoke}/replay", self._known(self._replay), methods=["POST"]),
             Route("/events", self._known(self._tail)),
             *([
                 Route("/spokes/{spoke}/fault/{kind}", self._known(self._fault), methods=["POST"]),
@@ -101,15 +105,7 @@ class SpokeCalls:
         return _json({"redriven": letter.event_id, "spoke": letter.spoke})
 
     async def _drop(self, request: Request) -> Response:
-        raw = b""
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > _BODY_BYTES_MAX:
-                raise Invalid(f"the body is over {_BODY_BYTES_MAX} bytes")
-        try:
-            reason = msgspec.json.decode(raw, type=_Drop).reason.strip()
-        except msgspec.DecodeError as error:
-            raise Invalid(f"dropping takes {{reason}}: {error}") from error
+        reason = (await _body(request, _Drop)).reason.strip()
         if not reason:
             raise Invalid("dropping an event for good needs a reason that the next person understands")
         letter = await self._store.drop(
@@ -125,6 +121,11 @@ class SpokeCalls:
         await self._host.resume(request.path_params["spoke"])
         return _json({"resumed": request.path_params["spoke"]})
 
+    async def _replay(self, request: Request) -> Response:
+        wish = await _body(request, ReplayWish)
+        count = await self._host.replay(request.path_params["spoke"], wish)
+        return _json({"chosen": count.chosen, "read": count.read, "dry_run": wish.dry_run})
+
     async def _tail(self, _: Request) -> Response:
         envelopes = await self._log.tail()
 
@@ -134,6 +135,18 @@ class SpokeCalls:
                     yield to_structured(event) + b"\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def _body(request: Request, kind: type[S]) -> S:
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _BODY_BYTES_MAX:
+            raise Invalid(f"the body is over {_BODY_BYTES_MAX} bytes")
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"the body is not what this call takes: {error}") from error
 
 
 def _told(letter: DeadLetter) -> dict[str, Any]:

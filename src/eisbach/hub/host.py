@@ -15,6 +15,7 @@ import structlog
 from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
+from eisbach.hub.replay import ReplayCount, ReplayWish, replay
 from eisbach.hub.runner import SpokeRunner, Surroundings
 from eisbach.kernel.errors import Invalid, NotFound, Retryable
 from eisbach.ports.spoke import SpokeSpec
@@ -142,6 +143,18 @@ class SpokeHost:
 
     async def _drag(self) -> None:
         await self._clock.sleep(_SLOW_BY.total_seconds())
+
+    async def replay(self, spoke: str, wish: ReplayWish) -> ReplayCount:
+        """Have a spoke handle again what it has handled; see ``hub.replay``.
+
+        Raises:
+            NotFound: no such spoke here.
+            Invalid: a rate that is none.
+            Overloaded, Unavailable: see ``hub.replay``.
+        """
+        if not 0.1 <= wish.rate <= 1000:
+            raise Invalid(f"a replay at {wish.rate} events a second is out of bounds; use 0.1 to 1000")
+        return await replay(wish, self._runner(spoke), self._around.log, clock=self._clock)
 
     async def pause(self, spoke: str) -> None:
         """Have a spoke start nothing more until it is resumed, also after a restart.

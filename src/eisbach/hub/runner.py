@@ -155,6 +155,24 @@ class SpokeRunner:
     async def _keep_paused(self, value: bytes) -> None:
         await self._store.settle(Settlement(spoke=self.spec.name, event_id="", subject="", state={_PAUSED: value}))
 
+    def has_handled(self, event: Event) -> bool:
+        """Whether it is this spoke's, accounted for, and neither in work nor held."""
+        mine = self._reads(event) and _wanted(self.spec, event)
+        settled = event.id not in self._events and event.id not in self._working
+        return mine and settled and self._inbox.judge(event) is Verdict.seen
+
+    async def handle_again(self, event: Event, *, due_ms: int) -> None:
+        """Have a handled event handled once more, as if it failed before; a second call replaces the first."""
+        held = Held(
+            event_id=event.id, subject=event.subject, why="retry", attempt=0, due_ms=due_ms,
+            event=msgspec.json.encode(event),
+        )  # fmt: skip
+        self._remember(event, held)
+        await self._store.settle(self._settlement(event, hold=held))
+
+    def _reads(self, event: Event) -> bool:
+        return event.type in self.spec.types and (self.spec.scope == "everywhere" or event.origin == self._region)
+
     def redriven(self) -> None:
         """A dead letter was put back into the store: load it at the next turn."""
         self._reload = True
@@ -188,8 +206,7 @@ class SpokeRunner:
 
     def _admit(self, event: Event, tasks: asyncio.TaskGroup) -> asyncio.Task[None] | None:
         """What the envelope has to wait for before it may be acknowledged; None for nothing."""
-        spec = self.spec
-        if event.type not in spec.types or (spec.scope == "home" and event.origin != self._region):
+        if not self._reads(event):
             return None
         verdict = self._inbox.judge(event)
         if verdict is Verdict.seen:

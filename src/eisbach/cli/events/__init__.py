@@ -2,7 +2,7 @@
 
 import typer
 
-from eisbach.cli.events import dead_letters, schemas, spokes, tail
+from eisbach.cli.events import dead_letters, replay, schemas, spokes, tail
 
 __all__ = ["application"]
 
@@ -19,6 +19,7 @@ def application() -> typer.Typer:
         ("spokes", spokes.command, spokes.EXAMPLE),
         ("pause", spokes.pause, spokes.PAUSE_EXAMPLE),
         ("resume", spokes.resume, spokes.RESUME_EXAMPLE),
+        ("replay", replay.command, replay.EXAMPLE),
         ("schemas", schemas.command, schemas.EXAMPLE),
     ):
         app.command(name=name, epilog=example)(command)

@@ -12,7 +12,7 @@ from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["EXAMPLE", "PAUSE_EXAMPLE", "RESUME_EXAMPLE", "command", "pause", "resume"]
+__all__ = ["EXAMPLE", "PAUSE_EXAMPLE", "RESUME_EXAMPLE", "command", "parts", "pause", "resume"]
 
 EXAMPLE: Final = "Example: eisbach events spokes"
 PAUSE_EXAMPLE: Final = "Example: eisbach events pause spoke/eu-central/notify"
@@ -58,11 +58,21 @@ def resume(target: _Target, *, shared: Shared) -> None:
     _operate(target, "resume", shared, "goes on. Next: eisbach status")
 
 
-def _operate(target: str, act: str, shared: Shared, said: str) -> None:
+def parts(target: str) -> tuple[str, str]:
+    """Region and name of ``spoke/REGION/NAME``.
+
+    Raises:
+        Invalid: anything else.
+    """
     match = re.fullmatch(r"spoke/([a-z0-9-]{1,40})/([A-Za-z0-9_-]{1,64})", target)
     if match is None:
         raise Invalid(f"{target[:80]!r} is not spoke/REGION/NAME, e.g. spoke/eu-central/notify")
-    found = find(shared.settings().data).post(f"/ops/spokes/{match[1]}/{match[2]}/{act}", {})
+    return match[1], match[2]
+
+
+def _operate(target: str, act: str, shared: Shared, said: str) -> None:
+    region, spoke = parts(target)
+    found = find(shared.settings().data).post(f"/ops/spokes/{region}/{spoke}/{act}", {})
     if shared.as_json:
         show_json(found)
     else:

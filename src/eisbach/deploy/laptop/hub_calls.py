@@ -23,6 +23,8 @@ from eisbach.settings import SingleProcess, SpokesProcess
 __all__ = ["HubCalls"]
 
 _LIMIT: Final = aiohttp.ClientTimeout(total=5.0)
+_REPLAY_LIMIT: Final = aiohttp.ClientTimeout(total=25.0)
+"""A replay reads the whole log first."""
 _TAIL_LIMIT: Final = aiohttp.ClientTimeout(total=None, connect=5.0)
 _ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 _SINGLE: Final = "single"
@@ -57,7 +59,7 @@ class HubCalls:
                     self._operators(self._pass_on(f"/spokes/{{spoke}}/{act}")),
                     methods=["POST"],
                 )
-                for act in ("pause", "resume")
+                for act in ("pause", "resume", "replay")
             ),
         ]
 
@@ -144,7 +146,9 @@ class HubCalls:
     async def _call(self, method: str, url: str, *, spoke: str | None = None, body: bytes = b"") -> tuple[int, bytes]:
         query = {} if spoke is None else {"spoke": spoke}
         async with (
-            aiohttp.ClientSession(timeout=_LIMIT, headers=self._headers) as session,
+            aiohttp.ClientSession(
+                timeout=_REPLAY_LIMIT if url.endswith("/replay") else _LIMIT, headers=self._headers
+            ) as session,
             session.request("GET" if method == "HEAD" else method, url, params=query, data=body or None) as answer,
         ):
             return answer.status, await answer.content.read(_ANSWER_BYTES_MAX)

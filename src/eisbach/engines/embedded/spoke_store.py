@@ -316,10 +316,7 @@ _SELECT_DEAD: Final = "SELECT spoke, event_id, kind, subject, reason, at_ms, bod
 
 
 def _mark_group(database: apsw.Connection, group: Sequence[Settlement]) -> None:
-    """The inbox rows of a group commit: of each chain only the last watermark, since all become true at once.
-
-    Statement by statement, marks were half of what a settlement costs.
-    """
+    """The inbox rows of a group commit: of each chain the last watermark only, since all become true at once."""
     last: dict[tuple[str, InboxKey], int] = {}
     for settlement in group:
         mark = settlement.mark

@@ -61,7 +61,12 @@ def moving(parts: Parts, main: Slots) -> Moving:
     parts.stack.push_async_callback(imports.aclose)
     relay = next(iter(parts.relays.values()))
     return Moving(
-        main.store, main.ownership, imports, relayed_lsn=lambda: relay.statistics().last_lsn, clock=parts.clock
+        main.store,
+        main.ownership,
+        imports,
+        relayed_lsn=lambda: relay.statistics().last_lsn,
+        clock=parts.clock,
+        acknowledged=parts.acknowledged,
     )
 
 

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eisbach.bootstrap.control_calls import control_routes, movable
+from eisbach.bootstrap.control_calls import control_routes, movable, region_routes, viewers_slots
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.cell.move_http import HttpCells
+from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
@@ -54,7 +55,14 @@ async def run(process: ControlProcess) -> None:
         cells = HttpCells(process.cells, token=secrets.service_token)
         mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
         tokens = (secrets.service_token, secrets.operator_token)
-        app = _app(reconciler, tokens, confinement.detail, control_routes(reconciler, mover, tokens=tokens))
+        evacuation = Evacuation(
+            store, cells, region=process.region, owners=lambda: viewers_slots(reconciler), clock=clock
+        )
+        routes = [
+            *control_routes(reconciler, mover, tokens=tokens),
+            *region_routes(evacuation, region=process.region, tokens=tokens),
+        ]
+        app = _app(reconciler, tokens, confinement.detail, routes)
 
         async def for_ever() -> None:
             while True:

@@ -14,15 +14,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eisbach.bootstrap.serve import authorised, problem
+from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import SlotMapReconciler
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected
 from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
 from eisbach.kernel.slots import STUDIO_GROUP, Slot
 
-__all__ = ["MoveRequest", "control_routes", "movable"]
+__all__ = ["MoveRequest", "control_routes", "movable", "region_routes", "viewers_slots"]
 
 _SLOTS_MAX: Final = 10_000
+_WAIT_MS_MAX: Final = 60_000
 
 
 class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,11 @@ class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     to: str
     bulk: bool = False
     """More than a fifth of the region's slots may change; edges then take such a map."""
+
+
+class _Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    other: str
+    wait_ms: int = 5_000
 
 
 class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +84,51 @@ def control_routes(reconciler: SlotMapReconciler, mover: Mover, *, tokens: tuple
         asked = msgspec.json.decode(await request.body(), type=_Abort)
         return _json(await mover.abort(_slot(reconciler, asked.slot), "an operator gave it up"))
 
+    guarded = _guard(tokens)
+    return [
+        Route("/cells", guarded(cells)),
+        Route("/moves", guarded(moves), methods=["POST"]),
+        Route("/moves/abort", guarded(abort), methods=["POST"]),
+    ]
+
+
+def viewers_slots(reconciler: SlotMapReconciler) -> dict[str, str]:
+    """Slot -> cell, by the map in force, of every group but the studio's."""
+    return {
+        f"{group}/{number}": cell
+        for group, cells in reconciler.groups.items()
+        if group != str(STUDIO_GROUP)
+        for number, cell in enumerate(cells)
+    }
+
+
+def region_routes(evacuation: Evacuation, *, region: str, tokens: tuple[str, ...]) -> list[Route]:
+    """``GET /region``, ``POST /region/evacuate`` and ``/region/return`` ``{other, wait_ms}`` -> EvacuationRecord."""
+
+    async def last(_: Request) -> Response:
+        return _json({"region": region, "last": await evacuation.last()})
+
+    def perform(action: str) -> Any:
+        async def call(request: Request) -> Response:
+            asked = msgspec.json.decode(await request.body(), type=_Evacuate)
+            if asked.other == region:
+                raise Invalid(f"{region} cannot be its own other region")
+            record = await evacuation.perform(action, asked.other, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
+            return _json(record)
+
+        return call
+
+    guarded = _guard(tokens)
+    return [
+        Route("/region", guarded(last)),
+        Route("/region/evacuate", guarded(perform("evacuate")), methods=["POST"]),
+        Route("/region/return", guarded(perform("return")), methods=["POST"]),
+    ]
+
+
+def _guard(tokens: tuple[str, ...]) -> Any:
+    """A handler that only a bearer of one of the tokens reaches, and whose refusals are problems."""
+
     def guarded(handler: Any) -> Any:
         async def call(request: Request) -> Response:
             if not authorised(request, *tokens):
@@ -91,11 +143,7 @@ def control_routes(reconciler: SlotMapReconciler, mover: Mover, *, tokens: tuple
 
         return call
 
-    return [
-        Route("/cells", guarded(cells)),
-        Route("/moves", guarded(moves), methods=["POST"]),
-        Route("/moves/abort", guarded(abort), methods=["POST"]),
-    ]
+    return guarded
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -32,6 +32,8 @@ class Acknowledged:
         self._marks: dict[str, dict[str, Mark]] = {peer: {} for peer in peers}
         """Peer -> slot -> how far it holds our own ops."""
         self._heard_ms: dict[str, int] = {}
+        self._vectors: dict[str, dict[str, dict[str, Mark]]] = {peer: {} for peer in peers}
+        """Peer -> slot -> all that it said to hold."""
         self._waiting: dict[str, list[tuple[Mark, asyncio.Event]]] = {}
         self.reached = self.missed = 0
         """Writes that a peer held in time, and that none did."""
@@ -48,6 +50,7 @@ class Acknowledged:
             return
         self._heard_ms[peer] = self._clock.monotonic_ms()
         for slot, vector in vectors.items():
+            self._vectors[peer][slot] = dict(vector)
             mark = vector.get(self._region)
             if mark is None or mark <= held.get(slot, _NOTHING):
                 continue
@@ -55,6 +58,10 @@ class Acknowledged:
             for wanted, reached in self._waiting.get(slot, ()):
                 if mark >= wanted:
                     reached.set()
+
+    def vector(self, peer: str, slot: Slot) -> dict[str, Mark]:
+        """What a region held of a slot when it last asked; empty before."""
+        return dict(self._vectors.get(peer, {}).get(str(slot), {}))
 
     def holds(self, slot: Slot, mark: Mark) -> bool:
         """Whether some other region has everything up to ``mark`` on its disk."""
@@ -80,6 +87,10 @@ class Acknowledged:
         self.missed += not held
         return held
 
+    def listens(self, peer: str) -> bool:
+        """Whether a region has asked within the last ten seconds."""
+        heard = self._heard_ms.get(peer)
+        return heard is not None and self._clock.monotonic_ms() - heard < _SILENT_MAX_MS
+
     def _listening(self) -> bool:
-        now = self._clock.monotonic_ms()
-        return any(now - heard < _SILENT_MAX_MS for heard in self._heard_ms.values())
+        return any(self.listens(peer) for peer in self._heard_ms)

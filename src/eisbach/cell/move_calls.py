@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from eisbach.cell.moving import Freeze, Moving, Settle
+from eisbach.cell.moving import Freeze, Moving, Settle, StandAside
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.cell.slot_imports import ExportRequest, PrepareImport
 from eisbach.kernel.errors import Invalid
@@ -50,5 +50,7 @@ def move_routes(moving: Moving) -> list[Route]:
         route("freeze", Freeze, moving.freeze, "Stop writes of a slot"),
         route("drain", Freeze, moving.drain, "Whether the cut is here"),
         route("settle", Settle, moving.settle, "The outcome of a move"),
+        route("aside", StandAside, moving.stand_aside, "Leave a slot to another region, or take it back"),
+        route("vectors", StandAside, moving.vectors, "What both regions hold of a slot"),
         route("discard", Settle, moving.discard, "Let go of what a slot left behind"),
     ]

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from eisbach.cell.move_calls import SlotRef
-from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
+from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle, StandAside, StoodAside
 from eisbach.cell.problems import Problem
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport
 from eisbach.kernel.errors import (
@@ -72,6 +72,14 @@ class HttpCells:
     async def discard(self, cell: str, asked: Settle) -> bool:
         """See ``MoveCells``."""
         return await self._send(self.address(cell), "discard", asked, bool)
+
+    async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
+        """See ``RegionCells``."""
+        return await self._send(self.address(cell), "aside", asked, StoodAside)
+
+    async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
+        """See ``RegionCells``."""
+        return await self._send(self.address(cell), "vectors", asked, StoodAside)
 
     async def export(self, source: str, request: ExportRequest) -> SlotChunk:
         """See ``SlotSource``."""

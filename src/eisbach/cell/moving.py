@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.slot_imports import (
     DIGEST_BUCKETS,
@@ -24,7 +25,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
 
-__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Settle"]
+__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Settle", "StandAside", "StoodAside"]
 
 _LOOK_EVERY_S: Final = 0.002
 
@@ -57,6 +58,27 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     owner: str | None = None
 
 
+class StandAside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Leave a slot to a region, or (``owner`` None) take it back."""
+
+    slot: str
+    epoch: int
+    owner: str | None = None
+    peer: str
+    """The region whose vector is asked for."""
+
+
+class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
+    """Both regions' vectors of the slot: what this disk holds, and what the peer's disk held when it last asked."""
+
+    state: str
+    epoch: int
+    vector: dict[str, Mark]
+    peer: dict[str, Mark]
+    listening: bool = False
+    """Whether the peer has asked within the last ten seconds."""
+
+
 class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
     """The lease row, as a cell tells it."""
 
@@ -81,8 +103,10 @@ class Moving:
         *,
         relayed_lsn: Callable[[], int],
         clock: Clock,
+        acknowledged: Acknowledged | None = None,
     ) -> None:
-        """``relayed_lsn``: up to where the hub has this store's log."""
+        """``relayed_lsn``: up to where the hub has this store's log; ``acknowledged``: what other regions hold."""
+        self._acknowledged = acknowledged
         self._store, self._ownership, self._imports = store, ownership, imports
         self._relayed_lsn, self._clock = relayed_lsn, clock
         self._cuts: dict[tuple[str, int], int] = {}
@@ -145,6 +169,25 @@ class Moving:
             await self._imports.end(slot)
         self._cuts = {place: lsn for place, lsn in self._cuts.items() if place[0] != asked.slot}
         return LeaseView(**lease._asdict())
+
+    async def stand_aside(self, asked: StandAside) -> StoodAside:
+        """Leave the slot to another region, or take it back; asked again, tells how far both regions are."""
+        slot = self._ownership.slot(asked.slot)
+        await self._store.stand_aside(slot, epoch=asked.epoch, owner=asked.owner)
+        await self._ownership.refresh()
+        return await self.vectors(asked)
+
+    async def vectors(self, asked: StandAside) -> StoodAside:
+        """The same without changing anything."""
+        slot, told = self._ownership.slot(asked.slot), self._acknowledged
+        lease = await self._store.lease(slot)
+        return StoodAside(
+            state=lease.state if lease is not None else "",
+            epoch=lease.epoch if lease is not None else 0,
+            vector=dict(await self._store.vector(slot)),
+            peer=told.vector(asked.peer, slot) if told is not None else {},
+            listening=told is not None and told.listens(asked.peer),
+        )
 
     async def discard(self, asked: Settle) -> bool:
         """Set aside what a slot has left behind here, and sweep some of what was."""

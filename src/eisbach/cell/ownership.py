@@ -85,6 +85,10 @@ class Ownership:
         """Slots that this cell serves and that take foreign ops: active ones."""
         return [slot for slot, lease in self._leases.items() if lease.state == "active"]
 
+    def followed(self) -> list[Slot]:
+        """Slots whose foreign ops come here: those, and the ones that this region has left to another for now."""
+        return [slot for slot, lease in self._leases.items() if lease.state in ("active", "away")]
+
     def check(self, slot: Slot) -> None:
         """Silence means: this cell serves the slot. A frozen slot is still read here.
 
@@ -100,7 +104,7 @@ class Ownership:
         lease = self._leases.get(slot)
         if lease is not None and lease.state in ("active", "frozen"):
             return self._cell
-        if lease is not None and lease.state == "gone" and lease.owner:
+        if lease is not None and lease.state in ("gone", "away") and lease.owner:
             return lease.owner
         found = self._owners.get(slot)
         return None if found == self._cell else found

@@ -101,7 +101,7 @@ class PullServer:
                 f"pull of {len(request.slots)} slots, limit {request.limit}, wait {request.wait_ms} ms: too much"
             )
         slots = {text: self._ownership.slot(text) for text in request.slots}
-        owned = set(self._ownership.owned())
+        owned = set(self._ownership.followed())
         moved = {t: self._ownership.owner(slot) or "" for t, slot in slots.items() if slot not in owned}
         asked = [(t, s) for t, s in slots.items() if t not in moved and self._may_send(request.region, s)]
         barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
@@ -247,7 +247,7 @@ class Puller:
 
     async def _look(self) -> None:
         """Learn the owners from the map, now and then and whenever a slot has none."""
-        mine = {str(slot) for slot in self._ownership.owned()}
+        mine = {str(slot) for slot in self._ownership.followed()}
         for gone in self._owners.keys() - mine:
             del self._owners[gone]
         stale = self._clock.monotonic_ms() - self._map_at_ms >= _MAP_EVERY_MS

@@ -18,6 +18,7 @@ from eisbach.cli import (
     heal,
     ingest,
     logs,
+    regions,
     restore,
     route,
     run,
@@ -50,7 +51,10 @@ def application() -> typer.Typer:
     for verb, module in VERBS.items():
         app.command(name=verb, epilog=module.EXAMPLE)(module.command)
     app.add_typer(events.application(), name="events")
-    for group, commands, text in (("cells", cells.COMMANDS, "Cells of a region and their slots."),):
+    for group, commands, text in (
+        ("cells", cells.COMMANDS, "Cells of a region and their slots."),
+        ("regions", regions.COMMANDS, "Regions: taking one out of service and back, with proof."),
+    ):
         sub = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
         for name, (command, example) in commands.items():
             sub.command(name=name, epilog=example)(command)

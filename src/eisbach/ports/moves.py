@@ -142,6 +142,15 @@ class SlotCopies(Protocol):
         """
         ...
 
+    async def stand_aside(self, slot: Slot, *, epoch: int, owner: str | None) -> Cut:
+        """Leave an active slot to region ``owner`` (it takes foreign ops, but neither writes nor reads), or take it
+        back (``owner`` None); under ``epoch``, above the row's. A repeat returns the row and the vector as they are.
+
+        Raises:
+            EpochStale: the slot is neither active nor away here, or has moved on.
+        """
+        ...
+
     async def discard(self, slot: Slot, *, move: int) -> bool:
         """Set aside the data of a slot that is gone since ``move``; whether there was any. The lease row stays."""
         ...

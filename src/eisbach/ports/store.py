@@ -101,7 +101,7 @@ class Lease(NamedTuple):
     epoch: int
     """Only rises."""
     state: str
-    """``active``, ``frozen``, ``importing``, ``gone``."""
+    """``active``, ``frozen``, ``importing``, ``gone``; ``away``: another region serves it, this store only follows."""
     seq: int
     """Last seq written in this epoch by this region."""
     move: int = 0

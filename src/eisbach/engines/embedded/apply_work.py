@@ -45,7 +45,7 @@ class ApplyWork(Work):
 
     def decide(self, desk: Desk, group: Group) -> Applied:
         """Check the whole batch, then log and merge it."""
-        slot = owned(desk, self.slot, "active", "importing", "frozen")
+        slot = owned(desk, self.slot, "active", "importing", "frozen", "away")
         if slot.state == "importing" and slot.move:
             # Acknowledged here and lost with an abort: during a move only the source takes the twin's ops.
             raise SlotMoved(slot.name, asked=desk.cell, owner=None, epoch=slot.epoch)

@@ -23,7 +23,7 @@ from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.moves import CopiedItem, Cut, SlotChunk
 from eisbach.ports.store import Lease
 
-__all__ = ["DiscardWork", "FreezeWork", "ImportWork", "OpenImportWork", "SettleWork", "SweepWork"]
+__all__ = ["DiscardWork", "FreezeWork", "ImportWork", "OpenImportWork", "SettleWork", "StandAsideWork", "SweepWork"]
 
 _NOTHING: Final = Mark(0, 0)
 _TABLES: Final = {
@@ -175,6 +175,26 @@ class SettleWork(Work):
         state = "active" if self.owner is None else "gone"
         _change(group, slot, Lease(self.epoch, state, 0, max(self.move, slot.move), self.owner))
         return _row(slot)
+
+
+class StandAsideWork(Work):
+    """A region that is evacuated, and its return: ownership in the region stays, service does not."""
+
+    __slots__ = ("epoch", "owner", "slot")
+
+    def __init__(self, slot: Slot, epoch: int, owner: str | None) -> None:
+        self.slot, self.epoch, self.owner = slot, epoch, owner
+
+    def decide(self, desk: Desk, group: Group) -> Cut:
+        """Only between active and away, and only upwards."""
+        slot = owned(desk, self.slot, "active", "away", "frozen")
+        state = "active" if self.owner is None else "away"
+        if slot.epoch == self.epoch and slot.state == state and slot.owner == self.owner:
+            return _cut(slot)
+        if slot.state == "frozen" or self.epoch <= slot.epoch:
+            raise _stale(slot, f"standing aside for {self.owner or 'nobody'} at epoch {self.epoch}")
+        _change(group, slot, Lease(self.epoch, state, 0, slot.move, self.owner))
+        return _cut(slot)
 
 
 class DiscardWork(Work):

@@ -12,6 +12,7 @@ from eisbach.engines.embedded.move_works import (
     ImportWork,
     OpenImportWork,
     SettleWork,
+    StandAsideWork,
     SweepWork,
 )
 from eisbach.engines.embedded.reads import Reads
@@ -62,6 +63,11 @@ class StoreMoves:
         """See ``ports.moves``."""
         lease: Lease = await self._submit(SettleWork(slot, move, epoch, owner))
         return lease
+
+    async def stand_aside(self, slot: Slot, *, epoch: int, owner: str | None) -> Cut:
+        """See ``ports.moves``."""
+        cut: Cut = await self._submit(StandAsideWork(slot, epoch, owner))
+        return cut
 
     async def discard(self, slot: Slot, *, move: int) -> bool:
         """See ``ports.moves``."""

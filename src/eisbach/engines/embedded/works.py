@@ -31,7 +31,7 @@ _KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
 _WRITABLE: Final = ("active", "frozen")
 _change_of: Final = attrgetter("change")
-_STATES: Final = frozenset({"active", "frozen", "importing", "gone"})
+_STATES: Final = frozenset({"active", "frozen", "importing", "gone", "away"})
 
 
 class Desk(Protocol):

@@ -1,0 +1,157 @@
+"""Evacuation of a region, and its return: slot by slot, with a proof that is kept.
+
+Evacuate: every viewers' slot is left to the other region (its cell takes no writes and no reads, and goes on
+following), then waited for until that region's disk holds everything this one has; only then it is called evacuated.
+Return is the same backwards: this region must hold everything the other had when it last asked, then takes the slot
+back. Both raise the slot's epoch, may be repeated at any time and go on where they were.
+May not know: the front (who calls weighs it).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from eisbach.cell.moving import StandAside, StoodAside
+from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.versions import Mark, covers
+from eisbach.ports.clock import Clock
+from eisbach.ports.control_store import ControlStore
+
+__all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "RegionCells", "SlotProof"]
+
+EVACUATION: Final = "evacuation"
+_TRY_EVERY_S: Final = 0.1
+_AT_ONCE: Final = 8
+
+
+class RegionCells(Protocol):
+    """How cells of the region are reached by name."""
+
+    async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
+        """Leave a slot to another region, or take it back."""
+        ...
+
+    async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
+        """What both regions hold of a slot."""
+        ...
+
+
+class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found for one slot."""
+
+    cell: str
+    epoch: int
+    vector: dict[str, Mark]
+    """What this region's disk holds."""
+    other: dict[str, Mark]
+    """What the other region's disk held when it last asked."""
+    proved: bool
+    """The one that serves from now on holds everything that the other has."""
+    trouble: str = ""
+
+
+class EvacuationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The document ``evacuation``: the last evacuation or return of this region."""
+
+    region: str
+    other: str
+    action: str
+    """``evacuate`` or ``return``."""
+    began_ms: int
+    ended_ms: int = 0
+    """When the last slot was proved; 0 while some are not."""
+    slots: dict[str, SlotProof] = {}
+
+    @property
+    def proved(self) -> bool:
+        """Whether every slot is."""
+        return bool(self.slots) and all(one.proved for one in self.slots.values())
+
+
+class Evacuation:
+    """One per region, in its control process."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        cells: RegionCells,
+        *,
+        region: str,
+        owners: Callable[[], Mapping[str, str]],
+        clock: Clock,
+    ) -> None:
+        """``owners``: viewers' slot -> cell, by the map in force."""
+        self._store, self._cells, self._region, self._owners, self._clock = store, cells, region, owners, clock
+
+    async def last(self) -> EvacuationRecord | None:
+        """What was done last."""
+        found = await self._store.get(EVACUATION)
+        return msgspec.json.decode(found.value, type=EvacuationRecord) if found else None
+
+    async def perform(self, action: str, other: str, *, wait_ms: int) -> EvacuationRecord:
+        """Evacuate to, or return from, region ``other``; what is proved within ``wait_ms``, recorded.
+
+        Slots that could not be proved say why; calling again goes on with them.
+        """
+        began = self._clock.monotonic_ms()
+        began_ms = self._clock.wall_ms()
+        gate = asyncio.Semaphore(_AT_ONCE)
+        leave = self._leave if action == "evacuate" else self._take_back
+
+        async def one(slot: str, cell: str) -> tuple[str, SlotProof]:
+            async with gate:
+                proof = await leave(slot, cell, other)
+            while not proof.proved and self._clock.monotonic_ms() - began < wait_ms:
+                await self._clock.sleep(_TRY_EVERY_S)
+                async with gate:
+                    proof = await leave(slot, cell, other)
+            return slot, proof
+
+        slots = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
+        record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms, slots=slots)
+        if record.proved:
+            record = msgspec.structs.replace(record, ended_ms=self._clock.wall_ms())
+        stored = await self._store.get(EVACUATION)
+        await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
+        return record
+
+    async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
+        """Stop writes of the slot here; proved when the other disk covers this one."""
+        asked = StandAside(slot=slot, epoch=0, owner=other, peer=other)
+        try:
+            found = await self._cells.vectors(cell, asked)
+            if found.state != "away" and not found.listening:
+                return _proof(
+                    cell, found, False, f"region {other} has not asked for its ops lately; nothing was stopped"
+                )
+            if found.state != "away":
+                found = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+        except EisbachError as error:
+            return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
+        proved = found.state == "away" and covers(found.peer, found.vector)
+        return _proof(cell, found, proved, f"region {other} does not hold all of it yet")
+
+    async def _take_back(self, slot: str, cell: str, other: str) -> SlotProof:
+        """Serve the slot again once this disk covers what the other one held."""
+        asked = StandAside(slot=slot, epoch=0, peer=other)
+        try:
+            found = await self._cells.vectors(cell, asked)
+            proved = bool(found.peer or not found.vector) and covers(found.vector, found.peer)
+            if proved and found.state == "away":
+                found = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+        except EisbachError as error:
+            return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
+        return _proof(cell, found, proved and found.state == "active", f"this region lacks ops of region {other}")
+
+
+def _proof(cell: str, found: StoodAside, proved: bool, trouble: str) -> SlotProof:
+    return SlotProof(
+        cell=cell,
+        epoch=found.epoch,
+        vector=found.vector,
+        other=found.peer,
+        proved=proved,
+        trouble="" if proved else trouble,
+    )

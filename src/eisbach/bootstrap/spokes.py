@@ -16,6 +16,7 @@ from eisbach.bootstrap.serve import serve, status_routes
 from eisbach.bootstrap.spoke_calls import SpokeCalls
 from eisbach.bootstrap.studio_client import HttpMedia, HttpStudio
 from eisbach.bootstrap.user_spokes import UserSpokes
+from eisbach.bootstrap.webhook_client import WebhookClient
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
@@ -25,10 +26,12 @@ from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.ports.spoke import SpokeSpec
 from eisbach.settings import Secrets, SpokesProcess, read_process
 from eisbach.spokes.ingest import INGEST_SPOKES
 from eisbach.spokes.media_copies import MediaCopies
 from eisbach.spokes.media_folder import MediaFolder
+from eisbach.spokes.webhooks import FILE, parse_webhooks, webhook_spokes
 
 __all__ = ["SpokesStatus", "run", "serve_spokes"]
 
@@ -72,7 +75,15 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         specs = [*INGEST_SPOKES, copies.spoke()]
         around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng)
         host = SpokeHost(specs, around, transport=studio)
-        own = UserSpokes(process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace)
+        client = WebhookClient()
+        stack.push_async_callback(client.aclose)
+
+        def hooks(path: Path) -> list[SpokeSpec]:
+            return webhook_spokes(parse_webhooks(path.read_text()), client.send, clock=clock)
+
+        own = UserSpokes(
+            process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace, others={FILE: hooks}
+        )
         status = SpokesStatus(host, own, log=log, store=store, copies=copies)
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)

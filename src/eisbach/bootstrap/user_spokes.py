@@ -36,15 +36,20 @@ class Loaded(NamedTuple):
     """File name or entry point -> why its spokes do not run."""
 
 
-def load_spokes(folder: str, *, taken: frozenset[str] = frozenset()) -> Loaded:
+Loader = Callable[[Path], list[SpokeSpec]]
+
+
+def load_spokes(
+    folder: str, *, taken: frozenset[str] = frozenset(), others: Mapping[str, Loader] | None = None
+) -> Loaded:
     """Every ``SpokeSpec`` at the top of ``*.py`` in ``folder``, by file name, then those of installed packages.
 
-    ``taken``: names of built-in spokes, which nobody may have a second time.
+    ``taken``: names of built-in spokes, which nobody may have a second time. ``others``: file name -> what reads it.
     """
     specs: list[SpokeSpec] = []
     refused: dict[str, str] = {}
     names = set(taken)
-    for where, load in [*_files(folder), *_installed()]:
+    for where, load in [*_files(folder), *_others(folder, others or {}), *_installed()]:
         try:
             found = load()
             twice = {spec.name for spec in found} & names
@@ -64,20 +69,25 @@ class UserSpokes:
     """Looks at the folder once a second and hands on what changed."""
 
     def __init__(
-        self, folder: str, *, taken: frozenset[str], use: Callable[[Sequence[SpokeSpec]], Awaitable[None]]
+        self,
+        folder: str,
+        *,
+        taken: frozenset[str],
+        use: Callable[[Sequence[SpokeSpec]], Awaitable[None]],
+        others: Mapping[str, Loader] | None = None,
     ) -> None:
-        """``use``: makes these, and no others, the user's spokes that run."""
-        self._folder, self._taken, self._use = folder, taken, use
+        """``use``: makes these, and no others, the user's spokes that run; ``others``: see ``load_spokes``."""
+        self._folder, self._taken, self._use, self._others = folder, taken, use, others or {}
         self.refused: Mapping[str, str] = {}
 
     async def run(self, clock: Clock) -> None:
         """Look for ever."""
         seen: object = None
         while True:
-            found = _fingerprint(self._folder)
+            found = _fingerprint(self._folder, self._others)
             if found != seen:
                 seen = found
-                loaded = load_spokes(self._folder, taken=self._taken)
+                loaded = load_spokes(self._folder, taken=self._taken, others=self._others)
                 self.refused = loaded.refused
                 try:
                     await self._use(loaded.specs)
@@ -93,9 +103,15 @@ def _paths(folder: str) -> list[Path]:
     return [path for path in sorted(Path(folder).glob("*.py")) if re.fullmatch(r"[A-Za-z]\w*", path.stem)]
 
 
-def _fingerprint(folder: str) -> tuple[tuple[str, int, int], ...]:
+def _others(folder: str, loaders: Mapping[str, Loader]) -> list[tuple[str, Callable[[], list[SpokeSpec]]]]:
+    there = [(Path(folder) / name, load) for name, load in loaders.items() if folder]
+    return [(path.name, lambda path=path, load=load: load(path)) for path, load in there if path.is_file()]  # type: ignore[misc]
+
+
+def _fingerprint(folder: str, others: Mapping[str, Loader]) -> tuple[tuple[str, int, int], ...]:
+    paths = [*_paths(folder), *(Path(folder) / name for name in others if folder and (Path(folder) / name).is_file())]
     try:
-        return tuple((path.name, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in _paths(folder))
+        return tuple((path.name, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in paths)
     except OSError:
         return (("changing", 0, 0),)  # a file went away between the two looks: look again in a second
 

@@ -75,7 +75,7 @@ properties: .venv/dev  ## property tests with many more examples
 
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium
-	EISBACH_SOAK=1 $(BIN)/pytest -m browser --timeout 1800 tests/e2e
+	SOAK=1 $(BIN)/pytest -m browser --timeout 1800 tests/e2e
 
 soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md
 	$(BIN)/eisbach simulate --seeds 0 --first 100000 --report docs/reports $(ARGS)

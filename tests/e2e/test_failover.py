@@ -28,7 +28,7 @@ BUFFER_S, BEYOND_S, GAP_MS = 10, 60, 300
 STARVED_S, MACHINE_MS = 1.0, 1500
 """A picture that stands with more than a second buffered waits for this machine (two cores decode, encode and serve), not
 for a region; that is told apart by what was buffered when it stopped, and even then it may not stand for long."""
-SOAK = bool(os.environ.get("EISBACH_SOAK"))
+SOAK = bool(os.environ.get("SOAK"))
 
 
 def rotation() -> int:

@@ -1,6 +1,7 @@
 """Blobs as files: whole or not at all."""
 
 import errno
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,6 +55,32 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing(tmp_path: Path) -> 
 
     with pytest.raises(Unavailable, match="No space left"):
         await blobs.put("uploads/u-1", b"hello")
+
+    assert files(tmp_path) == []
+
+
+async def test_a_disk_that_lets_no_file_be_made_is_unavailable(tmp_path: Path) -> None:
+    async def full_disk(work):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(Unavailable, match="No space left"):
+        await FileBlobs(tmp_path, disk=full_disk).put("uploads/u-1", b"hello")
+
+
+async def test_what_a_real_disk_refuses_in_small_pieces_leaves_nothing_although_close_is_refused_too(
+    tmp_path: Path,
+) -> None:
+    async def pieces():
+        for _ in range(100):
+            yield b"x" * 1000
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the kernel refuses, as a full disk does
+    try:
+        with pytest.raises(Unavailable, match="could not be stored"):
+            await FileBlobs(tmp_path).put("uploads/u-1", pieces())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert files(tmp_path) == []
 

@@ -1,6 +1,9 @@
 """The studio's calls: each has its effect once, says so in an event, and refuses clearly."""
 
 import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from studio_desk import Desk
@@ -16,6 +19,17 @@ CHANNEL = {
     "id": "demo", "revision": 0, "number": 1, "names": {"en": "Demo"}, "markets": ["de"], "start_ms": 2000,
     "loop": [{"title": "wave", "asset": "wave", "duration_ms": 4000}],
 }  # fmt: skip
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """The kernel itself refuses writes, as a full disk does: also those that ``close`` tries again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def uploaded(desk: Desk) -> dict[str, str]:
@@ -43,6 +57,21 @@ async def test_announcing_again_under_the_same_key_gives_the_same_ids_and_no_sec
 
     assert one == two
     assert len(await desk.types()) == 1
+
+
+async def test_a_disk_without_room_refuses_the_upload_and_the_same_upload_goes_on_when_there_is_some(
+    desk: Desk,
+) -> None:
+    made = await desk.ask("POST", "/studio/uploads", UPLOAD)
+    before = await desk.types()
+
+    with no_file_above(50_000), pytest.raises(Unavailable, match="could not be stored"):
+        await desk.ask("PUT", f"/studio/uploads/{made['upload']}/content", b"x" * 100_000)
+    assert await desk.types() == before, "nothing is said of content that is not on disk"
+    assert [path for path in (desk.folder / "blobs").rglob("*") if path.is_file()] == []
+
+    await desk.ask("PUT", f"/studio/uploads/{made['upload']}/content", b"x" * 100_000)
+    assert await desk.types() == [*before, "tv.ingest.asset.received.v1"]
 
 
 async def test_sending_the_content_again_has_no_second_event(desk: Desk) -> None:

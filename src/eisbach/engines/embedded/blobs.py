@@ -6,6 +6,7 @@ Promises: ``ports.blobs``: a file appears whole, fsynced, by rename, or not at a
 
 import asyncio
 import hashlib
+import contextlib
 import os
 import re
 import shutil
@@ -38,7 +39,10 @@ class FileBlobs:
     async def put(self, key: str, content: AsyncIterator[bytes] | bytes, *, sha256: str | None = None) -> BlobInfo:
         """See ``Blobs``. Cancelling stores nothing."""
         target = self._path(key)
-        part = await self._disk(lambda: _open_part(target))
+        try:
+            part = await self._disk(lambda: _open_part(target))
+        except OSError as error:
+            raise Unavailable(f"blob {key} could not be stored: {error}; nothing was kept") from error
         try:
             info = await self._fill(key, part, content)
             if sha256 is not None and info.sha256 != sha256:
@@ -48,7 +52,8 @@ class FileBlobs:
             raise Unavailable(f"blob {key} could not be stored: {error}; nothing was kept") from error
         finally:
             # Not through the disk seam: this also runs when the caller is cancelled.
-            part.close()
+            with contextlib.suppress(OSError):  # what a full disk refused once is flushed again by close, in vain
+                part.close()
             Path(part.name).unlink(missing_ok=True)
         return info
 

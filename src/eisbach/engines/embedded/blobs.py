@@ -5,8 +5,8 @@ Promises: ``ports.blobs``: a file appears whole, fsynced, by rename, or not at a
 """
 
 import asyncio
-import hashlib
 import contextlib
+import hashlib
 import os
 import re
 import shutil

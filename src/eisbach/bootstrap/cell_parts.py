@@ -142,7 +142,12 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     )
     routes += sender.routes()
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
-    routes += OpsCalls(metrics, missing=lambda: _missing(parts, main), status=report).routes()
+    routes += OpsCalls(
+        metrics,
+        missing=lambda: _missing(parts, main),
+        status=report,
+        conflicts=lambda limit: main.store.conflicts(limit=limit),
+    ).routes()
     metrics.add(lambda: _gauges(parts, main, gate))
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(

@@ -8,6 +8,7 @@ from eisbach.cli import (
     backup,
     cells,
     changes,
+    conflicts,
     cost,
     cut,
     doctor,
@@ -33,7 +34,7 @@ __all__ = ["VERBS", "application"]
 VERBS = {
     "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
     "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
-    "cost": cost, "simulate": simulate,
+    "cost": cost, "simulate": simulate, "conflicts": conflicts,
     "backup": backup, "restore": restore, "erase": erase,
 }  # fmt: skip
 

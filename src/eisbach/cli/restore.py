@@ -1,41 +1,89 @@
-"""``eisbach restore ACCOUNT --at TIME``: an account as it was at any second of the last 35 days."""
+"""``eisbach restore``: an account as it was at any second of the last 35 days, or a whole cell onto an empty disk."""
 
-from typing import Annotated
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from eisbach.cli.accounts import ask_owners, time_ms
-from eisbach.cli.shared import Shared, say, show_json, verb
+from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
+from eisbach.kernel.errors import Invalid
 
 __all__ = ["EXAMPLE", "command"]
 
-EXAMPLE = "Example: eisbach restore a-0f3c9a52e1 --at 2026-11-25T20:15:07 --yes"
+EXAMPLE = """Example: eisbach restore a-0f3c9a52e1 --at 2026-11-25T20:15:07 --yes      (an account)
+or: eisbach fault down cell/eu-central/c1, move its store.db away, eisbach restore cell/eu-central/c1 --yes"""
 
 
 @verb
 def command(
     *,
     shared: Shared,
-    account: Annotated[str, typer.Argument(help="Account id.")],
-    at: Annotated[str, typer.Option("--at", help="ISO 8601 (UTC unless it names a zone), or ms since 1970.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Write it; without this, only say what would change.")] = False,
+    what: Annotated[str, typer.Argument(help="Account id, or cell/REGION/CELL.")],
+    at: Annotated[
+        str | None, typer.Option("--at", help="Of an account: ISO 8601 (UTC unless it names a zone), or ms since 1970.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would change.")] = False,
 ) -> None:
-    """Make an account's items what they were; an edit like any other, so both regions get it."""
-    body = {"at_ms": time_ms(at), "dry_run": not yes}
+    """Make an account's items what they were, or fill a new cell's store from backups and its twin."""
+    if what.startswith("cell/"):
+        if at is not None:
+            raise Invalid("a cell is restored to its newest state, which its twin has too; --at is for accounts")
+        _cell(shared, what, yes=yes)
+    elif at is None:
+        raise Invalid("to which second? add --at, e.g. --at 2026-11-25T20:15:07")
+    else:
+        _account(shared, what, {"at_ms": time_ms(at), "dry_run": not yes})
+
+
+def _account(shared: Shared, account: str, body: dict[str, Any]) -> None:
     ((target, found),) = ask_owners(find(shared.settings().data), account, "restore", body).items()
     if shared.as_json:
         show_json({"target": target, **found})
         return
-    words = "restored" if yes else "would restore"
+    words = "would restore" if body["dry_run"] else "restored"
     say(f"{target} {words} {len(found['set'])} items of {account} and delete {len(found['deleted'])}")
     for sk in found["set"]:
         say(f"  set     {sk}")
     for sk in found["deleted"]:
         say(f"  delete  {sk}")
-    if yes:
+    if not body["dry_run"]:
         say("Next: eisbach status, until the twin has it")
     elif found["set"] or found["deleted"]:
         say("Next: the same with --yes")
     else:
         say("Next: nothing to do, the account is as it was then")
+
+
+def _cell(shared: Shared, target: str, *, yes: bool) -> None:
+    from eisbach.deploy.laptop.restoring import read_cell, restore
+
+    data = shared.settings().data
+    status = find(data).get("/ops/status")
+    process = read_cell(Path(data).absolute(), target)
+    store = Path(process.folder) / "store.db"
+    state = next((p["state"] for p in status["processes"] if p["target"] == target), "unknown")
+    if state != "down":
+        raise Invalid(f"{target} is {state}; take it down first: eisbach fault down {target}")
+    if store.exists():
+        raise Invalid(f"{store} is there; a restore fills an empty disk: move it away, with its -wal and -shm")
+    if not yes:
+        if shared.as_json:
+            show_json({"target": target, "store": str(store), "dry_run": True})
+            return
+        say(f"would fill {store} from {process.backups} and {', '.join(p.region for p in process.peers) or 'no twin'}")
+        say("Next: the same with --yes")
+        return
+    with Progress(console=out(), transient=True, disable=shared.as_json) as bars:
+        bar = bars.add_task("slots", total=None)
+        found = asyncio.run(restore(process, lambda done, total: bars.update(bar, completed=done, total=total)))
+    if shared.as_json:
+        show_json(
+            {"target": target, "slots": found.slots, "items": found.items, "ops": found.ops, "epochs": found.epochs}
+        )
+        return
+    say(f"{target}: {found.slots} slots, {found.items} items from backups, {found.ops} ops from its twins, new epochs")
+    say(f"Next: eisbach heal {target}")

@@ -1,0 +1,166 @@
+"""A cell on a new machine: its store from backups, brought up to its twins, opened under new epochs.
+
+Promises: the store appears under its name only when it is whole; no slot takes a write before every other region that
+may hold it was asked for what it has beyond the backups, this region's own ops included, and before an epoch that no
+earlier store had is committed; nothing newer is overwritten, since all of it is merged by version.
+The order matters: under a new epoch the twins would think the old epoch's tail was held. A failure leaves a file ending
+in ``.restoring``, which the next try begins anew. May not know: how the process is stopped and started.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.puller import PeerTransport, PullRequest
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.ops import Op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark, Vector
+from eisbach.ports.clock import Clock
+from eisbach.ports.moves import COPY_ROWS_MAX, CopiedItem, CopyCursor, SlotChunk
+
+__all__ = ["RestoredCell", "Sources", "restore_cell"]
+
+_EPOCHS_SKIPPED: Final = 100
+"""The store that was lost may have been given epochs of which neither backups nor twins have an op."""
+_ROUNDS_MAX: Final = 100_000
+_NOTHING: Final = Mark(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a cell's data are when its disk is gone."""
+
+    backups: ArchiveReader
+    """The region's."""
+    twins: Mapping[str, PeerTransport]
+    """Every other region that may hold the slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredCell:
+    """What a restore has brought back."""
+
+    slots: int
+    items: int
+    """From backups, tombstones included."""
+    ops: int
+    """From twins: what backups had not."""
+    epochs: dict[str, int]
+    """Slot -> the epoch under which it takes writes now."""
+
+
+async def restore_cell(
+    path: Path,
+    slots: Sequence[Slot],
+    sources: Sources,
+    *,
+    identity: tuple[str, str],
+    clock: Clock,
+    progress: Callable[[int], None] = lambda _slots: None,
+) -> RestoredCell:
+    """Make the store file of a cell.
+
+    Args:
+        path: of the store; must not be there.
+        slots: which the cell owns by the region's slot map.
+        sources: backups and twins.
+        identity: (region, cell).
+        clock: stamps nothing, but refuses what is from the future.
+        progress: told how many slots are done.
+
+    Raises:
+        Invalid: there is a store already.
+        Unavailable: a twin does not answer, or cannot give what is missing; nothing appeared.
+        Corrupt: a backup cannot be read.
+    """
+    if path.exists():
+        raise Invalid(f"{path} is there already; a restore fills a new store: move it away, with its -wal and -shm")
+    unfinished = path.with_name(path.name + ".restoring")
+    for suffix in ("", "-wal", "-shm"):
+        unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+    region, cell = identity
+    items = ops = 0
+    epochs: dict[str, int] = {}
+    async with open_store(unfinished, region=region, clock=clock, cell=cell) as store:
+        for done, slot in enumerate(slots, 1):
+            items += await _from_backups(store, slot, sources.backups)
+            for peer, transport in sources.twins.items():
+                ops += await _from_twin(store, slot, peer, transport)
+            own = (await store.vector(slot)).get(region, _NOTHING)
+            lease = await store.settle(slot, move=0, epoch=own.epoch + _EPOCHS_SKIPPED, owner=None)
+            epochs[str(slot)] = lease.epoch
+            progress(done)
+    unfinished.rename(path)
+    return RestoredCell(slots=len(slots), items=items, ops=ops, epochs=epochs)
+
+
+async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader) -> int:
+    past = await reader.slot(str(slot))
+    epoch = max(1, past.vector.get(store.region, _NOTHING).epoch)
+    await store.begin_import(slot, move=0, epoch=epoch)
+    for piece in _whole_transactions(past.log):
+        await store.import_chunk(slot, _chunk(past.floors, ops=piece), move=0)
+    for first in range(0, max(1, len(past.latest)), COPY_ROWS_MAX):
+        items = [_copied(op) for op in past.latest[first : first + COPY_ROWS_MAX]]
+        await store.import_chunk(slot, _chunk(past.floors, items=items), move=0)
+    return len(past.latest)
+
+
+def _whole_transactions(log: Mapping[str, Sequence[Op]]) -> Iterator[list[Op]]:
+    """Pieces of each origin's log, none of which ends inside a transaction; an open end waits for the twin's copy."""
+    for ops in log.values():
+        piece: list[Op] = []
+        for op in ops:
+            piece.append(op)
+            if len(piece) >= PULL_OPS_MAX and not op.more:
+                yield piece
+                piece = []
+        while piece and piece[-1].more:
+            piece.pop()
+        if piece:
+            yield piece
+
+
+def _chunk(floors: Vector, *, ops: Sequence[Op] = (), items: Sequence[CopiedItem] = ()) -> SlotChunk:
+    return SlotChunk(
+        floors=dict(floors), ops=list(ops), items=list(items), keys=[], conflicts=[], heads={}, cursor=CopyCursor(),
+        more=False,
+    )  # fmt: skip
+
+
+def _copied(op: Op) -> CopiedItem:
+    change = op.change
+    assert change is not None, "the latest op of an item has a change"
+    base_hlc, base_origin = (change.base.hlc, change.base.origin) if change.base is not None else (0, "")
+    return CopiedItem(
+        pk=change.pk, sk=change.sk, value=change.value, hlc=op.hlc, origin=op.origin, seq=op.seq, base_hlc=base_hlc,
+        base_origin=base_origin,
+    )  # fmt: skip
+
+
+async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerTransport) -> int:
+    """Everything that the other region has beyond the backups."""
+    owners = (await transport.owners()).get(str(slot.group), ())
+    if slot.number >= len(owners):
+        raise Unavailable(f"region {peer} has no owner for slot {slot}; see eisbach status there, then try again")
+    owner, found = owners[slot.number], 0
+    for _ in range(_ROUNDS_MAX):
+        vector = dict(await store.vector(slot))
+        answer = await transport.pull(owner, PullRequest(slots={str(slot): vector}, wait_ms=0, region=store.region))
+        if moved := answer.moved.get(str(slot)):
+            owner = moved
+            continue
+        if str(slot) in answer.failed or str(slot) in answer.moved:
+            why = answer.failed.get(str(slot), "its owner is not known there")
+            raise Unavailable(f"region {peer} cannot give what slot {slot} misses: {why}; nothing was restored")
+        batch = answer.batches.get(str(slot))
+        if batch is None:
+            return found
+        await store.apply(slot, batch.ops)
+        found += len(batch.ops)
+    raise Unavailable(f"region {peer} writes slot {slot} faster than it can be followed; try again")

@@ -1,0 +1,93 @@
+"""``eisbach restore cell/R/C`` on a laptop: from a data folder to the ports of ``bootstrap.restore_cell``.
+
+Runs in the command's own process while the cell's is down; the region's agent says which slots are the cell's.
+"""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from eisbach.bootstrap.restore_cell import RestoredCell, Sources, restore_cell
+from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.ownership import slots_in
+from eisbach.cell.peer_http import HttpPeer
+from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.kernel.errors import Invalid, NotFound, Unavailable
+from eisbach.kernel.slotmap import decode_signed
+from eisbach.kernel.slots import Group, Slot
+from eisbach.settings import CellProcess, Secrets, read_process
+
+__all__ = ["read_cell", "restore"]
+
+
+def read_cell(data: Path, target: str) -> CellProcess:
+    """The document of a cell that has backups.
+
+    Raises:
+        Invalid: the target is no cell, or makes no backups.
+        NotFound: the data folder has no such cell.
+    """
+    words = target.split("/")
+    if len(words) != 3 or words[0] != "cell":
+        raise Invalid(f"{target!r} is no cell; write cell/REGION/CELL, e.g. cell/eu-central/c1")
+    path = data / "processes" / f"cell-{words[1]}-{words[2]}.json"
+    if not path.is_file():
+        raise NotFound(f"{path} is not there: {data} has no {target}")
+    process = read_process(path, CellProcess)
+    if not process.backups:
+        raise Invalid(f"{target} makes no backups; its twin in another region has its slots")
+    return process
+
+
+async def restore(process: CellProcess, progress: Callable[[int, int], None]) -> RestoredCell:
+    """Fill the cell's store; ``progress`` is told (slots done, slots in all).
+
+    Raises:
+        Invalid: there is a store.
+        Unavailable: the agent or a twin does not answer; nothing appeared.
+        Corrupt: a backup cannot be read.
+    """
+    secrets = read_process(Path(process.secrets), Secrets)
+    clock = SystemClock()
+    slots = await asyncio.to_thread(_owned, process, secrets)
+    reader = ArchiveReader(FileBlobs(Path(process.backups)), kek=bytes.fromhex(secrets.backup_key), clock=clock)
+    async with AsyncExitStack() as stack:
+        peers = {}
+        for peer in process.peers:
+            residency = process.residencies.get(peer.region)
+            if all(slot.group.residency in ("any", residency) for slot in slots):
+                peers[peer.region] = HttpPeer(peer.door, token=secrets.peer_token)
+                stack.push_async_callback(peers[peer.region].aclose)
+        return await restore_cell(
+            Path(process.folder) / "store.db",
+            slots,
+            Sources(reader, peers),
+            identity=(process.region, process.cell),
+            clock=clock,
+            progress=lambda done: progress(done, len(slots)),
+        )
+
+
+def _owned(process: CellProcess, secrets: Secrets) -> list[Slot]:
+    """By the map in force, not by the first one: slots may have moved since."""
+    if not process.agent:
+        return slots_in(process.slots)
+    request = urllib.request.Request(  # noqa: S310 - an http address from our own document
+        f"{process.agent}/map", headers={"Authorization": f"Bearer {secrets.service_token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - as above
+            slot_map = decode_signed(answer.read(), bytes.fromhex(secrets.map_key))
+    except (OSError, urllib.error.URLError, json.JSONDecodeError) as error:
+        raise Unavailable(f"the region's agent does not give its slot map: {error}; start the region first") from error
+    return [
+        Slot(Group.parse(group), number)
+        for group, owners in slot_map.groups.items()
+        for number, owner in enumerate(owners)
+        if owner == process.cell
+    ]

@@ -1,0 +1,187 @@
+"""P21 as a drill: a cell's disk burns; on a new one it is what it was, and what backups had not comes from the twin."""
+
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from eisbach.bootstrap.restore_cell import RestoredCell, Sources, restore_cell
+from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.archiver import Archiver
+from eisbach.cell.ownership import Ownership
+from eisbach.cell.puller import PullAnswer, PullRequest, PullServer
+from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.kernel.erasure import ERASED
+from eisbach.kernel.errors import Denied, Invalid, Unavailable
+from eisbach.kernel.ops import ItemChange
+from eisbach.ports.store import Lease, Transaction, Write
+from eisbach.testing.manual_clock import ManualClock
+from eisbach.testing.store_host import OTHER, SLOT, exchange
+
+KEK = bytes(range(32))
+SLOTS = [SLOT, OTHER]
+COUNTS = {"eu/de/main": 64}
+HERE, THERE = "eu-central", "eu-west"
+
+
+class Twin:
+    """The other region's cell, asked without a network."""
+
+    def __init__(self, store: SqliteStore, clock: ManualClock) -> None:
+        numbers = {"eu/de/main": [slot.number for slot in SLOTS]}
+        self.ownership = Ownership(store, cell="c1", groups=COUNTS, owners={"c1": numbers})
+        self.server = PullServer(store, self.ownership, clock=clock, may_send=lambda region, _: region == HERE)
+        self.up = True
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        if not self.up:
+            raise Unavailable("the link is cut")
+        return {"eu/de/main": ["c1"] * 64}
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        assert cell == "c1"
+        return await self.server.answer(request)
+
+
+class World:
+    """Two regions' stores, and the first one's backups."""
+
+    def __init__(self, folder: Path, clock: ManualClock, here: SqliteStore, there: SqliteStore) -> None:
+        self.folder, self.clock, self.here, self.there = folder, clock, here, there
+        self.rng = random.Random(11)
+        self.twin = Twin(there, clock)
+        blobs = FileBlobs(folder / "backups")
+        self.archiver = Archiver(here, blobs, cell="c1", kek=KEK, clock=clock, entropy=self.rng.randbytes)
+        self.reader = ArchiveReader(blobs, kek=KEK, clock=clock)
+
+    async def write(self, store: SqliteStore, count: int) -> None:
+        for _ in range(count):
+            await self.clock.advance(0.5)
+            account, sk = f"acc-{self.rng.randrange(5)}", f"k{self.rng.randrange(9)}"
+            value = None if self.rng.random() < 0.2 else b"%d" % self.rng.randrange(1000)
+            change = ItemChange(account, sk, value)
+            await store.transact(Transaction(slot=self.rng.choice(SLOTS), writes=[Write(change)]))
+
+    async def exchange(self) -> None:
+        for slot in SLOTS:
+            await exchange(self.here, self.there, slot=slot)
+
+    async def restore(self, name: str = "new.db") -> RestoredCell:
+        sources = Sources(self.reader, {THERE: self.twin})
+        return await restore_cell(self.folder / name, SLOTS, sources, identity=(HERE, "c1"), clock=self.clock)
+
+    def opened(self, name: str = "new.db"):
+        return open_store(self.folder / name, region=HERE, clock=self.clock, cell="c1", disk=inline)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = ManualClock()
+    async with AsyncExitStack() as stack:
+        stores = []
+        for region in (HERE, THERE):
+            opening = open_store(tmp_path / f"{region}.db", region=region, clock=clock, cell="c1", disk=inline)
+            stores.append(await stack.enter_async_context(opening))
+            for slot in SLOTS:
+                await stores[-1].set_lease(slot, expected=None, lease=Lease(1, "active", 0))
+        found = World(tmp_path, clock, *stores)
+        await found.twin.ownership.refresh()
+        yield found
+
+
+@pytest.mark.parametrize("based", [False, True])
+async def test_a_cell_on_a_new_machine_has_all_that_was_acknowledged_and_converges_with_its_twin(
+    world: World, based: bool
+) -> None:
+    """Part archived, part only at the twin; the twin wrote on; one account is erased. Both sides then write on."""
+    await world.write(world.here, 60)
+    await world.write(world.there, 20)
+    await world.exchange()
+    await world.archiver.archive()
+    if based:
+        await world.clock.advance(5)
+        await world.archiver.rebase()
+    await world.write(world.here, 30)
+    await world.archiver.archive()
+    await world.write(world.here, 25)  # not archived, but the twin has it
+    await world.exchange()
+    await world.write(world.there, 15)  # while here burned
+    before = await world.here.vector(SLOT)
+
+    restored = await world.restore()
+
+    assert restored.slots == 2
+    assert restored.ops >= 40
+    async with world.opened() as again:
+        for slot in SLOTS:
+            assert await again.digest(slot) == await world.there.digest(slot)
+        lease = await again.lease(SLOT)
+        assert lease is not None
+        assert (lease.state, lease.seq) == ("active", 0)
+        assert lease.epoch > before[HERE].epoch
+        world.here = again
+        await world.write(again, 20)
+        await world.write(world.there, 20)
+        await world.exchange()
+        for slot in SLOTS:
+            assert await again.digest(slot) == await world.there.digest(slot)
+            assert await again.vector(slot) == await world.there.vector(slot)
+
+
+@pytest.mark.parametrize("based", [False, True])
+async def test_what_only_the_backups_have_is_restored_and_reaches_the_twin_at_last(world: World, based: bool) -> None:
+    """The link was cut when the cell burned: the twin knows nothing of what was written since."""
+    if based:
+        await world.write(world.here, 40)
+        await world.exchange()
+        await world.archiver.archive()
+        await world.clock.advance(5)
+        await world.archiver.rebase()
+        await world.clock.advance(120)
+    await world.write(world.here, 40)
+    await world.archiver.archive()
+    digests = [await world.here.digest(slot) for slot in SLOTS]
+
+    await world.restore()
+
+    async with world.opened() as again:
+        assert [await again.digest(slot) for slot in SLOTS] == digests
+        world.here = again
+        await world.exchange()
+        assert [await world.there.digest(slot) for slot in SLOTS] == digests
+
+
+async def test_an_account_that_was_erased_stays_erased(world: World) -> None:
+    await world.write(world.here, 40)
+    await world.archiver.archive()
+    await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc-1", ERASED, b"{}"))]))
+    await world.archiver.archive()
+
+    await world.restore()
+
+    async with world.opened() as again:
+        assert [item.key.sk for item in await again.query(SLOT, "acc-1")] == [ERASED]
+        with pytest.raises(Denied, match="erased"):
+            await again.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc-1", "a", b"1"))]))
+
+
+async def test_without_the_twin_nothing_appears_and_the_next_try_begins_anew(world: World) -> None:
+    await world.write(world.here, 20)
+    await world.archiver.archive()
+    world.twin.up = False
+
+    with pytest.raises(Unavailable, match="cut"):
+        await world.restore()
+
+    assert not (world.folder / "new.db").exists()
+    world.twin.up = True
+    assert (await world.restore()).slots == 2
+
+
+async def test_a_store_that_is_there_is_never_overwritten(world: World) -> None:
+    with pytest.raises(Invalid, match="move it away"):
+        await world.restore(f"{HERE}.db")

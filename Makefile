@@ -19,10 +19,12 @@ up: .venv/laptop web  ## the whole platform on this machine; prints the address 
 
 $(CURDIR)/.uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Eisbach needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv==0.13.9
+	@echo "setting up, 1 of 3: uv, into .uv"
+	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
 .venv/laptop: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
-	$(UV) sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
+	@echo "setting up, 2 of 3: Python packages, nginx, NATS and ffmpeg, into .venv (locked, nothing outside this folder)"
+	@$(UV) sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
 	@touch $@
 
 .venv/dev: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
@@ -31,6 +33,7 @@ $(CURDIR)/.uv/bin/uv:
 
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console
 src/eisbach/web/static/built: .venv/laptop $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
+	@echo "setting up, 3 of 3: the pages, from web/"
 	@web/build.sh
 	@touch $@
 
@@ -75,7 +78,8 @@ properties: .venv/dev  ## property tests with many more examples
 
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium
-	SOAK=1 $(BIN)/pytest -m browser --timeout 1800 tests/e2e
+	@mkdir -p docs/reports
+	set -o pipefail; SOAK=1 $(BIN)/pytest -v -m browser --timeout 1800 tests/e2e 2>&1 | tee docs/reports/playback-$$(date -u +%F).txt
 
 soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md
 	$(BIN)/eisbach simulate --seeds 0 --first 100000 --report docs/reports $(ARGS)

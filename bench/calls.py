@@ -21,7 +21,7 @@ from tests.e2e.viewer import Viewer
 
 NETWORK = "127.0.58"
 CENTRAL, WEST = "eu-central", "eu-west"
-THREADS, CALLS, IDLE_S, TRIES = 8, 1_600, 5.0, 10
+THREADS, CALLS, IDLE_S, TRIES = 8, 800, 5.0, 10
 
 
 @dataclass(frozen=True)

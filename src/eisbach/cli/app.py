@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from eisbach.cli import (
+    assess,
     backup,
     cells,
     changes,
@@ -34,6 +35,7 @@ __all__ = ["VERBS", "application"]
 VERBS = {
     "up": up, "status": status, "why": why, "changes": changes, "logs": logs, "doctor": doctor, "engines": engines,
     "route": route, "ingest": ingest, "fault": fault, "cut": cut, "heal": heal,
+    "assess": assess,
     "cost": cost, "simulate": simulate, "conflicts": conflicts,
     "backup": backup, "restore": restore, "erase": erase,
 }  # fmt: skip

@@ -1,0 +1,124 @@
+"""``eisbach assess PATH…``: what an existing system is made of, what takes it down, what to do first."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eisbach.cli.shared import Shared, say, show_json, verb
+from eisbach.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from eisbach.plan.assess.assessment import Assessment
+    from eisbach.plan.assess.findings import Finding
+
+__all__ = ["EXAMPLE", "command"]
+
+EXAMPLE = "Example: eisbach assess docker-compose.yml assess.yaml --out report.html --fail-on high"
+_BY_ENDING = (".html", ".json", ".sarif", ".mmd")
+_SHOWN = 12
+
+
+@verb
+def command(
+    *,
+    shared: Shared,
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files and folders: compose, manifests, templates, plans, traces.")
+    ],
+    write: Annotated[
+        list[Path] | None, typer.Option("--out", help="Also write FILE: .html, .json, .sarif or .mmd (Mermaid).")
+    ] = None,
+    experiments: Annotated[Path | None, typer.Option(help="Folder for one Chaos Toolkit document a finding.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="JSON with ids of findings that are known.")] = None,
+    fail_on: Annotated[str, typer.Option(help="Exit 1 at this severity or above: high, medium, low, none.")] = "none",
+) -> None:
+    """Read a system's own files, name every component and dependency with its line, and judge what takes it down.
+
+    Nothing is executed or fetched, and nothing is guessed: what no file says is listed as unknown.
+    """
+    from eisbach.plan.assess.assessment import assess
+    from eisbach.plan.assess.documents_out import as_json, read_baseline
+    from eisbach.plan.assess.findings import SEVERITIES
+
+    if fail_on not in (*SEVERITIES, "none"):
+        raise Invalid(f"--fail-on {fail_on[:20]!r} is not one of {', '.join(SEVERITIES)}, none")
+    for path in write or []:
+        if path.suffix not in _BY_ENDING:
+            raise Invalid(f"--out {path} ends in none of {', '.join(_BY_ENDING)}")
+    known = read_baseline(baseline) if baseline else frozenset()
+    found = assess(paths)
+    findings = [f for f in found.findings if f.identity not in known]
+    for path in write or []:
+        _write(path, found, findings)
+    if experiments is not None:
+        _experiments(experiments, found, findings)
+    if shared.as_json:
+        show_json(as_json(found, findings))
+    else:
+        _tell(found, findings, hidden=len(found.findings) - len(findings))
+        _next(paths, write or [])
+    if fail_on != "none" and any(SEVERITIES.index(f.severity) <= SEVERITIES.index(fail_on) for f in findings):
+        raise typer.Exit(1)
+
+
+def _write(path: Path, found: "Assessment", findings: Sequence["Finding"]) -> None:
+    from eisbach import __version__
+    from eisbach.plan.assess.documents_out import as_json, mermaid, sarif
+
+    if path.suffix == ".html":
+        from eisbach.plan.assess.html import page
+
+        path.write_text(page(found, findings, f"eisbach assess {__version__}, {len(found.graph.files)} files read"))
+    elif path.suffix == ".mmd":
+        path.write_text(mermaid(found, findings))
+    else:
+        document: Any = sarif(findings, __version__) if path.suffix == ".sarif" else as_json(found, findings)
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _experiments(folder: Path, found: "Assessment", findings: Sequence["Finding"]) -> None:
+    from eisbach.plan.assess.experiments import chaos_experiment, fis_template
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, finding in enumerate(findings, 1):
+        stem = f"{number:03d}-{finding.rule}"
+        (folder / f"{stem}.json").write_text(json.dumps(chaos_experiment(finding, found.graph), indent=1) + "\n")
+        if (template := fis_template(finding)) is not None:
+            (folder / f"{stem}.fis.json").write_text(json.dumps(template, indent=1) + "\n")
+
+
+def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) -> None:
+    from eisbach.plan.assess.availability import availability
+
+    graph = found.graph
+    say(f"{len(graph.components)} components, {len(graph.dependencies)} dependencies, from {len(graph.files)} files")
+    for file, why in graph.skipped[:5]:
+        say(f"passed over {file}: {why}")
+    for e in availability(graph, found.impact.structure)[:8]:
+        moved = f"; {e.moves_most} moves it most" if e.moves_most else ""
+        say(f"journey {e.journey}: about {e.value:.2%} available ({e.assumed} availabilities assumed{moved})")
+    for f in findings[:_SHOWN]:
+        via = f" via {f.via}" if f.via else ""
+        say(f"\n{f.severity.upper():<7} {f.rule}: {', '.join(f.components[:5])}{via}  ({f.evidence[0]})")
+        say(f"        {f.reasoning}\n        Do: {f.advice}")
+    say("")
+    more = len(findings) - _SHOWN
+    beyond = f", {more} more not shown" if more > 0 else ""
+    known = f", {hidden} known" if hidden else ""
+    say(f"{len(findings)} findings{beyond}{known}")
+    for pair, lost in found.pairs[:3]:
+        say(f"together {' and '.join(pair)} take {', '.join(lost)} down, neither alone does")
+    for unknown in graph.unknowns[:5]:
+        say(f"unknown: {unknown.about}: {unknown.what} ({unknown.evidence})")
+    if any(j.assumed for j in graph.journeys):
+        say("no journeys are declared: each door was taken for one; say what viewers do in assess.yaml")
+
+
+def _next(paths: Sequence[Path], written: Sequence[Path]) -> None:
+    if written:
+        say(f"Next: look at {written[0]}")
+    else:
+        say(f"Next: eisbach assess {' '.join(map(str, paths[:3]))} --out report.html")

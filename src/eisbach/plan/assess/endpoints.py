@@ -1,0 +1,86 @@
+"""Endpoints in configuration values: the hosts that a variable names, and what its own name says of the call.
+
+Promises: only what looks like an address is one; a value is never resolved or asked. Pure.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+__all__ = ["Endpoint", "endpoints", "needed_at_start", "replica_of"]
+
+_VALUE_CHARS: Final = 8192
+_URL: Final = re.compile(
+    r"(?:jdbc:)?(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^/@\s\"']{0,200}@)?(?P<hosts>[A-Za-z0-9_.,:\[\]-]{1,300})(?P<path>/[^\s\"']{0,300})?"
+)
+_HOST_PORT: Final = re.compile(r"(?<![\w./:@-])([A-Za-z][A-Za-z0-9_.-]{0,200}):(\d{2,5})(?![\w.])")
+_CONNINFO: Final = re.compile(r"\bhost=([A-Za-z][A-Za-z0-9_.-]{0,200})")
+_NAMES_A_HOST: Final = re.compile(
+    r"(?:^|_)(?:HOSTS?|HOSTNAME|ADDR|ADDRESS|SERVERS?|BROKERS?|ENDPOINT|URL|URI|UPSTREAM|NODES?)$|^PGHOST$",
+    re.IGNORECASE,
+)
+_BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,200}\Z")
+_AT_START: Final = re.compile(
+    r"CONFIG|VAULT|SECRET|OIDC|JWKS|ISSUER|DISCOVERY|KEYCLOAK|DATABASE|(?:^|_)DB(?:_|$)|DSN|REGISTRY|CONSUL|ETCD|ZOOKEEPER",
+    re.IGNORECASE,
+)
+_REPLICA: Final = re.compile(r"PRIMARY|MASTER|REPLICA_?OF|REPLICATION|UPSTREAM_DB", re.IGNORECASE)
+_LOCAL: Final = frozenset({"localhost", "0.0.0.0", "127.0.0.1", "host.docker.internal"})  # noqa: S104  # names to pass over
+_NO_CALL: Final = frozenset({"s3", "file", "data", "arn", "urn"})
+
+
+class Endpoint(NamedTuple):
+    """A host that a value names; lower case, without port."""
+
+    host: str
+    path: str = ""
+
+
+def endpoints(key: str, value: str) -> Iterator[Endpoint]:
+    """Hosts named by a variable's value, each once."""
+    text, seen = value[:_VALUE_CHARS], set[str]()
+    for found in _found(key, text):
+        host = found.host.strip(".").lower()
+        if host and host not in seen and not _is_nowhere(host):
+            seen.add(host)
+            yield Endpoint(host, found.path)
+
+
+def _found(key: str, text: str) -> Iterator[Endpoint]:
+    urls = list(_URL.finditer(text))
+    for url in urls:
+        if url["scheme"] in _NO_CALL:
+            continue
+        for host in url["hosts"].split(","):
+            yield Endpoint(host.partition(":")[0], (url["path"] or "").split("?")[0])
+    if urls:
+        return
+    for host, _ in _HOST_PORT.findall(text):
+        yield Endpoint(host)
+    for host in _CONNINFO.findall(text):
+        yield Endpoint(host)
+    if _NAMES_A_HOST.search(key):
+        for word in text.split(","):
+            if _BARE.match(word.strip()):
+                yield Endpoint(word.strip())
+
+
+def _is_nowhere(host: str) -> bool:
+    if host in _LOCAL or host.startswith("$"):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def needed_at_start(key: str) -> bool:
+    """Whether a variable of this name is what a process asks for before it serves: configuration, secrets, stores."""
+    return _AT_START.search(key) is not None
+
+
+def replica_of(key: str) -> bool:
+    """Whether a variable of this name points at what its owner copies."""
+    return _REPLICA.search(key) is not None

@@ -1,0 +1,175 @@
+"""What readers find, collected from many files into one graph: names are resolved at the end, when all are known.
+
+Promises: a fact keeps its file and line; a name is looked up in its own scope first, then everywhere; a host that no
+file declares becomes a component of kind ``external``, never a guess at one of ours; an overlay wins over every file.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from eisbach.plan.assess.bounds import COMPONENTS_MAX, DEPENDENCIES_MAX, Refused
+from eisbach.plan.assess.model import Component, Dependency, Evidence, Graph, How, Journey, Unknown
+
+__all__ = ["Facts", "Link"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Link:
+    """A dependency whose ends are still words."""
+
+    source: str
+    target: str
+    scope: str
+    evidence: Evidence
+    how: How
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Facts:
+    """One run's findings."""
+
+    def __init__(self) -> None:
+        self.components: dict[str, Component] = {}
+        self.links: list[Link] = []
+        self.groups: dict[str, tuple[list[str], int]] = {}
+        """Name -> (members, how many of them are enough); a dependency on the name is one on the group."""
+        self.aliases: dict[tuple[str, str], str] = {}
+        """(scope, word) -> component or group."""
+        self.journeys: list[Journey] = []
+        self.unknowns: list[Unknown] = []
+        self.backups: list[tuple[str, str, Evidence]] = []
+        """(scope, word, where): what a job copies."""
+        self.copies: list[tuple[str, str, str]] = []
+        """(scope, replica, primary)."""
+        self.recovery: dict[str, Evidence] = {}
+        """Components that a recovery uses, by an overlay or their name."""
+        self.traced: set[str] = set()
+        self.files: dict[str, str] = {}
+        self.skipped: list[tuple[str, str]] = []
+        self.understood = self.met = 0
+
+    def component(self, name: str, *, scope: str, at: Evidence, **values: Any) -> Component:
+        """The component ``name``, made if it is new; values that are given are set and remember their line."""
+        found = self.components.get(name)
+        if found is None:
+            if len(self.components) >= COMPONENTS_MAX:
+                raise Refused(at.file, at.line, f"more than {COMPONENTS_MAX} components")
+            found = self.components[name] = Component(name=name, scope=scope)
+        if at not in found.evidence:
+            found.evidence.append(at)
+        for key, value in values.items():
+            setattr(found, key, value)
+        return found
+
+    def link(self, source: str, target: str, *, scope: str, at: Evidence, how: How = "declared", **fields: Any) -> None:
+        """``source`` uses what ``target`` names."""
+        if len(self.links) >= DEPENDENCIES_MAX:
+            raise Refused(at.file, at.line, f"more than {DEPENDENCIES_MAX} dependencies")
+        self.links.append(Link(source=source, target=target, scope=scope, evidence=at, how=how, fields=fields))
+
+    def alias(self, scope: str, word: str, name: str) -> None:
+        """``word`` means ``name``, in ``scope`` and, unless taken, everywhere."""
+        self.aliases[scope, word] = name
+        self.aliases.setdefault(("", word), name)
+
+    def resolve(self, word: str, scope: str) -> str | None:
+        """The component or group that a word means: as written, by its first label, in its own scope before others."""
+        labels = word.split(".")
+        inner = len(labels) > 1 and (labels[-1] in ("local", "svc", "internal") or "svc" in labels)
+        namespace = labels[1] if inner else scope
+        candidates = [word] if not inner else [labels[0]]
+        for candidate in candidates:
+            for where in (namespace, scope) if not inner else (namespace,):
+                if (where, candidate) in self.aliases:
+                    return self.aliases[where, candidate]
+            if inner:
+                owner = self.components.get(candidate)
+                if owner is not None and owner.scope == namespace:
+                    return candidate
+                continue
+            if candidate in self.components or candidate in self.groups:
+                return candidate
+            if ("", candidate) in self.aliases:
+                return self.aliases["", candidate]
+        return None
+
+    def graph(self) -> Graph:
+        """Everything, resolved."""
+        self._take_backups()
+        found: dict[tuple[str, str, str], Dependency] = {}
+        for link in self.links:
+            for target, group in self._targets(link):
+                if target != link.source and link.source in self.components:
+                    _merge(found, link, target, group)
+        self._group_alternatives(found)
+        return Graph(
+            components=self.components, dependencies=list(found.values()), journeys=self.journeys,
+            unknowns=self.unknowns, traced=frozenset(self.traced), files=self.files, skipped=self.skipped,
+            resources=(self.understood, self.met),
+        )  # fmt: skip
+
+    def _targets(self, link: Link) -> list[tuple[str, str]]:
+        name = self.resolve(link.target, link.scope)
+        if name is None:
+            if link.fields.get("only_known"):
+                return []
+            name = self._outside(link)
+        if name in self.groups:
+            return [(member, name) for member in self.groups[name][0]]
+        return [(name, "")]
+
+    def _outside(self, link: Link) -> str:
+        """A host that no file declares."""
+        labels = link.target.split(".")
+        inner = len(labels) > 1 and "svc" in labels
+        name = labels[0] if inner and labels[0] not in self.components else link.target
+        if name not in self.components:
+            scope = labels[1] if inner else ""
+            self.component(name, scope=scope, at=link.evidence, kind="external")
+            what = "who runs it, how available it is, what happens without it"
+            self.unknowns.append(Unknown(name, what, link.evidence))
+        return name
+
+    def _take_backups(self) -> None:
+        for scope, word, at in self.backups:
+            name = self.resolve(word, scope)
+            names = [name] if name is not None and name in self.components else []
+            if name in self.groups:
+                names = list(self.groups[name][0])
+            for replica_scope, replica, primary in self.copies:
+                original = self.resolve(primary, replica_scope)
+                if replica in names and original in self.components:
+                    names.append(original)
+                elif original in names and replica in self.components:
+                    names.append(replica)
+            for each in names:
+                if self.components[each].backup is None:
+                    self.components[each].backup = True
+                    self.components[each].facts["backup"] = at
+
+    def _group_alternatives(self, found: dict[tuple[str, str, str], Dependency]) -> None:
+        """Single dependencies of one source on members of a group that an overlay declares become one on the group."""
+        member_of = {m: g for g, (members, needs) in self.groups.items() if needs < len(members) for m in members}
+        for dependency in found.values():
+            if not dependency.group and dependency.target in member_of:
+                group = member_of[dependency.target]
+                if dependency.source not in self.groups[group][0]:
+                    dependency.group = group
+
+
+def _merge(found: dict[tuple[str, str, str], Dependency], link: Link, target: str, group: str) -> None:
+    """One dependency per pair; what is known of it adds up, and an overlay, which comes last, wins."""
+    key = (link.source, target, group)
+    one = found.get(key)
+    if one is None:
+        one = found[key] = Dependency(source=link.source, target=target, how=link.how, group=group)
+    one.hows.add(link.how)
+    one.documented |= bool(link.fields.get("documented"))
+    one.evidence.append(link.evidence)
+    if link.fields.get("overlay"):
+        one.evidence.insert(0, one.evidence.pop())
+    for name in ("hard", "sync", "timeout_ms", "retries", "fallback"):
+        if link.fields.get(name) is not None:
+            setattr(one, name, link.fields[name])
+    one.starts |= bool(link.fields.get("starts"))
+    one.calls = bool(link.fields.get("calls", True)) if one.calls else one.calls

@@ -1,0 +1,62 @@
+"""``eisbach assess`` as people and pipelines use it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from eisbach.cli.app import application
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "assess"
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(application(), ["assess", *words])
+    return done.exit_code, done.output
+
+
+def test_the_example_tells_a_new_user_something_true_with_its_line() -> None:
+    code, said = run(str(EXAMPLE))
+
+    assert code == 0
+    assert "single-point: db" in said
+    assert "docker-compose.yml:29" in said
+    assert "Next: eisbach assess" in said
+
+
+def test_reports_are_written_by_their_ending(tmp_path: Path) -> None:
+    files = [tmp_path / f"r.{ending}" for ending in ("html", "json", "sarif", "mmd")]
+
+    code, said = run(str(EXAMPLE), *(w for f in files for w in ("--out", str(f))), "--experiments", str(tmp_path / "x"))
+
+    assert code == 0, said
+    assert "<svg" in files[0].read_text()
+    assert json.loads(files[1].read_text())["findings"][0]["evidence"]
+    assert json.loads(files[2].read_text())["runs"][0]["results"][0]["locations"]
+    assert files[3].read_text().startswith("flowchart TD")
+    experiment = json.loads(min((tmp_path / "x").iterdir()).read_text())
+    assert {"title", "description", "method", "rollbacks", "steady-state-hypothesis"} <= set(experiment)
+
+
+def test_the_exit_code_follows_the_threshold_and_a_baseline_hides_what_is_known(tmp_path: Path) -> None:
+    report = tmp_path / "known.json"
+    assert run(str(EXAMPLE), "--fail-on", "high", "--out", str(report))[0] == 1
+    assert run(str(EXAMPLE), "--fail-on", "high", "--baseline", str(report))[0] == 0
+    assert run(str(EXAMPLE))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml is not there"),
+        ([str(EXAMPLE), "--fail-on", "catastrophe"], "is not one of high"),
+        ([str(EXAMPLE), "--out", "report.pdf"], "ends in none of"),
+        ([str(EXAMPLE), "--baseline", "none.json"], "baseline none.json"),
+    ],
+)
+def test_wrong_words_are_refused_with_what_would_be_right(words: list[str], says: str) -> None:
+    code, said = run(*words)
+
+    assert code == 2
+    assert says in said

@@ -10,11 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-<<<<<<< HEAD
-NAMES = ("store", "hub", "edge", "calls", "stages", "transcode", "playback")
-=======
-NAMES = ("store", "hub", "edge", "stages", "transcode", "assess")
->>>>>>> 3bba918 (eisbach assess: one graph with a line for every fact, what takes journeys down by bits, thirteen planted architectures held, a page, SARIF, Mermaid, experiments)
+NAMES = ("store", "hub", "edge", "calls", "stages", "transcode", "playback", "assess")
 
 
 def main() -> None:

@@ -234,7 +234,7 @@ def _keys(hexadecimal: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _missing(parts: Parts, main: Slots) -> list[str]:
-    missing = [] if main.ownership.followed() else ["this cell owns no slot"]
+    missing = [] if main.ownership.opened else ["this cell owns no slot"]
     if reason := clock_is_ahead(parts.twins()):
         missing.append(f"writes are stopped: {reason}")
     return missing

@@ -89,6 +89,11 @@ class Ownership:
         """Slots whose foreign ops come here: those, and the ones that this region has left to another for now."""
         return [slot for slot, lease in self._leases.items() if lease.state in ("active", "away")]
 
+    @property
+    def opened(self) -> bool:
+        """Whether there is any lease row: a cell whose slots have all moved away is empty, not unwell."""
+        return bool(self._leases)
+
     def check(self, slot: Slot) -> None:
         """Silence means: this cell serves the slot. A frozen slot is still read here.
 

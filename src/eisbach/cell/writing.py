@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from eisbach.cell.acknowledged import PEER_WAIT_MS, Acknowledged
 from eisbach.cell.ownership import Ownership
+from eisbach.hub.events import BUILT_IN
 from eisbach.kernel.errors import OutcomeUnknown, SlotFrozen, SlotMoved, Unavailable
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Receipt, Store, Transaction
@@ -75,7 +76,11 @@ class Writer:
             SlotMoved: with the owner this process knows.
             SlotFrozen: the cut took longer than a second.
             OutcomeUnknown: policy ``fail``: it is written here, and perhaps nowhere else.
+            Invalid: an event is of no known type or does not fit it; nothing was written.
         """
+        for write in transaction.writes:
+            if write.event is not None:
+                BUILT_IN.check(write.event)
         if reason := self._clock_is_ahead():
             raise Unavailable(f"no writes here now: {reason}; the other region takes them")
         receipt = await self._written(transaction)

@@ -12,8 +12,7 @@ from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
-LATER = ("release", "gameday", "assess",
-         "deploy")  # fmt: skip
+LATER = ("release", "gameday", "deploy")  # fmt: skip
 runner = CliRunner()
 
 

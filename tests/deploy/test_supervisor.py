@@ -3,12 +3,15 @@
 import asyncio
 import os
 import signal
+import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from eisbach.deploy.laptop.ground import refuse_taken_ports
 from eisbach.deploy.laptop.targets import UnknownTarget
 from eisbach.kernel.errors import Invalid
 
@@ -160,3 +163,17 @@ async def test_a_taken_port_is_refused_with_who_has_it(tmp_path: Path) -> None:
         with pytest.raises(Invalid, match=rf"{HOST}:8101 \(cell/r/c1\) is used by pid {pid} \(.*stand_in"):
             async with supervisor(tmp_path / "two", spec(tmp_path, "cell/r/c1", 8101)):
                 pass
+
+
+def test_of_many_taken_ports_a_few_are_named_with_who_has_them_and_the_rest_is_counted() -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server((HOST, 0))).getsockname()[1] for _ in range(6)]
+        wanted = [(f"{HOST}:{port}", f"cell/r/c{n}") for n, port in enumerate(held)]
+
+        with pytest.raises(Invalid) as refused:
+            refuse_taken_ports(wanted)
+
+    said = str(refused.value)
+    assert said.startswith("6 of 6 addresses are taken: ")
+    assert said.count(f"is used by pid {os.getpid()} ") == 3
+    assert "; and 3 more. Stop what has them" in said

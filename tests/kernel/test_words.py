@@ -57,6 +57,11 @@ def test_other_spellings_of_a_slot_are_refused(text: str) -> None:
         Slot.parse(text)
 
 
+def test_a_bare_number_is_told_how_a_slot_is_written() -> None:
+    with pytest.raises(Invalid, match=r"slot '5' is not 'residency/market/cohort/number', e.g. 'eu/de/main/17'"):
+        Slot.parse("5")
+
+
 def test_accounts_land_where_they_always_did() -> None:
     """crc32 mod slots is a promise for life: these must never change."""
     group = Group("eu", "de", "main")

@@ -58,7 +58,7 @@ class Slot:
             Invalid: with the text that was found.
         """
         head, _, tail = text.rpartition("/")
-        if _NUMBER.fullmatch(tail) is None:
+        if not head or _NUMBER.fullmatch(tail) is None:
             raise Invalid(f"slot {text[:80]!r} is not 'residency/market/cohort/number', e.g. 'eu/de/main/17'")
         return cls(Group.parse(head), int(tail))
 

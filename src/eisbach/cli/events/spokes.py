@@ -31,7 +31,7 @@ def command(*, shared: Shared) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("spoke", "handled", "waiting", "oldest s", "failures", "dead letters", ""):
-        table.add_column(title)
+        table.add_column(title, overflow="fold")  # a name that is cut short cannot be given to the next command
     for row in found["spokes"]:
         state = "paused" if row["paused"] else row["trouble"] or ""
         table.add_row(

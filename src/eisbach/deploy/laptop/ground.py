@@ -18,6 +18,9 @@ from eisbach.kernel.errors import Invalid
 
 __all__ = ["Lock", "end_leftovers", "holder_of", "read_lock", "refuse_taken_ports"]
 
+_NAMED = 3
+"""Taken addresses that are told with who has them; the rest is counted."""
+
 
 class Lock:
     """``DATA/lock``: held by an open file, so that the kernel drops it however the supervisor ends."""
@@ -119,9 +122,9 @@ def refuse_taken_ports(wanted: Sequence[tuple[str, str]]) -> None:
         wanted: (host:port, target that needs it).
 
     Raises:
-        Invalid: names each taken one and who has it.
+        Invalid: says how many are taken, and of the first few who has them.
     """
-    taken: list[str] = []
+    taken: list[tuple[str, str, OSError]] = []
     for address, target in wanted:
         host, _, port = address.rpartition(":")
         with socket.socket() as probe:
@@ -130,13 +133,22 @@ def refuse_taken_ports(wanted: Sequence[tuple[str, str]]) -> None:
                 probe.bind((host, int(port)))
                 probe.listen(1)
             except OSError as error:
-                taken.append(f"{address} ({target}) {holder_of(host, int(port)) or error.strerror or error}")
+                taken.append((address, target, error))
     if taken:
+        # Finding a holder reads all of /proc: of a whole second platform that would take seconds and fill the screen.
+        named = [
+            f"{address} ({target}) {_holder(address) or why.strerror or why}" for address, target, why in taken[:_NAMED]
+        ]
+        more = f"; and {len(taken) - _NAMED} more" if len(taken) > _NAMED else ""
         raise Invalid(
-            "addresses are taken: "
-            + "; ".join(taken)
-            + ". Stop what has them, or set another EISBACH_NETWORK, e.g. 127.0.7"
+            f"{len(taken)} of {len(wanted)} addresses are taken: {'; '.join(named)}{more}."
+            " Stop what has them, or set another EISBACH_NETWORK, e.g. 127.0.7"
         )
+
+
+def _holder(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return holder_of(host, int(port))
 
 
 def holder_of(host: str, port: int) -> str:

@@ -201,9 +201,11 @@ class SqliteEventLog:
                         "UPDATE pending SET due_ms = ? WHERE name = ? AND sequence = ?", (due_ms, name, sequence)
                     )
 
-        await self._disk(work)
-        self._in_flight[name].discard(sequence)
-        self._notify()
+        try:
+            await self._disk(work)
+        finally:  # also when the disk refused: then it is delivered again, instead of being in flight for ever
+            self._in_flight[name].discard(sequence)
+            self._notify()
 
     async def _prune(self) -> None:
         database, horizon = self._open, self._clock.wall_ms() - int(OPLOG_KEPT.total_seconds() * 1000)

@@ -48,7 +48,7 @@ def _acknowledged(history: History, regions: Sequence[Evidence]) -> Iterator[str
             op = index.get((ack.slot, ack.region, *ack.mark))
             if op is None:
                 yield f"P1 {evidence.region} lacks {ack.mark} of {ack.region}, acknowledged for {_name(intent)}"
-            elif not _is_of(op, intent):
+            elif not _is_of(op, intent, ack.value):
                 yield f"P1 {evidence.region} has another write at {op.id} than {_name(intent)}: {op.change}"
 
 
@@ -56,10 +56,10 @@ def _name(intent: Intent) -> str:
     return f"intent {intent.number} ({intent.kind} {intent.item})"
 
 
-def _is_of(op: Op, intent: Intent) -> bool:
+def _is_of(op: Op, intent: Intent, value: int) -> bool:
     change = op.change
     if intent.kind == "progress":
-        return change is not None and change.sk.endswith(f"/{intent.item}") and _pos(op) == intent.value
+        return change is not None and change.sk.endswith(f"/{intent.item}") and _pos(op) == value
     if intent.kind in ("save", "unsave"):
         fits = change is not None and change.sk.startswith(WATCHLIST_PREFIX) and change.sk.endswith(f"/{intent.item}")
         return fits and change is not None and (change.value is None) == (intent.kind == "unsave")
@@ -133,11 +133,11 @@ def _keys(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
         started = Counter(
             (op.origin, op.event.subject)
             for op in evidence.ops
-            if op.event is not None and op.event.type == "tv.playback.session.started.v1"
+            if op.event is not None and op.event.type in ("tv.playback.session.started.v1", "tv.account.created.v1")
         )
         for (origin, sid), count in started.items():
             if count > 1:
-                yield f"P5 session {sid} began {count} times in {origin}, as {evidence.region} has it"
+                yield f"P5 {sid} began {count} times in {origin}, as {evidence.region} has it"
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
     marks: dict[tuple[str, str, str], set[Mark]] = defaultdict(set)
     for intent in history.intents:
@@ -227,13 +227,12 @@ def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator
                 continue  # P1 says it
             if shown is None:
                 yield f"RYW {_name(intent)} found nothing after {mine.id} was acknowledged"
-            elif shown.change is not None and _latest(by_pos, every, shown) < mine.version:
+            elif shown.change is not None and _latest(every, shown) < mine.version:
                 yield f"RYW {_name(intent)} was shown {shown.id}, older than {mine.id}, without a word"
 
 
-def _latest(by_pos: dict[int, Op], every: dict[OpId, Op], shown: Op) -> Version:
+def _latest(every: dict[OpId, Op], shown: Op) -> Version:
     """The highest version that set what was shown: a try that was repeated sets the same again."""
-    del by_pos
     pos = _pos(shown)
     return max(op.version for op in every.values() if _pos(op) == pos)
 
@@ -242,9 +241,9 @@ def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """What was refused with the word that nothing was written was not written."""
     written = {pos for evidence in regions for op in evidence.ops if (pos := _pos(op)) is not None}
     for intent in history.intents:
-        plain = intent.kind == "progress" and intent.refusals and not intent.acks and not intent.doubts
-        if plain and intent.value in written:
-            yield f"P1 {_name(intent)} was refused as not written ({intent.refusals[0]}), and it was written"
+        for code, value in intent.refusals:
+            if intent.kind == "progress" and value in written:
+                yield f"P1 {_name(intent)} was refused as not written ({code}), and its {value} was written"
 
 
 def _shed(history: History, _regions: Sequence[Evidence]) -> Iterator[str]:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 HEDGE_S: Final = 0.4
 _TRY_S: Final = 2.0
 _TRIES: Final = 4
+_PLAYING_ON: Final = object()
+"""Body of a position: where the viewer is when it is sent."""
 _DEFINITE: Final = ("overloaded", "unavailable", "slot_frozen", "slot_moved", "epoch_stale")
 """Problem codes that promise that nothing was written."""
 
@@ -70,13 +72,15 @@ class Viewer:
         ]  # fmt: skip
         weights, choices = [weight for weight, _ in acts], [act for _, act in acts]
         while loop.time() < until_s:
-            await chance.choices(choices, weights)[0]()
+            # Sometimes several at once, as apps do: that is what makes groups of writes, and conflicts inside them.
+            several = chance.choices(choices, weights, k=chance.choice((1, 1, 1, 2, 3)))
+            await asyncio.gather(*(act() for act in several))
             await asyncio.sleep(chance.uniform(0.02, 0.35))
 
-    def _intent(self, kind: Kind, item: str, value: int = 0) -> Intent:
+    def _intent(self, kind: Kind, item: str) -> Intent:
         intents = self._world.history.intents
         now = asyncio.get_running_loop().time()
-        intent = Intent(len(intents) + 1, self._number, kind, self._account, item, value, now)
+        intent = Intent(len(intents) + 1, self._number, kind, self._account, item, now)
         intents.append(intent)
         return intent
 
@@ -95,8 +99,7 @@ class Viewer:
     async def _progress(self) -> None:
         title = self._chance.choice(TITLES)
         intent = self._intent("progress", title)
-        intent.value = intent.number
-        await self._do(intent, "PUT", f"/v1/me/progress/{title}", {"pos_s": intent.value, "dur_s": 40_000})
+        await self._do(intent, "PUT", f"/v1/me/progress/{title}", _PLAYING_ON)
 
     async def _save(self) -> None:
         title = self._chance.choice(TITLES)
@@ -144,15 +147,19 @@ class Viewer:
             headers["idempotency-key"] = key
         if positioned:
             headers["eisbach-position"] = encode_position(self._position)
-        raw = b"" if body is None else msgspec.json.encode(body)
-        headers["eisbach-request-id"] = f"intent-{intent.number}"
-        request = Request(method=method, target=target, body=raw, headers=headers)
         loop = asyncio.get_running_loop()
         answer = None
         try:
             for number in range(_TRIES):
+                value = intent.number * _TRIES + number
+                sent = {"pos_s": value, "dur_s": 40_000} if body is _PLAYING_ON else body
+                raw = b"" if body is None else msgspec.json.encode(sent)
+                headers["eisbach-request-id"] = f"try-{value}"
+                request = Request(method=method, target=target, body=raw, headers=dict(headers))
                 regions = self._order[number % 2 :] + self._order[: number % 2]
-                answer = await self._hedged(intent, request, regions if key else regions[:1])
+                begun_s = loop.time()
+                answer = await self._hedged(intent, request, value, regions if key else regions[:1])
+                intent.tries.append((value, begun_s, loop.time()))
                 if answer is not None and answer.status not in (421, 429, 502, 503):
                     return answer
                 await asyncio.sleep(self._chance.uniform(0.02, 0.1) * 2**number)
@@ -160,33 +167,33 @@ class Viewer:
         finally:
             intent.ended_s = loop.time()
 
-    async def _hedged(self, intent: Intent, request: Request, regions: list[str]) -> AsgiAnswer | None:
+    async def _hedged(self, intent: Intent, request: Request, value: int, regions: list[str]) -> AsgiAnswer | None:
         """The first useful answer of one region, and after 400 ms of another; all answers go into the history."""
         tries: list[asyncio.Task[AsgiAnswer | None]] = []
         for region in regions:
-            tries.append(asyncio.create_task(self._ask(intent, request, self._world.edges[region])))
+            tries.append(asyncio.create_task(self._ask(intent, request, value, self._world.edges[region])))
             await asyncio.wait(tries, timeout=HEDGE_S, return_when=asyncio.FIRST_COMPLETED)
             if any(task.done() and _useful(task.result()) for task in tries):
                 break
         answers = await asyncio.gather(*tries)  # the others are waited for, so that the history knows their word
         return next((a for a in answers if _useful(a)), next((a for a in answers if a is not None), None))
 
-    async def _ask(self, intent: Intent, request: Request, edge: Edge) -> AsgiAnswer | None:
+    async def _ask(self, intent: Intent, request: Request, value: int, edge: Edge) -> AsgiAnswer | None:
         try:
             answer = await self._world.network.call(self, edge, "edge", lambda: edge.handle(request), seconds=_TRY_S)
         except Silent:
             intent.doubts += 1
             return None
-        self._note(intent, answer)
+        self._note(intent, value, answer)
         return answer
 
-    def _note(self, intent: Intent, answer: AsgiAnswer) -> None:
+    def _note(self, intent: Intent, value: int, answer: AsgiAnswer) -> None:
         now = asyncio.get_running_loop().time()
         if answer.status >= 400:
             code = answer.json().get("code", "") if answer.body[:1] == b"{" else ""
             history = self._world.history
-            if code in _DEFINITE and not history.doubled and f"intent-{intent.number}" not in history.retried:
-                intent.refusals.append(code)
+            if code in _DEFINITE and not history.doubled and f"try-{value}" not in history.retried:
+                intent.refusals.append((code, value))
             elif answer.status >= 500:
                 intent.doubts += 1
             return
@@ -206,7 +213,7 @@ class Viewer:
         Slot.parse(slot)
         node = next(n for n in self._world.cells.values() if n.region == region)
         ceiling = node.ceiling_ms()
-        intent.acks.append(Ack(region, slot, told[region], now, ceiling))
+        intent.acks.append(Ack(region, slot, told[region], now, ceiling, value))
 
 
 def _useful(answer: AsgiAnswer | None) -> bool:

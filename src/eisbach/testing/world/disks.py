@@ -63,6 +63,7 @@ class Volume:
         self.fuse: int | None = None
         """Durable steps until the power goes."""
         self.on_power_cut: Callable[[], None] = lambda: None
+        self.on_failed_sync: Callable[[], None] = lambda: None
         self.dead = False
         self.refused = 0
         """Steps refused because it was full or a sync failed."""
@@ -128,6 +129,7 @@ class _VfsFile(apsw.VFSFile):
         if volume.failing_syncs and self._is_log:
             volume.failing_syncs -= 1
             volume.refused += 1
+            volume.on_failed_sync()
             raise apsw.IOError("fsync failed")
         if self._file is not None:
             self._file.sync()

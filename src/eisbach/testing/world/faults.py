@@ -210,7 +210,16 @@ class Nemesis:
         self._later(strike.seconds, lambda: self._repair(process))
 
     def _failed_sync(self, strike: Strike, process: Process) -> None:
-        process.life.volume.failing_syncs = 1 + strike.amount % 3
+        life = process.life
+        life.volume.failing_syncs = 1 + strike.amount % 3
+        if strike.amount % 2:  # what a failed sync leaves behind shows only when the power goes before the next commit
+
+            def cut() -> None:
+                if process.life is life and life.volume.refused:
+                    process.die(power=True, why=f"power cut after the failed sync of #{strike.number}")
+                    self._later(strike.seconds, process.start)
+
+            life.volume.on_failed_sync = lambda: self._later(0.001 * strike.amount, cut)
 
     def _repair(self, process: Process) -> None:
         process.life.volume.full = False

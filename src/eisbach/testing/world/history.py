@@ -23,6 +23,8 @@ class Ack(NamedTuple):
     at_s: float
     ceiling_ms: int
     """The highest hybrid time that the region's clock may have reached by then (P10)."""
+    value: int
+    """Of the try that it answers."""
 
 
 class Read(NamedTuple):
@@ -46,13 +48,14 @@ class Intent:
     account: str
     item: str
     """Title, or idempotency key of a start."""
-    value: int
     begun_s: float
     ended_s: float = 0.0
+    tries: list[tuple[int, float, float]] = field(default_factory=list)
+    """(value, begun, ended): the viewer plays on while it is tried, so each try sends a value of its own."""
     acks: list[Ack] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    """Codes of tries that were refused with the word that nothing was written."""
+    refusals: list[tuple[str, int]] = field(default_factory=list)
+    """(code, value) of tries that were refused with the word that nothing was written."""
     doubts: int = 0
     """Tries whose outcome nobody told."""
     sids: list[tuple[str, str, float]] = field(default_factory=list)
@@ -79,23 +82,31 @@ class History:
 
 
 def elle(history: History) -> str:
-    """Positions as read-write registers in Elle's EDN (github.com/jepsen-io/elle, rw-register)."""
+    """Positions as read-write registers in Elle's EDN (github.com/jepsen-io/elle, rw-register).
+
+    Every try is a process of its own, since one whose outcome is unknown ends its process.
+    """
     events: list[tuple[float, int, str]] = []
+    process = 0
     for intent in history.intents:
         if intent.kind not in ("progress", "read"):
             continue
         key = f'"{intent.account}/{intent.item}"'
-        if intent.kind == "progress":
-            asked = told = f"[:w {key} {intent.value}]"
-            kind = ":ok" if intent.acks else ":info" if intent.doubts else ":fail"
-        else:
-            pos = intent.reads[-1].pos_s if intent.reads else None
-            asked, told = f"[:r {key} nil]", f"[:r {key} {'nil' if pos is None else pos}]"
-            kind = ":ok" if intent.reads else ":fail"
-        events.append((intent.begun_s, intent.number, _event(":invoke", intent, intent.begun_s, asked)))
-        events.append((intent.ended_s, intent.number, _event(kind, intent, intent.ended_s, told)))
+        acknowledged = {ack.value for ack in intent.acks}
+        refused = {value for _, value in intent.refusals}
+        for value, begun_s, ended_s in intent.tries:
+            process += 1
+            asked = told = f"[:w {key} {value}]"
+            kind = ":ok" if value in acknowledged else ":fail" if value in refused else ":info"
+            if intent.kind == "read":
+                last = value == intent.tries[-1][0] and bool(intent.reads)
+                pos = intent.reads[-1].pos_s if last else None
+                asked, told = f"[:r {key} nil]", f"[:r {key} {'nil' if pos is None else pos}]"
+                kind = ":ok" if last else ":fail"
+            events.append((begun_s, process, _event(":invoke", process, begun_s, asked)))
+            events.append((ended_s, process, _event(kind, process, ended_s, told)))
     return "[" + "\n ".join(text for _, _, text in sorted(events)) + "]\n"
 
 
-def _event(kind: str, intent: Intent, at_s: float, operation: str) -> str:
-    return f"{{:type {kind}, :process {intent.client}, :time {int(at_s * 1e9)}, :f :txn, :value [{operation}]}}"
+def _event(kind: str, process: int, at_s: float, operation: str) -> str:
+    return f"{{:type {kind}, :process {process}, :time {int(at_s * 1e9)}, :f :txn, :value [{operation}]}}"

@@ -8,13 +8,17 @@ import asyncio
 import heapq
 import random
 from asyncio import base_events
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Deadlock", "SimLoop"]
 
 
+STEPS_MAX: Final = 400_000
+"""Callbacks of a run; twenty times what the busiest seed needs."""
+
+
 class Deadlock(Exception):
-    """Nothing is ready and nothing is scheduled: the world would stand still for ever."""
+    """The world stands still or spins for ever."""
 
 
 class SimLoop(base_events.BaseEventLoop):
@@ -62,6 +66,8 @@ class SimLoop(base_events.BaseEventLoop):
         if len(batch) > 1:
             self._order.shuffle(batch)
         self.steps += len(batch)
+        if self.steps > STEPS_MAX:
+            raise Deadlock(f"{STEPS_MAX} callbacks and no end at {self._virtual:.3f} s: somebody spins without waiting")
         for handle in batch:
             if not handle._cancelled:
                 handle._run()

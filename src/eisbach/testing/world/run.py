@@ -21,7 +21,7 @@ from eisbach.testing.world.evidence import Evidence, gather
 from eisbach.testing.world.faults import CALM_S, Nemesis, Pair, draw
 from eisbach.testing.world.genesis import REGIONS, devices, document, images, secrets_of
 from eisbach.testing.world.history import History, elle
-from eisbach.testing.world.loop import SimLoop
+from eisbach.testing.world.loop import Deadlock, SimLoop
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CellNode, HubNode
 from eisbach.testing.world.process import Process
@@ -188,10 +188,20 @@ def simulate(seed: int, volumes: Volumes, *, without: Collection[str] = (), keep
     asyncio.set_event_loop(loop)
     try:
         return loop.run_until_complete(_result(seed, without, volumes, keep=keep))
+    except Deadlock as error:
+        return _stuck(seed, loop, str(error))
     finally:
         loop.close()
         asyncio.set_event_loop(None)
         gc.enable()
+
+
+def _stuck(seed: int, loop: SimLoop, why: str) -> Result:
+    """A world that could not be played to its end: nothing but that is known."""
+    return Result(
+        seed=seed, breaches=[f"LIVENESS {why}"], trace="", covered=set(), strikes=0, acknowledged=0, conflicts=0,
+        seconds=loop.time(), converged_s=0.0, steps=loop.steps,
+    )  # fmt: skip
 
 
 async def _result(seed: int, without: Collection[str], volumes: Volumes, *, keep: bool) -> Result:

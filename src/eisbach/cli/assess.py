@@ -91,7 +91,7 @@ def _experiments(folder: Path, found: "Assessment", findings: Sequence["Finding"
 
 
 def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) -> None:
-    from eisbach.plan.assess.availability import availability
+    from eisbach.plan.assess.availability import availability, percent
 
     graph = found.graph
     say(f"{len(graph.components)} components, {len(graph.dependencies)} dependencies, from {len(graph.files)} files")
@@ -99,7 +99,7 @@ def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) ->
         say(f"passed over {file}: {why}")
     for e in availability(graph, found.impact.structure)[:8]:
         moved = f"; {e.moves_most} moves it most" if e.moves_most else ""
-        say(f"journey {e.journey}: about {e.value:.2%} available ({e.assumed} availabilities assumed{moved})")
+        say(f"journey {e.journey}: about {percent(e.value, 2)} available ({e.assumed} availabilities assumed{moved})")
     for f in findings[:_SHOWN]:
         via = f" via {f.via}" if f.via else ""
         say(f"\n{f.severity.upper():<7} {f.rule}: {', '.join(f.components[:5])}{via}  ({f.evidence[0]})")

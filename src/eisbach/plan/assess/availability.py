@@ -17,7 +17,7 @@ from typing import Final
 from eisbach.plan.assess.evaluate import Structure
 from eisbach.plan.assess.model import Component, Graph, Journey
 
-__all__ = ["ASSUMED", "BETA", "Estimate", "availability", "of_component"]
+__all__ = ["ASSUMED", "BETA", "Estimate", "availability", "of_component", "percent"]
 
 BETA: Final = 0.1
 ASSUMED: Final[Mapping[str, float]] = {
@@ -151,3 +151,10 @@ def _sampled(names: Sequence[str], odds: Mapping[str, float], samples: int) -> d
             up[world >> 3] &= ~(1 << (world & 7)) & 0xFF
         found[name] = int.from_bytes(up, "little")
     return found
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """A share as text; what is not certain is never rounded up to 100 %."""
+    while share < 1 and digits < 8 and f"{share:.{digits}%}".startswith("100"):
+        digits += 1
+    return "above 99.99999999%" if share < 1 and f"{share:.{digits}%}".startswith("100") else f"{share:.{digits}%}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eisbach.plan.assess.assessment import Assessment
-from eisbach.plan.assess.availability import Estimate, availability
+from eisbach.plan.assess.availability import Estimate, availability, percent
 from eisbach.plan.assess.evaluate import is_hard
 from eisbach.plan.assess.findings import Finding
 from eisbach.plan.assess.migration import Step, migration
@@ -43,7 +43,7 @@ def page(found: Assessment, findings: Sequence[Finding], made: str) -> str:
     top = figures([
         Figure(value=str(len(found.graph.components)), label="components"),
         Figure(value=str(len(single)), label="single points", tone="bad" if single else "good"),
-        Figure(value=f"{overall:.2%}", label="availability, estimated"),
+        Figure(value=f"{percent(overall, 2)}", label="availability, estimated"),
         Figure(value=str(len(found.graph.unknowns)), label="unknown", tone="warn" if found.graph.unknowns else ""),
     ])  # fmt: skip
     drawing, dead = _drawing(found, findings)
@@ -190,10 +190,10 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 def _estimates(estimates: Sequence[Estimate]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(e.journey)}</td><td class=number>{e.value:.3%}</td>"
-        f"<td class=number>{'exact' if e.exact else f'{e.low:.3%} to {e.high:.3%}'}</td>"
+        f"<tr><td>{escape(e.journey)}</td><td class=number>{percent(e.value)}</td>"
+        f"<td class=number>{'exact' if e.exact else f'{percent(e.low)} to {percent(e.high)}'}</td>"
         f"<td class=number>{(1 - e.value) * 8760:.1f} h</td><td>{escape(e.moves_most or 'none')}"
-        f"{f' (perfect: {e.moved_to:.3%})' if e.moves_most else ''}</td></tr>"
+        f"{f' (perfect: {percent(e.moved_to)})' if e.moves_most else ''}</td></tr>"
         for e in estimates
     )
     head = (
@@ -205,7 +205,7 @@ def _estimates(estimates: Sequence[Estimate]) -> str:
 
 def _steps(steps: Sequence[Step]) -> str:
     rows = "".join(
-        f"<tr><td><b>{escape(s.name)}</b><br>{escape(s.what)}</td><td class=number>{s.availability:.3%}</td>"
+        f"<tr><td><b>{escape(s.name)}</b><br>{escape(s.what)}</td><td class=number>{percent(s.availability)}</td>"
         f"<td class=number>{s.blast:.0%}</td><td>{escape(', '.join(s.changed[:8]) or 'nothing')}"
         f"{' …' if len(s.changed) > 8 else ''}</td></tr>"
         for s in steps

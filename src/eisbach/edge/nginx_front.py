@@ -43,7 +43,7 @@ _TYPES: Final = [
     "  application/wasm wasm;",
     "}",
     "charset utf-8;",
-    "charset_types text/html text/css text/javascript text/plain;",
+    "charset_types text/css text/javascript text/plain;",
 ]
 _SLOT: Final = "(?:[a-z0-9-]{1,16})/[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/(?:0|[1-9][0-9]{0,3})"
 

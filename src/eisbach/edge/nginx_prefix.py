@@ -58,7 +58,7 @@ class NginxPrefix:
         aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in files.items():
             write_whole(aside / name, content)
-        command = [self._nginx, "-t", "-q", "-p", f"{aside}/", "-e", "error.log", "-c", CONFIG]
+        command = [self._nginx, "-t", "-p", f"{aside}/", "-e", "error.log", "-c", CONFIG]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -76,7 +76,8 @@ class NginxPrefix:
             raise Unavailable(
                 f"nginx -t gave no answer within {_TEST_WAIT_S:.0f} s; the old configuration stays"
             ) from error
-        if process.returncode:
+        # By its words, not its exit code: the supervisor reaps whatever dies, and its loop then knows no code.
+        if b"test is successful" not in said:
             words = said.decode(errors="replace").strip()[-500:]
             raise Invalid(f"configuration for {self._folder.name} refused by nginx: {words}; the old one stays")
 

@@ -24,7 +24,7 @@ from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel import merge
-from eisbach.kernel.errors import EisbachError, NotFound, Retryable
+from eisbach.kernel.errors import EisbachError, NotFound
 from eisbach.kernel.hlc import HybridClock
 from eisbach.kernel.versions import Mark
 from eisbach.testing.world import edge
@@ -284,25 +284,6 @@ def held_for_ever(patch: Patch) -> None:
 
 
 # --- hub ---------------------------------------------------------------------------------------------------------
-
-
-@mutant("a failed publish is marked published (Marmot's change log)")
-def publish_failure_marked_published(patch: Patch) -> None:
-    async def careless(self: Relay) -> None:
-        while True:
-            entries = await self._store.log_after(self._lsn, limit=512)
-            for envelope in envelopes_of(entries, region=self._region, cell=self._cell):
-                try:
-                    self._sequence = await self._log.append(envelope, expected=self._sequence)
-                except Retryable:
-                    self._failures += 1
-                self._lsn = envelope.last_lsn
-            if entries:
-                self._lsn = max(self._lsn, entries[-1].lsn)
-            else:
-                await self._committed_soon()
-
-    patch(Relay, "_follow", careless)
 
 
 @mutant("a relay that starts begins at the end of the log")

@@ -152,6 +152,17 @@ def test_viewers_do_not_notice_that_a_part_behind_them_is_down(platform: Platfor
     assert all(v.missing() == {} for v in viewers)
 
 
+def test_the_front_is_told_of_a_region_that_is_down_and_of_its_return(platform: Platform) -> None:
+    told = platform.data / "front" / "nginx.conf"
+    well = told.read_bytes()
+
+    platform.fault("down", f"region/{CENTRAL}")
+    platform.until("another order of regions", lambda: told.read_bytes() != well, 30)
+    platform.heal()
+
+    platform.until("the order of before", lambda: told.read_bytes() == well, 60)
+
+
 def test_data_survive_kill_9_of_the_supervisor_and_nothing_stays_behind(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(data, stage="regions", network="127.0.42", arguments=("--no-demo",)) as first:

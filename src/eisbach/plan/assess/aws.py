@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from eisbach.plan.assess.endpoints import endpoints, needed_at_start
 from eisbach.plan.assess.facts import Facts
-from eisbach.plan.assess.model import Evidence
+from eisbach.plan.assess.model import Evidence, Unknown
 
 __all__ = ["Reference", "Resource", "into_facts"]
 
@@ -56,7 +56,8 @@ class Resource:
     lines: Mapping[str, int] = field(default_factory=dict)
     """Property -> its line."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """Plain properties, normalised: multi_az, backup_days, pitr, redrive, replicas, zones, zone, routes, actions."""
+    """Plain properties, normalised: multi_az, backup_days, pitr, redrive, replicas, zones, zone, routes, actions,
+    unsaid (fields of a component that a variable decides)."""
     references: list[Reference] = field(default_factory=list)
     texts: list[tuple[str, str, int]] = field(default_factory=list)
     """(key, text, line) of values that may name hosts."""
@@ -84,6 +85,10 @@ def _component(resource: Resource, file: str, scope: str, facts: Facts, *, is_de
     for word in values.get("aliases", ()):
         facts.alias(scope, word, resource.name)
     found.replicas = values.get("replicas", None if managed else 1)
+    found.unsaid = frozenset(values.get("unsaid", ()))
+    for field_name in sorted(found.unsaid):
+        what = f"{field_name}: a variable or parameter decides, and no file sets it"
+        facts.unknowns.append(Unknown(resource.name, what, Evidence(file, resource.line)))
     if resource.kind in ("rds", "rdscluster", "dynamodb", "s3"):
         found.stateful = True
         _kept(found, resource, file)

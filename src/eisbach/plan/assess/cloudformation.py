@@ -17,6 +17,7 @@ _KINDS: Final = {
     "AWS::RDS::DBCluster": "rdscluster",
     "AWS::ECS::Service": "ecs", "AWS::ECS::TaskDefinition": "taskdefinition", "AWS::EC2::Instance": "instance",
     "AWS::AutoScaling::AutoScalingGroup": "asg", "AWS::ElasticLoadBalancingV2::LoadBalancer": "lb",
+    "AWS::ElasticLoadBalancing::LoadBalancer": "lb",
     "AWS::ElasticLoadBalancingV2::Listener": "listener", "AWS::ElasticLoadBalancingV2::TargetGroup": "targets",
     "AWS::Serverless::HttpApi": "api", "AWS::Serverless::Api": "api", "AWS::ApiGatewayV2::Api": "api",
     "AWS::ApiGateway::RestApi": "api", "AWS::ApiGatewayV2::Integration": "integration",
@@ -51,6 +52,10 @@ def read_cloudformation(document: Node, file: str, scope: str, facts: Facts) -> 
         facts.met += 1
         kind = node.get("Type").text()
         facts.understood += bool(_RESOURCE.match(kind))
+        if kind == "AWS::CloudFormation::Stack":
+            facts.skipped.append(
+                (f"{file}:{node.line}", f"nested stack {name} is not followed; give its template, too")
+            )
         found.append(_resource(name, node, _KINDS.get(kind, "")))
         for path in found[-1].values.get("routes", ()):
             routes[path] = name
@@ -75,6 +80,10 @@ def _resource(name: str, node: Node, kind: str) -> Resource:
             n.text() for n in (properties.get(k) for k in ("TableName", "QueueName", "FunctionName")) if n.text()
         ]
     }
+    decided = {"replicas": ("MultiAZ", "DesiredCount", "MinSize"), "backup": ("BackupRetentionPeriod",)}
+    values["unsaid"] = [
+        name for name, keys in decided.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
+    ]
     if kind in ("rds", "rdscluster"):
         values["multi_az"] = properties.get("MultiAZ").flag() or kind == "rdscluster"
         days = properties.get("BackupRetentionPeriod").integer()

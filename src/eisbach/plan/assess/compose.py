@@ -105,9 +105,11 @@ class _Service:
         waits = self.node.get("depends_on")
         pairs = waits.items() if isinstance(waits.value, dict) else ((n.text(), n) for n in waits.each())
         for target, node in pairs:
+            once = node.get("condition").text() == "service_completed_successfully"  # it ran, and nobody needs it now
             facts.link(
-                self.name, target, scope=self.scope, at=self.at(node), documented=True, starts=True, only_known=True
-            )
+                self.name, target, scope=self.scope, at=self.at(node), documented=True, starts=True, only_known=True,
+                hard=False if once else None,
+            )  # fmt: skip
         for link in (*self.node.get("links").each(), *self.node.get("external_links").each()):
             facts.link(self.name, link.text().partition(":")[0], scope=self.scope, at=self.at(link), documented=True)
 

@@ -46,7 +46,9 @@ def read_kubernetes(documents: list[Node], file: str, facts: Facts) -> None:
     for document in flat:
         kind = document.get("kind").text()
         facts.met += 1
-        facts.understood += kind in _WORKLOADS or kind in _PLAIN or kind in ("Service", "Ingress")
+        facts.understood += (
+            kind in _WORKLOADS or kind in _PLAIN or kind in ("Service", "Ingress", "HTTPRoute", "Gateway")
+        )
     for workload in workloads:
         workload.into(facts)
     for document in flat:

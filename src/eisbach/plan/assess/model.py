@@ -65,6 +65,8 @@ class Component:
     owner: str = ""
     launches: str = ""
     """How recovery needs a provider's control plane, in words; empty: it does not, as far as files say."""
+    unsaid: frozenset[str] = frozenset()
+    """Fields that a variable or parameter decides which no file here sets: listed as unknown, never judged."""
     entry: bool = False
     """It takes calls from outside."""
     image: str = ""

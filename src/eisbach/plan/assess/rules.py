@@ -227,7 +227,12 @@ def _inversions(graph: Graph) -> list[Finding]:
 def _backups(graph: Graph) -> list[Finding]:
     found: list[Finding] = []
     for c in graph.components.values():
-        if c.kind in ("database", "bucket", "index", "service") and c.stateful and not c.backup:
+        if (
+            c.kind in ("database", "bucket", "index", "service")
+            and c.stateful
+            and not c.backup
+            and "backup" not in c.unsaid
+        ):
             said = "a file switches backups off" if c.backup is False else "no file mentions a backup of it"
             found.append(
                 Finding(

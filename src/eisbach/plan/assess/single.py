@@ -78,7 +78,7 @@ def single_points(graph: Graph, found: Impact) -> list[Finding]:
     lost_by = _by_bit(graph, found)
     for name, component in graph.components.items():
         journeys = lost_by.get(name, ())
-        if journeys and not redundant(component):
+        if journeys and not redundant(component) and "replicas" not in component.unsaid:
             findings.append(_single(component, journeys, found))
     for place, names in found.domains.items():
         journeys = found.lost_with(place)

@@ -19,7 +19,7 @@ _KINDS: Final = {
     "aws_lambda_function": "lambda", "aws_dynamodb_table": "dynamodb", "aws_sqs_queue": "sqs", "aws_sns_topic": "sns",
     "aws_s3_bucket": "s3", "aws_db_instance": "rds", "aws_rds_cluster": "rdscluster", "aws_ecs_service": "ecs",
     "aws_ecs_task_definition": "taskdefinition", "aws_instance": "instance", "aws_autoscaling_group": "asg",
-    "aws_lb": "lb", "aws_alb": "lb", "aws_lb_listener": "listener", "aws_alb_listener": "listener",
+    "aws_lb": "lb", "aws_elb": "lb", "aws_alb": "lb", "aws_lb_listener": "listener", "aws_alb_listener": "listener",
     "aws_lb_listener_rule": "listener", "aws_lb_target_group": "targets", "aws_alb_target_group": "targets",
     "aws_apigatewayv2_api": "api", "aws_api_gateway_rest_api": "api", "aws_apigatewayv2_integration": "integration",
     "aws_api_gateway_integration": "integration", "aws_cloudfront_distribution": "cloudfront",
@@ -151,6 +151,8 @@ def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], li
     values: dict[str, Any] = {
         "aliases": [t for k, t in texts if k in ("name", "function_name", "table_name") and "${" not in t and kind]
     }
+    decided = {"replicas": ("multi_az", "desired_count", "min_size"), "backup": ("backup_retention_period",)}
+    values["unsaid"] = [name for name, keys in decided.items() if any("${" in str(body.get(key)) for key in keys)]
     if kind in ("rds", "rdscluster"):
         values["multi_az"] = _truth(body.get("multi_az")) or kind == "rdscluster"
         days = _number(body.get("backup_retention_period"))

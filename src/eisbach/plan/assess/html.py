@@ -162,7 +162,7 @@ def _edge(source: str, target: str, place: dict[str, tuple[int, int]], *, soft: 
 
 
 def _box(number: int, component: Component, at: tuple[int, int], *, single: bool) -> str:
-    name = component.name if len(component.name) <= 22 else f"{component.name[:21]}…"
+    name = component.name if len(component.name) <= 17 else f"{component.name[:16]}…"
     copies = "managed" if component.managed else f"{component.replicas or '?'} x"
     x, y = at
     return (

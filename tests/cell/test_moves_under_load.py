@@ -174,6 +174,9 @@ async def _logged(region: Region) -> set[int]:
     return found
 
 
+_TRIES = 6
+
+
 @contextlib.asynccontextmanager
 async def _watching(count: int) -> AsyncIterator[list[Viewer]]:
     async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
@@ -196,11 +199,19 @@ async def test_slots_move_there_and_back_under_load_and_nothing_acknowledged_is_
     freezes: list[int] = []
     async with _watching(6) as viewers, aiohttp.ClientSession() as session:
         await asyncio.sleep(0.3)
+        epochs = dict.fromkeys(range(4), 1)
         for turn in range(4):
-            moves = await _move(session, 0, 1, 2, 3, to="c2" if turn % 2 == 0 else "c1")
-            assert [one["outcome"] for one in moves] == ["committed"] * 4, moves
-            assert {one["epoch"] for one in moves} == {turn + 2}
-            freezes += [one["freeze_ms"] for one in moves]
+            left = list(epochs)
+            for _ in range(_TRIES):  # on a busy machine a move may give its slot back in time instead: then again
+                moves = {int(one["slot"].rpartition("/")[2]): one for one in await _move(
+                    session, *left, to="c2" if turn % 2 == 0 else "c1")}  # fmt: skip
+                assert all(moves[n]["epoch"] > epochs[n] for n in left), "epochs rise, aborts included"
+                epochs |= {n: moves[n]["epoch"] for n in left}
+                freezes += [moves[n]["freeze_ms"] for n in left]
+                left = [n for n in left if moves[n]["outcome"] != "committed"]
+                if not left:
+                    break
+            assert left == [], moves
         await asyncio.sleep(0.3)
     region.stop()
 

@@ -70,8 +70,16 @@ class Watching:
 
     def playing(self, seconds: float = 30) -> dict[str, Any]:
         """Until the picture moves."""
-        first = self.until("playing", lambda s: s["state"] == "playing" and s["currentTime"] > 0, seconds)
-        return self.until("the picture moves", lambda s: s["currentTime"] > first["currentTime"] + 0.5, 10)
+        seen = [
+            self.until("playing", lambda s: s["state"] == "playing" and s["currentTime"] > 0, seconds)["currentTime"]
+        ]
+
+        def moved(stats: dict[str, Any]) -> bool:
+            # A new address may show the picture before it for a moment, somewhere else in its own time.
+            seen.append(stats["currentTime"])
+            return stats["currentTime"] > min(seen) + 0.5 and stats["currentTime"] >= seen[-2]
+
+        return self.until("the picture moves", moved, 10)
 
 
 @contextmanager

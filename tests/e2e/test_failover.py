@@ -55,6 +55,14 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def _healed(platform: Platform) -> Iterator[None]:
+    """A test that failed in the middle must not take the next one with it."""
+    yield
+    if platform.status().get("faults"):
+        platform.heal()
+
+
 def copied(platform: Platform) -> bool:
     """Whether both regions hold the same assets."""
     held = [

@@ -4,6 +4,7 @@ A process has one store with the slots it serves; where it is a cell and the stu
 one. Each store has a relay; the first has the pullers.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ from eisbach.engines.embedded.confinement import Confinement
 from eisbach.engines.embedded.projection_store import SqliteProjectionStore
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.hub.relay import Relay
+from eisbach.kernel.errors import Retryable
 from eisbach.kernel.slots import STUDIO_GROUP, Group
 from eisbach.media.hls import Pathway
 from eisbach.media.manifests import Manifests, manifest_routes
@@ -93,7 +95,8 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
     async def release() -> None:
         while True:
             await clock.sleep(_RELEASE_EVERY_S)
-            await store.release_held()
+            with contextlib.suppress(Retryable):  # a full disk: they stay held, and the next turn tries again
+                await store.release_held()
 
     parts.followers.start(f"release-{cell}", release)
     return Slots(store, ownership)

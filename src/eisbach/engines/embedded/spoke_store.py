@@ -13,6 +13,7 @@ import apsw
 import msgspec
 
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
+from eisbach.engines.embedded.inbox_rows import mark_group
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX
 from eisbach.ports.spoke_store import (
@@ -69,6 +70,8 @@ class SqliteSpokeStore:
         self._database: apsw.Connection | None = None
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._stale: set[str] = set()
+        """Spokes of which a settlement failed: their marks count it as settled, so none is taken until ``inbox``."""
 
     async def open(self) -> "SqliteSpokeStore":
         """Open or create the file.
@@ -115,6 +118,7 @@ class SqliteSpokeStore:
         # A reader that starts again must not overlook what its former self has asked for and not waited for.
         while self._writing is not None and not self._writing.done():
             await asyncio.wait([self._writing])
+        self._stale.discard(spoke)
         return await self._run(f"read the inbox of {spoke}", work)
 
     async def held(self, spoke: str) -> Sequence[Held]:
@@ -286,24 +290,31 @@ class SqliteSpokeStore:
 
     async def _write(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:GROUP_COMMIT_MAX], self._waiting[GROUP_COMMIT_MAX:]
+            asked, self._waiting = self._waiting[:GROUP_COMMIT_MAX], self._waiting[GROUP_COMMIT_MAX:]
+            group = [one for one in asked if one[0].mark is None or one[0].spoke not in self._stale]
+            _refuse([one for one in asked if one not in group], "an earlier settlement failed; read the inbox again")
 
             def work(database: apsw.Connection, group: Sequence[tuple[Settlement, object]] = group) -> None:
                 with database:
-                    _mark_group(database, [settlement for settlement, _ in group])
+                    mark_group(database, [settlement for settlement, _ in group])
                     for settlement, _ in group:
                         _settle(database, settlement)
 
             try:
                 await self._run(f"settle {len(group)} events", work)
             except Unavailable as error:
-                for _, written in group:
-                    if not written.done():
-                        written.set_exception(Unavailable(str(error)))
+                self._stale |= {settlement.spoke for settlement, _ in group if settlement.mark is not None}
+                _refuse(group, str(error))
             else:
                 for _, written in group:
                     if not written.done():
                         written.set_result(None)
+
+
+def _refuse(group: Sequence[tuple[Settlement, "asyncio.Future[None]"]], why: str) -> None:
+    for _, written in group:
+        if not written.done():
+            written.set_exception(Unavailable(why))
 
 
 class _CommandBody(msgspec.Struct):
@@ -313,29 +324,6 @@ class _CommandBody(msgspec.Struct):
 
 
 _SELECT_DEAD: Final = "SELECT spoke, event_id, kind, subject, reason, at_ms, body, history, number FROM dead"
-
-
-def _mark_group(database: apsw.Connection, group: Sequence[Settlement]) -> None:
-    """The inbox rows of a group commit: of each chain the last watermark only, since all become true at once."""
-    last: dict[tuple[str, InboxKey], int] = {}
-    for settlement in group:
-        mark = settlement.mark
-        if mark is not None:
-            last[settlement.spoke, mark.key] = mark.watermark
-            if mark.above is not None:
-                database.execute(
-                    "INSERT OR REPLACE INTO above VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (settlement.spoke, *mark.key, *mark.above),
-                )
-    for (spoke, key), watermark in last.items():
-        database.execute(
-            "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET watermark = excluded.watermark",
-            (spoke, *key, watermark),
-        )
-        database.execute(
-            "DELETE FROM above WHERE spoke = ? AND slot = ? AND origin = ? AND epoch = ? AND type = ? AND seq <= ?",
-            (spoke, *key, watermark),
-        )
 
 
 def _settle(database: apsw.Connection, settlement: Settlement) -> None:

@@ -24,7 +24,7 @@ from eisbach.engines.embedded.schema import claim, migrate
 from eisbach.engines.embedded.store_moves import StoreMoves
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
 from eisbach.engines.embedded.writer import Writer, reading, refusal
-from eisbach.kernel.errors import EisbachError, Overloaded, Unavailable
+from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
@@ -49,6 +49,8 @@ __all__ = ["SqliteStore", "open_store"]
 _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
+_RELEASE_AGAIN_MS: Final = 250
+"""Before held ops are tried again that a full disk refused."""
 """The end of the log that is kept in memory."""
 _PRAGMAS: Final = (
     "journal_mode=WAL",
@@ -196,10 +198,17 @@ class SqliteStore(StoreMoves):
         if wait_ms is None or self._waking is not None or self._closed:
             return
 
-        async def wake() -> None:
-            await self._clock.sleep((wait_ms + 1) / 1000)
+        async def wake(pause_ms: int = wait_ms + 1) -> None:
+            while not self._closed:
+                await self._clock.sleep(pause_ms / 1000)
+                try:
+                    await self.release_held()
+                except Retryable:  # a full disk, a full queue: they stay held, and are tried again
+                    pause_ms = _RELEASE_AGAIN_MS
+                else:
+                    break
             self._waking = None
-            await self.release_held()
+            self._wake_when_due()
 
         self._waking = asyncio.create_task(wake(), name="store-held")
 

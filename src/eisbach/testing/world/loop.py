@@ -6,6 +6,7 @@ order of callbacks; time moves only when nothing can run. May not know: what run
 
 import asyncio
 import heapq
+import itertools
 import random
 from asyncio import base_events
 from typing import Any, Final
@@ -21,6 +22,18 @@ class Deadlock(Exception):
     """The world stands still or spins for ever."""
 
 
+class _Task(asyncio.Task[Any]):
+    """Sets of tasks (a task group that ends, ``asyncio.wait``) are walked by hash: by number, not by address."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class SimLoop(base_events.BaseEventLoop):
     """No selector, no threads, no signals."""
 
@@ -31,8 +44,15 @@ class SimLoop(base_events.BaseEventLoop):
         self.steps = 0
         """Callbacks run so far."""
         self.set_exception_handler(self._note)
+        self._numbers = itertools.count()
+        self.set_task_factory(self._numbered)
         self.unhandled: list[str] = []
         """Exceptions that nobody waited for."""
+
+    def _numbered(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **names: Any) -> "asyncio.Task[Any]":
+        task = _Task(coroutine, loop=self, **names)
+        task.number = next(self._numbers)
+        return task
 
     def time(self) -> float:
         """Virtual seconds since the beginning of the world."""

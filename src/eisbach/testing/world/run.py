@@ -7,6 +7,7 @@ import asyncio
 import gc
 import hashlib
 import random
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,6 +33,8 @@ VIEWING_S: Final = 5.5
 """Then relays and pullers go idle, which is a phase of its own."""
 CONVERGE_S: Final = 30.0
 """P4: within this after the last fault."""
+
+_FOLDER: Final = re.compile(r"/\S*/eisbach-world-[^/\s]+/\d+/")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -214,7 +217,9 @@ async def _result(seed: int, without: Collection[str], volumes: Volumes, *, keep
         line = f"{intent.ended_s:9.4f}  viewer-{intent.client} intent {intent.number} {intent.kind} {intent.item}"
         marks = " ".join(f"{a.region}:{a.mark.epoch}.{a.mark.seq}" for a in intent.acks)
         run.timeline.append(f"{line} -> {marks or 'no write'} refused {intent.refusals} doubts {intent.doubts}")
-    timeline = sorted(run.timeline, key=lambda line: float(line[:9]))
+    # An error that names its file names a folder of this run, which is no part of what happened.
+    lines = [_FOLDER.sub("", line) for line in run.timeline]
+    timeline = sorted(lines, key=lambda line: float(line[:9]))
     trace = hashlib.blake2b(
         msgspec.json.encode([timeline, loop.steps, round(loop.time(), 9), run.world.network.sent]), digest_size=16
     ).hexdigest()

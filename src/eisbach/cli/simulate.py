@@ -10,7 +10,6 @@ import typer
 from eisbach.cli.shared import NOT_WELL, Shared, out, say, show_json, verb
 
 if TYPE_CHECKING:
-    from eisbach.testing.world.known import is_known
     from eisbach.testing.world.many import Summary
     from eisbach.testing.world.run import Result
 
@@ -89,6 +88,7 @@ def _verdict(result: "Result") -> None:
 
 
 def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, report: Path | None) -> None:
+    from eisbach.testing.world.known import is_known
     from eisbach.testing.world.many import Summary
 
     summary = Summary()

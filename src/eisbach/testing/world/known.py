@@ -10,9 +10,8 @@ from typing import Final
 __all__ = ["KNOWN_OPEN", "is_known"]
 
 KNOWN_OPEN: Final[Mapping[int, tuple[str, str]]] = {
-    1758: ("P10", "2026-11-26: a write retried over two restarts of a cell whose clock had jumped back is 61 ms beyond "
-                  "what the judge takes for the ceiling; whether clock or judge errs was not found out"),
-}  # fmt: skip
+    1758: ("P10", "a write retried over two restarts, its clock jumped back: the judge or the clock is 61 ms wrong"),
+}
 """Seed -> (promise, what is known)."""
 
 

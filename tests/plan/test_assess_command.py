@@ -60,3 +60,11 @@ def test_wrong_words_are_refused_with_what_would_be_right(words: list[str], says
 
     assert code == 2
     assert says in said
+
+
+def test_a_hidden_call_of_what_no_journey_uses_loses_no_journey() -> None:
+    from eisbach.plan.assess.assessment import assess
+
+    found = {f.components: f.weight for f in assess([EXAMPLE]).findings if f.rule == "hidden-dependency"}
+
+    assert found == {("app", "licence.drm-vendor.example"): 1.0, ("worker", "licence.drm-vendor.example"): 0.0}

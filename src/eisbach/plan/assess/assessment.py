@@ -48,7 +48,9 @@ def _weighed(finding: Finding, hit: Impact) -> Finding:
     """Journeys that a finding's components carry, for the ranking."""
     if finding.journeys:
         return finding
-    lost = tuple(dict.fromkeys(j for c in finding.components if c in hit.structure.order for j in hit.lost_without(c)))
+    # A call hurts whoever makes it: what else its target carries is not lost by this finding.
+    carried = finding.components[:1] if finding.rule in ("hidden-dependency", "drift") else finding.components
+    lost = tuple(dict.fromkeys(j for c in carried if c in hit.structure.order for j in hit.lost_without(c)))
     return replace(finding, journeys=lost, weight=hit.weight(lost))
 
 

@@ -1,4 +1,4 @@
-"""Rehearse the burst controller on traces of load before it steers money: ``eisbach deploy burst``.
+"""Rehearse the burst controller on traces of load before it steers money; no command yet, its adapter neither.
 
 Promises: the controller of ``control.burst`` itself decides; only the platforms under it are modelled. Pure.
 May not know: AWS's API, the network.

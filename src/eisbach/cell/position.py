@@ -1,6 +1,6 @@
 """Read-your-writes: a caller says what it has seen, and is never silently shown less.
 
-Served when this store holds it; else after at most 100 ms; else the caller is sent to the region that has it (421), if
+Served when this store's items show it (in the log is not enough: an op from the future waits there); else after at most 100 ms; else the caller is sent to the region that has it (421), if
 that region can be reached; else it is shown what there is, with its age (design section 3).
 May not know: HTTP's details, what is read.
 """
@@ -60,7 +60,7 @@ class Positions:
         return max(self._age_ms(region) for region in missing)
 
     async def _missing(self, slot: Slot, wanted: dict[str, Mark]) -> list[str]:
-        have = await self._store.vector(slot)
+        have = await self._store.applied(slot)
         return [origin for origin, mark in wanted.items() if not covers(have, {origin: mark})]
 
     async def _wait(self, slot: Slot, wanted: dict[str, Mark]) -> list[str]:
@@ -71,6 +71,6 @@ class Positions:
                 while missing:
                     lsn = await self._store.wait_for_commit(lsn)
                     missing = await self._missing(slot, wanted)
-        except TimeoutError:
-            pass  # what is missing now is the answer
+        except TimeoutError:  # held ops are applied without a new lsn, so look once more
+            missing = await self._missing(slot, wanted)
         return missing

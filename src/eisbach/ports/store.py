@@ -229,6 +229,10 @@ class Store(Protocol):
         """How far the log holds each origin's ops, this region's own included."""
         ...
 
+    async def applied(self, slot: Slot) -> Vector:
+        """How far the items show each origin's ops: ``vector``, less what is held because it is from the future."""
+        ...
+
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """Ops of every origin that ``vector`` does not cover.
 

@@ -210,6 +210,26 @@ class MergePromises:
 
         assert [await value(here, "a"), await value(here, "b")] == [b"future", b"behind"]
 
+    async def test_what_is_applied_leaves_out_held_ops_until_they_are_shown(self, host: StoreHost) -> None:
+        here = await owned(host)
+        now = host.clock.wall_ms()
+        await here.apply(SLOT, [an_op(1, at_ms=now)])
+        mine = (await write(here, put("mine"))).mark
+        assert await here.applied(SLOT) == await here.vector(SLOT) == {HERE: mine, THERE: Mark(1, 1)}
+
+        await here.apply(SLOT, [an_op(2, at_ms=now + 60_000), an_op(3, at_ms=now + 120_000)])
+
+        assert await here.vector(SLOT) == {HERE: mine, THERE: Mark(1, 3)}
+        assert await here.applied(SLOT) == {HERE: mine, THERE: Mark(1, 1)}
+        here = await host.restart()
+        assert await here.applied(SLOT) == {HERE: mine, THERE: Mark(1, 1)}
+        await host.clock.advance(60)
+        await write(here, put("tick"), slot=SLOT)
+        assert (await here.applied(SLOT))[THERE] == Mark(1, 2)
+        await host.clock.advance(60)
+        await write(here, put("tick"))
+        assert await here.applied(SLOT) == await here.vector(SLOT)
+
     async def test_held_ops_are_applied_in_time_though_nobody_writes(self, host: StoreHost) -> None:
         here = await owned(host)
         await here.apply(SLOT, [an_op(1, at_ms=host.clock.wall_ms() + 60_000)])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace
-from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows
 from eisbach.engines.embedded.works import Desk, Work, owned
 from eisbach.kernel.erasure import erases, scrubbed
 from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen, SlotMoved
@@ -18,7 +18,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Applied
 
-__all__ = ["ApplyWork", "sort_ops"]
+__all__ = ["ApplyWork", "sort_ops", "take_in"]
 
 _NOTHING = Mark(0, 0)
 
@@ -54,20 +54,35 @@ class ApplyWork(Work):
         fresh, late = sort_ops(desk, slot, self.ops)
         changed = conflicts = 0
         for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
-            change = op.change
-            if change is not None and change.pk in slot.erased and not erases(change):
-                op = scrubbed(op)  # noqa: PLW2901 - what is logged is what counts from here on
-            lsn = group.log(slot.number, op)
-            slot.logged(op, region=desk.region)
-            group.touched[slot.number] = slot
-            if slot.held or desk.is_future(op.hlc):
-                slot.held.append((lsn, op.hlc))
-                desk.hold(slot)
-                group.rows["held"].append((slot.number, lsn, op.hlc))
-                continue
-            one, other = desk.merge(group, slot, op, late=is_late)
+            one, other = take_in(desk, group, slot, op, late=is_late)
             changed, conflicts = changed + one, conflicts + other
         return Applied(dict(slot.marks), changed, conflicts, len(slot.held))
+
+
+def take_in(
+    desk: Desk, group: Group, slot: SlotRows, op: Op, *, late: bool, imported: bool = False
+) -> tuple[bool, bool]:
+    """Log an op, then merge it or hold it until its time comes: (item changed, conflict).
+
+    Args:
+        desk: what the writer lays before the work.
+        group: gets the rows.
+        slot: whose log it is.
+        op: checked by ``sort_ops``.
+        late: of an epoch that the log has left behind.
+        imported: brought by a move: the source's relay has published it, the source's conflict log has its loser.
+    """
+    if op.change is not None and op.change.pk in slot.erased and not erases(op.change):
+        op = scrubbed(op)  # what is logged is what counts from here on
+    lsn = group.log_imported(slot.number, op) if imported else group.log(slot.number, op)
+    slot.logged(op, region=desk.region)
+    group.touched[slot.number] = slot
+    if slot.held or desk.is_future(op.hlc):
+        slot.hold(HeldOp(lsn, op.hlc, op.origin, Mark(op.epoch, op.seq)))
+        desk.hold(slot)
+        group.rows["held"].append((slot.number, lsn, op.hlc))
+        return False, False
+    return desk.merge(group, slot, op, late=late, keep=not imported)
 
 
 def sort_ops(desk: Desk, slot: SlotRows, ops: Sequence[Op]) -> tuple[list[Op], list[Op]]:

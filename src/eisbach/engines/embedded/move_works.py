@@ -10,12 +10,12 @@ from typing import Final
 
 import msgspec
 
-from eisbach.engines.embedded.apply_work import sort_ops
+from eisbach.engines.embedded.apply_work import sort_ops, take_in
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.engines.embedded.works import Desk, Work, new_epoch, new_rows, owned
-from eisbach.kernel.erasure import ERASED, erases, scrubbed
+from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import EpochStale, Unavailable
 from eisbach.kernel.merge import Stored
 from eisbach.kernel.slots import Slot
@@ -127,16 +127,7 @@ class ImportWork(Work):
                 group.rows["floors"].append((slot.number, origin, *floor))
         late_ids = {op.id for op in late}
         for op in (*late, *fresh):
-            if op.change is not None and op.change.pk in slot.erased and not erases(op.change):
-                op = scrubbed(op)  # noqa: PLW2901 - what is logged is what counts from here on
-            lsn = group.log_imported(slot.number, op)
-            slot.logged(op, region=desk.region)
-            if slot.held or desk.is_future(op.hlc):
-                slot.held.append((lsn, op.hlc))
-                desk.hold(slot)
-                group.rows["held"].append((slot.number, lsn, op.hlc))
-            else:
-                desk.merge(group, slot, op, late=op.id in late_ids, keep=False)
+            take_in(desk, group, slot, op, late=op.id in late_ids, imported=True)
         for item in chunk.items:
             _keep_item(desk, group, slot, item)
         for key in chunk.keys:
@@ -270,7 +261,7 @@ def _emptied(desk: Desk, group: Group, name: Slot) -> SlotRows:
     old = desk.slots.get(name)
     if old is not None:
         group.rows["aside"].append((old.number,))
-        old.held.clear()
+        old.released(len(old.held))
     return new_rows(desk, group, name)
 
 

@@ -17,7 +17,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Lease
 
-__all__ = ["SlotRows", "SlotView", "load_slots", "save_slots"]
+__all__ = ["HeldOp", "SlotRows", "SlotView", "load_slots", "save_slots"]
 
 _NOTHING = Mark(0, 0)
 
@@ -28,13 +28,25 @@ class SlotView(NamedTuple):
     slot: Slot
     lease: Lease | None
     vector: dict[str, Mark]
+    applied: dict[str, Mark]
+    """The vector without held ops."""
+
+
+class HeldOp(NamedTuple):
+    """An op in the log that the items do not show yet."""
+
+    lsn: int
+    hlc: int
+    origin: str
+    mark: Mark
 
 
 class SlotRows:
     """Lease row, vector, last events and held ops of one slot."""
 
     __slots__ = (
-        "epoch", "erased", "held", "leased", "marks", "move", "name", "number", "owner", "prev", "seq", "slot", "state",
+        "_below_held", "epoch", "erased", "held", "leased", "marks", "move", "name", "number", "owner", "prev", "seq",
+        "slot", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, name: str) -> None:
@@ -50,8 +62,11 @@ class SlotRows:
         """(epoch, event type) -> seq of its last event written by this region."""
         self.erased: set[str] = set()
         """Accounts that are erased: nothing of theirs is written or merged."""
-        self.held: deque[tuple[int, int]] = deque()
-        """(lsn, hlc) of ops in the log that are not applied yet."""
+        self.held: deque[HeldOp] = deque()
+        """Ops in the log that are not applied yet, in the order in which they will be; change it by ``hold`` and
+        ``released`` only."""
+        self._below_held: dict[str, Mark] = {}
+        """Origin -> the mark before its first held op."""
 
     @property
     def lease(self) -> Lease | None:
@@ -61,7 +76,19 @@ class SlotRows:
     @property
     def view(self) -> SlotView:
         """A copy for readers."""
-        return SlotView(self.slot, self.lease, dict(self.marks))
+        marks = dict(self.marks)
+        return SlotView(self.slot, self.lease, marks, {**marks, **self._below_held} if self.held else marks)
+
+    def hold(self, held: HeldOp) -> None:
+        """It is in the log and waits for its time."""
+        self.held.append(held)
+        self._below_held.setdefault(held.origin, Mark(held.mark.epoch, held.mark.seq - 1))
+
+    def released(self, count: int) -> None:
+        """The first ``count`` held ops have been applied."""
+        held, self.held, self._below_held = self.held, deque(), {}
+        for one in list(held)[count:]:
+            self.hold(one)
 
     def logged(self, op: Op, *, region: str) -> None:
         """The log now holds ``op``: move vector, seq and last events, so that no number is used twice."""
@@ -92,8 +119,9 @@ def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict
         numbered[number].prev[epoch, type_] = seq
     for number, pk in rows(database, "SELECT slot, pk FROM items WHERE sk = 'erased'"):
         numbered[number].erased.add(pk)
-    for number, lsn, hlc in rows(database, "SELECT slot, lsn, hlc FROM held ORDER BY lsn"):
-        numbered[number].held.append((lsn, hlc))
+    query = "SELECT slot, lsn, hlc, origin, epoch, seq FROM held JOIN ops USING(slot, lsn) ORDER BY lsn"
+    for number, lsn, hlc, origin, *mark in rows(database, query):
+        numbered[number].hold(HeldOp(lsn, hlc, origin, Mark(*mark)))
     for number, body in rows(database, "SELECT slot, body FROM ops WHERE lsn > ? ORDER BY lsn", (rows_lsn,)):
         numbered[number].logged(decode_op(body), region=region)
     return {numbered[n].slot: numbered[n] for n, name in names if "#" not in name}

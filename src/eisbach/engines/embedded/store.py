@@ -240,6 +240,11 @@ class SqliteStore(StoreMoves):
         view = self._views.get(slot)
         return dict(view.vector) if view is not None else {}
 
+    async def applied(self, slot: Slot) -> Vector:
+        """See ``ports.store``."""
+        view = self._views.get(slot)
+        return dict(view.applied) if view is not None else {}
+
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """See ``ports.store``."""
         with reading():

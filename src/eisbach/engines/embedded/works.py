@@ -294,7 +294,7 @@ class PruneWork(Work):
         slot = desk.slots.get(self.slot)
         if slot is None:
             return 0
-        last_lsn = min(self.relayed_lsn, slot.held[0][0] - 1) if slot.held else self.relayed_lsn
+        last_lsn = min(self.relayed_lsn, slot.held[0].lsn - 1) if slot.held else self.relayed_lsn
         forgotten = 0
         query = "SELECT lsn, body FROM ops WHERE slot=? AND origin=? ORDER BY epoch, seq LIMIT ?"
         for origin, wanted in sorted(self.acknowledged.items()):

@@ -174,7 +174,7 @@ class Writer:
     @property
     def held_for_ms(self) -> int | None:
         """How long until the first held op may be applied; None when none is held."""
-        heads = [slot.held[0][1] for slot in self._holding.values() if slot.held and slot.state != "importing"]
+        heads = [slot.held[0].hlc for slot in self._holding.values() if slot.held and slot.state != "importing"]
         if not heads:
             return None
         wall, monotonic = self._clock.wall_ms(), self._clock.monotonic_ms()
@@ -325,14 +325,19 @@ class Writer:
         for slot in list(self._holding.values()):
             if slot.state == "importing":
                 continue  # its conflicts are the source's to list; it is released once it is active here
-            while slot.held and not self.is_future(slot.held[0][1]):
-                lsn, _ = slot.held[0]
-                op = decode_op(rows(self.database, "SELECT body FROM ops WHERE lsn = ?", (lsn,))[0][0])
+            count = 0
+            for held in slot.held:
+                if self.is_future(held.hlc):
+                    break
+                op = decode_op(rows(self.database, "SELECT body FROM ops WHERE lsn = ?", (held.lsn,))[0][0])
                 if self.is_future(op.hlc):  # a file of format 2 knows no hlc here
-                    slot.held[0] = (lsn, op.hlc)
+                    slot.held[count] = held._replace(hlc=op.hlc)
                     break
                 self.merge(group, slot, op)
-                group.rows["released"].append((slot.number, lsn))
-                slot.held.popleft()
+                group.rows["released"].append((slot.number, held.lsn))
+                count += 1
+            if count:
+                slot.released(count)
+                group.touched[slot.number] = slot  # readers are told that it is applied
             if not slot.held:
                 del self._holding[slot.number]

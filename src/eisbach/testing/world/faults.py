@@ -72,11 +72,6 @@ class Plan:
     weather: Mapping[str, float]
     """``loss``, ``doubling``, ``lateness``: shares of messages."""
 
-    @property
-    def has_clock_faults(self) -> bool:
-        """Whether some clock will be wrong."""
-        return any(strike.kind in _CLOCKS for strike in self.strikes)
-
     def without(self, parts: Collection[str]) -> "Plan":
         """The plan less some strikes (by number) and weather (by name)."""
         return Plan(

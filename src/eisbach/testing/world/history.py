@@ -71,8 +71,6 @@ class History:
     """Request ids of tries that an edge sent more than once: the last hop's word says nothing of the first."""
     doubled: bool = False
     """Whether links doubled messages: then a refusal says nothing of the other copy."""
-    clocks_wrong: bool = False
-    """Whether some clock was wrong: ops from the future are then held back, in the vector but not yet applied."""
     shed_tries: list[str] = field(default_factory=list)
     """Edges that tried an answered call elsewhere: never to happen (shed is not dead)."""
 

@@ -64,7 +64,7 @@ class _Run:
         self.seed, self._volumes = seed, volumes
         self._loop = asyncio.get_running_loop()
         self.plan = draw(seed).without(without)
-        self.history = History(doubled=bool(self.plan.weather["doubling"]), clocks_wrong=self.plan.has_clock_faults)
+        self.history = History(doubled=bool(self.plan.weather["doubling"]))
         self.timeline: list[str] = []
         network = Network(self.chance("network"), self._hurt)
         self.world = World(network, self.history)

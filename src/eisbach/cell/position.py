@@ -1,7 +1,8 @@
 """Read-your-writes: a caller says what it has seen, and is never silently shown less.
 
-Served when this store's items show it (in the log is not enough: an op from the future waits there); else after at most 100 ms; else the caller is sent to the region that has it (421), if
-that region can be reached; else it is shown what there is, with its age (design section 3).
+Served when this store's items show it (in the log is not enough: an op from the future waits there); else after at
+most 100 ms; else the caller is sent to the region that has it (421), if that region can be reached; else it is shown
+what there is, with its age (design section 3).
 May not know: HTTP's details, what is read.
 """
 

@@ -9,7 +9,7 @@ BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
-.PHONY: properties soak-simulate help up web test check unit processes browser web-test simulate soak bench docs clean distclean screenshots
+.PHONY: properties soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,6 +31,13 @@ $(CURDIR)/.uv/bin/uv:
 	$(UV) sync --quiet --locked --extra laptop --extra aws --group dev
 	@touch $@ .venv/laptop
 
+# The emulator of AWS pins another botocore than our client, so it has an environment of its own (nothing of ours in it).
+.venv-aws: .venv-aws/ready  ## the emulated AWS regions that tests use, from PyPI by locked hashes
+.venv-aws/ready: src/eisbach/testing/aws/requirements.txt | .venv/dev
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-aws
+	$(UV) pip install --quiet --python .venv-aws/bin/python --require-hashes -r $<
+	@touch $@
+
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console
 src/eisbach/web/static/built: .venv/laptop $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	@echo "setting up, 3 of 3: the pages, from web/"
@@ -41,8 +48,9 @@ test: .venv/dev web  ## every suite, with the time of each
 	@rm -f .ci/times
 	@$(SUITE) check   $(MAKE) --no-print-directory check
 	@$(SUITE) web     $(MAKE) --no-print-directory web-test
-	@$(SUITE) unit    $(BIN)/pytest -m 'not processes and not browser'
+	@$(SUITE) unit    $(BIN)/pytest -m 'not processes and not browser and not aws'
 	@$(SUITE) simulate $(MAKE) --no-print-directory simulate
+	@$(SUITE) aws     $(MAKE) --no-print-directory aws
 	@$(SUITE) processes $(BIN)/pytest -m 'processes and not browser' --timeout 300
 	@$(SUITE) browser $(MAKE) --no-print-directory browser
 	@echo; echo "time per suite"; cat .ci/times
@@ -55,7 +63,10 @@ check: .venv/dev  ## formatting, lint, types, arrows, sizes
 	$(BIN)/pytest tests/test_house.py
 
 unit: .venv/dev  ## the suites that start no process
-	$(BIN)/pytest -m 'not processes and not browser'
+	$(BIN)/pytest -m 'not processes and not browser and not aws'
+
+aws: .venv/dev .venv-aws/ready  ## against two emulated AWS regions on this machine
+	$(BIN)/pytest -m aws
 
 processes: .venv/dev web  ## with real nginx, NATS, ffmpeg and cells
 	$(BIN)/pytest -m 'processes and not browser' --timeout 300
@@ -74,7 +85,7 @@ simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn 
 	$(BIN)/eisbach simulate --seeds 2000 $(ARGS)
 
 properties: .venv/dev  ## property tests with many more examples
-	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser' tests/engines tests/domain tests/cell tests/kernel tests/plan/cost
+	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser and not aws' tests/engines tests/domain tests/cell tests/kernel tests/plan/cost
 
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium
@@ -94,4 +105,4 @@ screenshots: .venv/dev web  ## take the pictures in docs/images anew
 clean:  ## delete data and build output
 	rm -rf $(DATA) src/eisbach/web/static dist .hypothesis .mypy_cache .ruff_cache .ci/times
 distclean: clean
-	rm -rf .venv .uv web/node_modules
+	rm -rf .venv .venv-aws .uv web/node_modules

@@ -1,8 +1,15 @@
-"""Shared by all tests: hypothesis profiles. A failure prints its seed; repeat it with HYPOTHESIS_PROFILE and --hypothesis-seed."""
+"""Shared by all tests: hypothesis profiles, and the emulated AWS regions.
+
+A failure prints its seed; repeat it with HYPOTHESIS_PROFILE and --hypothesis-seed.
+"""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from eisbach.testing.aws.emulator import AwsEmulator
 
 settings.register_profile("default", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.register_profile(
@@ -13,3 +20,18 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def aws_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsEmulator]:
+    """Two emulated regions for the whole run; use ``aws``, which is clean."""
+    emulator = AwsEmulator(tmp_path_factory.mktemp("aws")).start()
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def aws(aws_process: AwsEmulator) -> AwsEmulator:
+    """Two emulated AWS regions with nothing in them and nothing broken; for tests marked ``aws``."""
+    aws_process.wipe()
+    return aws_process

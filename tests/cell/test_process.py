@@ -77,6 +77,13 @@ async def write_until_it_dies(base: str, skip: int, acknowledged: set[int], numb
                         acknowledged.add(number)
 
 
+async def write_once(session: aiohttp.ClientSession, base: str) -> None:
+    """One position."""
+    headers = await sign_in(session, base, 0)
+    async with session.put(f"{base}/v1/me/progress/tears", json={"pos_s": 1, "dur_s": 9}, headers=headers) as answer:
+        assert answer.status == 204
+
+
 async def written(process: CellProcess) -> set[int]:
     """Every position in the op log, read from the file of the dead process."""
     found: set[int] = set()
@@ -128,6 +135,60 @@ async def test_told_to_stop_it_answers_what_it_has_begun_and_leaves_a_clean_file
     assert code == 0
     assert acknowledged - await written(process) == set()
     assert not (Path(process.folder) / "store.db-wal").exists(), "SQLite removes it when the last connection closes"
+
+
+async def test_a_cell_that_wakes_up_after_another_has_taken_its_store_over_refuses_writes_and_ends(
+    tmp_path: Path,
+) -> None:
+    """Fenced by the store itself: nobody told the first one, and it believes that it owns its slots."""
+    process, path = await prepared(tmp_path, port=8113)
+    second = msgspec.structs.replace(process, port=8114)
+    other = tmp_path / "second.json"
+    other.write_bytes(msgspec.json.encode(second))
+    base, elsewhere = (f"http://{process.host}:{port}" for port in (8113, 8114))
+    acknowledged: set[int] = set()
+    async with started(path, process) as child, aiohttp.ClientSession() as session:
+        headers = await sign_in(session, base, 0)
+        child.send_signal(signal.SIGSTOP)
+        async with started(other, second):
+            writing = asyncio.create_task(write_until_it_dies(elsewhere, 0, acknowledged, [0]))
+            async with asyncio.timeout(20):
+                while len(acknowledged) < 20:
+                    await asyncio.sleep(0.005)
+            child.send_signal(signal.SIGCONT)
+            answers = set()
+            with contextlib.suppress(aiohttp.ClientError):
+                for number in range(100_000, 200_000):
+                    body = {"pos_s": number / 10, "dur_s": 43_200}
+                    async with session.put(f"{base}/v1/me/progress/tears", json=body, headers=headers) as answer:
+                        answers.add(answer.status)
+            code = await asyncio.to_thread(child.wait, 10)
+            writing.cancel()
+
+    assert answers <= {503}
+    assert code == 1
+    found = await written(process)
+    assert acknowledged - found == set()
+    assert not {number for number in found if number >= 100_000}
+
+
+async def test_in_a_rehearsal_an_operator_sets_a_cells_clock_wrong_and_nobody_else_does(tmp_path: Path) -> None:
+    document, path = await prepared(tmp_path, port=8115)
+    process = msgspec.structs.replace(document, rehearsal=True)
+    path.write_bytes(msgspec.json.encode(process))
+    url = f"http://{process.host}:{process.port}"
+    operator = {"Authorization": "Bearer operator"}
+    async with started(path, process), aiohttp.ClientSession() as session:
+        async with session.put(f"{url}/rehearsal/clock", json={"shift_ms": 5_000}) as answer:
+            stranger = answer.status
+        async with session.put(f"{url}/rehearsal/clock", json={"shift_ms": 5_000}, headers=operator) as answer:
+            assert answer.status == 204
+        await write_once(session, url)
+        async with session.get(f"{url}/status", headers=operator) as answer:
+            jumped = (await answer.json())["store"]["clock_jumped"]
+
+    assert stranger == 401
+    assert jumped
 
 
 CONFINED = """

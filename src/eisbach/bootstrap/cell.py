@@ -6,6 +6,7 @@ first request. Closing is the same backwards: requests end, followers end, the s
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from eisbach.bootstrap.serve import serve
 from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.event_log import SqliteEventLog
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
@@ -28,6 +30,7 @@ from eisbach.settings import CellProcess, Secrets, read_process
 
 __all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run"]
 
+_LOOK_EVERY_S = 0.5
 _logger = structlog.get_logger(__name__)
 
 
@@ -38,12 +41,34 @@ async def run(process: CellProcess) -> None:
     confinement = confine_cell(process)
     async with open_cell(process, secrets, confinement=confinement) as cell:
         serving = asyncio.create_task(serve(cell.app, host=process.host, port=process.port))
+        replaced = asyncio.create_task(_until_replaced(cell))
         try:
-            await asyncio.shield(serving)
+            await asyncio.wait({serving, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            if replaced.done():
+                replaced.result()
         finally:
             cell.stop()
-            serving.cancel()
-            await asyncio.wait([serving])
+            for task in (serving, replaced):
+                task.cancel()
+            await asyncio.wait({serving, replaced})
+
+
+async def _until_replaced(cell: OpenCell) -> None:
+    """Look now and then whose the store is.
+
+    A process that was stopped or cut off may wake up after another one has taken its store over. Its writes are refused
+    by the store; but callers that get a 503 are not sent on (shed is not dead), so it must leave its address.
+
+    Raises:
+        Unavailable: another process has opened the store.
+    """
+    stores = [cell.store, *([cell.studio_store] if cell.studio_store else [])]
+    ours = True
+    while ours:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        with contextlib.suppress(EisbachError):  # a disk that does not read now says nothing about whose it is
+            ours = all([await store.is_ours() for store in stores])
+    raise Unavailable("another process has opened this cell's store; this one writes nothing more and ends")
 
 
 def confine_cell(process: CellProcess) -> Confinement:
@@ -101,7 +126,7 @@ async def open_cell(
         host: what it stands on; by default this machine.
         wrap: the outermost ASGI layer.
     """
-    host = host or system_host()
+    host = host or system_host(rehearsal=process.rehearsal)
     clock = host.clock
     async with AsyncExitStack() as stack:
         if event_log is None:

@@ -38,6 +38,7 @@ from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
 from eisbach.engines.embedded.projection_store import SqliteProjectionStore
 from eisbach.engines.embedded.store import SqliteStore, open_store
@@ -47,6 +48,7 @@ from eisbach.kernel.slots import STUDIO_GROUP, Group
 from eisbach.media.hls import Pathway
 from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
+from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots"]
@@ -150,6 +152,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         missing=lambda: _missing(parts, main),
         status=report,
         conflicts=lambda limit: main.store.conflicts(limit=limit),
+        shift_clock=_shift_clock(parts.clock),
     ).routes()
     metrics.add(lambda: _gauges(parts, main, gate))
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
@@ -158,6 +161,16 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics, status=report,
         stop=sender.stop,
     )  # fmt: skip
+
+
+def _shift_clock(clock: Clock) -> Callable[[int], None] | None:
+    if not isinstance(clock, RehearsalClock):
+        return None
+
+    def shift(by_ms: int) -> None:
+        clock.shift_ms = by_ms
+
+    return shift
 
 
 async def _open_projection(parts: Parts) -> Projection:

@@ -14,7 +14,7 @@ from eisbach.cell.move_http import HttpCells
 from eisbach.cell.peer_http import HttpPeer
 from eisbach.cell.puller import PeerTransport
 from eisbach.cell.slot_imports import SlotSource
-from eisbach.engines.embedded.clock import SystemClock
+from eisbach.engines.embedded.clock import RehearsalClock, SystemClock
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.ports.clock import Clock
 
@@ -62,10 +62,10 @@ class Host:
     """Of every SQLite file; None: the machine's own."""
 
 
-def system_host() -> Host:
-    """This machine."""
+def system_host(*, rehearsal: bool = False) -> Host:
+    """This machine; in a rehearsal its clock can be set wrong."""
     return Host(
-        clock=SystemClock(),
+        clock=RehearsalClock() if rehearsal else SystemClock(),
         rng=random.Random(entropy.randbits(64)),  # noqa: S311 - jitter and request ids, never keys
         disk=DiskThread,
         source=lambda token: HttpCells({}, token=token),

@@ -7,8 +7,10 @@ May not know: what the parts are; they register what they have to say.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from eisbach.cell.metrics import Metrics
-from eisbach.cell.routes import Answer, Call, Route, json_answer
+from eisbach.cell.routes import Answer, Call, Route, json_answer, no_content
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.versions import Version
 from eisbach.ports.store import Conflict
@@ -16,6 +18,13 @@ from eisbach.ports.store import Conflict
 __all__ = ["OpsCalls"]
 
 _CONFLICTS_MAX: Final = 1000
+_SHIFT_MAX_MS: Final = 366 * 86_400_000
+
+
+class ClockShift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``PUT /rehearsal/clock``."""
+
+    shift_ms: int
 
 
 class OpsCalls:
@@ -28,6 +37,7 @@ class OpsCalls:
         missing: Callable[[], Sequence[str]],
         status: Callable[[], Mapping[str, Any]],
         conflicts: Callable[[int], Awaitable[Sequence[Conflict]]],
+        shift_clock: Callable[[int], None] | None = None,
     ) -> None:
         """Compose.
 
@@ -36,7 +46,9 @@ class OpsCalls:
             missing: what keeps this process from its work, empty when ready.
             status: its statistics.
             conflicts: of the store, newest first, at most so many.
+            shift_clock: sets the wall clock wrong by so many milliseconds; in a rehearsal only.
         """
+        self._shift_clock = shift_clock
         self._conflicts = conflicts
         self._metrics, self._missing, self._status = metrics, missing, status
 
@@ -49,7 +61,12 @@ class OpsCalls:
                 listed=False,
             )  # fmt: skip
 
+        rehearsal = Route(
+            method="PUT", path="/rehearsal/clock", handler=self.clock, body=ClockShift, caller="operator", listed=False,
+            importance="critical", status=204, summary="Set the wall clock wrong on purpose",
+        )  # fmt: skip
         return [
+            *([rehearsal] if self._shift_clock else []),
             get("/healthz", self.live, "Whether the process runs"),
             get("/livez", self.live, "Whether the process runs"),
             get("/readyz", self.ready, "Whether it can do its work"),
@@ -57,6 +74,14 @@ class OpsCalls:
             get("/conflicts", self.conflicts, "Losers of concurrent writes", "operator"),
             get("/metrics", self.metrics, "Prometheus"),
         ]
+
+    async def clock(self, call: Call) -> Answer:
+        """By how much from now on; 0 sets it right."""
+        asked: ClockShift = call.body
+        if self._shift_clock is None or abs(asked.shift_ms) > _SHIFT_MAX_MS:
+            raise Invalid(f"shift_ms is {asked.shift_ms}; use at most {_SHIFT_MAX_MS} either way, in a rehearsal")
+        self._shift_clock(asked.shift_ms)
+        return no_content()
 
     async def live(self, _call: Call) -> Answer:
         """It answers, so it lives."""

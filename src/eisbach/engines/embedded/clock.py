@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-__all__ = ["SystemClock"]
+__all__ = ["RehearsalClock", "SystemClock"]
 
 
 class SystemClock:
@@ -20,3 +20,15 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """``asyncio.sleep``."""
         await asyncio.sleep(seconds)
+
+
+class RehearsalClock(SystemClock):
+    """The machine's clocks with a wall clock that may be set wrong on purpose, as ``date -s`` would for one process."""
+
+    def __init__(self) -> None:
+        self.shift_ms = 0
+        """Added to the wall clock; the monotonic clock goes on."""
+
+    def wall_ms(self) -> int:
+        """The machine's, and what it is wrong by."""
+        return super().wall_ms() + self.shift_ms

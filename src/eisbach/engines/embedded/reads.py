@@ -58,6 +58,10 @@ class Reads:
             number = self._numbers[slot] = found[0][0]
         return number
 
+    def opened(self) -> int:
+        """The number of the last opening of the file."""
+        return int(rows(self._database, "SELECT opened FROM head")[0][0])
+
     def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """See ``ports.store``."""
         self.items_read += 1

@@ -259,6 +259,11 @@ class SqliteStore(StoreMoves):
         with reading():
             return self._reads.log_after(lsn, limit)
 
+    async def is_ours(self) -> bool:
+        """Whether this is the last opening of the file: an earlier one writes no more."""
+        with reading():
+            return self._reads.opened() == self._writer.opened
+
     async def wait_for_commit(self, lsn: int) -> int:
         """See ``ports.store``."""
         while self._last_lsn <= lsn:

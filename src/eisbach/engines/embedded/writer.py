@@ -79,9 +79,9 @@ class Writer:
     """Holds the writing connection and, in memory, the small rows that every write needs."""
 
     def __init__(self, database: apsw.Connection, *, opened: int, region: str, cell: str, clock: Clock) -> None:
-        """``opened``: from ``schema.claim``."""
+        """``opened``: from ``schema.claim``; the number under which this opening writes."""
         self.database, self.region, self.cell = database, region, cell
-        self._opened, self._clock, self._cache = opened, clock, ItemCache()
+        self.opened, self._clock, self._cache = opened, clock, ItemCache()
         self.conflicts = self.items_written = self.bytes_written = self.commits = 0
         self.entries: list[tuple[int, Op]] = []
         """(lsn, op) committed since readers last took them; they empty it."""
@@ -280,11 +280,11 @@ class Writer:
         """Comes first in a commit: after another opening, memory is not to be trusted."""
         self.database.execute(
             "UPDATE head SET hlc = ?, last_lsn = ?, rows_lsn = ? WHERE opened = ?",
-            (self.hlc.last, last_lsn, rows_lsn, self._opened),
+            (self.hlc.last, last_lsn, rows_lsn, self.opened),
         )
         if self.database.changes() != 1:
             raise Unavailable(
-                f"store {self.region}/{self.cell} was opened by another process after opening {self._opened};"
+                f"store {self.region}/{self.cell} was opened by another process after opening {self.opened};"
                 " nothing was written and this process writes no more: stop it"
             )
 

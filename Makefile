@@ -51,6 +51,7 @@ test: .venv/dev web  ## every suite, with the time of each
 	@$(SUITE) unit    $(BIN)/pytest -m 'not processes and not browser and not aws'
 	@$(SUITE) simulate $(MAKE) --no-print-directory simulate
 	@$(SUITE) aws     $(MAKE) --no-print-directory aws
+	@$(SUITE) postgres .ci/postgresql
 	@$(SUITE) processes $(BIN)/pytest -m 'processes and not browser' --timeout 300
 	@$(SUITE) browser $(MAKE) --no-print-directory browser
 	@echo; echo "time per suite"; cat .ci/times
@@ -68,7 +69,8 @@ unit: .venv/dev  ## the suites that start no process
 aws: .venv/dev .venv-aws/ready  ## against two emulated AWS regions on this machine
 	$(BIN)/pytest -m aws
 
-processes: .venv/dev web  ## with real nginx, NATS, ffmpeg and cells
+processes: .venv/dev web  ## with real nginx, NATS, ffmpeg, cells, and PostgreSQL for the monolith of the bench
+	@.ci/postgresql
 	$(BIN)/pytest -m 'processes and not browser' --timeout 300
 
 browser: .venv/dev web  ## with headless Chromium (installed from Debian when this is root)
@@ -79,6 +81,7 @@ web-test: web
 	@cd web && PATH="$$(../.ci/node-path):$$PATH" npm run --silent check && PATH="$$(../.ci/node-path):$$PATH" npm test --silent
 
 bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
+	@.ci/postgresql
 	$(BIN)/python -m bench $(ARGS)
 
 simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn disks and wrong clocks

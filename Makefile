@@ -28,7 +28,7 @@ $(CURDIR)/.uv/bin/uv:
 	@touch $@
 
 .venv/dev: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
-	$(UV) sync --quiet --locked --extra laptop --extra aws --group dev
+	$(UV) sync --quiet --locked --extra laptop --extra aws --extra deploy --group dev
 	@touch $@ .venv/laptop
 
 # The emulator of AWS pins another botocore than our client, so it has an environment of its own (nothing of ours in it).

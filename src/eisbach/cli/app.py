@@ -7,6 +7,7 @@ import typer
 from eisbach.cli import (
     assess,
     backup,
+    burst,
     cells,
     changes,
     conflicts,
@@ -57,6 +58,7 @@ def application() -> typer.Typer:
     for group, commands, text in (
         ("cells", cells.COMMANDS, "Cells of a region and their slots."),
         ("regions", regions.COMMANDS, "Regions: taking one out of service and back, with proof."),
+        ("burst", burst.COMMANDS, "Containers for the steady load, functions for what is above it."),
     ):
         sub = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
         for name, (command, example) in commands.items():

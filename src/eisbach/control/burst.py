@@ -8,8 +8,8 @@ Promises: a unit of the base is kept only while it carries more than the break-e
 give the base more than ``heat`` of what runs there, as far as the last readings tell; the answer never leaves the
 policy's bounds; equal readings give equal answers. Up is fast, down is slow: up in one step, down only after
 ``keep_s`` without need (units) and by ``step_down`` a reading (share), so that a load that swings around a threshold
-moves nothing. May not know: any vendor, clocks, I/O. The adapter for ECS, Lambda
-and a balancer is not built yet.
+moves nothing. May not know: any vendor, clocks, I/O.
+The adapter for ECS and a balancer is ``deploy/aws/burst.py``.
 
 Sources: the break-even is ``reference/reliability.md`` section 5 (average calls a second at which a container costs
 what the calls it serves would cost as functions); windows for hysteresis as in Kubernetes' horizontal autoscaler

@@ -1,4 +1,4 @@
-"""Rehearse the burst controller on traces of load before it steers money; no command yet, its adapter neither.
+"""The burst controller on traces of load, before it steers money: ``eisbach burst rehearse``. See ``docs/burst.md``.
 
 Promises: the controller of ``control.burst`` itself decides; only the platforms under it are modelled. Pure.
 May not know: AWS's API, the network.

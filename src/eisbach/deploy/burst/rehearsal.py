@@ -98,9 +98,10 @@ def rehearse(
 ) -> Outcome:
     """One strategy of ``STRATEGIES`` on one trace."""
     outcome = Outcome(strategy=strategy)
-    platform = Platform(policy=policy, spill_growth=spill_growth, spill_capacity=min(1000.0, policy.spill_rate_max))
     steer = _steering(strategy, policy, rates, expected)
     units, spill = steer(0, rates[0], 0)
+    warm = min(max(1000.0, rates[0] * spill), policy.spill_rate_max)  # what served before the trace begins is warm
+    platform = Platform(policy=policy, spill_growth=spill_growth, spill_capacity=warm)
     platform.resize(units, -math.ceil(policy.boot_s), outcome)  # it ran before the trace begins
     outcome.launches = 0
     refused = 0.0

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from eisbach.control.burst import Expected
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["SECONDS_MAX", "TRACES", "read_trace"]
+__all__ = ["BOOKED", "SECONDS_MAX", "TRACES", "read_trace"]
 
 SECONDS_MAX: Final = 7 * 86_400
 _STEADY: Final = 0.071
@@ -73,6 +74,11 @@ TRACES: Final[Mapping[str, Callable[[int], list[float]]]] = {
     "exit-wave": exit_wave,
     "ordinary-day": ordinary_day,
 }
+
+BOOKED: Final[Mapping[str, Callable[[int], tuple[Expected, ...]]]] = {
+    "kick-off": lambda viewers: (Expected(from_s=1_800, until_s=5_400, rate=viewers * _STEADY),),
+}
+"""What the schedule knows of a trace beforehand: that the match begins, and about how many will watch it."""
 
 
 def read_trace(path: Path) -> list[float]:

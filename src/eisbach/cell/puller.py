@@ -225,11 +225,11 @@ class Puller:
                 await self._look()
                 self._bury()
                 wanted = set(self._owners.values())
-                for cell in wanted - self._tasks.keys():
+                for cell in sorted(wanted - self._tasks.keys()):
                     self._tasks[cell] = asyncio.create_task(
                         self._ask_for_ever(cell), name=f"pull-{self._region}-{cell}"
                     )
-                for cell in self._tasks.keys() - wanted:
+                for cell in sorted(self._tasks.keys() - wanted):
                     self._tasks.pop(cell).cancel()
                 await self._clock.sleep(1 if self._owners else 0.3)
         finally:
@@ -259,7 +259,7 @@ class Puller:
             _logger.info("peer_map_unavailable", region=self._region, error=str(error))
             return
         self._map_at_ms = self._clock.monotonic_ms()
-        for text in mine:
+        for text in sorted(mine):  # in an order of our own: a simulated run must be repeatable
             slot = Slot.parse(text)
             owners = groups.get(str(slot.group), ())
             if slot.number < len(owners):

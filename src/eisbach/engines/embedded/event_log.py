@@ -52,6 +52,8 @@ class SqliteEventLog:
         self._database: apsw.Connection | None = None
         self._changed = asyncio.Event()
         self._in_flight: dict[str, set[int]] = {}
+        self._crowded: set[str] = set()
+        """Subscriptions with so much in flight that they wait for an acknowledgement."""
         self._tails: set[asyncio.Queue[Envelope]] = set()
         self._appends = 0
 
@@ -177,6 +179,7 @@ class SqliteEventLog:
         database, now = self._open, self._clock.wall_ms()
         busy = self._in_flight.setdefault(name, set())
         if len(busy) >= in_flight_max:
+            self._crowded.add(name)
             return None
 
         def work() -> tuple[int, int, bytes] | float | None:
@@ -201,11 +204,16 @@ class SqliteEventLog:
                         "UPDATE pending SET due_ms = ? WHERE name = ? AND sequence = ?", (due_ms, name, sequence)
                     )
 
+        settled = False
         try:
             await self._disk(work)
+            settled = due_ms is None
         finally:  # also when the disk refused: then it is delivered again, instead of being in flight for ever
             self._in_flight[name].discard(sequence)
-            self._notify()
+            # An acknowledgement is news only to a reader that had too much in flight.
+            if not settled or name in self._crowded:
+                self._crowded.discard(name)
+                self._notify()
 
     async def _prune(self) -> None:
         database, horizon = self._open, self._clock.wall_ms() - int(OPLOG_KEPT.total_seconds() * 1000)
@@ -247,9 +255,13 @@ class SqliteSubscription:
                 await self._wait(changed, taken)
 
     async def _wait(self, changed: asyncio.Event, seconds: float | None) -> None:
-        waits: set[asyncio.Future[object]] = {asyncio.ensure_future(changed.wait())}
-        if seconds is not None:
-            waits.add(asyncio.ensure_future(self._log._clock.sleep(seconds)))  # noqa: SLF001
+        if seconds is None:
+            await changed.wait()
+            return
+        waits: set[asyncio.Future[object]] = {
+            asyncio.ensure_future(changed.wait()),
+            asyncio.ensure_future(self._log._clock.sleep(seconds)),  # noqa: SLF001
+        }
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -22,19 +22,31 @@ Files = dict[str, bytes]
 
 
 class _File:
-    """One file as the platter has it, and what waits in the page cache."""
+    """One file: what it began with, every step since, and how many of them are on the platter.
 
-    __slots__ = ("durable", "pending")
+    Steps are only written down, since most lives end without a power cut: nobody asks what was synced.
+    """
+
+    __slots__ = ("content", "steps", "synced")
 
     def __init__(self, content: bytes = b"") -> None:
-        self.durable = bytearray(content)
-        self.pending: list[tuple[int, bytes | None]] = []
+        self.content = content
+        self.steps: list[tuple[int, bytes | None]] = []
         """(offset, data), or (size, None) for a truncation."""
+        self.synced = 0
 
-    def sync(self) -> None:
-        for step in self.pending:
-            _do(self.durable, *step)
-        self.pending.clear()
+    def after_power_cut(self, chance: random.Random) -> bytes:
+        """What was synced, and any part of what was not."""
+        found = bytearray(self.content)
+        for step in self.steps[: self.synced]:
+            _do(found, *step)
+        for offset, data in self.steps[self.synced :]:
+            if chance.random() < 0.5:
+                if data is not None and chance.random() < 0.3:
+                    _do(found, offset, data[: chance.randrange(len(data) + 1)])  # torn
+                continue
+            _do(found, offset, data)
+        return bytes(found)
 
 
 def _do(content: bytearray, offset: int, data: bytes | None) -> None:
@@ -85,18 +97,9 @@ class Volume:
 
     def survivors(self, chance: random.Random, *, power: bool) -> Files:
         """What the next life finds: everything after a kill; after a power cut, any part of what was not synced."""
-        found: Files = {}
-        for name in sorted(self.files):
-            file = self.files[name]
-            content = bytearray(file.durable)
-            for offset, data in file.pending:
-                if power and chance.random() < 0.5:
-                    if data is not None and chance.random() < 0.3:
-                        _do(content, offset, data[: chance.randrange(len(data) + 1)])  # torn
-                    continue
-                _do(content, offset, data)
-            found[name] = bytes(content)
-        return found
+        if power:
+            return {name: self.files[name].after_power_cut(chance) for name in sorted(self.files)}
+        return {name: (self.folder / name).read_bytes() for name in sorted(self.files)}
 
 
 class _VfsFile(apsw.VFSFile):
@@ -106,8 +109,9 @@ class _VfsFile(apsw.VFSFile):
         self._volume = volume
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._file = volume.files.setdefault(Path(text).name, _File()) if text else None
+        self._steps = self._file.steps if self._file is not None else None
         self._is_log = bool(text) and str(text).endswith("-wal")
-        super().__init__("", name, flags)
+        super().__init__("unix-excl", name, flags)
 
     def excepthook(self, etype: object, evalue: object, etraceback: object) -> bool:  # noqa: ARG002 - apsw's signature
         """A connection that nobody closed dies after its disk: nothing to tell."""
@@ -119,8 +123,8 @@ class _VfsFile(apsw.VFSFile):
         if volume.full:
             volume.refused += 1
             raise apsw.FullError("no space left on device")
-        if self._file is not None:
-            self._file.pending.append((offset, bytes(data)))
+        if self._steps is not None:
+            self._steps.append((offset, bytes(data)))
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: ARG002, N802
@@ -132,12 +136,12 @@ class _VfsFile(apsw.VFSFile):
             volume.on_failed_sync()
             raise apsw.IOError("fsync failed")
         if self._file is not None:
-            self._file.sync()
+            self._file.synced = len(self._file.steps)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         self._volume.step()
-        if self._file is not None:
-            self._file.pending.append((newsize, None))
+        if self._steps is not None:
+            self._steps.append((newsize, None))
         super().xTruncate(newsize)
 
 
@@ -149,7 +153,8 @@ class Volumes(apsw.VFS):
         self._root = Path(tempfile.mkdtemp(prefix="eisbach-world-", dir=shared if shared.is_dir() else None))
         self._volumes: dict[str, Volume] = {}
         self._count = 0
-        super().__init__(VFS_NAME, "")
+        # unix-excl: locks and shared memory of one process, without system calls for them.
+        super().__init__(VFS_NAME, "unix-excl")
 
     def make(self, files: Mapping[str, bytes]) -> Volume:
         """A volume with these files on it."""

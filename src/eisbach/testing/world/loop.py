@@ -2,6 +2,9 @@
 
 Idea: FoundationDB's simulator (apple.github.io/foundationdb/testing.html). Promises: the same seed gives the same
 order of callbacks; time moves only when nothing can run. May not know: what runs.
+
+A run is ten thousand callbacks, so their cost is the cost of a run: handles are our own (``asyncio.Handle`` is Python
+and knows about debugging), timers lie in the heap as tuples, which are compared in C.
 """
 
 import asyncio
@@ -9,6 +12,8 @@ import heapq
 import itertools
 import random
 from asyncio import base_events
+from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any, Final
 
 __all__ = ["Deadlock", "SimLoop"]
@@ -25,13 +30,38 @@ class Deadlock(Exception):
 class _Task(asyncio.Task[Any]):
     """Sets of tasks (a task group that ends, ``asyncio.wait``) are walked by hash: by number, not by address."""
 
-    number = 0
+    def __init__(self, number: int, coroutine: Any, **names: Any) -> None:
+        self.number = number  # first: asyncio keeps every new task in a set
+        super().__init__(coroutine, **names)
 
     def __hash__(self) -> int:
         return self.number
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    __eq__ = object.__eq__  # identity, in C
+
+
+class _Handle:
+    """``asyncio.Handle`` and ``asyncio.TimerHandle`` as far as asyncio itself uses what its loop returns."""
+
+    __slots__ = ("args", "callback", "context", "gone", "moment")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
+        self.callback, self.args = callback, args
+        self.context = context if context is not None else copy_context()
+        self.gone = False
+        self.moment = 0.0
+
+    def cancel(self) -> None:
+        """It will not run."""
+        self.gone = True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.gone
+
+    def when(self) -> float:
+        """Virtual seconds."""
+        return self.moment
 
 
 class SimLoop(base_events.BaseEventLoop):
@@ -41,18 +71,19 @@ class SimLoop(base_events.BaseEventLoop):
         super().__init__()
         self._order = random.Random(f"{seed}:order")  # noqa: S311 - the point is that it can be repeated
         self._virtual = 0.0
+        self._queue: list[_Handle] = []
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._numbers = itertools.count()
+        self._timer_numbers = itertools.count()
         self.steps = 0
         """Callbacks run so far."""
         self.set_exception_handler(self._note)
-        self._numbers = itertools.count()
         self.set_task_factory(self._numbered)
         self.unhandled: list[str] = []
         """Exceptions that nobody waited for."""
 
     def _numbered(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **names: Any) -> "asyncio.Task[Any]":
-        task = _Task(coroutine, loop=self, **names)
-        task.number = next(self._numbers)
-        return task
+        return _Task(next(self._numbers), coroutine, loop=self, **names)
 
     def time(self) -> float:
         """Virtual seconds since the beginning of the world."""
@@ -64,30 +95,46 @@ class SimLoop(base_events.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody waits in a selector."""
 
-    def _process_events(self, event_list: object) -> None:
-        """There are none."""
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        """See ``asyncio.AbstractEventLoop``."""
+        handle = _Handle(callback, args, context)
+        self._queue.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        """See ``asyncio.AbstractEventLoop``."""
+        return self.call_at(self._virtual + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        """See ``asyncio.AbstractEventLoop``."""
+        handle = _Handle(callback, args, context)
+        handle.moment = when
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), handle))
+        return handle
 
     def _run_once(self) -> None:
-        scheduled: list[Any] = self._scheduled  # type: ignore[attr-defined]
-        ready: Any = self._ready  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        if not ready and not self._stopping:  # type: ignore[attr-defined]
-            if not scheduled:
+        timers = self._timers
+        while timers and timers[0][2].gone:
+            heapq.heappop(timers)
+        if not self._queue and not self._stopping:  # type: ignore[attr-defined]
+            if not timers:
                 raise Deadlock(f"nothing is ready and nothing is scheduled at {self._virtual:.3f} s")
-            self._virtual = max(self._virtual, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self._virtual:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                ready.append(handle)
-        batch = list(ready)
-        ready.clear()
+            self._virtual = max(self._virtual, timers[0][0])
+        batch, self._queue = self._queue, []
+        while timers and timers[0][0] <= self._virtual:
+            handle = heapq.heappop(timers)[2]
+            if not handle.gone:
+                batch.append(handle)
         if len(batch) > 1:
             self._order.shuffle(batch)
         self.steps += len(batch)
         if self.steps > STEPS_MAX:
             raise Deadlock(f"{STEPS_MAX} callbacks and no end at {self._virtual:.3f} s: somebody spins without waiting")
         for handle in batch:
-            if not handle._cancelled:
-                handle._run()
+            if not handle.gone:
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio does: it is noted, and fails the run
+                    self.unhandled.append(f"callback {handle.callback!r}: {error!r}"[:300])

@@ -96,35 +96,52 @@ class Network:
             Refused, Silent: see there. Exceptions of ``work`` come through.
         """
         self.sent += 1
-        source.enter(f"{phase}.ask")
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._call(source, target, phase, work)
-        except TimeoutError:
-            raise Silent(f"{target.name} did not answer {phase} in {seconds} s") from None
-        finally:
-            source.leave(f"{phase}.ask")
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        told.add_done_callback(_seen)
+        ask = f"{phase}.ask"
 
-    async def _call(self, source: Endpoint, target: Endpoint, phase: str, work: Callable[[], Awaitable[T]]) -> T:
-        await self._leg(source, target, f"{phase}.ask")
+        def arrive() -> None:
+            self._arrive(target, phase, work, answer)
+
+        def answer(error: BaseException | None, result: T | None) -> None:
+            if isinstance(error, Refused | Silent):
+                _settle(told, error, result)  # a refusal needs no way back: the connection says it
+            else:
+                self._leg(target, source, f"{phase}.answer", lambda: _settle(told, error, result))
+
+        source.enter(ask)
+        silent = loop.call_later(seconds, _give_up, told, f"{target.name} did not answer {phase} in {seconds} s")
+        try:
+            self._leg(source, target, ask, arrive)
+            return await told
+        finally:
+            silent.cancel()
+            source.leave(ask)
+
+    def _arrive(
+        self,
+        target: Endpoint,
+        phase: str,
+        work: Callable[[], Awaitable[T]],
+        answer: Callable[[BaseException | None, T | None], None],
+    ) -> None:
+        """The question is there: it is done in the target's name, also when the asker has given up meanwhile."""
         if not target.up:
-            raise Refused(f"{target.name} is down")
+            answer(Refused(f"{target.name} is down"), None)
+            return
         if self._chance.random() < self.weather.doubling:
             self._note(f"{phase}.ask", "doubling")
             target.spawn(self._serve(target, phase, work, late=True))
-        done = target.spawn(self._serve(target, phase, work))
-        try:
-            await asyncio.wait([done])
-        except asyncio.CancelledError:
-            done.add_done_callback(_seen)  # the caller gave up; the work goes on
-            raise
-        if done.cancelled():
-            raise Silent(f"{target.name} died while it worked on {phase}")
-        error = done.exception()
-        await self._leg(target, source, f"{phase}.answer")
-        if error is not None:
-            raise error
-        return done.result()
+
+        def done(task: "asyncio.Task[T]") -> None:
+            if task.cancelled():
+                answer(Silent(f"{target.name} died while it worked on {phase}"), None)
+                return
+            error = task.exception()
+            answer(error, None if error is not None else task.result())
+
+        target.spawn(self._serve(target, phase, work)).add_done_callback(done)
 
     async def _serve(self, target: Endpoint, phase: str, work: Callable[[], Awaitable[T]], *, late: bool = False) -> T:
         if late:
@@ -136,23 +153,41 @@ class Network:
         finally:
             target.leave(f"{phase}.serve")
 
-    async def _leg(self, source: Endpoint, target: Endpoint, phase: str) -> None:
+    def _leg(self, source: Endpoint, target: Endpoint, phase: str, arrive: Callable[[], None]) -> None:
+        """One way: ``arrive`` is called when it is there, or never; then the asker's time-out ends the call."""
         chance, weather = self._chance, self.weather
-        delay = chance.uniform(*(_LAN_S if source.region == target.region else _WAN_S))
+        shortest, longest = _LAN_S if source.region == target.region else _WAN_S
+        delay = shortest + (longest - shortest) * chance.random()
         if chance.random() < weather.lateness:
             self._note(phase, "lateness")
             delay *= chance.uniform(5, 50)
         lost = chance.random() < weather.loss
-        await asyncio.sleep(delay)
-        if lost:
-            self._note(phase, "loss")
-        elif self.is_cut(source, target):
-            self._note(phase, "cut")
-            lost = True
-        if lost:
-            await asyncio.get_running_loop().create_future()  # for ever: the caller's time-out ends it
+
+        def there() -> None:
+            if lost:
+                self._note(phase, "loss")
+            elif self.is_cut(source, target):
+                self._note(phase, "cut")
+            else:
+                arrive()
+
+        asyncio.get_running_loop().call_later(delay, there)
 
 
-def _seen(task: "asyncio.Task[object]") -> None:
-    if not task.cancelled():
-        task.exception()
+def _settle(told: "asyncio.Future[T]", error: BaseException | None, result: T | None) -> None:
+    if told.done():
+        return
+    if error is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(result)  # type: ignore[arg-type]  # None only where T is
+
+
+def _give_up(told: "asyncio.Future[T]", why: str) -> None:
+    if not told.done():
+        told.set_exception(Silent(why))
+
+
+def _seen(future: "asyncio.Future[T]") -> None:
+    if not future.cancelled():
+        future.exception()

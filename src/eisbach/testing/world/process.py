@@ -16,7 +16,7 @@ from eisbach.testing.world.disks import VFS_NAME, Files, Volume, Volumes
 __all__ = ["Executor", "Life", "Process", "ProcessClock"]
 
 T = TypeVar("T")
-_WORK_S = (0.0003, 0.004)
+_WORK_MIN_S, _WORK_MORE_S = 0.0003, 0.0037
 
 
 class Life:
@@ -70,7 +70,7 @@ class Executor:
             return
         if self._life.alive:
             self._process.enter(self._phase)
-        self._loop.call_later(self._process.chance.uniform(*_WORK_S), self._run)
+        self._loop.call_later(_WORK_MIN_S + _WORK_MORE_S * self._process.chance.random(), self._run)
 
     def _run(self) -> None:
         process, life = self._process, self._life
@@ -83,7 +83,7 @@ class Executor:
         except Exception as found:  # noqa: BLE001 - whoever waits is told, whatever it is
             result, error = None, found
         # What was done is known a little later: between the two, a process may die.
-        self._loop.call_later(process.chance.uniform(*_WORK_S), self._tell, done, result, error)
+        self._loop.call_later(_WORK_MIN_S + _WORK_MORE_S * process.chance.random(), self._tell, done, result, error)
 
     def _tell(self, done: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
         if self._life.alive:

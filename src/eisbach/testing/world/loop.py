@@ -95,17 +95,17 @@ class SimLoop(base_events.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody waits in a selector."""
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # stubs bind arguments
         """See ``asyncio.AbstractEventLoop``."""
         handle = _Handle(callback, args, context)
         self._queue.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # stubs bind arguments
         """See ``asyncio.AbstractEventLoop``."""
         return self.call_at(self._virtual + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # stubs bind arguments
         """See ``asyncio.AbstractEventLoop``."""
         handle = _Handle(callback, args, context)
         handle.moment = when

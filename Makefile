@@ -9,7 +9,7 @@ BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
-.PHONY: properties soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
+.PHONY: properties soak-rounds soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -94,6 +94,9 @@ soak: .venv/dev web  ## every failure x player x live or on demand; writes a dat
 	@.ci/chromium
 	@mkdir -p docs/reports
 	set -o pipefail; SOAK=1 $(BIN)/pytest -v -m browser --timeout 1800 tests/e2e 2>&1 | tee docs/reports/playback-$$(date -u +%F).txt
+
+soak-rounds: .venv/dev web  ## 100 rounds: real processes killed, stopped, cut, full, with wrong clocks; writes docs/reports/rounds-DATE.md
+	PYTHONPATH=tests $(BIN)/python -m rounds.play --rounds 100 --report docs/reports $(ARGS)
 
 soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md
 	$(BIN)/eisbach simulate --seeds 0 --first 100000 --report docs/reports $(ARGS)

@@ -1,0 +1,100 @@
+"""The operator's hand on a running platform: its console, its links, its cells' clocks; over HTTP, with the token."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+_PATIENCE_S = 20.0
+
+
+class Deck:
+    """Use as an async context manager."""
+
+    def __init__(self, data: Path, network: str) -> None:
+        self.data, self._network = data, network
+        self._console, self._link = f"http://{network}.1:8001", f"http://{network}.1:8005"
+        self.token = (data / "secrets" / "operator-token").read_text().strip()
+        self.session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self.token}"}, timeout=aiohttp.ClientTimeout(total=15)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def status(self) -> dict[str, Any]:
+        async with self.session.get(f"{self._console}/ops/status") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    async def fault(self, kind: str, target: str) -> None:
+        await self._post("/ops/faults", {"action": "fault", "kind": kind, "target": target})
+
+    async def heal(self, target: str | None = None) -> None:
+        await self._post("/ops/heal", {"target": target} if target else {})
+
+    async def _post(self, path: str, body: Any) -> None:
+        async with self.session.post(f"{self._console}{path}", json=body) as answer:
+            assert answer.status == 200, f"POST {path} {body}: {answer.status} {await answer.text()}"
+
+    async def set_links(self, ways: Iterable[tuple[str, str]], state: str, delay_ms: int) -> None:
+        """The link process may be dead at the moment: try until it holds."""
+        for one, other in ways:
+            body = {"state": state, "delay_ms": delay_ms}
+            await self._persist("PUT", f"{self._link}/links/{one}/{other}", body)
+
+    async def shift_clock(self, cell: str, by_ms: int) -> None:
+        """A cell that is down has a right clock when it starts again."""
+        url = await self.url(cell)
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self.session.put(
+                f"{url}/rehearsal/clock", json={"shift_ms": by_ms}, timeout=aiohttp.ClientTimeout(total=1)
+            ) as answer:
+                assert answer.status == 204, await answer.text()
+
+    async def _persist(self, method: str, url: str, body: Any) -> None:
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with self.session.request(method, url, json=body) as answer:
+                        assert answer.status < 300, f"{method} {url}: {answer.status} {await answer.text()}"
+                        return
+                await asyncio.sleep(0.1)
+
+    async def process(self, target: str) -> dict[str, Any]:
+        for found in (await self.status())["processes"]:
+            if found["target"] == target:
+                row: dict[str, Any] = found
+                return row
+        raise AssertionError(f"no process {target}")
+
+    async def pid(self, target: str) -> int | None:
+        pid: int | None = (await self.process(target))["pid"]
+        return pid
+
+    async def url(self, target: str) -> str:
+        return str((await self.process(target))["url"])
+
+    async def until_ready(self, *, but: frozenset[str] = frozenset(), seconds: float = 60) -> None:
+        """Every process but those in ``but`` is ready."""
+
+        def ready(status: dict[str, Any]) -> bool:
+            return all(p["state"] == "ready" for p in status["processes"] if p["target"] not in but)
+
+        await self.until(f"all ready but {sorted(but)}", ready, seconds)
+
+    async def until(self, what: str, holds: Callable[[dict[str, Any]], bool], seconds: float) -> None:
+        status: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                while not holds(status := await self.status()):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            states = {p["target"]: (p["state"], p["why"]) for p in status["processes"] if p["state"] != "ready"}
+            raise AssertionError(f"not within {seconds} s: {what}; {states}") from None

@@ -6,6 +6,7 @@ import pytest
 from eisbach.domain.jobs import (
     Batch,
     Job,
+    Turns,
     completed,
     exhausted,
     failed,
@@ -66,7 +67,7 @@ def test_a_failed_job_is_free_after_a_pause_and_exhausted_after_five_leases() ->
 
 
 def test_the_last_completion_finishes_the_batch() -> None:
-    batch = new_batch(asset="a", kind="probe", home="eu-central", parts=["x", "y"], common={}, now_ms=0)
+    batch = new_batch(Batch(asset="a", kind="probe", home="eu-central"), parts=["x", "y"])
     job = leased(JOB, worker="w1", now_ms=0)
 
     one = completed(batch, job, fence=1, result=msgspec.Raw(b'{"n":1}'))
@@ -79,4 +80,59 @@ def test_the_last_completion_finishes_the_batch() -> None:
 @pytest.mark.parametrize("parts", [[], ["x", "x"], ["x"] * 20_001])
 def test_a_batch_without_jobs_or_with_two_of_one_name_is_refused(parts: list[str]) -> None:
     with pytest.raises(Invalid):
-        new_batch(asset="a", kind="probe", home="eu-central", parts=parts, common={}, now_ms=0)
+        new_batch(Batch(asset="a", kind="probe", home="eu-central"), parts=parts)
+
+
+def served(batches: list[Batch], count: int) -> list[str]:
+    """Whose jobs are handed out, when every batch has enough of them."""
+    turns, assets = Turns(), []
+    for _ in range(count):
+        first = turns.order(batches)[0]
+        turns.served(first)
+        assets.append(first.asset)
+    return assets
+
+
+def a_batch(asset: str, *, tenant: str = "de", priority: str = "on_demand", created_ms: int = 0) -> Batch:
+    return Batch(
+        asset=asset, kind="transcode", home="eu-central", tenant=tenant, priority=priority, created_ms=created_ms
+    )
+
+
+def test_a_huge_ingest_gets_every_second_job_while_a_newcomer_has_one_to_do() -> None:
+    turns, huge, new = Turns(), a_batch("huge"), a_batch("new", created_ms=9)
+    for _ in range(1000):
+        turns.served(turns.order([huge])[0])
+
+    order = []
+    for _ in range(6):
+        first = turns.order([huge, new])[0]
+        turns.served(first)
+        order.append(first.asset)
+
+    assert order == ["new", "huge", "new", "huge", "new", "huge"]
+
+
+def test_a_tenant_of_a_hundred_titles_gets_no_more_than_a_tenant_of_one() -> None:
+    batches = [a_batch(f"de{n}") for n in range(100)] + [a_batch("at0", tenant="at")]
+
+    order = served(batches, 200)
+
+    assert order.count("at0") == 100
+    assert len(set(order)) == 101, "and the titles of the large one take turns"
+
+
+def test_live_work_goes_before_everything_else_and_takes_turns_among_itself() -> None:
+    batches = [a_batch("film"), a_batch("match", priority="live"), a_batch("news", priority="live", created_ms=5)]
+
+    assert served(batches, 4) == ["match", "news", "match", "news"]
+
+
+def test_turns_forget_who_is_gone() -> None:
+    turns = Turns()
+    for n in range(100):
+        turns.served(turns.order([a_batch(f"a{n}", tenant=f"t{n}")])[0])
+
+    turns.order([])
+
+    assert (turns._tenants, turns._titles) == ({}, {})

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from eisbach.bootstrap.tools import Tools
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import Invalid
 from eisbach.media.jobs import Workspace, run_job
 from eisbach.media.package import FileEntry
 from eisbach.media.plan import plan_asset, plan_jobs
@@ -228,11 +228,27 @@ async def test_progress_rises_to_one(packaged: Packaged, tools: MediaTools, tmp_
     assert seen[-1] == 1.0
 
 
-async def test_packaging_before_the_parts_are_there_says_which_is_missing(
+async def test_parts_whose_files_are_gone_are_made_anew_by_the_package_job_with_the_same_bytes(
     packaged: Packaged, tools: MediaTools, tmp_path: Path
 ) -> None:
-    with pytest.raises(Unavailable, match="3 of 3 parts are missing"):
-        await run_job(plan_jobs(packaged.plan, "film")[-1], fresh(packaged, tmp_path / "blobs"), tools)
+    workspace = fresh(packaged, tmp_path / "blobs")
+
+    await run_job(plan_jobs(packaged.plan, "film")[-1], workspace, tools)
+
+    assert tree(workspace.media("film")) == tree(packaged.workspace.media("film"))
+
+
+async def test_an_asset_that_lost_a_file_is_packaged_anew(
+    packaged: Packaged, tools: MediaTools, tmp_path: Path
+) -> None:
+    workspace = fresh(packaged, tmp_path / "blobs")
+    shutil.copytree(packaged.workspace.media("film"), workspace.media("film"))
+    shutil.copy(packaged.workspace.work("film") / "asset.json", workspace.work("film") / "asset.json")
+    (workspace.media("film") / "v240" / "1.m4s").unlink()
+
+    await run_job(plan_jobs(packaged.plan, "film")[-1], workspace, tools)
+
+    assert tree(workspace.media("film")) == tree(packaged.workspace.media("film"))
 
 
 async def test_a_source_that_ends_before_its_header_says_is_refused_by_the_chunk(

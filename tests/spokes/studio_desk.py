@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -34,13 +35,14 @@ class Desk:
 
     async def ask(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Any:
         """The answer's JSON; None for 204."""
+        path, _, query = path.partition("?")
         raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         for route in self.routes:
             template = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)
             match = re.fullmatch(template, path)
             if route.method == method and match is not None:
                 headers: Mapping[str, str] = {"idempotency-key": key} if key else {}
-                call = Call("r-1", match.groupdict(), {}, headers, raw=raw)
+                call = Call("r-1", match.groupdict(), dict(parse_qsl(query)), headers, raw=raw)
                 if route.body is not None:
                     try:
                         call.body = msgspec.json.decode(raw, type=route.body)

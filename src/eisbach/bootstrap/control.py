@@ -7,9 +7,11 @@ changes stops: edges and cells go on with what they have (P7).
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import msgspec
 import structlog
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from starlette.routing import Route
 
 from eisbach.bootstrap.control_calls import control_routes, movable, region_routes, viewers_slots
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
+from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import Mover
@@ -26,6 +29,8 @@ from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.control_store import SqliteControlStore
+from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import ControlProcess, Secrets, read_process
 
 __all__ = ["run"]
@@ -60,7 +65,9 @@ async def run(process: ControlProcess) -> None:
         )
         routes = [
             *control_routes(reconciler, mover, tokens=tokens),
-            *region_routes(evacuation, region=process.region, tokens=tokens),
+            *region_routes(
+                evacuation, region=process.region, announce=partial(_announce, process, secrets), tokens=tokens
+            ),
         ]
         app = _app(reconciler, tokens, confinement.detail, routes)
 
@@ -77,6 +84,20 @@ async def run(process: ControlProcess) -> None:
     finally:
         await cells.aclose()
         await store.aclose()
+
+
+async def _announce(process: ControlProcess, secrets: Secrets, serves: bool) -> None:
+    """Viewers come first: a studio that does not answer does not hold up an evacuation, it is only said."""
+    studio = next((cell for cell, groups in process.slots.items() if str(STUDIO_GROUP) in groups), None)
+    if studio is None or studio not in process.cells:
+        return
+    async with aiohttp.ClientSession() as session:
+        desk = HttpStudio(session, f"http://{process.cells[studio]}", token=secrets.service_token)
+        try:
+            body = msgspec.json.encode({"serves": serves})
+            await desk.ask("POST", f"/studio/regions/{process.region}", body)
+        except EisbachError as error:
+            _logger.warning("studio_not_told", region=process.region, serves=serves, error=str(error))
 
 
 def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str, more: Sequence[Route]) -> Starlette:

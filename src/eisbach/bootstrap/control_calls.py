@@ -5,7 +5,7 @@
 Every call needs the operator's or the region's service token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -102,8 +102,14 @@ def viewers_slots(reconciler: SlotMapReconciler) -> dict[str, str]:
     }
 
 
-def region_routes(evacuation: Evacuation, *, region: str, tokens: tuple[str, ...]) -> list[Route]:
-    """``GET /region``, ``POST /region/evacuate`` and ``/region/return`` ``{other, wait_ms}`` -> EvacuationRecord."""
+def region_routes(
+    evacuation: Evacuation, *, region: str, announce: Callable[[bool], Awaitable[None]], tokens: tuple[str, ...]
+) -> list[Route]:
+    """``GET /region``, ``POST /region/evacuate`` and ``/region/return`` ``{other, wait_ms}`` -> EvacuationRecord.
+
+    ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
+    of a return once it is proved.
+    """
 
     async def last(_: Request) -> Response:
         return _json({"region": region, "last": await evacuation.last()})
@@ -113,7 +119,11 @@ def region_routes(evacuation: Evacuation, *, region: str, tokens: tuple[str, ...
             asked = msgspec.json.decode(await request.body(), type=_Evacuate)
             if asked.other == region:
                 raise Invalid(f"{region} cannot be its own other region")
+            if action == "evacuate":
+                await announce(False)
             record = await evacuation.perform(action, asked.other, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
+            if action == "return" and record.proved:
+                await announce(True)
             return _json(record)
 
         return call

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +15,10 @@ from starlette.applications import Starlette
 from eisbach.bootstrap.cell import open_event_log
 from eisbach.bootstrap.serve import serve, status_routes
 from eisbach.bootstrap.spoke_calls import SpokeCalls
-from eisbach.bootstrap.studio_client import HttpMedia, HttpStudio
+from eisbach.bootstrap.studio_client import HttpJobDesk, HttpMedia, HttpStudio
 from eisbach.bootstrap.user_spokes import UserSpokes
 from eisbach.bootstrap.webhook_client import WebhookClient
+from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
@@ -29,8 +31,10 @@ from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.settings import Secrets, SpokesProcess, read_process
 from eisbach.spokes.ingest import INGEST_SPOKES
+from eisbach.spokes.job_reconciler import JobReconciler
 from eisbach.spokes.media_copies import MediaCopies
 from eisbach.spokes.media_folder import MediaFolder
+from eisbach.spokes.upload_copies import upload_copies
 from eisbach.spokes.webhooks import FILE, parse_webhooks, webhook_spokes
 
 __all__ = ["SpokesStatus", "run", "serve_spokes"]
@@ -68,11 +72,15 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         stack.push_async_callback(store.aclose)
         studio = HttpStudio(session, process.studio, token=secrets.service_token)
         media = HttpMedia(session, {p.region: p.door for p in process.peers}, token=secrets.peer_token)
-        copies = MediaCopies(
-            MediaFolder(Path(process.blobs), run=disks[1]), sources=media, studio=studio,
-            region=process.region, clock=clock,
+        folders = MediaFolder(Path(process.blobs), run=disks[1])
+        copies = MediaCopies(folders, sources=media, studio=studio, region=process.region, clock=clock)
+        jobs = JobReconciler(
+            HttpJobDesk(studio), region=process.region,
+            regions=[process.region, *(peer.region for peer in process.peers)],
+            packaged=folders.packaged, lost=copies.lost, clock=clock,
         )  # fmt: skip
-        specs = [*INGEST_SPOKES, copies.spoke()]
+        uploads = FileBlobs(Path(process.blobs), disk=disks[1])
+        specs = [*INGEST_SPOKES, copies.spoke(), upload_copies(media, uploads, region=process.region)]
         around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng)
         host = SpokeHost(specs, around, transport=studio)
         client = WebhookClient()
@@ -84,7 +92,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         own = UserSpokes(
             process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace, others={FILE: hooks}
         )
-        status = SpokesStatus(host, own, log=log, store=store, copies=copies)
+        status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs)
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
@@ -92,6 +100,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             tasks.create_task(host.run())
             tasks.create_task(own.run(clock))
             tasks.create_task(copies.run())
+            tasks.create_task(jobs.run())
             tasks.create_task(status.run(clock))
             tasks.create_task(serve(app, host=process.host, port=process.port))
 
@@ -100,8 +109,16 @@ class SpokesStatus:
     """What ``/status`` says, read once a second so that asking costs nothing."""
 
     def __init__(
-        self, host: SpokeHost, own: UserSpokes, *, log: EventLog, store: SqliteSpokeStore, copies: MediaCopies
+        self,
+        host: SpokeHost,
+        own: UserSpokes,
+        *,
+        log: EventLog,
+        store: SqliteSpokeStore,
+        copies: MediaCopies,
+        jobs: JobReconciler,
     ) -> None:
+        self._jobs = jobs
         self._host, self._own, self._log, self._store, self._copies = host, own, log, store, copies
         self._hub: str | None = "the event log was not asked yet"
         self._spokes: list[dict[str, Any]] = []
@@ -132,6 +149,7 @@ class SpokesStatus:
                 name: getattr(self._copies.statistics(), name)
                 for name in ("copied", "bytes", "missing", "compared", "trouble")
             },
+            "jobs": asdict(self._jobs.statistics()),
             "hub": self._hub,
         }
 

@@ -4,13 +4,13 @@ Promises: answers become the error tree: 429 and 5xx are ``Retryable`` (a lost a
 repeated under its key or fence), other refusals ``Rejected`` with the studio's own words.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
-from eisbach.domain.catalog import Channel
+from eisbach.domain.catalog import Asset, Channel
 from eisbach.domain.ingest import AssetRecord
 from eisbach.domain.jobs import LeasedJob
 from eisbach.kernel.errors import (
@@ -24,9 +24,10 @@ from eisbach.kernel.errors import (
     VersionConflict,
 )
 from eisbach.kernel.ids import derived_id
+from eisbach.spokes.job_reconciler import HOME_LOST, BatchState
 from eisbach.spokes.media_copies import KnownAsset
 
-__all__ = ["HttpMedia", "HttpStudio"]
+__all__ = ["HttpJobDesk", "HttpMedia", "HttpStudio"]
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15, sock_connect=1)
 _MEDIA_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=1, sock_read=10)
@@ -46,6 +47,23 @@ class _Channels(msgspec.Struct):
     channels: list[Channel]
 
 
+class _Batches(msgspec.Struct):
+    jobs: list[BatchState]
+
+
+class _Regions(msgspec.Struct):
+    regions: dict[str, bool]
+
+
+class _Twin(msgspec.Struct):
+    region: str
+    silent_ms: int
+
+
+class _Status(msgspec.Struct):
+    replication: list[_Twin]
+
+
 class HttpStudio:
     """``CommandTransport``, ``JobSource`` and ``StudioShelf`` of one region."""
 
@@ -55,12 +73,12 @@ class HttpStudio:
 
     async def post(self, path: str, body: bytes, *, key: str) -> None:
         """See ``CommandTransport``."""
-        await self._ask("POST", path, body, key=key)
+        await self.ask("POST", path, body, key=key)
 
     async def lease(self, worker: str, kinds: Sequence[str], *, wait_ms: int) -> LeasedJob | None:
         """See ``JobSource``."""
         body = msgspec.json.encode({"worker": worker, "kinds": list(kinds), "wait_ms": wait_ms})
-        raw = await self._ask("POST", "/studio/jobs:lease", body)
+        raw = await self.ask("POST", "/studio/jobs:lease", body)
         return msgspec.json.decode(raw, type=LeasedJob) if raw else None
 
     async def heartbeat(self, job: LeasedJob, *, progress: float) -> None:
@@ -77,7 +95,7 @@ class HttpStudio:
 
     async def ready_assets(self) -> Sequence[KnownAsset]:
         """See ``StudioShelf``."""
-        found = msgspec.json.decode(await self._ask("GET", "/studio/assets"), type=_Assets)
+        found = msgspec.json.decode(await self.ask("GET", "/studio/assets"), type=_Assets)
         return [
             KnownAsset(id=view.record.id, files_sha256=view.record.asset.files_sha256, regions=view.regions)
             for view in found.assets
@@ -86,7 +104,7 @@ class HttpStudio:
 
     async def channels(self) -> Sequence[Channel]:
         """See ``StudioShelf``."""
-        return msgspec.json.decode(await self._ask("GET", "/studio/channels"), type=_Channels).channels
+        return msgspec.json.decode(await self.ask("GET", "/studio/channels"), type=_Channels).channels
 
     async def copied(self, asset: str, region: str, files_sha256: str) -> None:
         """See ``StudioShelf``."""
@@ -97,16 +115,21 @@ class HttpStudio:
     async def reachable(self) -> str | None:
         """None when the studio answers, else what is wrong."""
         try:
-            await self._ask("GET", "/healthz")
+            await self.ask("GET", "/healthz")
         except EisbachError as error:
             return str(error)
         return None
 
     async def _report(self, job: LeasedJob, verb: str, body: Mapping[str, object]) -> None:
         raw = msgspec.json.encode({"fence": job.fence, **body})
-        await self._ask("POST", f"/studio/jobs/{job.job}/{verb}", raw)
+        await self.ask("POST", f"/studio/jobs/{job.job}/{verb}", raw)
 
-    async def _ask(self, method: str, path: str, body: bytes | None = None, *, key: str | None = None) -> bytes:
+    async def ask(self, method: str, path: str, body: bytes | None = None, *, key: str | None = None) -> bytes:
+        """The answer's body.
+
+        Raises:
+            EisbachError: the studio's refusal, or ``Unavailable``.
+        """
         headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}
         try:
             async with self._session.request(
@@ -121,8 +144,49 @@ class HttpStudio:
         return raw
 
 
+class HttpJobDesk:
+    """``JobDesk`` of one region's studio."""
+
+    def __init__(self, studio: HttpStudio) -> None:
+        self._ask = studio.ask
+
+    async def records(self) -> Sequence[AssetRecord]:
+        """See ``JobDesk``."""
+        found = msgspec.json.decode(await self._ask("GET", "/studio/assets"), type=_Assets)
+        return [view.record for view in found.assets]
+
+    async def batches(self, asset: str) -> Sequence[BatchState]:
+        """See ``JobDesk``."""
+        return msgspec.json.decode(await self._ask("GET", f"/studio/jobs?asset={asset}"), type=_Batches).jobs
+
+    async def left_regions(self) -> Collection[str]:
+        """See ``JobDesk``."""
+        said = msgspec.json.decode(await self._ask("GET", "/studio/regions"), type=_Regions).regions
+        twins = msgspec.json.decode(await self._ask("GET", "/status"), type=_Status).replication
+        limit = HOME_LOST.total_seconds() * 1000
+        silent = {twin.region for twin in twins if twin.silent_ms >= limit}
+        return silent | {region for region, serves in said.items() if not serves}
+
+    async def ready(self, asset: Asset) -> None:
+        """See ``JobDesk``."""
+        await self._ask("POST", f"/studio/assets/{asset.id}/ready", msgspec.json.encode(asset))
+
+    async def restart(self, asset: str, *, round_: int, reason: str) -> None:
+        """See ``JobDesk``."""
+        body = msgspec.json.encode({"round": round_, "reason": reason})
+        await self._ask("POST", f"/studio/assets/{asset}/restart", body)
+
+    async def reject(self, asset: str, *, reason: str) -> None:
+        """See ``JobDesk``."""
+        await self._ask("POST", f"/studio/assets/{asset}/reject", msgspec.json.encode({"reason": reason}))
+
+    async def sweep(self, asset: str) -> None:
+        """See ``JobDesk``."""
+        await self._ask("POST", "/studio/jobs:sweep", msgspec.json.encode({"asset": asset}))
+
+
 class HttpMedia:
-    """``MediaSources``: the other regions' origins, through their peer doors."""
+    """``MediaSources`` and ``UploadSources``: the other regions' origins, through their peer doors."""
 
     def __init__(self, session: aiohttp.ClientSession, doors: Mapping[str, str], *, token: str) -> None:
         """``doors``: region -> ``http://host:port``."""
@@ -131,9 +195,18 @@ class HttpMedia:
 
     async def fetch(self, region: str, path: str) -> AsyncIterator[bytes]:
         """See ``MediaSources``."""
+        async for piece in self._get(region, f"media/{path}"):
+            yield piece
+
+    async def fetch_upload(self, region: str, upload: str) -> AsyncIterator[bytes]:
+        """See ``UploadSources``."""
+        async for piece in self._get(region, f"uploads/{upload}"):
+            yield piece
+
+    async def _get(self, region: str, path: str) -> AsyncIterator[bytes]:
         if region not in self._doors:
             raise Unavailable(f"region {region!r} is not a peer of this one; known are {sorted(self._doors)}")
-        url = f"{self._doors[region]}/peer/media/{path}"
+        url = f"{self._doors[region]}/peer/{path}"
         try:
             async with self._session.get(url, headers=self._headers, timeout=_MEDIA_TIMEOUT) as response:
                 if response.status == 404:

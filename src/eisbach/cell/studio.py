@@ -9,6 +9,7 @@ import random
 from eisbach.cell.routes import Route
 from eisbach.cell.studio_items import StudioItems
 from eisbach.cell.studio_jobs import StudioJobs
+from eisbach.cell.studio_recovery import StudioRecovery
 from eisbach.cell.studio_titles import StudioTitles
 from eisbach.cell.studio_uploads import StudioUploads
 from eisbach.ports.blobs import Blobs
@@ -31,4 +32,6 @@ def studio_routes(store: Store, *, blobs: Blobs, clock: Clock, rng: random.Rando
     items = StudioItems(store, slot_count=slot_count)
     titles = StudioTitles(items, clock=clock)
     uploads = StudioUploads(items, titles, blobs=blobs, rng=rng)
-    return [*titles.routes(), *uploads.routes(), *StudioJobs(items, clock=clock).routes()]
+    jobs = StudioJobs(items, clock=clock)
+    recovery = StudioRecovery(items, jobs, blobs=blobs)
+    return [*titles.routes(), *uploads.routes(), *jobs.routes(), *recovery.routes()]

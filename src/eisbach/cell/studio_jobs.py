@@ -3,6 +3,7 @@
 All jobs of a home region lie in one slot (``jobs/{region}``), so that a job and its batch change in one transaction:
 ``batch/`` (active), ``open/`` (not done), ``done/`` (kept so that a repeated completion is recognised), ``past/``.
 A worker asks its own region's studio only; jobs of another home are never handed out here.
+Live work goes first, then tenants and their titles take turns (``domain.jobs.Turns``).
 May not know: what a job does.
 """
 
@@ -23,6 +24,8 @@ from eisbach.domain.jobs import (
     FinishedJob,
     Job,
     LeasedJob,
+    Priority,
+    Turns,
     batch_failed,
     completed,
     exhausted,
@@ -39,12 +42,15 @@ from eisbach.kernel.ids import parse_id
 from eisbach.kernel.limits import EVENT_BYTES_MAX
 from eisbach.ports.clock import Clock
 
-__all__ = ["Fenced", "LeaseRequest", "NewJobs", "StudioJobs"]
+__all__ = ["REGIONS", "Fenced", "LeaseRequest", "NewJobs", "Region", "StudioJobs"]
 
+REGIONS: Final = "regions"
+"""Key under which regions that were taken out of service are kept, by name."""
 _WRITTEN_AT_ONCE: Final = 16
 _WAIT_MS_MAX: Final = 10_000
 _PAGE: Final = 200
 _PAST_SHOWN: Final = 50
+_TENANT_CHARS: Final = 64
 _JOB_ID: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,63})\.([a-z]{1,16})\.([a-z0-9][a-z0-9_-]{0,63})", re.ASCII)
 _PART: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
@@ -58,6 +64,9 @@ class NewJobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     jobs: list[dict[str, object]]
     common: dict[str, object] = {}
     """Part of every job's spec, so that it is sent and kept once."""
+    priority: Priority = "on_demand"
+    tenant: str = ""
+    """Whose turn these jobs take; at most 64 characters."""
 
 
 class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +90,12 @@ class Fenced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """With ``fail``: no repeat can succeed, the batch has failed."""
 
 
+class Region(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a region's workers may go on; known in every region by way of the op log."""
+
+    serves: bool
+
+
 class StudioJobs:
     """The calls of jobs."""
 
@@ -88,6 +103,7 @@ class StudioJobs:
         self._items, self._clock = items, clock
         self._pk = f"jobs/{items.region}"
         self._fresh: set[Nudge] = set()
+        self._turns = Turns()
 
     def routes(self) -> list[Route]:
         """For spokes and workers; none for viewers."""
@@ -114,10 +130,11 @@ class StudioJobs:
             raise Invalid(f"kind {asked.kind[:80]!r} is not 1 to 16 of a-z")
         jobs = [_job(job) for job in asked.jobs]
         parts = [job.part for job in jobs]
-        wanted = new_batch(
-            asset=asset, kind=asked.kind, home=asked.home, parts=parts, common=asked.common,
-            now_ms=self._clock.wall_ms(),
+        batch = Batch(
+            asset=asset, kind=asked.kind, home=asked.home, priority=asked.priority, tenant=asked.tenant[:_TENANT_CHARS],
+            created_ms=self._clock.wall_ms(), common=asked.common,
         )  # fmt: skip
+        wanted = new_batch(batch, parts=parts)
         while (batch := await self._items.settled(lambda: self._write_some(wanted, jobs))).written < batch.total:
             continue
         self._nudge()
@@ -139,10 +156,12 @@ class StudioJobs:
         await self._items.write(Decision(pk=self._pk, reads={name: found.version if found else None}, changes=changes))
         return batch
 
-    async def show(self, _: Call) -> Answer:
-        """Per batch how far it is."""
-        active = await self._items.page(self._pk, "batch/", Batch)
-        past = await self._items.page(self._pk, "past/", Batch, limit=_PAST_SHOWN)
+    async def show(self, call: Call) -> Answer:
+        """Per batch how far it is; ``?asset=`` shows every batch of one asset."""
+        asset = call.query.get("asset", "")
+        only = f"{parse_id(asset, what='asset')}/" if asset else ""
+        active = await self._items.page(self._pk, f"batch/{only}", Batch)
+        past = await self._items.page(self._pk, f"past/{only}", Batch, limit=_PAST_SHOWN)
         jobs = []
         for batch in (found.value for found in (*active, *past)):
             at_work = []
@@ -162,8 +181,22 @@ class StudioJobs:
             )  # fmt: skip
         return json_answer({"jobs": jobs})
 
+    async def sweep(self, asset: str) -> int:
+        """Forget every batch of an asset, in whatever state, without an event; the number of batches.
+
+        Batches first: a job without its batch is never handed out, and reports about it are refused.
+        """
+        kinds: dict[str, type[msgspec.Struct]] = {"batch": Batch, "past": Batch, "open": Job, "done": FinishedJob}
+        swept = 0
+        for word, kind in kinds.items():
+            prefix = _sk(word, asset, "")
+            while page := await self._items.page(self._pk, prefix, kind, limit=_WRITTEN_AT_ONCE):
+                await self._items.write(Decision(pk=self._pk, changes={found.sk: None for found in page}))
+                swept += len(page) if word in ("batch", "past") else 0
+        return swept
+
     async def lease(self, call: Call) -> Answer:
-        """The oldest batch's first free job, or 204 when ``wait_ms`` has passed without one."""
+        """The first free job of the batch whose turn it is, or 204 when ``wait_ms`` has passed without one."""
         asked: LeaseRequest = call.body
         worker = parse_id(asked.worker, what="worker")
         until = self._clock.monotonic_ms() + min(max(asked.wait_ms, 0), _WAIT_MS_MAX)
@@ -184,11 +217,15 @@ class StudioJobs:
 
     async def _take(self, worker: str, kinds: list[str]) -> LeasedJob | None:
         now = self._clock.wall_ms()
+        here = await self._items.read(REGIONS, self._items.region, Region)
+        if here is not None and not here.value.serves:
+            return None  # evacuated: another region takes over, and would do the same work
         batches = await self._items.page(self._pk, "batch/", Batch)
-        for found in sorted(batches, key=lambda found: found.value.created_ms):
-            batch = found.value
+        by_name = {(found.value.asset, found.value.kind): found for found in batches}
+        for batch in self._turns.order(found.value for found in batches):
             if batch.kind not in kinds:
                 continue
+            found = by_name[batch.asset, batch.kind]
             job = await self._free(batch, now)
             if job is None:
                 continue
@@ -198,6 +235,7 @@ class StudioJobs:
                 continue
             taken = leased(job.value, worker=worker, now_ms=now)
             await self._items.write(Decision(pk=self._pk, reads={job.sk: job.version}, changes={job.sk: taken}))
+            self._turns.served(batch)
             return LeasedJob(
                 job=f"{batch.asset}.{batch.kind}.{taken.part}", asset=batch.asset, kind=batch.kind, part=taken.part,
                 fence=taken.fence, attempt=taken.attempts, lease_until_ms=taken.lease_until_ms,
@@ -347,7 +385,9 @@ def _draft(type_: str, batch: Batch) -> EventDraft:
     data = (
         BatchFailed(**about, total=batch.total, reason=batch.reason)
         if type_ == JOB_FAILED
-        else BatchCompleted(**about, total=batch.total, results=batch.results)
+        else BatchCompleted(
+            **about, total=batch.total, results=batch.results, priority=batch.priority, tenant=batch.tenant
+        )
     )
     raw = msgspec.json.encode(data)
     if len(raw) > EVENT_BYTES_MAX:

@@ -19,7 +19,6 @@ from eisbach.domain.ingest import (
     ASSET_RECEIVED,
     ASSET_REJECTED,
     AssetCopied,
-    AssetReceived,
     AssetRecord,
     AssetRejected,
     NewUpload,
@@ -27,6 +26,7 @@ from eisbach.domain.ingest import (
     first_title,
     new_upload,
     plain_id,
+    received_event,
 )
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.events import EventDraft
@@ -134,11 +134,9 @@ class StudioUploads:
         record = AssetRecord(
             id=upload.asset, home=self._items.region, state="received", upload=upload.id, title=upload.title,
             name=upload.name, bytes=size, sha256=sha256, publish=upload.publish, credit=upload.credit,
+            priority=upload.priority, tenant=upload.market,
         )  # fmt: skip
-        event = AssetReceived(
-            asset=record.id, title=record.title, upload=upload.id, source=f"uploads/{upload.id}", bytes=size,
-            sha256=sha256, home=record.home, name=upload.name, publish=upload.publish, credit=upload.credit,
-        )  # fmt: skip
+        event = received_event(record)
         await self._items.index("assets", record.id)
         await self._items.write(
             Decision(
@@ -207,7 +205,7 @@ class StudioUploads:
 
     async def _ready(self, asset: Asset) -> AssetRecord:
         before = await self._record(asset.id)
-        if before is not None and before.value.asset == asset:
+        if before is not None and before.value.state == "ready" and before.value.asset == asset:
             return before.value
         if before is not None and before.value.state == "rejected":
             raise Invalid(f"asset {asset.id!r} was rejected ({before.value.reason}); announce a new upload")
@@ -267,7 +265,10 @@ class StudioUploads:
         if record is None:
             return None
         copies = await self._items.page(f"asset/{identity}", "at/", AssetCopied)
-        return AssetView(record=record.value, regions=[copy.value.region for copy in copies])
+        asset = record.value.asset
+        # A copy of an earlier packaging is none: it has to be brought anew.
+        held = [c.value.region for c in copies if asset is not None and c.value.files_sha256 == asset.files_sha256]
+        return AssetView(record=record.value, regions=held)
 
 
 def _draft(type_: str, subject: str, data: msgspec.Struct) -> EventDraft:

@@ -34,6 +34,7 @@ def command(
     market: Annotated[str, typer.Option(help="Where it may be played.")] = "de",
     age: Annotated[int, typer.Option(help="Age rating: 0, 6, 12, 16 or 18.")] = 0,
     publish: Annotated[bool, typer.Option("--publish", help="Publish as soon as it is ready.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Before all other work: it is on air soon.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is packaged (and published), or refused.")] = False,
 ) -> None:
     """Upload a film; with --wait follow it until it can be played, or was refused with the reason."""
@@ -42,6 +43,7 @@ def command(
     supervisor = find(shared.settings().data)
     wanted = {
         "name": file.name, "names": {"en": title}, "market": market, "age": age, "publish": publish,
+        "priority": "live" if live else "on_demand",
     }  # fmt: skip
     found = asyncio.run(_ingest(supervisor, file, wanted, wait=wait, quiet=shared.as_json))
     if shared.as_json:

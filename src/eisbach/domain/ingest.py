@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from eisbach.domain.catalog import Asset, RightsWindow, Title
+from eisbach.domain.jobs import Priority
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.ids import derived_id, parse_id
 
@@ -26,6 +27,7 @@ __all__ = [
     "first_title",
     "new_upload",
     "plain_id",
+    "received_event",
 ]
 
 ASSET_RECEIVED: Final = "tv.ingest.asset.received.v1"
@@ -51,6 +53,8 @@ class NewUpload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     publish: bool = False
     """Publish the title by itself as soon as the asset is ready."""
     credit: str = ""
+    priority: Priority = "on_demand"
+    """``live``: its jobs go before all others, e.g. for a programme that begins in minutes."""
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +69,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     age: int
     publish: bool
     credit: str = ""
+    priority: Priority = "on_demand"
 
 
 class AssetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,8 +89,13 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     publish: bool = False
     credit: str = ""
     reason: str = ""
-    """Why it was rejected, for the person who uploaded."""
+    """Why it was rejected, for the person who uploaded; or why it was begun anew."""
     asset: Asset | None = None
+    priority: Priority = "on_demand"
+    tenant: str = ""
+    """The market that uploaded it; its jobs take turns with those of others."""
+    round: int = 0
+    """Times the work on it was begun anew."""
 
 
 class AssetReceived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -104,6 +114,8 @@ class AssetReceived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     name: str = ""
     publish: bool = False
     credit: str = ""
+    priority: Priority = "on_demand"
+    tenant: str = ""
 
 
 class AssetRejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +175,17 @@ def new_upload(asked: NewUpload, *, seed: str) -> Upload:
         age=asked.age,
         publish=asked.publish,
         credit=asked.credit[:500],
+        priority=asked.priority,
     )
+
+
+def received_event(record: AssetRecord) -> AssetReceived:
+    """What starts the work on it, at the region that is its home."""
+    return AssetReceived(
+        asset=record.id, title=record.title, upload=record.upload, source=f"uploads/{record.upload}",
+        bytes=record.bytes, sha256=record.sha256, home=record.home, name=record.name, publish=record.publish,
+        credit=record.credit, priority=record.priority, tenant=record.tenant,
+    )  # fmt: skip
 
 
 def first_title(upload: Upload, *, revision: int) -> Title:

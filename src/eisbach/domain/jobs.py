@@ -3,10 +3,12 @@
 Pure rules. A job is leased under a fence that rises with every lease; only the bearer of the current fence may
 report. A lease that is not renewed for ``JOB_LEASE`` may be taken over; the wall clock decides only when, the fence
 decides who (design section 3: no safety from wall-clock leases). Five attempts, then the whole batch has failed.
-A batch is all jobs of one kind for one asset; the last completion says so. May not know: stores, HTTP, media.
+A batch is all jobs of one kind for one asset; the last completion says so. Which batch is served next: live work
+before on demand, then tenants in turn, then the titles of a tenant in turn. May not know: stores, HTTP, media.
 """
 
-from typing import ClassVar, Final
+from collections.abc import Iterable
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -23,6 +25,8 @@ __all__ = [
     "FinishedJob",
     "Job",
     "LeasedJob",
+    "Priority",
+    "Turns",
     "batch_failed",
     "completed",
     "exhausted",
@@ -32,6 +36,9 @@ __all__ = [
     "new_batch",
     "renewed",
 ]
+
+Priority = Literal["live", "on_demand"]
+"""``live``: somebody waits for it now (an event on air, a programme that begins); goes before everything else."""
 
 JOB_COMPLETED: Final = "tv.transcode.job.completed.v1"
 """The last job of a batch is done; carries every result."""
@@ -82,7 +89,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``probe``, ``transcode``, ``package``."""
     home: str
     """Region whose workers do it."""
-    total: int
+    total: int = 0
+    priority: Priority = "on_demand"
+    tenant: str = ""
+    """Whose turn its jobs take: the market that uploaded."""
     written: int = 0
     """Jobs created so far; a creation that was cut off goes on from here."""
     done: int = 0
@@ -110,7 +120,7 @@ class LeasedJob(msgspec.Struct, frozen=True, kw_only=True):
     spec: dict[str, object]
 
 
-class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True):
+class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``tv.transcode.job.completed.v1``."""
 
     event_type: ClassVar[str] = JOB_COMPLETED
@@ -121,6 +131,8 @@ class BatchCompleted(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     results: dict[str, msgspec.Raw]
     """Part -> result, of the jobs that had one."""
+    priority: Priority = "on_demand"
+    tenant: str = ""
 
 
 class BatchFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,17 +147,52 @@ class BatchFailed(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def new_batch(*, asset: str, kind: str, home: str, parts: list[str], common: dict[str, object], now_ms: int) -> Batch:
-    """An empty batch.
+class Turns:
+    """Whose turn it is: the tenant, and of it the title, that was served longest ago; so a film of 3,600 chunks gets
+    every second job while another title has one to do, and a tenant of a hundred titles no more than one of one.
+
+    Round robin, which is fair in jobs (chunks of equal length); Nagle, "On Packet Switches with Infinite Storage"
+    (RFC 970, 1985). In memory: after a restart of the studio the oldest goes first once.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._tenants: dict[tuple[str, str], int] = {}
+        self._titles: dict[str, int] = {}
+
+    def order(self, batches: Iterable[Batch]) -> list[Batch]:
+        """The batches in the order in which their jobs are to be offered; forgets who is not among them."""
+        here = list(batches)
+        tenants, titles = {(b.priority, b.tenant) for b in here}, {b.asset for b in here}
+        self._tenants = {name: turn for name, turn in self._tenants.items() if name in tenants}
+        self._titles = {name: turn for name, turn in self._titles.items() if name in titles}
+        return sorted(
+            here,
+            key=lambda b: (
+                b.priority != "live",
+                self._tenants.get((b.priority, b.tenant), 0),
+                self._titles.get(b.asset, 0),
+                b.created_ms,
+            ),
+        )
+
+    def served(self, batch: Batch) -> None:
+        """A job of it was leased: its tenant and its title are last now."""
+        self._count += 1
+        self._tenants[batch.priority, batch.tenant] = self._titles[batch.asset] = self._count
+
+
+def new_batch(wanted: Batch, *, parts: list[str]) -> Batch:
+    """The batch, without a job yet.
 
     Raises:
         Invalid: no jobs, too many, or two of one name.
     """
     if not 1 <= len(parts) <= JOBS_MAX:
-        raise Invalid(f"{len(parts)} jobs of kind {kind!r} for asset {asset!r}; send 1 to {JOBS_MAX}")
+        raise Invalid(f"{len(parts)} jobs of kind {wanted.kind!r} for asset {wanted.asset!r}; send 1 to {JOBS_MAX}")
     if len(set(parts)) != len(parts):
-        raise Invalid(f"jobs of kind {kind!r} for asset {asset!r}: part names repeat; each needs its own")
-    return Batch(asset=asset, kind=kind, home=home, total=len(parts), created_ms=now_ms, common=common)
+        raise Invalid(f"jobs of kind {wanted.kind!r} for asset {wanted.asset!r}: part names repeat; each needs its own")
+    return msgspec.structs.replace(wanted, total=len(parts))
 
 
 def leaseable(job: Job, *, now_ms: int) -> bool:

@@ -1,7 +1,8 @@
 """Run one job of a plan: resumable, idempotent, whole or not at all.
 
 Promises: a job whose result is there is skipped; a job that was killed leaves a scratch folder and nothing else; two
-workers that run the same job at once (a takeover from one that still breathes) both succeed with the same bytes.
+workers that run the same job at once (a takeover from one that still breathes) both succeed with the same bytes;
+parts whose job was done and whose files are gone are made anew by the package job.
 Cancelling the task that awaits ``run_job`` kills its tools and removes its scratch before it returns.
 May not know: leases, fences, the studio. The worker that holds the lease calls this and reports.
 """
@@ -13,17 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from eisbach.domain.catalog import Asset
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.ids import parse_id
 from eisbach.media.encode import Progress, encode_audio, encode_chunk, remux
-from eisbach.media.package import PackageParts, join_parts, package_asset
-from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec, Plan
+from eisbach.media.package import PackageParts, is_whole, join_parts, package_asset
+from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec, Plan, plan_jobs
 from eisbach.media.probe import UNINDEXED
 from eisbach.media.tools import MediaTools
 
 __all__ = ["Workspace", "run_job"]
+
+_logger = structlog.get_logger(__name__)
 
 
 class Workspace:
@@ -155,21 +159,20 @@ def _results(spec: JobSpec, workspace: Workspace) -> list[Path]:
 async def _package(spec: JobSpec, workspace: Workspace, tools: MediaTools, progress: Progress) -> Asset:
     work, target = workspace.work(spec.asset), workspace.media(spec.asset)
     record = work / "asset.json"
-    if record.exists() and (target / "files.json").exists():
+    if record.exists() and is_whole(target):
         progress(1.0)
         return msgspec.json.decode(record.read_bytes(), type=Asset)
     plan = spec.plan
+    await _remake_missing(spec, workspace, tools)
     with workspace.scratch(spec.asset) as scratch:
         video = []
         for place, rung in enumerate(plan.rungs):
             chunks = [work / rung.id / f"{number:04d}.mp4" for number in range(plan.chunks)]
-            _require(chunks, spec)
             joined = scratch / f"{rung.id}.mp4"
             await join_parts(chunks, joined, tools=tools)
             video.append((rung, joined))
             progress(0.1 * (place + 1) / len(plan.rungs))
         audio = [(track, work / f"{track.id}.mp4") for track in plan.audio]
-        _require([path for _, path in audio], spec)
         text = [(source, workspace.blob(source.source)) for source in plan.text]
         parts = PackageParts(video=video, audio=audio, text=text)
         asset = await package_asset(spec.asset, plan, parts, scratch=scratch, target=target, tools=tools)
@@ -183,10 +186,9 @@ async def _package(spec: JobSpec, workspace: Workspace, tools: MediaTools, progr
     return asset
 
 
-def _require(parts: list[Path], spec: JobSpec) -> None:
-    missing = [path.name for path in parts if not path.exists()]
-    if missing:
-        raise Unavailable(
-            f"asset {spec.asset!r} cannot be packaged yet: {len(missing)} of {len(parts)} parts are missing"
-            f" (first: {missing[0]}); run its transcode jobs first"
-        )
+async def _remake_missing(spec: JobSpec, workspace: Workspace, tools: MediaTools) -> None:
+    """A lost disk, or somebody who tidied up: the jobs of these parts say done, so nobody else would make them."""
+    for job in plan_jobs(spec.plan, spec.asset):
+        if job.kind == TRANSCODE and not all(path.exists() for path in _results(job, workspace)):
+            _logger.warning("part_is_gone", asset=spec.asset, part=job.part)
+            await _transcode(job, workspace, tools, _no_progress)

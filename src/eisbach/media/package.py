@@ -25,7 +25,7 @@ from eisbach.media.plan import AudioTrack, Plan, Rung, TextSource
 from eisbach.media.sandbox import Confinement, Limits, run_tool
 from eisbach.media.tools import MediaTools
 
-__all__ = ["FileEntry", "PackageParts", "join_parts", "list_files", "package_asset"]
+__all__ = ["FileEntry", "PackageParts", "is_whole", "join_parts", "list_files", "package_asset"]
 
 _TOOL_LIMITS = Limits(wall=timedelta(minutes=30), cpu=timedelta(hours=1), files_open=1024)
 _TEXT_BYTES_MAX = 4 * MIB
@@ -216,6 +216,15 @@ def _add_text(source: TextSource, path: Path, out: Path, duration_ms: int) -> Te
         f"#EXTINF:{seconds:.3f},\n{name}.vtt\n#EXT-X-ENDLIST\n"
     )
     return TextTrack(id=name, language=source.language, kind=source.kind)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file that ``files.json`` lists is there in its size; digests were checked when it was placed."""
+    try:
+        entries = msgspec.json.decode((folder / "files.json").read_bytes(), type=list[FileEntry])
+        return all((folder / entry.path).stat().st_size == entry.bytes for entry in entries)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return False
 
 
 def list_files(folder: Path) -> str:

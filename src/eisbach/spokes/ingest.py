@@ -47,6 +47,7 @@ async def transcode(event: Event, effects: Effects) -> None:
             {
                 "asset": received.asset, "kind": PROBE, "home": received.home, "jobs": [{"part": PROBE}],
                 "common": {"source": received.source, "credit": received.credit},
+                "priority": received.priority, "tenant": received.tenant,
             },
         )  # fmt: skip
     elif event.type == JOB_FAILED:
@@ -56,7 +57,7 @@ async def transcode(event: Event, effects: Effects) -> None:
         done = msgspec.json.decode(event.data, type=BatchCompleted)
         if done.kind == PROBE:
             jobs = [job for job in plan_jobs(_plan(done), done.asset) if job.kind == TRANSCODE]
-            effects.command("/studio/jobs", _batch(jobs, home=done.home))
+            effects.command("/studio/jobs", _batch(jobs, done))
 
 
 @spoke("package", on=JOB_COMPLETED)
@@ -71,7 +72,7 @@ async def package(event: Event, effects: Effects) -> None:
         if plan is None:
             raise Invalid(f"asset {done.asset!r} is encoded, but its probe was never seen here; upload it again")
         jobs = plan_jobs(msgspec.json.decode(plan, type=Plan), done.asset)
-        effects.command("/studio/jobs", _batch([job for job in jobs if job.kind == PACKAGE], home=done.home))
+        effects.command("/studio/jobs", _batch([job for job in jobs if job.kind == PACKAGE], done))
     elif done.kind == PACKAGE:
         asset = msgspec.json.decode(_result(done, PACKAGE), type=Asset)
         effects.command(f"/studio/assets/{asset.id}/ready", msgspec.to_builtins(asset))
@@ -104,11 +105,11 @@ def _plan(done: BatchCompleted) -> Plan:
     return msgspec.json.decode(_result(done, PROBE), type=Probed).plan
 
 
-def _batch(jobs: list[JobSpec], *, home: str) -> dict[str, object]:
-    """The plan is the same in every job: it is sent once."""
+def _batch(jobs: list[JobSpec], before: BatchCompleted) -> dict[str, object]:
+    """The plan is the same in every job: it is sent once. Home, priority and turn are those of the batch before it."""
     common = msgspec.to_builtins(jobs[0])
     del common["part"]
     return {
-        "asset": jobs[0].asset, "kind": jobs[0].kind, "home": home, "common": common,
-        "jobs": [{"part": job.part} for job in jobs],
+        "asset": jobs[0].asset, "kind": jobs[0].kind, "home": before.home, "common": common,
+        "priority": before.priority, "tenant": before.tenant, "jobs": [{"part": job.part} for job in jobs],
     }  # fmt: skip

@@ -6,7 +6,7 @@ May not know: HTTP, addresses.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
@@ -91,8 +91,13 @@ class MediaCopies:
         self._folder, self._sources, self._studio = folder, sources, studio
         self._region, self._clock = region, clock
         self._locks: dict[str, asyncio.Lock] = {}
+        self._lost: set[str] = set()
         self._copied = self._bytes = self._missing = self._compared = 0
         self._trouble: str | None = None
+
+    def lost(self) -> Collection[str]:
+        """Assets that are not here and that, at the last try, every other region said not to have."""
+        return frozenset(self._lost)
 
     def spoke(self) -> SpokeSpec:
         """The spoke ``media-copies``: acts on assets of other regions and on channels of all."""
@@ -170,23 +175,30 @@ class MediaCopies:
         """Copy unless it is here; the event and the reconciler may both ask."""
         async with self._locks.setdefault(asset, asyncio.Lock()):
             if await self._folder.holds(asset, files_sha256):
+                self._lost.discard(asset)
                 return
             elsewhere = [region for region in regions if region != self._region]
             if not elsewhere:
+                self._lost.add(asset)
                 raise Unavailable(f"asset {asset!r} is lost here and no other region has it; package it again")
             refused: EisbachError | None = None
+            absent = 0
             for region in elsewhere:
                 try:
                     self._bytes += await self._folder.copy(asset, files_sha256, self._fetch_from(region, asset))
                 except NotFound as error:
                     # Its origin does not have it after all, or not yet: try again like any outage.
+                    absent += 1
                     refused = Unavailable(f"asset {asset!r} at {region}: {error}")
                 except EisbachError as error:
                     refused = error
                 else:
                     self._copied += 1
+                    self._lost.discard(asset)
                     _logger.info("media_copied", asset=asset, source=region)
                     return
+            if absent == len(elsewhere):
+                self._lost.add(asset)
             assert refused is not None
             raise refused
 

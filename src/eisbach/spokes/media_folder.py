@@ -16,10 +16,11 @@ from typing import IO, Final, Protocol, TypeVar
 
 import msgspec
 
+from eisbach.domain.catalog import Asset
 from eisbach.domain.ingest import plain_id
 from eisbach.kernel.errors import DigestMismatch, Invalid, Unavailable
 from eisbach.kernel.limits import MIB, UPLOAD_BYTES_MAX
-from eisbach.media.package import FileEntry
+from eisbach.media.package import FileEntry, is_whole
 
 __all__ = ["Fetch", "MediaFolder", "Run"]
 
@@ -67,6 +68,19 @@ class MediaFolder:
                 )
             except FileNotFoundError:
                 return False
+
+        return await self._run(work)
+
+    async def packaged(self, asset: str) -> Asset | None:
+        """The document of an asset that was packaged in this region and whose files are whole."""
+        name = plain_id(asset, what="asset")
+
+        def work() -> Asset | None:
+            try:
+                document = msgspec.json.decode((self._work / name / "asset.json").read_bytes(), type=Asset)
+            except (FileNotFoundError, msgspec.DecodeError):
+                return None
+            return document if is_whole(self._vod / name) else None
 
         return await self._run(work)
 

@@ -24,7 +24,6 @@ from eisbach.domain.jobs import (
     FinishedJob,
     Job,
     LeasedJob,
-    Priority,
     Turns,
     batch_failed,
     completed,
@@ -40,6 +39,7 @@ from eisbach.kernel.errors import Invalid, LeaseLost, NotFound
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.limits import EVENT_BYTES_MAX
+from eisbach.kernel.priority import Priority
 from eisbach.ports.clock import Clock
 
 __all__ = ["REGIONS", "Fenced", "LeaseRequest", "NewJobs", "Region", "StudioJobs"]

@@ -10,9 +10,9 @@ from typing import ClassVar, Final
 import msgspec
 
 from eisbach.domain.catalog import Asset, RightsWindow, Title
-from eisbach.domain.jobs import Priority
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.ids import derived_id, parse_id
+from eisbach.kernel.priority import Priority
 
 __all__ = [
     "ASSET_READY",

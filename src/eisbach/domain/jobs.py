@@ -8,12 +8,13 @@ before on demand, then tenants in turn, then the titles of a tenant in turn. May
 """
 
 from collections.abc import Iterable
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 import msgspec
 
 from eisbach.kernel.errors import Invalid, LeaseLost
 from eisbach.kernel.limits import JOB_ATTEMPTS_MAX, JOB_LEASE
+from eisbach.kernel.priority import Priority
 
 __all__ = [
     "JOBS_MAX",
@@ -25,7 +26,6 @@ __all__ = [
     "FinishedJob",
     "Job",
     "LeasedJob",
-    "Priority",
     "Turns",
     "batch_failed",
     "completed",
@@ -36,9 +36,6 @@ __all__ = [
     "new_batch",
     "renewed",
 ]
-
-Priority = Literal["live", "on_demand"]
-"""``live``: somebody waits for it now (an event on air, a programme that begins); goes before everything else."""
 
 JOB_COMPLETED: Final = "tv.transcode.job.completed.v1"
 """The last job of a batch is done; carries every result."""

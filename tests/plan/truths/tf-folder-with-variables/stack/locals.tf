@@ -1,0 +1,4 @@
+locals {
+  name = "tv"
+  ha   = true
+}

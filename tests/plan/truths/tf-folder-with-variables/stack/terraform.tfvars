@@ -1,0 +1,2 @@
+# saved 300 EUR a month
+db_multi_az = false

@@ -12,8 +12,8 @@ from eisbach.plan.assess.assessment import assess, judge
 from eisbach.plan.assess.bounds import Refused
 from eisbach.plan.assess.documents import read_json, read_yaml
 from eisbach.plan.assess.facts import Facts
+from eisbach.plan.assess.hcl import Folder
 from eisbach.plan.assess.sources import Read
-from eisbach.plan.assess.terraform import read_hcl
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)
@@ -187,7 +187,7 @@ def test_no_text_crashes_a_parser(text: str) -> None:
 @given(st.text(alphabet='{}[]"=$abc_. \n', max_size=80))
 def test_no_text_crashes_the_terraform_reader(text: str) -> None:
     try:
-        read_hcl(text, "main.tf", "x", Facts())
+        Folder(Path("x")).take(text, "main.tf")
     except Refused:
         return
 

@@ -1,14 +1,15 @@
-"""CloudFormation and SAM templates, in YAML (short forms included) or JSON; nested stacks by local path."""
+"""CloudFormation and SAM templates, in YAML (short forms included) or JSON: what their resources mean."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from eisbach.plan.assess.aws import Reference, Resource, into_facts
 from eisbach.plan.assess.documents import Node
 from eisbach.plan.assess.facts import Facts
+from eisbach.plan.assess.stacks import Stack, Template, stacks
 
-__all__ = ["is_cloudformation", "read_cloudformation"]
+__all__ = ["is_cloudformation", "read_templates"]
 
 _KINDS: Final = {
     "AWS::Lambda::Function": "lambda", "AWS::Serverless::Function": "lambda", "AWS::DynamoDB::Table": "dynamodb",
@@ -28,9 +29,31 @@ _KINDS: Final = {
     "AWS::ElastiCache::ReplicationGroup": "elasticache",
     "AWS::OpenSearchService::Domain": "opensearch", "AWS::EC2::Subnet": "subnet", "AWS::EC2::NatGateway": "nat",
     "AWS::EC2::SubnetRouteTableAssociation": "association", "AWS::EC2::RouteTable": "routes", "AWS::EC2::VPC": "vpc",
-    "AWS::AmazonMQ::Broker": "mq", "AWS::Cognito::UserPool": "cognito",
+    "AWS::AmazonMQ::Broker": "mq", "AWS::Cognito::UserPool": "cognito", "AWS::ElastiCache::CacheCluster": "elasticache",
+    "AWS::Elasticsearch::Domain": "opensearch", "AWS::MSK::Cluster": "msk", "AWS::EFS::FileSystem": "efs",
+    "AWS::Redshift::Cluster": "redshift", "AWS::Events::EventBus": "bus", "AWS::AppSync::GraphQLApi": "api",
+    "AWS::Serverless::GraphQLApi": "api", "AWS::AppRunner::Service": "apprunner", "AWS::EKS::Cluster": "cluster",
+    "AWS::EKS::Nodegroup": "nodes", "AWS::ApiGateway::Method": "integration", "AWS::DocDB::DBCluster": "rdscluster",
+    "AWS::DocDB::DBInstance": "member", "AWS::Neptune::DBCluster": "rdscluster", "AWS::Neptune::DBInstance": "member",
+    "AWS::ElasticLoadBalancingV2::ListenerRule": "listener", "AWS::ServiceDiscovery::Service": "name",
+    "AWS::ServiceDiscovery::PrivateDnsNamespace": "zone", "AWS::ServiceDiscovery::HttpNamespace": "zone",
+    "AWS::MemoryDB::Cluster": "elasticache", "AWS::ElasticBeanstalk::Environment": "asg",
 }  # fmt: skip
-_SUB: Final = re.compile(r"\$\{([A-Za-z0-9]+)(?:\.[A-Za-z0-9.]+)?\}")
+_NO_COMPONENT: Final = re.compile(
+    r"Custom::|AWS::(?:IAM|EC2|Logs|CloudWatch|Events|Scheduler|SSM|SecretsManager|KMS|ApplicationAutoScaling|AutoScaling"
+    r"|AutoScalingPlans|CodeBuild|CodePipeline|CodeCommit|CodeDeploy|CodeStar\w*|Config|CertificateManager|WAF\w*|Route53\w*"
+    r"|ECR|ECS|Lambda|ApiGateway|ApiGatewayV2|S3|SNS|SQS|Cognito|ElasticLoadBalancing|ElasticLoadBalancingV2|RDS"
+    r"|ElastiCache|DynamoDB|CloudFormation|CloudFront|CloudTrail|Budgets|Backup|GuardDuty|Inspector\w*|Serverless|EFS|EKS"
+    r"|Glue|Athena|StepFunctions|ServiceDiscovery|ServiceCatalog\w*|Kinesis\w*|Redshift|OpenSearchService|Elasticsearch"
+    r"|DAX|DMS|DocDB|Neptune|Organizations|RAM|SES|Signer|SSO|Synthetics|Transfer|XRay|AppSync|AppConfig|Batch|Chatbot"
+    r"|Macie|SecurityHub|AccessAnalyzer|ImageBuilder|MediaConvert|ElasticBeanstalk|IoT|Pipes|Lex|Amplify|SageMaker)::"
+)
+"""Understood as no component of their own: rights, networks, settings of others, logs, builds."""
+_DECIDED: Final = {
+    "replicas": ("MultiAZ", "DesiredCount", "MinSize", "NumCacheNodes", "NumCacheClusters", "ReplicasPerNodeGroup"),
+    "backup": ("BackupRetentionPeriod",),
+}
+_SUB: Final = re.compile(r"\$\{([A-Za-z0-9/']+)(?:\.[A-Za-z0-9.]+)?\}")
 _PATH: Final = re.compile(r"amazonaws\.com(?:/\$default|/prod)?(/[\w/{}-]+)")
 _IMPLICIT: Final = {"ServerlessHttpApi": "HttpApi", "ServerlessRestApi": "Api"}
 _RESOURCE: Final = re.compile(r"(?:AWS|Alexa|Custom)::[A-Za-z0-9:]+\Z|Custom::.+")
@@ -44,50 +67,63 @@ def is_cloudformation(document: Node) -> bool:
     )
 
 
-def read_cloudformation(document: Node, file: str, scope: str, facts: Facts) -> None:
-    """Everything that a template declares."""
+def read_templates(templates: Sequence[Template], facts: Facts) -> None:
+    """Everything that the templates of a run declare.
+
+    Raises:
+        Refused: as ``stacks``.
+    """
     found: list[Resource] = []
-    routes: dict[str, str] = {}
-    for name, node in document.get("Resources").items():
-        facts.met += 1
-        kind = node.get("Type").text()
-        facts.understood += bool(_RESOURCE.match(kind))
-        if kind == "AWS::CloudFormation::Stack":
-            facts.skipped.append(
-                (f"{file}:{node.line}", f"nested stack {name} is not followed; give its template, too")
-            )
-        found.append(_resource(name, node, _KINDS.get(kind, "")))
-        for path in found[-1].values.get("routes", ()):
-            routes[path] = name
-    if routes:
-        names = {r.name for r in found}
-        line = document.get("Resources").line
-        for implicit in sorted({r.target for x in found for r in x.references} & set(_IMPLICIT) - names):
-            door = Resource(name=implicit, kind="api", line=line)
-            door.references = [Reference(function, "route", line) for function in sorted(set(routes.values()))]
-            found.append(door)
-    into_facts(found, file, scope, facts)
+    for stack in stacks(templates, facts):
+        here: list[Resource] = []
+        for name, node in stack.resources():
+            facts.met += 1
+            kind = node.get("Type").text()
+            facts.understood += kind in _KINDS or _NO_COMPONENT.match(kind) is not None
+            here.append(_resource(name, node, _kind(kind, node), stack))
+        found += [*here, *_implicit(here, stack)]
+    into_facts(found, "stacks", facts)
 
 
-def _resource(name: str, node: Node, kind: str) -> Resource:
+def _kind(kind: str, node: Node) -> str:
+    if kind == "AWS::RDS::DBInstance" and node.get("Properties", "DBClusterIdentifier").value is not None:
+        return "member"
+    return _KINDS.get(kind, "")
+
+
+def _implicit(resources: Sequence[Resource], stack: Stack) -> Iterator[Resource]:
+    """The APIs that SAM makes for events without one."""
+    functions = sorted(r.name for r in resources if r.values.get("routes"))
+    names = {r.name for r in resources}
+    line = stack.template.document.get("Resources").line
+    for implicit in sorted(
+        {x.target for r in resources for x in r.references} & set(_IMPLICIT) - names if functions else ()
+    ):
+        door = Resource(name=implicit, kind="api", line=line, file=stack.file)
+        door.references = [Reference(function, "route", line) for function in functions]
+        yield door
+
+
+def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
     properties = node.get("Properties")
-    made = Resource(name=name, kind=kind, line=node.line)
+    made = Resource(name=name, kind=kind, line=node.line, file=stack.file)
     made.lines = {key: child.line for key, child in properties.items()}
-    made.references = list(_references(properties, ""))
-    made.texts = [(key, text.text(), text.line) for key, child in _variables(properties) for text in (child,)]
-    values: dict[str, object] = {
-        "aliases": [
-            n.text() for n in (properties.get(k) for k in ("TableName", "QueueName", "FunctionName")) if n.text()
-        ]
-    }
-    decided = {"replicas": ("MultiAZ", "DesiredCount", "MinSize"), "backup": ("BackupRetentionPeriod",)}
+    shared = Node(None, 1)
+    if node.get("Type").text() == "AWS::Serverless::Function":  # SAM puts what all functions have under Globals
+        shared = stack.fill(stack.template.document.get("Globals", "Function"))
+    made.references = [*_references(properties, ""), *_references(shared.get("Environment"), "")]
+    made.texts = [(key, n.text(), n.line) for key, n in (*_variables(properties), *_variables(shared))]
+    named = (properties.get(k).text() for k in ("TableName", "QueueName", "FunctionName", "ServiceName", "BucketName"))
+    values: dict[str, object] = {"aliases": [word for word in named if word]}
     values["unsaid"] = [
-        name for name, keys in decided.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
+        field for field, keys in _DECIDED.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
     ]
+    values["taken"] = list(_taken(name, stack))
     if kind in ("rds", "rdscluster"):
-        values["multi_az"] = properties.get("MultiAZ").flag() or kind == "rdscluster"
+        values["multi_az"] = properties.get("MultiAZ").flag()
         days = properties.get("BackupRetentionPeriod").integer()
         values["backup_days"] = 1 if days is None else days  # CloudFormation's default is one day
+        values["copy_of"] = properties.get("SourceDBInstanceIdentifier").value is not None
         made.lines = {**made.lines, "multi_az": made.lines.get("MultiAZ", node.line),
                       "backup_days": made.lines.get("BackupRetentionPeriod", node.line)}  # fmt: skip
     elif kind == "dynamodb":
@@ -107,8 +143,35 @@ def _resource(name: str, node: Node, kind: str) -> Resource:
         values["actions"] = [(text.text(), text.line) for text in _texts_under(properties, "Action")]
         values["routes"] = _routes(properties)
         made.references += _consumed(properties)
+    elif kind in ("elasticache", "opensearch", "mq"):
+        values["replicas"] = _nodes(properties)
+    elif kind in ("name", "zone"):
+        values["word"] = properties.get("Name").text()
     made.values = values
     return made
+
+
+def _nodes(properties: Node) -> int:
+    for key in ("NumCacheClusters", "NumCacheNodes"):
+        if (count := properties.get(key).integer()) is not None:
+            return count
+    if (spare := properties.get("ReplicasPerNodeGroup").integer()) is not None:
+        return spare + 1
+    for key in ("ClusterConfig", "ElasticsearchClusterConfig"):
+        if (count := properties.get(key, "InstanceCount").integer()) is not None:
+            return count
+    return 2 if "MULTI_AZ" in properties.get("DeploymentMode").text() else 1
+
+
+def _taken(name: str, stack: Stack) -> Iterator[tuple[str, str]]:
+    """(field, parameter) where the default of a root's parameter decided."""
+    logical = next(local for local, full in stack.names.items() if full == name)
+    properties = stack.template.document.get("Resources", logical, "Properties")
+    for field, keys in _DECIDED.items():
+        for key in keys:
+            reference = properties.get(key, "Ref").text()
+            if reference in stack.defaults:
+                yield field, f"parameter {reference}"
 
 
 def _pitr(properties: Node) -> bool:
@@ -135,12 +198,23 @@ def _consumed(properties: Node) -> list[Reference]:
 
 
 def _variables(properties: Node) -> Iterator[tuple[str, Node]]:
-    """Texts that may name hosts: variables of functions and containers, origins."""
+    """Texts that may name hosts: variables of functions and containers."""
     for key, node in properties.get("Environment", "Variables").items():
-        yield from ((key, text) for text in node.texts())
+        yield from ((key, text) for text in _written(node))
     for container in properties.get("ContainerDefinitions").each():
         for pair in container.get("Environment").each():
-            yield from ((pair.get("Name").text(), text) for text in pair.get("Value").texts())
+            yield from ((pair.get("Name").text(), text) for text in _written(pair.get("Value")))
+
+
+def _written(node: Node) -> Iterator[Node]:
+    """The texts that make a value; not the names of resources inside a function."""
+    for key, child in node.items():
+        if key in ("Fn::Sub", "Fn::Join", "Fn::If"):
+            yield from (text for member in child.each() for text in _written(member))
+    if isinstance(node.value, list):
+        yield from (text for member in node.each() for text in _written(member))
+    elif not isinstance(node.value, dict) and node.value is not None:
+        yield node
 
 
 def _texts_under(node: Node, wanted: str) -> Iterator[Node]:
@@ -166,8 +240,7 @@ def _references(node: Node, key: str) -> Iterator[Reference]:
         if name == "Ref":
             yield Reference(child.text(), key, node.line)
         elif name == "Fn::GetAtt":
-            first = next(child.each(), Node(None, child.line)).text()
-            yield Reference(first.partition(".")[0], key, node.line)
+            yield Reference(next(child.each(), Node(None, child.line)).text(), key, node.line)
         elif name == "Fn::Sub":
             text = next(child.each(), Node(None, child.line)).text()
             path = _PATH.search(text)

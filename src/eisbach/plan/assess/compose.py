@@ -5,6 +5,8 @@ are filled in from ``.env`` and their defaults only, never from this machine's e
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,9 +16,10 @@ from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.images import is_backup, kind_of_image
 from eisbach.plan.assess.model import STORES, Evidence, Unknown
 
-__all__ = ["is_compose", "read_compose"]
+__all__ = ["is_compose", "read_projects"]
 
 _VARIABLE: Final = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::?([-?+])([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_ON_HOST: Final = re.compile(r"node\.hostname\s*==\s*([\w.-]+)")
 _SIDE_BYTES_MAX: Final = 1024 * 1024
 _BACKUP_LABELS: Final = re.compile(r"backup", re.IGNORECASE)
 
@@ -27,21 +30,38 @@ def is_compose(document: Node) -> bool:
     return isinstance(services.value, dict) and document.get("apiVersion").value is None
 
 
-def read_compose(document: Node, file: str, path: Path, facts: Facts) -> None:
-    """Everything that a compose file says."""
-    scope = document.get("name").text() or path.parent.name or "compose"
-    env = dict(_env_lines(path.parent / ".env"))
-    services = document.get("services")
+def read_projects(composes: Sequence[tuple[Node, Path]], facts: Facts) -> None:
+    """Everything that the compose files of a run say; those of one folder are one project, overrides last."""
+    projects: dict[Path, list[tuple[Node, Path]]] = defaultdict(list)
+    for document, path in composes:
+        projects[path.parent].append((document, path))
+    for folder, files in projects.items():
+        named = next((d.get("name").text() for d, _ in files if d.get("name").text()), "")
+        scope = facts.scope_of(str(folder), _filled_name(named) or folder.name or "compose")
+        for document, path in sorted(files, key=_precedence):
+            _read(document, path, scope, facts)
+
+
+def _filled_name(name: str) -> str:
+    return "" if "$" in name else name
+
+
+def _precedence(entry: tuple[Node, Path]) -> tuple[bool, bool, str]:
+    stem = entry[1].stem
+    return "override" in stem, stem not in ("compose", "docker-compose"), stem
+
+
+def _read(document: Node, path: Path, scope: str, facts: Facts) -> None:
+    file, services = str(path), document.get("services")
+    project = _Project(services, file, path, scope, dict(_env_lines(path.parent / ".env")))
     for name, node in services.items():
         facts.met += 1
         if isinstance(node.value, dict):
             facts.understood += 1
-            _Service(name, node, _Project(services, file, path, scope, env)).into(facts)
+            _Service(name, node, project).into(facts)
     if services.value:
-        facts.unknowns.append(
-            Unknown(scope, "on which hosts its containers run; one host unless an overlay says otherwise",
-                    Evidence(file, services.line))
-        )  # fmt: skip
+        what = "on which hosts its containers run; one host unless an overlay says otherwise"
+        facts.unknowns.append(Unknown(scope, what, Evidence(file, services.line)))
 
 
 class _Project(NamedTuple):
@@ -53,6 +73,8 @@ class _Project(NamedTuple):
 
 
 class _Service:
+    """One service as one file says it; a further file adds to what the first one said."""
+
     def __init__(self, name: str, node: Node, project: "_Project") -> None:
         self.name, self.file, self.path = name, project.file, project.path
         self.scope, self.env = project.scope, project.env
@@ -64,19 +86,43 @@ class _Service:
 
     def into(self, facts: Facts) -> None:
         node, image = self.node, self.node.get("image").text()
+        is_new = (self.scope, self.name) not in facts.names
+        found = facts.component(self.name, scope=self.scope, at=Evidence(self.file, self.line))
+        self.name = found.name
         command = " ".join(part.text() for part in node.get("command").each())
-        kind = kind_of_image(image) if image else "service"
+        if image or is_new:
+            found.image, found.kind = image, kind_of_image(image) if image else "service"
         if is_backup(image, command):
-            kind = "job"
-        found = facts.component(
-            self.name, scope=self.scope, at=Evidence(self.file, self.line), kind=kind, image=image,
-            replicas=node.get("deploy", "replicas").integer() or node.get("scale").integer() or 1,
-        )  # fmt: skip
-        found.entry = bool(node.get("ports").value)
-        self._volumes(facts, kind, command)
+            found.kind = "job"
+        for said in (node.get("deploy", "replicas"), node.get("scale")):
+            if (count := said.integer()) is not None and count >= 0:
+                found.replicas, found.facts["replicas"] = count, self.at(said)
+        if found.replicas is None:
+            found.replicas = 1
+        found.entry |= bool(node.get("ports").value)
+        self._words(facts)
+        if is_new or node.get("volumes").value:
+            self._volumes(facts, found.kind, command)
         self._labels(facts)
+        self._places(facts)
         self._waits(facts)
-        self._variables(facts, kind)
+        self._variables(facts, found.kind)
+
+    def _words(self, facts: Facts) -> None:
+        """Other names that it is reached by."""
+        nodes = [self.node.get("container_name"), self.node.get("hostname")]
+        nodes += [n for _, network in self.node.get("networks").items() for n in network.get("aliases").each()]
+        for node in nodes:
+            if (word := self._filled(node.text())) and (self.scope, word) not in facts.names:
+                facts.alias(self.scope, word.lower(), self.name)
+
+    def _places(self, facts: Facts) -> None:
+        """Swarm's placement: the one host that a service is bound to."""
+        for constraint in self.node.get("deploy", "placement", "constraints").each():
+            bound = _ON_HOST.fullmatch(constraint.text().strip())
+            if bound is not None:
+                found = facts.components[self.name]
+                found.domains["host"], found.facts["host"] = (bound[1],), self.at(constraint)
 
     def _volumes(self, facts: Facts, kind: str, command: str) -> None:
         found, named = facts.components[self.name], list[tuple[str, Node]]()
@@ -88,7 +134,8 @@ class _Service:
             forgets = (kind == "cache" and not named) or ("--save " in command and "appendonly no" in command)
             found.stateful = (bool(named) or kind == "database") and not forgets
         if named and found.stateful is not False:
-            found.domains["disk"] = tuple(f"{self.scope}/{source}" for source, _ in named)
+            disks = [f"{self.scope}/{source}" for source, _ in named]
+            found.domains["disk"] = tuple(dict.fromkeys([*found.domains.get("disk", ()), *disks]))
             found.facts["disk"] = found.facts["stateful"] = self.at(named[0][1])
 
     def _labels(self, facts: Facts) -> None:
@@ -106,12 +153,22 @@ class _Service:
         pairs = waits.items() if isinstance(waits.value, dict) else ((n.text(), n) for n in waits.each())
         for target, node in pairs:
             once = node.get("condition").text() == "service_completed_successfully"  # it ran, and nobody needs it now
+            once = once or node.get("required").flag() is False
             facts.link(
                 self.name, target, scope=self.scope, at=self.at(node), documented=True, starts=True, only_known=True,
                 hard=False if once else None,
             )  # fmt: skip
         for link in (*self.node.get("links").each(), *self.node.get("external_links").each()):
-            facts.link(self.name, link.text().partition(":")[0], scope=self.scope, at=self.at(link), documented=True)
+            target, _, word = link.text().partition(":")
+            if word and (self.scope, word) not in facts.names and (self.scope, target) in facts.names:
+                facts.alias(self.scope, word, target)
+            facts.link(self.name, target, scope=self.scope, at=self.at(link), documented=True)
+        for mode in (self.node.get("network_mode"), self.node.get("ipc"), self.node.get("pid")):
+            if mode.text().startswith("service:"):  # it lives in the other's namespace, and ends with it
+                target = mode.text().removeprefix("service:")
+                facts.link(
+                    self.name, target, scope=self.scope, at=self.at(mode), documented=True, hard=True, starts=True
+                )
 
     def _variables(self, facts: Facts, kind: str) -> None:
         for key, value, at in self._environment():

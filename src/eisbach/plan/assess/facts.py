@@ -30,6 +30,9 @@ class Facts:
 
     def __init__(self) -> None:
         self.components: dict[str, Component] = {}
+        self.names: dict[tuple[str, str], str] = {}
+        """(scope, name there) -> component: two projects may both have a ``db``."""
+        self._scopes: dict[str, str] = {}
         self.links: list[Link] = []
         self.groups: dict[str, tuple[list[str], int]] = {}
         """Name -> (members, how many of them are enough); a dependency on the name is one on the group."""
@@ -49,49 +52,65 @@ class Facts:
         self.understood = self.met = 0
 
     def component(self, name: str, *, scope: str, at: Evidence, **values: Any) -> Component:
-        """The component ``name``, made if it is new; values that are given are set and remember their line."""
-        found = self.components.get(name)
+        """The component ``name`` of a scope, made if it is new; values that are given are set.
+
+        Where another scope has the name already, this one is called ``scope/name``.
+        """
+        full = self.full(scope, name)
+        other = self.components.get(full)
+        if other is not None and scope and other.scope not in ("", scope):
+            full = f"{scope}/{name}"
+        found = self.components.get(full)
         if found is None:
             if len(self.components) >= COMPONENTS_MAX:
                 raise Refused(at.file, at.line, f"more than {COMPONENTS_MAX} components")
-            found = self.components[name] = Component(name=name, scope=scope)
+            found = self.components[full] = Component(name=full, scope=scope)
+        self.names[scope, name] = full
         if at not in found.evidence:
             found.evidence.append(at)
         for key, value in values.items():
             setattr(found, key, value)
         return found
 
+    def full(self, scope: str, name: str) -> str:
+        """What the component that a scope calls ``name`` is called in the graph; ``name`` itself if there is none."""
+        return self.names.get((scope, name), name)
+
+    def scope_of(self, folder: str, wanted: str) -> str:
+        """The scope of a folder: the word wanted, unless another folder took it."""
+        if folder not in self._scopes:
+            self._scopes[folder] = wanted if wanted not in self._scopes.values() else folder
+        return self._scopes[folder]
+
     def link(self, source: str, target: str, *, scope: str, at: Evidence, how: How = "declared", **fields: Any) -> None:
         """``source`` uses what ``target`` names."""
         if len(self.links) >= DEPENDENCIES_MAX:
             raise Refused(at.file, at.line, f"more than {DEPENDENCIES_MAX} dependencies")
+        source = self.full(scope, source)
         self.links.append(Link(source=source, target=target, scope=scope, evidence=at, how=how, fields=fields))
 
     def alias(self, scope: str, word: str, name: str) -> None:
         """``word`` means ``name``, in ``scope`` and, unless taken, everywhere."""
+        name = self.full(scope, name)
         self.aliases[scope, word] = name
         self.aliases.setdefault(("", word), name)
 
     def resolve(self, word: str, scope: str) -> str | None:
         """The component or group that a word means: as written, by its first label, in its own scope before others."""
+        known = self._known(scope, word)
+        if known is not None:
+            return known
         labels = word.split(".")
-        inner = len(labels) > 1 and (labels[-1] in ("local", "svc", "internal") or "svc" in labels)
-        namespace = labels[1] if inner else scope
-        candidates = [word] if not inner else [labels[0]]
-        for candidate in candidates:
-            for where in (namespace, scope) if not inner else (namespace,):
-                if (where, candidate) in self.aliases:
-                    return self.aliases[where, candidate]
-            if inner:
-                owner = self.components.get(candidate)
-                if owner is not None and owner.scope == namespace:
-                    return candidate
-                continue
-            if candidate in self.components or candidate in self.groups:
-                return candidate
-            if ("", candidate) in self.aliases:
-                return self.aliases["", candidate]
-        return None
+        if len(labels) > 1 and (labels[-1] in ("local", "svc", "internal") or "svc" in labels):
+            return self._known(labels[1], labels[0])
+        if len(labels) == 2 and (found := self._known(labels[1], labels[0])) is not None:
+            return found
+        if word in self.components or word in self.groups:
+            return word
+        return self.aliases.get(("", word))
+
+    def _known(self, scope: str, word: str) -> str | None:
+        return self.aliases.get((scope, word)) or self.names.get((scope, word))
 
     def graph(self) -> Graph:
         """Everything, resolved."""

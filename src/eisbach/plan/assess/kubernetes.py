@@ -3,7 +3,7 @@
 A Service is a group of the workloads that its selector fits; a workload's variables and ConfigMaps name what it calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from eisbach.plan.assess.documents import Node
@@ -23,10 +23,16 @@ _PLAIN: Final = frozenset({
     "ConfigMap", "Secret", "Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding",
     "PersistentVolumeClaim", "PersistentVolume", "StorageClass", "NetworkPolicy", "PodDisruptionBudget",
     "ResourceQuota", "HorizontalPodAutoscaler", "LimitRange", "PriorityClass", "CustomResourceDefinition",
-    "ServiceMonitor", "PodMonitor",
+    "ServiceMonitor", "PodMonitor", "PrometheusRule", "Kustomization", "IngressClass", "ExternalSecret", "SecretStore",
+    "ClusterSecretStore", "SealedSecret", "GatewayClass", "RuntimeClass", "CSIDriver", "VolumeSnapshotClass", "Lease",
+    "APIService", "Event", "Endpoints", "EndpointSlice", "PodTemplate", "ReferenceGrant", "BackendTLSPolicy",
     "Certificate", "Issuer", "ClusterIssuer", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
 })  # fmt: skip
 """Understood as no component of their own."""
+_NOTHING: Final = (Node(None, 1), "-")
+_DOORS: Final = ("Ingress", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway", "IngressRoute", "Route")
+_SCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
+_UNDERSTOOD: Final = _WORKLOADS | _PLAIN | {"Service", "VirtualService", *_DOORS, *_SCALERS}
 
 
 def is_kubernetes(document: Node) -> bool:
@@ -34,46 +40,76 @@ def is_kubernetes(document: Node) -> bool:
     return bool(document.get("apiVersion").text() and document.get("kind").text())
 
 
-def read_kubernetes(documents: list[Node], file: str, facts: Facts) -> None:
-    """All manifests of a file (a List counts for its items)."""
-    flat = [item for d in documents for item in (d.get("items").each() if d.get("kind").text() == "List" else (d,))]
-    maps = {
-        (_namespace(d), d.get("metadata", "name").text()): d
-        for d in flat
-        if d.get("kind").text() in ("ConfigMap", "Secret")
-    }
-    workloads = [_Workload(d, file, maps) for d in flat if d.get("kind").text() in _WORKLOADS]
-    for document in flat:
+def read_kubernetes(manifests: Sequence[tuple[Node, str]], facts: Facts) -> None:
+    """All manifests of a run with their files, together: a Service and what it selects stand in files of their own."""
+    flat = [
+        (item, file)
+        for d, file in manifests
+        for item in (d.get("items").each() if d.get("kind").text() == "List" else (d,))
+        if _whole(item, file, facts)
+    ]
+    maps = {_key(d): (d, file) for d, file in flat if d.get("kind").text() in ("ConfigMap", "Secret")}
+    workloads: dict[tuple[str, str, str], _Workload] = {}
+    for document, file in flat:
         kind = document.get("kind").text()
         facts.met += 1
-        facts.understood += (
-            kind in _WORKLOADS or kind in _PLAIN or kind in ("Service", "Ingress", "HTTPRoute", "Gateway")
-        )
-    for workload in workloads:
+        facts.understood += kind in _UNDERSTOOD
+        if kind not in _WORKLOADS:
+            continue
+        key = (kind, *_key(document))
+        if key in workloads:
+            facts.skipped.append((f"{file}:{document.line}", f"{kind} {key[2]} is declared again; the first counts"))
+        else:
+            workloads[key] = _Workload(document, file, maps)
+    for workload in workloads.values():
         workload.into(facts)
-    for document in flat:
+    for document, file in flat:
+        if document.get("kind").text() in _SCALERS:
+            _scaled(document, workloads, facts, file)
+    for document, file in flat:
         if document.get("kind").text() == "Service":
-            _service(document, workloads, facts, file)
-    for document in flat:
-        if document.get("kind").text() in ("Ingress", "HTTPRoute", "Gateway"):
-            _ingress(document, facts, file)
+            _service(document, list(workloads.values()), facts, file)
+    for document, file in flat:
+        if _is_door(document):
+            _door(document, facts, file)
+
+
+def _key(document: Node) -> tuple[str, str]:
+    return _namespace(document), document.get("metadata", "name").text()
+
+
+def _whole(document: Node, file: str, facts: Facts) -> bool:
+    """Whether a document says what it declares: a patch of a Kustomize overlay has a workload's kind and no image."""
+    if document.get("kind").text() not in _WORKLOADS:
+        return True
+    if any(c.get("image").text() for c in _pod(document)[0].get("containers").each()):
+        return True
+    facts.skipped.append((f"{file}:{document.line}", "a workload without an image, as in a patch: render it first"))
+    return False
 
 
 def _namespace(document: Node) -> str:
     return document.get("metadata", "namespace").text() or "default"
 
 
+def _pod(document: Node) -> tuple[Node, Node]:
+    """(what a workload runs, its metadata)."""
+    spec, kind = document.get("spec"), document.get("kind").text()
+    if kind == "CronJob":
+        spec = spec.get("jobTemplate", "spec")
+    if kind == "Pod":
+        return spec, document.get("metadata")
+    return spec.get("template", "spec"), spec.get("template", "metadata")
+
+
 class _Workload:
-    def __init__(self, document: Node, file: str, maps: dict[tuple[str, str], Node]) -> None:
+    def __init__(self, document: Node, file: str, maps: dict[tuple[str, str], tuple[Node, str]]) -> None:
         self.document, self.file, self.maps = document, file, maps
         self.kind = document.get("kind").text()
-        self.name = document.get("metadata", "name").text()
+        self.name = self.local = document.get("metadata", "name").text()
+        """Its name in the graph, once it is there; and in its namespace."""
         self.namespace = _namespace(document)
-        spec = document.get("spec")
-        if self.kind == "CronJob":
-            spec = spec.get("jobTemplate", "spec")
-        self.pod = spec if self.kind == "Pod" else spec.get("template", "spec")
-        meta = document.get("metadata") if self.kind == "Pod" else spec.get("template", "metadata")
+        self.pod, meta = _pod(document)
         self.labels = {key: node.text() for key, node in meta.get("labels").items()}
 
     def at(self, node: Node) -> Evidence:
@@ -95,9 +131,9 @@ class _Workload:
             self.name, scope=self.namespace, at=self.at(self.document.get("metadata", "name")), kind=kind, image=image,
             replicas=1 if replicas is None and self.kind != "DaemonSet" else replicas,
         )  # fmt: skip
+        self.name = found.name
         if self.kind == "DaemonSet":
             found.managed = True
-        facts.alias(self.namespace, self.name, self.name)
         self._state(facts, kind, containers, " ".join(words))
         self._places(facts)
         region = self.document.get("metadata", "labels", "region")
@@ -140,8 +176,8 @@ class _Workload:
         found.spread = bool(spread)
 
     def _variables(self, container: Node, facts: Facts, *, backup: bool) -> None:
-        for key, value in self._environment(container):
-            at = self.at(value)
+        for key, value, file in self._environment(container):
+            at = Evidence(file, value.line)
             for endpoint in endpoints(key, value.text()):
                 if replica_of(key):
                     facts.copies.append((self.namespace, self.name, endpoint.host))
@@ -153,17 +189,18 @@ class _Workload:
                     only_known=len(labels) == 1 and not _is_url(value.text()), hard=False if backup else None,
                 )  # fmt: skip
 
-    def _environment(self, container: Node) -> Iterator[tuple[str, Node]]:
+    def _environment(self, container: Node) -> Iterator[tuple[str, Node, str]]:
         for source in container.get("envFrom").each():
             name = source.get("configMapRef", "name").text() or source.get("secretRef", "name").text()
-            yield from self.maps.get((self.namespace, name), Node(None, 1)).get("data").items()
+            config, file = self.maps.get((self.namespace, name), _NOTHING)
+            yield from ((key, value, file) for key, value in config.get("data").items())
         for entry in container.get("env").each():
             reference = entry.get("valueFrom", "configMapKeyRef")
             if reference.value:
-                config = self.maps.get((self.namespace, reference.get("name").text()), Node(None, 1))
-                yield entry.get("name").text(), config.get("data", reference.get("key").text())
+                config, file = self.maps.get((self.namespace, reference.get("name").text()), _NOTHING)
+                yield entry.get("name").text(), config.get("data", reference.get("key").text()), file
             else:
-                yield entry.get("name").text(), Node(entry.get("value").value, entry.get("value").line)
+                yield entry.get("name").text(), Node(entry.get("value").value, entry.get("value").line), self.file
 
 
 def _is_url(text: str) -> bool:
@@ -199,16 +236,45 @@ def _service(document: Node, workloads: list[_Workload], facts: Facts, file: str
         facts.alias(namespace, name, group)
 
 
-def _ingress(document: Node, facts: Facts, file: str) -> None:
+def _scaled(document: Node, workloads: Mapping[tuple[str, str, str], _Workload], facts: Facts, file: str) -> None:
+    """An autoscaler decides how many copies run: at least its minimum."""
+    target = document.get("spec", "scaleTargetRef")
+    kind = target.get("kind").text() or "Deployment"
+    workload = workloads.get((kind, _namespace(document), target.get("name").text()))
+    least = document.get("spec", "minReplicas" if document.get("kind").text() == _SCALERS[0] else "minReplicaCount")
+    if workload is not None:
+        found = facts.components[workload.name]
+        found.replicas = least.integer() if least.integer() is not None else 1
+        found.facts["replicas"] = Evidence(file, least.line)
+
+
+def _is_door(document: Node) -> bool:
+    if document.get("kind").text() == "VirtualService":  # without a gateway it only routes inside the mesh
+        return any(gateway.text() != "mesh" for gateway in document.get("spec", "gateways").each())
+    return document.get("kind").text() in _DOORS
+
+
+def _door(document: Node, facts: Facts, file: str) -> None:
     name, namespace = document.get("metadata", "name").text(), _namespace(document)
     at = Evidence(file, document.get("metadata", "name").line)
+    if (namespace, name) in facts.names:  # very often a Deployment and its Ingress share a name
+        name = f"{document.get('kind').text().lower()}/{name}"
     facts.component(name, scope=namespace, at=at, kind="gateway", managed=True, entry=True)
-    backends = [document.get("spec", "defaultBackend", "service", "name")]
-    for rule in document.get("spec", "rules").each():
-        for path in rule.get("http", "paths").each():
-            old = path.get("backend", "service").value is None
-            backends += [path.get("backend", "serviceName") if old else path.get("backend", "service", "name")]
-        backends += [ref.get("name") for ref in rule.get("backendRefs").each()]
-    for backend in backends:
+    for backend in _backends(document.get("spec")):
         if backend.text():
             facts.link(name, backend.text(), scope=namespace, at=Evidence(file, backend.line), documented=True)
+
+
+def _backends(spec: Node) -> Iterator[Node]:
+    """The services behind a door: Ingress (v1 and before), Gateway API, Traefik, OpenShift, Istio."""
+    yield spec.get("defaultBackend", "service", "name")
+    yield spec.get("to", "name")
+    for rule in spec.get("rules").each():
+        for path in rule.get("http", "paths").each():
+            old = path.get("backend", "service").value is None
+            yield path.get("backend", "serviceName") if old else path.get("backend", "service", "name")
+        yield from (ref.get("name") for ref in rule.get("backendRefs").each())
+    for route in spec.get("routes").each():
+        yield from (service.get("name") for service in route.get("services").each())
+    for route in spec.get("http").each():
+        yield from (way.get("destination", "host") for way in route.get("route").each())

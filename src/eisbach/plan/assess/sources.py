@@ -1,26 +1,30 @@
 """Which files a run reads, and what each of them is. Follows no link out of a folder, executes and fetches nothing."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from eisbach.kernel.errors import Invalid
 from eisbach.plan.assess.bounds import FILE_BYTES_MAX, FILES_MAX, Refused
-from eisbach.plan.assess.cloudformation import is_cloudformation, read_cloudformation
-from eisbach.plan.assess.compose import is_compose, read_compose
+from eisbach.plan.assess.cloudformation import is_cloudformation, read_templates
+from eisbach.plan.assess.compose import is_compose, read_projects
 from eisbach.plan.assess.documents import Node, read_json, read_yaml
 from eisbach.plan.assess.facts import Facts
+from eisbach.plan.assess.hcl import Folder
 from eisbach.plan.assess.kubernetes import is_kubernetes, read_kubernetes
 from eisbach.plan.assess.model import Evidence, Graph, Journey
 from eisbach.plan.assess.overlay import NAMES, is_overlay, read_overlay
-from eisbach.plan.assess.terraform import is_plan, read_hcl, read_plan
+from eisbach.plan.assess.stacks import STACKS_MAX, Template, local_calls
+from eisbach.plan.assess.terraform import read_folders
+from eisbach.plan.assess.terraform_plan import is_plan, read_plan
 from eisbach.plan.assess.traces import is_traces, read_traces
 
 __all__ = ["Read", "read"]
 
 _YAML: Final = (".yaml", ".yml")
-_ENDINGS: Final = (*_YAML, ".json", ".jsonl", ".tf", ".template")
+_ENDINGS: Final = (*_YAML, ".json", ".jsonl", ".tf", ".tofu", ".template")
 _SKIPPED: Final = frozenset({".git", "node_modules", ".terraform", "__pycache__", ".venv", "venv", "cdk.out.bak"})
 
 
@@ -35,6 +39,19 @@ class Read:
     """Components that a recovery uses -> where that is said."""
 
 
+@dataclass(slots=True)
+class _Found:
+    """What is read file by file, and understood together."""
+
+    facts: Facts = field(default_factory=Facts)
+    composes: list[tuple[Node, Path]] = field(default_factory=list)
+    manifests: list[tuple[Node, str]] = field(default_factory=list)
+    templates: list[Template] = field(default_factory=list)
+    folders: dict[Path, Folder] = field(default_factory=dict)
+    traces: list[tuple[list[Node], str]] = field(default_factory=list)
+    overlays: list[tuple[Node, str]] = field(default_factory=list)
+
+
 def read(paths: Sequence[Path]) -> Read:
     """One graph of everything under ``paths``.
 
@@ -42,20 +59,17 @@ def read(paths: Sequence[Path]) -> Read:
         Invalid: a path that is not there, or nothing in them that is understood.
         Refused: a file that was named cannot be read; in a folder such a file is passed over and listed.
     """
-    facts = Facts()
-    overlays: list[tuple[Node, str]] = []
-    traces: list[tuple[list[Node], str]] = []
-    for path, named in _files(paths):
+    found = _Found()
+    facts = found.facts
+    for path, named in _files(paths, facts):
         try:
-            _read_one(path, facts, overlays, traces, named=named)
+            _read_one(path, found, named=named)
         except Refused as refused:
             if named:
                 raise
             facts.skipped.append((str(path), str(refused)))
-    for documents, file in traces:  # after everything that is declared, so that names are known
-        read_traces(documents, file, facts)
-    for document, file in overlays:
-        read_overlay(document, file, facts)
+    _nested(found, paths)
+    _together(found)
     if not facts.components:
         words = "; ".join(why for _, why in facts.skipped[:3]) or "no compose file, manifest, template, plan or trace"
         raise Invalid(f"nothing to assess in {', '.join(map(str, paths))}: {words}")
@@ -63,33 +77,81 @@ def read(paths: Sequence[Path]) -> Read:
     return Read(facts.graph(), facts.groups, facts.recovery)
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    count = 0
+def _nested(found: _Found, paths: Sequence[Path]) -> None:
+    """Templates of nested stacks that lie under a path given, or beside a template that was named."""
+    inside = [p if p.is_dir() else p.parent for p in paths]
+    waiting = list(found.templates)
+    while waiting:
+        for path in local_calls(waiting.pop(0)):
+            known = any(t.path == path for t in found.templates)
+            if known or len(found.templates) > STACKS_MAX or not _allowed(path, inside):
+                continue
+            document = next(iter(read_yaml(_text(path, str(path)), str(path))), Node(None, 1))
+            if is_cloudformation(document):
+                found.facts.files[str(path)] = "CloudFormation template"
+                found.templates.append(Template(document, path, str(path)))
+                waiting.append(found.templates[-1])
+
+
+def _allowed(path: Path, inside: Sequence[Path]) -> bool:
+    try:
+        return path.is_file() and any(path.resolve().is_relative_to(folder.resolve()) for folder in inside)
+    except OSError:
+        return False
+
+
+def _together(found: _Found) -> None:
+    """Declared first, then what was observed, then what people say; each kind when all its files are there."""
+    facts = found.facts
+    read_projects(found.composes, facts)
+    read_kubernetes(found.manifests, facts)
+    read_templates(found.templates, facts)
+    read_folders(found.folders, facts)
+    for documents, file in found.traces:
+        read_traces(documents, file, facts)
+    for document, file in found.overlays:
+        read_overlay(document, file, facts)
+
+
+def _files(paths: Sequence[Path], facts: Facts) -> Iterator[tuple[Path, bool]]:
+    seen, count = set[str](), 0
     for path in paths:
         if not path.exists():
             raise Invalid(f"{path} is not there")
-        if path.is_file():
-            yield path, True
-            continue
-        for inner in sorted(path.rglob("*")):
-            parts = inner.relative_to(path).parts
-            if (
-                inner.suffix in _ENDINGS
-                and not _SKIPPED.intersection(parts)
-                and not inner.is_symlink()
-                and inner.is_file()
-            ):
-                count += 1
-                if count > FILES_MAX:
-                    raise Invalid(f"{path} has more than {FILES_MAX} files to read; name a smaller folder")
-                yield inner, False
+        for inner in [path] if not path.is_dir() else _under(path, facts):
+            if (real := str(inner.absolute())) in seen:
+                continue  # named twice, by itself and by its folder
+            seen.add(real)
+            count += 1
+            if count > FILES_MAX:
+                raise Invalid(f"{path} has more than {FILES_MAX} files to read; name a smaller folder")
+            yield inner, inner is path
+
+
+def _under(folder: Path, facts: Facts) -> Iterator[Path]:
+    """Files of a folder that may be read, in order; no link is followed, no folder of tools entered."""
+
+    def passed(error: OSError) -> None:
+        facts.skipped.append((str(error.filename), f"cannot be read: {error.strerror}"))
+
+    for here, inner, files in os.walk(folder, onerror=passed, followlinks=False):
+        inner[:] = sorted(name for name in inner if name not in _SKIPPED)
+        for name in sorted(files):
+            path = Path(here) / name
+            if path.suffix in _ENDINGS and not path.is_symlink() and path.is_file():
+                yield path
 
 
 def _text(path: Path, file: str) -> str:
-    size = path.stat().st_size
-    if size > FILE_BYTES_MAX:
-        raise Refused(file, 1, f"{size} bytes; at most {FILE_BYTES_MAX} are read")
-    raw = path.read_bytes()
+    try:
+        if not path.is_file():
+            raise Refused(file, 1, "not a file: a pipe, a socket or a device is not read")
+        size = path.stat().st_size
+        if size > FILE_BYTES_MAX:
+            raise Refused(file, 1, f"{size} bytes; at most {FILE_BYTES_MAX} are read")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise Refused(file, 1, f"cannot be read: {error.strerror}") from error
     if b"\0" in raw[:65_536]:
         raise Refused(file, 1, "binary; this reads text")
     try:
@@ -98,37 +160,45 @@ def _text(path: Path, file: str) -> str:
         raise Refused(file, raw.count(b"\n", 0, error.start) + 1, f"not UTF-8 at byte {error.start}") from error
 
 
-def _read_one(
-    path: Path, facts: Facts, overlays: list[tuple[Node, str]], traces: list[tuple[list[Node], str]], *, named: bool
-) -> None:  # fmt: skip
-    file = str(path)
+def _read_one(path: Path, found: _Found, *, named: bool) -> None:
+    file, facts = str(path), found.facts
     text = _text(path, file)
-    if path.suffix == ".tf":
+    if path.suffix in (".tf", ".tofu"):
         facts.files[file] = "Terraform configuration"
-        read_hcl(text, file, path.parent.name, facts)
+        _terraform(path, text, found)
         return
     documents = read_json(text, file) if path.suffix in (".json", ".jsonl") else read_yaml(text, file)
     documents = [d for d in documents if isinstance(d.value, dict)]
     if path.name in NAMES and documents and is_overlay(documents[0], path.name):
         facts.files[file] = "overlay"
-        overlays.append((documents[0], file))
+        found.overlays.append((documents[0], file))
     elif any(is_traces(d) for d in documents):
         facts.files[file] = "OpenTelemetry traces"
-        traces.append((documents, file))
+        found.traces.append((documents, file))
     elif documents and is_plan(documents[0]):
         facts.files[file] = "Terraform plan"
-        read_plan(documents[0], file, path.parent.name, facts)
+        read_plan(documents[0], file, facts.scope_of(file, path.parent.name), facts)
     elif documents and is_cloudformation(documents[0]):
         facts.files[file] = "CloudFormation template"
-        read_cloudformation(documents[0], file, path.parent.name, facts)
+        found.templates.append(Template(documents[0], path, file))
     elif documents and is_compose(documents[0]):
         facts.files[file] = "compose file"
-        read_compose(documents[0], file, path, facts)
+        found.composes.append((documents[0], path))
     elif any(is_kubernetes(d) for d in documents):
         facts.files[file] = "Kubernetes manifests"
-        read_kubernetes([d for d in documents if is_kubernetes(d)], file, facts)
+        found.manifests += [(d, file) for d in documents if is_kubernetes(d)]
     elif named:
         raise Refused(file, 1, "neither a compose file, manifests, a template, a plan, traces nor an overlay")
+
+
+def _terraform(path: Path, text: str, found: _Found) -> None:
+    folder = found.folders.get(path.parent)
+    if folder is None:
+        folder = found.folders[path.parent] = Folder(path.parent)
+        for values in (path.parent / "terraform.tfvars", *sorted(path.parent.glob("*.auto.tfvars"))):
+            if values.is_file() and not values.is_symlink():
+                folder.set(_text(values, str(values)), str(values))
+    folder.take(text, str(path))
 
 
 def _assumed_journeys(facts: Facts) -> None:

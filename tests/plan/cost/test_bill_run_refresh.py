@@ -261,3 +261,60 @@ def test_an_offer_is_read_once_however_many_rows_it_has() -> None:
     refresh(BOOK, today=TODAY, base="http://x", get=get)
 
     assert len(asked) == len(set(asked))
+
+
+def listed(sku: str, usage: str, operation: str, *dimensions: tuple[str, str, str, str, str]) -> tuple[Any, Any]:
+    """A product and its term as the bulk price list writes them (formatVersion v1.0, "service price list file").
+
+    ``dimensions``: (begin, end, unit, USD, description) as recorded on 2026-10-04 from AWS's offers for Ireland.
+    """
+    product = {
+        "sku": sku, "productFamily": "x",
+        "attributes": {
+            "servicecode": "AmazonDynamoDB", "location": "EU (Ireland)", "locationType": "AWS Region",
+            "usagetype": usage, "operation": operation, "regionCode": "eu-west-1", "servicename": "Amazon DynamoDB",
+        },
+    }  # fmt: skip
+    rate = f"{sku}.JRTCKXETXF"
+    term = {
+        "offerTermCode": "JRTCKXETXF", "sku": sku, "effectiveDate": "2026-09-01T00:00:00Z", "termAttributes": {},
+        "priceDimensions": {
+            f"{rate}.{n}": {
+                "rateCode": f"{rate}.{n}", "description": text, "beginRange": begin, "endRange": end, "unit": unit,
+                "pricePerUnit": {"USD": usd}, "appliesTo": [],
+            }
+            for n, (begin, end, unit, usd, text) in enumerate(dimensions)
+        },
+    }  # fmt: skip
+    return product, {rate: term}
+
+
+def test_offers_in_the_format_of_the_bulk_price_list_are_read_with_free_tiers_and_look_alikes() -> None:
+    region, code = "eu-west-1", "AmazonDynamoDB"
+    rows = [
+        listed("W73KZTNZ7UBXFD8S", "EU-TimedPITRStorage-ByteHrs", "", ("0", "Inf", "GB-Mo", "0.2200000000",
+               "$0.22 per GB-Month of storage used for DynamoDB PITR backup")),
+        listed("F4EZE5SAMS3D49NJ", "EU-WriteRequestUnits", "PayPerRequestThroughput", ("0", "Inf",
+               "WriteRequestUnits", "0.0000007050", "")),
+        listed("E6MS5SS3AMMHBJC6", "EU-TimedStorage-ByteHrs", "", ("25", "Inf", "GB-Mo", "0.2830000000",
+               "$0.283 per GB-Month of storage used beyond first 25 free GB-Months"),
+               ("0", "25", "GB-Mo", "0.0000000000", "$0.00 per GB-Month for the first 25 GB")),
+        listed("LOOKSALIKE", "EU-IA-TimedStorage-ByteHrs", "", ("0", "Inf", "GB-Mo", "0.1130000000", "")),
+    ]  # fmt: skip
+    body = json.dumps({
+        "formatVersion": "v1.0", "disclaimer": "...", "offerCode": code, "version": "20260911124422",
+        "publicationDate": "2026-09-11T12:44:22Z", "products": {p["sku"]: p for p, _ in rows},
+        "terms": {"OnDemand": {p["sku"]: term for p, term in rows}, "Reserved": {}}, "attributesList": {},
+    }).encode()  # fmt: skip
+    wanted = ("dynamodb.pitr.gb_month", "dynamodb.write", "dynamodb.storage.gb_month", "dynamodb.read")
+    book = PriceBook({(region, id_): BOOK.get(region, id_) for id_ in wanted})
+
+    with served({f"/offers/v1.0/aws/{code}/current/{region}/index.json": body}) as base:
+        found = {r.price.id: r for r in refresh(book, today=TODAY, base=base)}
+
+    assert found["dynamodb.pitr.gb_month"].price.charge(D(100)) == 22
+    assert found["dynamodb.write"].price.charge(D(10) ** 6) == D("0.705")
+    assert found["dynamodb.storage.gb_month"].price.charge(D(125)) == D("28.3")
+    assert "0 products" in found["dynamodb.read"].why
+    for id_ in wanted[:2]:
+        assert found[id_].price.charge(D(10) ** 6) == BOOK.get(region, id_).charge(D(10) ** 6)

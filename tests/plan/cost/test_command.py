@@ -32,8 +32,18 @@ def test_the_example_is_priced_with_a_headline_warnings_and_what_to_do_next() ->
 
     assert code == 0
     assert "Egress is 98 % of the bill" in said
-    assert "unpriced: point-in-time recovery" in said
+    assert "unpriced" not in said
     assert "Next: eisbach cost" in said
+
+
+def test_what_has_no_price_is_named_in_the_answer(tmp_path: Path) -> None:
+    workload = tmp_path / "w.toml"
+    workload.write_text(EXAMPLE.read_text().replace("[media]", "[media]\nconvert_minutes = 1000"))
+
+    code, said = run(workload)
+
+    assert code == 0
+    assert "unpriced: MediaConvert" in said
 
 
 def test_json_names_formula_price_and_source_of_every_line() -> None:

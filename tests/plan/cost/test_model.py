@@ -107,7 +107,7 @@ def test_an_unknown_price_is_listed_and_never_counted_as_zero() -> None:
     bill = bill_of(point, WORKLOAD.designs[0], BOOK, "arm")
     known = Bill([line for line in bill.lines if line.amount is not None])
 
-    assert {line.item for line in bill.unpriced} == {"MediaConvert", "point-in-time recovery"}
+    assert {line.item for line in bill.unpriced} == {"MediaConvert"}
     assert known.total == bill.total
 
 

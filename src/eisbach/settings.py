@@ -132,6 +132,9 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """URL of the region's agent, with the signed slot map at ``GET /map``; empty: ``owners`` is all there is."""
     backups: str = ""
     """Folder of the region's backups; empty: none are made."""
+    control: str = ""
+    """URL of the region's control process, asked by an empty store whether this cell has begun before; empty: nobody
+    knows but backups and twins."""
     cors: bool = False
     """Answer CORS here: in stages ``single`` and ``hub`` no edge does it."""
     rehearsal: bool = False

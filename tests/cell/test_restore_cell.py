@@ -182,6 +182,38 @@ async def test_without_the_twin_nothing_appears_and_the_next_try_begins_anew(wor
     assert (await world.restore()).slots == 2
 
 
+async def test_a_slot_that_has_moved_away_since_is_not_taken_by_the_restored_cell(world: World) -> None:
+    """Its document still names the slot: a start takes what no row speaks of."""
+    await world.write(world.here, 20)
+    await world.exchange()
+    sources = Sources(world.reader, {THERE: world.twin}, {OTHER: "c2"})
+
+    await restore_cell(world.folder / "new.db", [SLOT], sources, identity=(HERE, "c1"), clock=world.clock)
+
+    async with world.opened() as again:
+        ownership = Ownership(again, cell="c1", groups=COUNTS, owners={})
+        await ownership.open([SLOT, OTHER])
+        assert ownership.owned() == [SLOT]
+        assert ownership.owner(OTHER) == "c2"
+
+
+async def test_a_cell_without_backups_is_restored_from_its_twin(world: World) -> None:
+    """The studio makes none: every region has all of it."""
+    await world.write(world.here, 20)
+    await world.write(world.there, 10)
+    await world.exchange()
+    sources = Sources(None, {THERE: world.twin})
+
+    await restore_cell(world.folder / "new.db", SLOTS, sources, identity=(HERE, "c1"), clock=world.clock)
+
+    async with world.opened() as again:
+        for slot in SLOTS:
+            assert await again.digest(slot) == await world.there.digest(slot)
+            lease = await again.lease(slot)
+            assert lease is not None
+            assert lease.epoch > 1
+
+
 async def test_a_store_that_is_there_is_never_overwritten(world: World) -> None:
     with pytest.raises(Invalid, match="move it away"):
         await world.restore(f"{HERE}.db")

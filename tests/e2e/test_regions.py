@@ -152,6 +152,39 @@ def test_viewers_do_not_notice_that_a_part_behind_them_is_down(platform: Platfor
     assert all(v.missing() == {} for v in viewers)
 
 
+def test_a_cell_whose_disk_is_gone_does_not_begin_anew_and_is_restored_with_everything(platform: Platform) -> None:
+    """Healed without a restore it refuses; its twin serves meanwhile; then ``eisbach restore`` fills the empty disk."""
+    target = f"cell/{CENTRAL}/c1"
+    edge = edges(platform)
+    viewers = [v for v in crowd(edge[CENTRAL], "burnt", 10) if cell_of(v) == "c1"]
+    for viewer in viewers:
+        assert viewer.write(), viewer.last
+    platform.fault("down", target)
+    for path in (platform.data / "regions" / CENTRAL / "cells" / "c1").glob("store.db*"):
+        path.unlink()
+    platform.eisbach("heal", target)
+
+    def refused() -> str:
+        row = next(p for p in platform.status()["processes"] if p["target"] == target)
+        return row["why"] if "empty store" in row["why"] else ""
+
+    why = platform.until("refused", refused, 20)
+    for viewer in viewers:
+        assert viewer.write(), viewer.last
+    platform.fault("down", target)
+    done = platform.eisbach("restore", target, "--yes")
+    platform.heal()
+
+    assert "eisbach restore" in why
+    assert min(done["epochs"].values()) > 1
+    platform.until("nothing missing", lambda: all(v.missing() == {} for v in viewers), 30)
+    assert {v.ask("GET", "/v1/me/rails")[1]["eisbach-region"] for v in viewers} == {CENTRAL}
+    for viewer in viewers:
+        assert viewer.write(edge=edge[CENTRAL]), viewer.last
+    west = edge[WEST]
+    platform.until("all of it at the twin", lambda: all(v.missing(edge=west) == {} for v in viewers), 30)
+
+
 def test_the_front_is_told_of_a_region_that_is_down_and_of_its_return(platform: Platform) -> None:
     told = platform.data / "front" / "nginx.conf"
     well = told.read_bytes()

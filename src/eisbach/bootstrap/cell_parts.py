@@ -17,6 +17,7 @@ from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, may_send, moving, positions
+from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
 from eisbach.cell.grants import Grants
@@ -89,7 +90,13 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
     )
     store = await parts.stack.enter_async_context(opening)
     ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
-    await ownership.open(slots_in(slots))
+    first = slots_in(slots)
+    holds = bool(await store.leases())
+    if first and not holds and (process.control or process.backups):
+        await refuse_a_lost_disk(parts, store, first)
+    elif process.control:
+        parts.followers.once("tell-control", lambda: tell_control(parts, store, holds=True))
+    await ownership.open(first)
     relay = Relay(store, parts.event_log, region=process.region, cell=cell, clock=clock, rng=parts.rng)
     parts.relays[cell] = relay
     parts.followers.start(f"relay-{cell}", relay.run)

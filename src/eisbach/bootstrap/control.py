@@ -19,10 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eisbach.bootstrap.control_calls import control_routes, movable, region_routes, viewers_slots
+from eisbach.bootstrap.control_calls import begin_routes, control_routes, movable, region_routes, viewers_slots
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
+from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
@@ -65,6 +66,7 @@ async def run(process: ControlProcess) -> None:
         )
         routes = [
             *control_routes(reconciler, mover, tokens=tokens),
+            *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
             *region_routes(
                 evacuation, region=process.region, announce=partial(_announce, process, secrets), tokens=tokens
             ),

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eisbach.bootstrap.serve import authorised, problem
+from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import SlotMapReconciler
@@ -21,7 +22,7 @@ from eisbach.kernel.errors import EisbachError, Invalid, Rejected
 from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
 from eisbach.kernel.slots import STUDIO_GROUP, Slot
 
-__all__ = ["MoveRequest", "control_routes", "movable", "region_routes", "viewers_slots"]
+__all__ = ["MoveRequest", "begin_routes", "control_routes", "movable", "region_routes", "viewers_slots"]
 
 _SLOTS_MAX: Final = 10_000
 _WAIT_MS_MAX: Final = 60_000
@@ -100,6 +101,16 @@ def viewers_slots(reconciler: SlotMapReconciler) -> dict[str, str]:
         if group != str(STUDIO_GROUP)
         for number, cell in enumerate(cells)
     }
+
+
+def begin_routes(beginnings: Beginnings, *, tokens: tuple[str, ...]) -> list[Route]:
+    """``POST /cells/begin`` (``Begin``) -> 204, or 409 ``cell_begun`` when another store of the cell began before."""
+
+    async def begin(request: Request) -> Response:
+        await beginnings.begin(msgspec.json.decode(await request.body(), type=Begin))
+        return Response(status_code=204)
+
+    return [Route("/cells/begin", _guard(tokens)(begin), methods=["POST"])]
 
 
 def region_routes(

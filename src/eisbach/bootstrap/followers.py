@@ -30,6 +30,15 @@ class Followers:
         """Run ``follow`` until ``aclose``."""
         self._tasks.append(asyncio.create_task(self._keep(name, follow), name=name))
 
+    def once(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
+        """The same for work that ends; it is started anew until it has."""
+
+        async def follow() -> None:
+            await work()
+            await asyncio.Event().wait()
+
+        self.start(name, follow)
+
     async def aclose(self) -> None:
         """End them all."""
         for task in self._tasks:

@@ -8,7 +8,7 @@ in ``.restoring``, which the next try begins anew. May not know: how the process
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import COPY_ROWS_MAX, CopiedItem, CopyCursor, SlotChunk
 
-__all__ = ["RestoredCell", "Sources", "restore_cell"]
+__all__ = ["RestoredCell", "Sources", "holds_data", "restore_cell"]
 
 _EPOCHS_SKIPPED: Final = 100
 """The store that was lost may have been given epochs of which neither backups nor twins have an op."""
@@ -35,10 +35,13 @@ _NOTHING: Final = Mark(0, 0)
 class Sources:
     """Where a cell's data are when its disk is gone."""
 
-    backups: ArchiveReader
-    """The region's."""
+    backups: ArchiveReader | None
+    """The region's; None for a cell that makes none (the studio): its twins have all of it."""
     twins: Mapping[str, PeerTransport]
     """Every other region that may hold the slots."""
+    moved: Mapping[Slot, str] = field(default_factory=dict)
+    """Slots that the cell's document names and another cell owns by the map: without a row that says so, the next start
+    would take them under epoch 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ async def restore_cell(
     """Make the store file of a cell.
 
     Args:
-        path: of the store; must not be there.
+        path: of the store; must not be there, or be empty.
         slots: which the cell owns by the region's slot map.
         sources: backups and twins.
         identity: (region, cell).
@@ -78,12 +81,13 @@ async def restore_cell(
         Unavailable: a twin does not answer, or cannot give what is missing; nothing appeared.
         Corrupt: a backup cannot be read.
     """
-    if path.exists():
-        raise Invalid(f"{path} is there already; a restore fills a new store: move it away, with its -wal and -shm")
-    unfinished = path.with_name(path.name + ".restoring")
-    for suffix in ("", "-wal", "-shm"):
-        unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
     region, cell = identity
+    if await holds_data(path, region=region, clock=clock):
+        raise Invalid(f"{path} holds data; a restore fills a new store: move it away, with its -wal and -shm")
+    unfinished = path.with_name(path.name + ".restoring")
+    for name in (path.name, unfinished.name):
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(name + suffix).unlink(missing_ok=True)
     items = ops = 0
     epochs: dict[str, int] = {}
     async with open_store(unfinished, region=region, clock=clock, cell=cell) as store:
@@ -95,11 +99,28 @@ async def restore_cell(
             lease = await store.settle(slot, move=0, epoch=own.epoch + _EPOCHS_SKIPPED, owner=None)
             epochs[str(slot)] = lease.epoch
             progress(done)
+        for slot, owner in sources.moved.items():
+            await store.settle(slot, move=0, epoch=1, owner=owner)
     unfinished.rename(path)
     return RestoredCell(slots=len(slots), items=items, ops=ops, epochs=epochs)
 
 
-async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader) -> int:
+async def holds_data(path: Path, *, region: str, clock: Clock) -> bool:
+    """Whether there is a store with slots or ops: a cell that was refused on an empty disk leaves one without.
+
+    Raises:
+        Invalid: the file is no store of this region.
+    """
+    if not path.exists():
+        return False
+    async with open_store(path, region=region, clock=clock) as store:
+        return bool(await store.leases()) or store.statistics().last_lsn > 0
+
+
+async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader | None) -> int:
+    if reader is None:
+        await store.begin_import(slot, move=0, epoch=1)
+        return 0
     past = await reader.slot(str(slot))
     epoch = max(1, past.vector.get(store.region, _NOTHING).epoch)
     await store.begin_import(slot, move=0, epoch=epoch)

@@ -59,7 +59,9 @@ def _account(shared: Shared, account: str, body: dict[str, Any]) -> None:
 
 
 def _cell(shared: Shared, target: str, *, yes: bool) -> None:
+    from eisbach.bootstrap.restore_cell import holds_data
     from eisbach.deploy.laptop.restoring import read_cell, restore
+    from eisbach.engines.embedded.clock import SystemClock
 
     data = shared.settings().data
     status = find(data).get("/ops/status")
@@ -68,13 +70,14 @@ def _cell(shared: Shared, target: str, *, yes: bool) -> None:
     state = next((p["state"] for p in status["processes"] if p["target"] == target), "unknown")
     if state != "down":
         raise Invalid(f"{target} is {state}; take it down first: eisbach fault down {target}")
-    if store.exists():
-        raise Invalid(f"{store} is there; a restore fills an empty disk: move it away, with its -wal and -shm")
+    if asyncio.run(holds_data(store, region=process.region, clock=SystemClock())):
+        raise Invalid(f"{store} holds data; a restore fills an empty disk: move it away, with its -wal and -shm")
     if not yes:
         if shared.as_json:
             show_json({"target": target, "store": str(store), "dry_run": True})
             return
-        say(f"would fill {store} from {process.backups} and {', '.join(p.region for p in process.peers) or 'no twin'}")
+        twins = ", ".join(peer.region for peer in process.peers) or "no twin"
+        say(f"would fill {store} from {process.backups or 'no backups'} and {twins}")
         say("Next: the same with --yes")
         return
     with Progress(console=out(), transient=True, disable=shared.as_json) as bars:

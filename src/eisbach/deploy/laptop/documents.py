@@ -118,6 +118,7 @@ class Documents:
             residencies={r: RESIDENCIES[r] for r in self.regions},
             owners=layout,
             agent=f"http://{self.at.host(region)}:8201",
+            control=f"http://{self.at.host(region)}:8200",
             backups="" if cell == "studio" else str(self.folder(region) / "backups"),
             rehearsal=self.settings.rehearsal,
         )

@@ -26,10 +26,10 @@ __all__ = ["read_cell", "restore"]
 
 
 def read_cell(data: Path, target: str) -> CellProcess:
-    """The document of a cell that has backups.
+    """The document of a cell that has backups or twins.
 
     Raises:
-        Invalid: the target is no cell, or makes no backups.
+        Invalid: the target is no cell, or there is nothing to restore it from.
         NotFound: the data folder has no such cell.
     """
     words = target.split("/")
@@ -39,8 +39,8 @@ def read_cell(data: Path, target: str) -> CellProcess:
     if not path.is_file():
         raise NotFound(f"{path} is not there: {data} has no {target}")
     process = read_process(path, CellProcess)
-    if not process.backups:
-        raise Invalid(f"{target} makes no backups; its twin in another region has its slots")
+    if not process.backups and not process.peers:
+        raise Invalid(f"{target} makes no backups and has no twin: there is nothing to restore it from")
     return process
 
 
@@ -54,8 +54,12 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
     """
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
-    slots = await asyncio.to_thread(_owned, process, secrets)
-    reader = ArchiveReader(FileBlobs(Path(process.backups)), kek=bytes.fromhex(secrets.backup_key), clock=clock)
+    owners = await asyncio.to_thread(_owners, process, secrets)
+    slots = [slot for slot, owner in owners.items() if owner == process.cell]
+    moved = {slot: owners[slot] for slot in slots_in(process.slots) if owners.get(slot, "") not in ("", process.cell)}
+    reader = None
+    if process.backups:
+        reader = ArchiveReader(FileBlobs(Path(process.backups)), kek=bytes.fromhex(secrets.backup_key), clock=clock)
     async with AsyncExitStack() as stack:
         peers = {}
         for peer in process.peers:
@@ -66,17 +70,17 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
         return await restore_cell(
             Path(process.folder) / "store.db",
             slots,
-            Sources(reader, peers),
+            Sources(reader, peers, moved),
             identity=(process.region, process.cell),
             clock=clock,
             progress=lambda done: progress(done, len(slots)),
         )
 
 
-def _owned(process: CellProcess, secrets: Secrets) -> list[Slot]:
+def _owners(process: CellProcess, secrets: Secrets) -> dict[Slot, str]:
     """By the map in force, not by the first one: slots may have moved since."""
     if not process.agent:
-        return slots_in(process.slots)
+        return dict.fromkeys(slots_in(process.slots), process.cell)
     request = urllib.request.Request(  # noqa: S310 - an http address from our own document
         f"{process.agent}/map", headers={"Authorization": f"Bearer {secrets.service_token}"}
     )
@@ -85,9 +89,8 @@ def _owned(process: CellProcess, secrets: Secrets) -> list[Slot]:
             slot_map = decode_signed(answer.read(), bytes.fromhex(secrets.map_key))
     except (OSError, urllib.error.URLError, json.JSONDecodeError) as error:
         raise Unavailable(f"the region's agent does not give its slot map: {error}; start the region first") from error
-    return [
-        Slot(Group.parse(group), number)
+    return {
+        Slot(Group.parse(group), number): owner
         for group, owners in slot_map.groups.items()
         for number, owner in enumerate(owners)
-        if owner == process.cell
-    ]
+    }

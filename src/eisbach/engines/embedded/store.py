@@ -259,6 +259,13 @@ class SqliteStore(StoreMoves):
         with reading():
             return self._reads.log_after(lsn, limit)
 
+    async def identify(self, candidate: str) -> str:
+        """The file's name for life: the first candidate that was ever given."""
+        try:
+            return await self._disk(lambda: self._writer.identify(candidate))
+        except apsw.Error as error:
+            raise refusal(error, "naming the store") from error
+
     async def is_ours(self) -> bool:
         """Whether this is the last opening of the file: an earlier one writes no more."""
         with reading():

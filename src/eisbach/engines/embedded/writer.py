@@ -288,6 +288,12 @@ class Writer:
                 " nothing was written and this process writes no more: stop it"
             )
 
+    def identify(self, candidate: str) -> str:
+        """See ``SqliteStore``; outside of groups, since no group needs it."""
+        with self.database:
+            self.database.execute("INSERT OR IGNORE INTO meta VALUES('identity', ?)", (candidate,))
+        return str(rows(self.database, "SELECT value FROM meta WHERE key = 'identity'")[0][0])
+
     def wipe(self, gaps: PageGaps | None, page: int) -> int | None:
         """A step of making deleted bytes unreadable: the write-ahead log, which holds pages as they were, is emptied,
         the gaps of pages are wiped; the page to go on with, 0 at the end, None while a reader still needs the log.

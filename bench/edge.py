@@ -113,6 +113,16 @@ async def cpu_us(worker: int, port: int, target: str, extra: str = "", *, reques
     return (on_cpu_ns(worker) - before) / (requests // CONNECTIONS * CONNECTIONS) / 1000
 
 
+async def bare_file_us(body: bytes) -> float:
+    """Microseconds of CPU with which a bare nginx sends these bytes from a file: nothing that does more can be cheaper."""
+    with tempfile.TemporaryDirectory(prefix="eisbach-bench-bare-") as name:
+        root = Path(name)
+        (root / "body").write_bytes(body)
+        root.chmod(0o755)  # the worker is another user when this is root
+        async with running(root / "nginx", bare(BARE, f"location /body {{ alias {root}/body; }}"), BARE) as worker:
+            return await cpu_us(worker, BARE, "/body")
+
+
 def decide_us() -> float:
     document, call, count = slot_map(), Call(method="GET", target="/v1/me/rails?x=1", slot="eu/de/main/17"), 20_000
     started = time.process_time()

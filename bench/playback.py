@@ -2,13 +2,14 @@
 
 Baseline of a gap: a player without a second region stands for good after what was buffered (10 s). Limit: no gap at all.
 ``BENCH_REPEATS`` (10) says how often each failure is made, ``BENCH_FAILURES`` (all) which kinds, with
-commas between: a slice of a few minutes on a shared machine.
+commas between, ``BENCH_FRAMES`` (10) how many first frames of each kind: a slice of a few minutes on a shared machine.
 """
 
 import os
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench.figures import Row
@@ -19,11 +20,12 @@ from tests.e2e.platform import Platform, call, running
 NETWORK = "127.0.57"
 CENTRAL = "eu-central"
 FAILURES = {"refused": "down", "hanging": "hang", "503": "error", "cut": "truncate"}
-BUFFER_S, BEYOND_S, GAP_MS, FRAMES = 10, 15, 300, 10
+BUFFER_S, BEYOND_S, GAP_MS = 10, 15, 300
 
 
-def repeats() -> int:
-    return max(1, min(100, int(os.environ.get("BENCH_REPEATS", "10"))))
+def asked(name: str) -> int:
+    """How often something is done, 0 to 100."""
+    return max(0, min(100, int(os.environ.get(name, "10"))))
 
 
 def failures() -> list[str]:
@@ -51,54 +53,72 @@ def first_frame(browser: Browser, front: str, address: str, name: str) -> float:
         return float(page.playing(30)["firstFrameMs"])
 
 
-def gap(browser: Browser, platform: Platform, failure: str, number: int) -> float:
-    """The longest stall in milliseconds that began with the buffer run out, from the fault to 15 s beyond the buffer."""
+def gaps(browser: Browser, platform: Platform, failure: str, number: int) -> dict[str, float]:
+    """Kind -> longest stall in milliseconds that began with the buffer run out, from the fault to 15 s beyond the buffer.
+
+    Two pages at once, a live channel and a title, both at home in the region that is lost and served by it before.
+    """
     edge = next(r["edge"] for r in platform.status()["regions"] if r["name"] == CENTRAL)
-    device = device_at_home_in(CENTRAL, edge, f"dev-gap-{failure}-{number}")
+    title, channel = shown(platform)
     query = f"player=hls&protocol=hls&buffer={BUFFER_S}&muted"
-    with watching(browser, name=f"{failure} {number}", front=platform.front, query=query, device=device) as page:
-        kind = ("live", "watch")[number % 2]
-        page.go(f"{kind}/{shown(platform)[kind == 'live']}")
-        page.playing()
-        page.until("a buffer", lambda s: s["bufferedEnd"] - s["currentTime"] > 3, 30)
+    with ExitStack() as stack:
+        pages: dict[str, Watching] = {}
+        for kind, address in (("live", f"live/{channel}"), ("on demand", f"watch/{title}")):
+            device = device_at_home_in(CENTRAL, edge, f"dev-gap-{failure}-{kind[:2]}-{number}")
+            name = f"{failure} {kind} {number}"
+            page = stack.enter_context(watching(browser, name=name, front=platform.front, query=query, device=device))
+            page.go(address)
+            page.playing()
+            pages[kind] = page
+        for page in pages.values():
+            before = page.until("a buffer", lambda s: s["bufferedEnd"] - s["currentTime"] > 3, 30)
+            if before["region"] != CENTRAL:
+                raise RuntimeError(f"{page.name}: served by {before['region']}; losing {CENTRAL} would show nothing")
         gone_ms = time.time() * 1000
         platform.fault(FAILURES[failure], f"region/{CENTRAL}")
-        stats = beyond(page)
+        ends = {kind: page.stats()["bufferedEnd"] for kind, page in pages.items()}
+        longest = {kind: longest_gap(beyond(page, ends[kind]), gone_ms) for kind, page in pages.items()}
     platform.heal()
-    return max((s["ms"] for s in stats["stalls"] if s["at"] + s["ms"] >= gone_ms and s["ahead"] < 1), default=0.0)
+    return longest
 
 
-def beyond(page: Watching) -> dict:
+def longest_gap(stats: dict, since_ms: float) -> float:
+    return max((s["ms"] for s in stats["stalls"] if s["at"] + s["ms"] >= since_ms and s["ahead"] < 1), default=0.0)
+
+
+def beyond(page: Watching, end: float) -> dict:
     """When it has played on past everything that was buffered; what cannot within a minute more is an error, not a gap."""
-    end = page.stats()["bufferedEnd"]
     return page.until("beyond the buffer", lambda s: s["currentTime"] > end + BEYOND_S, BUFFER_S + BEYOND_S + 60)
 
 
 def run() -> list[Row]:
-    count, busy = repeats(), os.getloadavg()[0]
+    count, frames, busy = asked("BENCH_REPEATS"), asked("BENCH_FRAMES"), os.getloadavg()[0]
     rows = []
     with (
+        chromium() as browser,  # first: without one nothing of this can be measured
         tempfile.TemporaryDirectory(prefix="eisbach-bench-playback-") as folder,
         running(Path(folder) / "data", stage="regions", network=NETWORK) as platform,
-        chromium() as browser,
     ):
         platform.until("demo content", lambda: platform.status()["demo"]["state"] == "ready", 240)
+        platform.until("copies in both regions", platform.copied, 120)  # one that copies is another figure
         title, channel = shown(platform)
-        for what, address in (("live", f"live/{channel}"), ("on demand", f"watch/{title}")):
-            took = [first_frame(browser, platform.front, address, f"{what[:2]}-{n}") for n in range(FRAMES)]
+        for what, address in (("live", f"live/{channel}"), ("on demand", f"watch/{title}")) if frames else ():
+            took = [first_frame(browser, platform.front, address, f"{what[:2]}-{n}") for n in range(frames)]
             print(f"  {what}: {[round(ms) for ms in took]} ms", flush=True)  # minutes of work: what is known is said
             p50 = statistics.median(took)
             rows.append(Row(
-                figure=f"first frame, {what}, p50 of {FRAMES}", measured=p50 / 1000, unit="s", goal="<= 0.5 s", met=p50 <= 500,
+                figure=f"first frame, {what}, p50 of {frames}", measured=p50 / 1000, unit="s", goal="<= 0.5 s", met=p50 <= 500,
                 note=f"from {min(took) / 1000:.2f} to {max(took) / 1000:.2f} s; load {busy:.1f}",
             ))  # fmt: skip
-        for failure in failures():
-            gaps = [gap(browser, platform, failure, n) for n in range(count)]
-            print(f"  {failure}: longest gaps {[round(ms) for ms in gaps]} ms", flush=True)
-            seen = sum(ms >= GAP_MS for ms in gaps)
-            rows.append(Row(
-                figure=f"gaps, region {failure}, {count} times", measured=max(gaps), unit="ms longest",
-                baseline=f"{BUFFER_S} s buffered, then nothing", limit="0 ms", goal=f"none >= {GAP_MS} ms", met=seen == 0,
-                note=f"{seen} of {count} had one; live and on demand by turns; load {os.getloadavg()[0]:.1f}",
-            ))  # fmt: skip
+        for failure in failures() if count else ():
+            found = [gaps(browser, platform, failure, n) for n in range(count)]
+            for kind in found[0]:
+                longest = [each[kind] for each in found]
+                print(f"  {failure}, {kind}: longest gaps {[round(ms) for ms in longest]} ms", flush=True)
+                seen = sum(ms >= GAP_MS for ms in longest)
+                rows.append(Row(
+                    figure=f"gaps, region {failure}, {kind}, {count} times", measured=max(longest), unit="ms longest",
+                    baseline=f"{BUFFER_S} s buffered, then nothing", limit="0 ms", goal=f"none >= {GAP_MS} ms",
+                    met=seen == 0, note=f"{seen} of {count} had one; load {os.getloadavg()[0]:.1f}",
+                ))  # fmt: skip
     return rows

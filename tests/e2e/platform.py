@@ -62,6 +62,18 @@ class Platform:
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.tail()}"
             time.sleep(0.1)
 
+    def copied(self) -> bool:
+        """Whether both regions hold the same assets."""
+        held = [
+            {
+                p.name
+                for p in (self.data / "regions" / region / "blobs/media/vod").glob("*")
+                if (p / "files.json").exists()
+            }
+            for region in ("eu-central", "eu-west")
+        ]
+        return bool(held[0]) and held[0] == held[1]
+
     def kill_supervisor(self) -> None:
         """kill -9; its children must die with it."""
         pids = [p["pid"] for p in self.status()["processes"] if p["pid"]]

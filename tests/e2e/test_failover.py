@@ -32,7 +32,9 @@ SOAK = bool(os.environ.get("SOAK"))
 
 
 def rotation() -> int:
-    """0 or 1, from the number of commits: consecutive landings run different halves."""
+    """0 or 1, from the number of commits: consecutive landings run different halves; ``ROTATION`` asks for one."""
+    if asked := os.environ.get("ROTATION"):
+        return int(asked) % 2
     done = subprocess.run(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return int(done.stdout or 0) % 2
 

@@ -12,7 +12,7 @@ from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.kernel.errors import Invalid
 
-LATER = ("release", "gameday", "deploy")  # fmt: skip
+LATER = ("release", "gameday")  # fmt: skip
 runner = CliRunner()
 
 

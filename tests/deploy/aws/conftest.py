@@ -1,9 +1,15 @@
-"""A control plane that answers: moto's server in this process, on a free port, fresh for each test."""
+"""A control plane that answers (moto's server in this process, fresh for each test), and the example's templates."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from moto.server import ThreadedMotoServer
+
+from eisbach.deploy.aws.platform_file import Platform, load_platform
+from eisbach.deploy.aws.synth import Synthesised, placeholder, synthesise
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +32,25 @@ def moto(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     request = urllib.request.Request(f"{moto_server}/moto-api/reset", method="POST")
     urllib.request.urlopen(request, timeout=10).close()
     return moto_server
+
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "aws" / "platform.toml"
+
+
+@pytest.fixture(scope="session")
+def example() -> Platform:
+    return load_platform(EXAMPLE)
+
+
+@pytest.fixture(scope="session")
+def synthesised(example: Platform, tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """The example's templates, judged; once a run, since building them takes seconds."""
+    folder = tmp_path_factory.mktemp("cdk")
+    return synthesise(example, out=folder / "cdk.out", package=placeholder(folder / "code"), judged=True)
+
+
+@pytest.fixture(scope="session")
+def all_templates(synthesised: Synthesised) -> dict[str, Any]:
+    """Shared: a test that changes them takes a deep copy."""
+    return {name: json.loads(synthesised.template(name).read_text()) for name in synthesised.stacks}

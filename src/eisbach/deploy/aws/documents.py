@@ -1,0 +1,118 @@
+"""What a function or a task is told at its start: one JSON document in ``PROCESS_DOCUMENT``.
+
+Strict both ways: stacks write it from the platform file, handlers refuse what they do not know.
+"""
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from eisbach.deploy.aws.platform_file import Cell, Platform, Region
+from eisbach.kernel.errors import Invalid
+
+__all__ = ["VARIABLE", "CellDocument", "SpokeDocument", "cell_document", "read_document", "spoke_document"]
+
+VARIABLE = "PROCESS_DOCUMENT"
+
+
+class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cell"):
+    """A cell: as a function, as a task, as the relay of its log."""
+
+    region: str
+    aws_region: str
+    cell: str
+    group: str
+    studio: bool
+    slot_count: int
+    slots: tuple[int, int]
+    """First slot, and the one after the last, that are its own while its table is new."""
+    log_table: str
+    state_table: str
+    topic: str
+    """ARN of the region's hub."""
+    secret: str
+    """Name in Secrets Manager."""
+    address: str
+    """``https://`` name under which the region answers."""
+    front: str
+    twins: dict[str, str]
+    """Region of ours -> its address."""
+    groups: tuple[str, ...]
+    """Of the whole platform."""
+    residency: str
+
+
+class SpokeDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="spoke"):
+    """One spoke in a region."""
+
+    region: str
+    aws_region: str
+    spoke: str
+    state_table: str
+    """Where its inbox lies: the studio cell's."""
+    topic: str
+    secret: str
+    studio: str
+    """``https://`` name of the region, whose studio cell takes commands."""
+
+
+def topic_arn(platform: Platform, region: Region) -> str:
+    """The hub's ARN, made from names: documents hold no tokens of CloudFormation."""
+    return f"arn:aws:sns:{region.aws}:{platform.account}:{platform.topic()}"
+
+
+def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
+    """As JSON."""
+    slots = platform.slots_of(cell)
+    return msgspec.json.encode(
+        CellDocument(
+            region=region.name,
+            aws_region=region.aws,
+            cell=cell.name,
+            group=cell.group,
+            studio=cell.is_studio,
+            slot_count=platform.slots,
+            slots=(slots.start, slots.stop),
+            log_table=platform.log_table(cell),
+            state_table=platform.state_table(cell),
+            topic=topic_arn(platform, region),
+            secret=f"{platform.name}/{region.name}/{cell.name}",
+            address=f"https://{platform.dns.regional(region.name)}",
+            front=f"https://{platform.dns.viewers}",
+            twins={r.name: f"https://{platform.dns.regional(r.name)}" for r in platform.twins(region)},
+            groups=tuple(dict.fromkeys(c.group for c in platform.cell)),
+            residency=region.residency,
+        )
+    ).decode()
+
+
+def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
+    """As JSON."""
+    studio = next(cell for cell in platform.cell if cell.is_studio)
+    return msgspec.json.encode(
+        SpokeDocument(
+            region=region.name,
+            aws_region=region.aws,
+            spoke=spoke,
+            state_table=platform.state_table(studio),
+            topic=topic_arn(platform, region),
+            secret=f"{platform.name}/{region.name}/{studio.name}",
+            studio=f"https://{platform.dns.regional(region.name)}",
+        )
+    ).decode()
+
+
+def read_document(environment: Mapping[str, str] = os.environ) -> CellDocument | SpokeDocument:
+    """The document of this process.
+
+    Raises:
+        Invalid: there is none, or it is not one of ours; the message has the field.
+    """
+    text = environment.get(VARIABLE)
+    if not text:
+        raise Invalid(f"no {VARIABLE} in the environment; the stacks of eisbach deploy set it")
+    try:
+        return msgspec.json.decode(text, type=CellDocument | SpokeDocument)
+    except msgspec.DecodeError as error:
+        raise Invalid(f"{VARIABLE} is not a document of Eisbach: {error}") from error

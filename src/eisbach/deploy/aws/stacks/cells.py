@@ -1,0 +1,180 @@
+"""A cell in a region: its own table, its own role, functions and tasks of the same application, a weight between them.
+
+A cell's role may touch its two tables, publish to the hub and read its own secret; nothing of another cell's.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from eisbach.deploy.aws.documents import cell_document
+from eisbach.deploy.aws.platform_file import Cell, Platform, Region
+from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
+from eisbach.deploy.aws.stacks.exceptions import accept
+from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
+from eisbach.deploy.aws.stacks.network import Network
+
+__all__ = ["Around", "CellHome", "add_cell"]
+
+PORT = 8080
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What all cells of a region share."""
+
+    platform: Platform
+    region: Region
+    topic: Any
+    code: Any
+    network: Network | None
+    """None behind an HTTP API: functions alone."""
+    cluster: Any
+
+
+@dataclass(frozen=True)
+class CellHome:
+    """What doors, alarms and spokes refer to."""
+
+    cell: Cell
+    state: Any
+    secret: Any
+    function: Made
+    service: Any
+    """None behind an HTTP API."""
+
+
+def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
+    """Everything of one cell in one region."""
+    platform = around.platform
+    state = dynamodb.TableV2(
+        stack,
+        f"State-{cell.name}",
+        table_name=platform.state_table(cell),
+        **table_keys(STATE_KEYS),
+        billing=dynamodb.Billing.on_demand(max_write_request_units=40_000),
+        time_to_live_attribute=EXPIRY,
+        dynamo_stream=dynamodb.StreamViewType.KEYS_ONLY,  # every write moves the lease row: a nudge for the relay
+        point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+            point_in_time_recovery_enabled=True
+        ),
+        deletion_protection=True,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+    )
+    secret = secretsmanager.Secret(
+        stack,
+        f"Secrets-{cell.name}",
+        secret_name=f"{platform.name}/{around.region.name}/{cell.name}",
+        description="Key material of a cell; written by eisbach, read by the cell's role only",
+    )
+    accept(
+        secret,
+        "AwsSolutions-SMG4",
+        "it holds keys for tokens in the hands of viewers; rotation is the platform's own, with two live keys",
+    )
+    title = cell.name.title().replace("-", "")
+    document = cell_document(platform, around.region, cell)
+    function = make_function(
+        stack,
+        Function(
+            id=f"{title}Calls",
+            handler="eisbach.deploy.aws.handlers.http.handle",
+            document=document,
+            code=around.code,
+            memory_mb=platform.compute.memory_mb,
+            timeout_s=10,
+            concurrency=platform.compute.concurrency,
+        ),
+    )
+    _grant(stack, around, cell, role=function.role, state=state, secret=secret)
+    accept(
+        function.function,
+        "Serverless-LambdaDLQ",
+        "called by the door, which waits for the answer; never asynchronously",
+    )
+    service = _service(stack, around, cell, state, secret) if around.network else None
+    return CellHome(cell=cell, state=state, secret=secret, function=function, service=service)
+
+
+def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, secret: Any) -> None:
+    """The cell's own things, by name; no wildcard."""
+    log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(cell))
+    items = [
+        "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem",
+        "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchGetItem",
+    ]  # fmt: skip
+    role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish"], resources=[around.topic.topic_arn]))
+    secret.grant_read(role)
+
+
+def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) -> Any:
+    """The same application in containers: the base of the load."""
+    compute, title = around.platform.compute, cell.name.title().replace("-", "")
+    group = logs.LogGroup(
+        stack, f"{title}TaskLog", retention=logs.RetentionDays.TWO_WEEKS, removal_policy=cdk.RemovalPolicy.DESTROY
+    )
+    task = ecs.FargateTaskDefinition(
+        stack,
+        f"{title}Task",
+        cpu=round(compute.task_vcpu * 1024),
+        memory_limit_mib=compute.task_gb * 1024,
+        runtime_platform=ecs.RuntimePlatform(
+            cpu_architecture=ecs.CpuArchitecture.ARM64, operating_system_family=ecs.OperatingSystemFamily.LINUX
+        ),
+    )
+    task.add_container(
+        "cell",
+        image=ecs.ContainerImage.from_registry(compute.image),
+        command=["python", "-m", "eisbach.deploy.aws.handlers.fargate"],
+        environment={"PROCESS_DOCUMENT": cell_document(around.platform, around.region, cell)},
+        port_mappings=[ecs.PortMapping(container_port=PORT)],
+        readonly_root_filesystem=True,
+        logging=ecs.LogDrivers.aws_logs(stream_prefix=cell.name, log_group=group),
+        stop_timeout=cdk.Duration.seconds(30),
+    )
+    _grant(stack, around, cell, role=task.task_role, state=state, secret=secret)
+    _may_pull(stack, task, compute.image)
+    accept(task, "AwsSolutions-ECS2", "the document names tables and addresses; secrets come from Secrets Manager")
+    return ecs.FargateService(
+        stack,
+        f"{title}Base",
+        service_name=f"{around.platform.name}-{cell.name}",
+        cluster=around.cluster,
+        task_definition=task,
+        desired_count=compute.tasks_min,
+        min_healthy_percent=100,
+        max_healthy_percent=200,
+        circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
+        security_groups=[around.network.task_group] if around.network else None,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        assign_public_ip=False,
+        enable_execute_command=False,
+    )
+
+
+def _may_pull(stack: Any, task: Any, image: str) -> None:
+    """An image of ECR is pulled by the execution role: that repository only, and the token that has no resource."""
+    host, _, rest = image.partition("/")
+    if ".dkr.ecr." not in host:
+        return
+    account, region = host.split(".")[0], host.split(".")[3]
+    repository = rest.split("@")[0].split(":")[0]
+    role = task.obtain_execution_role()
+    role.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"],
+            resources=[f"arn:{stack.partition}:ecr:{region}:{account}:repository/{repository}"],
+        )
+    )
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"]))
+    accept(
+        role, "AwsSolutions-IAM5[Resource::*]", "ecr:GetAuthorizationToken has no resources; everything else is by name"
+    )

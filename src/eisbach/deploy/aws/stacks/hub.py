@@ -1,0 +1,87 @@
+"""A region's hub: one topic, and for every spoke a queue of its own with a dead-letter queue behind it.
+
+FIFO throughout: order within a slot (the message group), doubles within five minutes dropped, those after it by the
+spoke's inbox. A queue is pruned by type at the subscription; a spoke that is down fills its own queue only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_sqs as sqs
+
+from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.stacks.exceptions import accept
+
+__all__ = ["Hub", "SpokeQueue", "add_hub"]
+
+RECEIVES_MAX: Final = 8
+"""Of a message before it is set aside; as ``RedeliveryPolicy.attempts_max``."""
+HANDLE_S: Final = 60
+"""A spoke's handler has this long; its queue hides a message six times as long (Lambda's advice)."""
+
+
+@dataclass(frozen=True)
+class SpokeQueue:
+    """One spoke's."""
+
+    spoke: str
+    queue: Any
+    dead: Any
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Topic and queues."""
+
+    topic: Any
+    queues: tuple[SpokeQueue, ...]
+
+
+def add_hub(stack: Any, platform: Platform, spokes: dict[str, Sequence[str]]) -> Hub:
+    """``spokes``: name -> event types; none: all."""
+    topic = sns.Topic(
+        stack,
+        "Hub",
+        topic_name=platform.topic(),
+        fifo=True,
+        content_based_deduplication=False,  # the relay says the id: first and last op of the envelope
+        fifo_throughput_scope=sns.FifoThroughputScope.MESSAGE_GROUP,
+        enforce_ssl=True,
+    )
+    return Hub(topic=topic, queues=tuple(_queue(stack, platform, topic, n, types) for n, types in spokes.items()))
+
+
+def _queue(stack: Any, platform: Platform, topic: Any, spoke: str, types: Sequence[str]) -> SpokeQueue:
+    common: dict[str, Any] = {
+        "fifo": True,
+        "encryption": sqs.QueueEncryption.SQS_MANAGED,
+        "enforce_ssl": True,
+        "deduplication_scope": sqs.DeduplicationScope.MESSAGE_GROUP,
+        "fifo_throughput_limit": sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
+        "retention_period": cdk.Duration.days(14),
+    }
+    title = spoke.title().replace("-", "")
+    dead = sqs.Queue(stack, f"{title}Dead", queue_name=platform.queue(spoke, dead=True), **common)
+    accept(dead, "Serverless-SQSRedrivePolicy", "it is the dead-letter queue")
+    queue = sqs.Queue(
+        stack,
+        f"{title}Queue",
+        queue_name=platform.queue(spoke),
+        visibility_timeout=cdk.Duration.seconds(6 * HANDLE_S),
+        dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=RECEIVES_MAX),
+        **common,
+    )
+    wanted = {"types": sns.SubscriptionFilter.string_filter(allowlist=sorted(types))} if types else None
+    topic.add_subscription(
+        subscriptions.SqsSubscription(
+            queue,
+            raw_message_delivery=True,
+            dead_letter_queue=dead,
+            filter_policy=wanted,
+        )
+    )
+    return SpokeQueue(spoke, queue, dead)

@@ -1,0 +1,149 @@
+"""Spokes as functions behind their queues; the relay behind the table's stream; the sweep behind a schedule.
+
+A batch fails message by message; what fails stays in its queue, and after its last receive in its dead-letter queue.
+Only the studio cell's table and the spoke's own queue are in a spoke's reach.
+"""
+
+from typing import Any, Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sqs as sqs
+
+from eisbach.deploy.aws.documents import cell_document, spoke_document
+from eisbach.deploy.aws.stacks.cells import Around, CellHome
+from eisbach.deploy.aws.stacks.exceptions import accept
+from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
+from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
+
+__all__ = ["add_relay", "add_spoke", "add_sweep"]
+
+_SPOKE_MEMORY_MB: Final = 512
+_RELAY_MEMORY_MB: Final = 256
+_SWEEP: Final = cdk.Duration.minutes(1)
+
+
+def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -> Made:
+    """The function that handles one spoke's queue."""
+    title = queue.spoke.title().replace("-", "")
+    made = make_function(
+        stack,
+        Function(
+            id=f"{title}Spoke",
+            handler="eisbach.deploy.aws.handlers.spoke.handle",
+            document=spoke_document(around.platform, around.region, queue.spoke),
+            code=around.code,
+            memory_mb=_SPOKE_MEMORY_MB,
+            timeout_s=HANDLE_S,
+        ),
+    )
+    mapping = lambda_.EventSourceMapping(
+        stack,
+        f"{title}Feed",
+        target=made.alias,
+        event_source_arn=queue.queue.queue_arn,
+        batch_size=10,
+        report_batch_item_failures=True,
+    )
+    queue.queue.grant_consume_messages(made.role)
+    made.role.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem",
+                     "dynamodb:Query", "dynamodb:ConditionCheckItem"],
+            resources=[studio.state.table_arn],
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"spoke/{queue.spoke}*"]}},
+        )
+    )  # fmt: skip
+    studio.secret.grant_read(made.role)
+    accept(
+        mapping,
+        "Serverless-LambdaEventSourceMappingDestination",
+        "SQS: the queue's own dead-letter queue is where it goes",
+    )
+    accept(made.function, "Serverless-LambdaDLQ", "called by its queue, never asynchronously")
+    return made
+
+
+def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
+    """The function that is nudged by the table's stream, and publishes what the cursor has not seen."""
+    title = home.cell.name.title().replace("-", "")
+    made = make_function(
+        stack,
+        Function(
+            id=f"{title}Relay",
+            handler="eisbach.deploy.aws.handlers.relay.handle",
+            document=cell_document(around.platform, around.region, home.cell),
+            code=around.code,
+            memory_mb=_RELAY_MEMORY_MB,
+            timeout_s=60,
+        ),
+    )
+    lost = sqs.Queue(
+        stack,
+        f"{title}RelayLost",
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=cdk.Duration.days(14),
+    )
+    accept(lost, "AwsSolutions-SQS3", "it is where failed nudges go")
+    accept(lost, "Serverless-SQSRedrivePolicy", "it is where failed nudges go")
+    lost.grant_send_messages(made.role)
+    lambda_.CfnEventSourceMapping(
+        stack,
+        f"{title}RelayFeed",
+        function_name=made.alias.function_arn,
+        event_source_arn=home.state.table_stream_arn,
+        starting_position="TRIM_HORIZON",
+        batch_size=100,
+        parallelization_factor=1,
+        bisect_batch_on_function_error=True,
+        maximum_retry_attempts=10,
+        function_response_types=["ReportBatchItemFailures"],
+        destination_config=lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=lost.queue_arn)
+        ),
+    )
+    log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(home.cell))
+    for actions, resources in (
+        (["dynamodb:Query"], [log]),
+        (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"], [home.state.table_arn]),
+        (["sns:Publish"], [around.topic.topic_arn]),
+        (
+            ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            [home.state.table_stream_arn],
+        ),
+    ):
+        made.role.add_to_principal_policy(iam.PolicyStatement(actions=actions, resources=resources))
+    made.role.add_to_principal_policy(iam.PolicyStatement(actions=["dynamodb:ListStreams"], resources=["*"]))
+    accept(made.role, "AwsSolutions-IAM5[Resource::*]", "dynamodb:ListStreams has no resources")
+    accept(made.function, "Serverless-LambdaDLQ", "failed nudges go to the queue of the event source mapping")
+    return made
+
+
+def add_sweep(stack: Any, home: CellHome, relay: Made) -> None:
+    """Every minute: what a lost nudge left behind is published now."""
+    title = home.cell.name.title().replace("-", "")
+    dead = sqs.Queue(
+        stack,
+        f"{title}SweepDead",
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=cdk.Duration.days(14),
+    )
+    accept(dead, "AwsSolutions-SQS3", "it is the dead-letter queue")
+    accept(dead, "Serverless-SQSRedrivePolicy", "it is the dead-letter queue")
+    scheduler.Schedule(
+        stack,
+        f"{title}Sweep",
+        schedule=scheduler.ScheduleExpression.rate(_SWEEP),
+        target=targets.LambdaInvoke(
+            relay.alias,
+            dead_letter_queue=dead,
+            retry_attempts=0,
+            max_event_age=cdk.Duration.minutes(1),
+            input=scheduler.ScheduleTargetInput.from_object({"sweep": True}),
+        ),
+    )

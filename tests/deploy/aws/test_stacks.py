@@ -1,0 +1,266 @@
+"""The templates of the example platform: what they must have, judged by policies, schemas and our own promises."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from eisbach.deploy.aws.diff import diff
+from eisbach.deploy.aws.documents import CellDocument, SpokeDocument, read_document
+from eisbach.deploy.aws.lint import lint
+from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.promises import broken
+from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding, left_over
+from eisbach.deploy.aws.synth import Synthesised, builtin_spokes, placeholder, synthesise
+from eisbach.kernel.errors import Invalid
+from eisbach.kernel.slots import Slot
+
+Templates = dict[str, Any]
+CENTRAL = "eisbach-region-eu-central"
+
+
+def of(template: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [r for r in template["Resources"].values() if r["Type"] == kind]
+
+
+def test_stacks_are_deployed_ground_first_and_the_edge_last(synthesised: Synthesised) -> None:
+    assert synthesised.stacks == (
+        "eisbach-ground-eu-central", "eisbach-ground-eu-west", "eisbach-data",
+        CENTRAL, "eisbach-region-eu-west", "eisbach-edge",
+    )  # fmt: skip
+
+
+def test_no_stack_imports_from_another(all_templates: Templates) -> None:
+    """So each can be changed, rolled back and deleted by itself."""
+    assert [name for name, template in all_templates.items() if "Fn::ImportValue" in json.dumps(template)] == []
+
+
+def test_policies_find_nothing_that_has_no_reason_and_no_reason_is_idle(synthesised: Synthesised) -> None:
+    assert synthesised.findings == ()
+    assert [a for a in synthesised.accepted if len(a.reason) < 20] == []
+
+
+def test_a_finding_without_a_reason_and_a_reason_without_a_finding_are_both_told() -> None:
+    found = Finding("stack/role", "AwsSolutions-IAM5[Resource::*]", "wildcard")
+    other = Accepted(path="stack/role", rule="AwsSolutions-IAM5[Resource::arn:x/*]", reason="another wildcard")
+
+    assert left_over([found], [other])[0] == found
+    assert left_over([found], [other])[1].text == "an exception that nothing needs: another wildcard"
+    assert left_over([found], [Accepted(path="stack", rule=found.rule, reason="inside")]) == []
+
+
+def test_templates_fit_awss_own_schemas(synthesised: Synthesised) -> None:
+    assert lint([synthesised.template(name) for name in synthesised.stacks]) == []
+
+
+def test_a_template_that_breaks_a_schema_is_found(all_templates: Templates, tmp_path: Path) -> None:
+    template = copy.deepcopy(all_templates["eisbach-data"])
+    next(iter(of(template, "AWS::DynamoDB::GlobalTable")))["Properties"]["BillingMode"] = "FREE"
+    path = tmp_path / "broken.template.json"
+    path.write_text(json.dumps(template))
+
+    assert any("FREE" in words for words in lint([path]))
+
+
+def test_our_promises_hold(example: Platform, all_templates: Templates) -> None:
+    assert broken(example, all_templates) == []
+
+
+def first(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    return of(template, kind)[0]
+
+
+BREAKS: list[tuple[str, Callable[[Templates], object]]] = [
+    ("data outlives", lambda t: first(t["eisbach-data"], "AWS::DynamoDB::GlobalTable").pop("DeletionPolicy")),
+    ("residency", lambda t: first(t["eisbach-data"], "AWS::DynamoDB::GlobalTable")["Properties"]["Replicas"].append({"Region": "us-east-1"})),
+    ("own tables", lambda t: next(r for k, r in t[CENTRAL]["Resources"].items() if k.startswith("C1CallsRoleDefaultPolicy"))["Properties"]["PolicyDocument"]["Statement"].append({"Action": "dynamodb:GetItem", "Resource": "arn:aws:dynamodb:x:1:table/eisbach-c2-log"})),
+    ("everything", lambda t: first(t[CENTRAL], "AWS::IAM::Policy")["Properties"]["PolicyDocument"]["Statement"].append({"Action": "s3:*", "Resource": "x"})),
+    ("loses nothing", lambda t: [q["Properties"].pop("RedrivePolicy", 0) for q in of(t[CENTRAL], "AWS::SQS::Queue")]),
+    ("goes back", lambda t: first(t[CENTRAL], "AWS::CodeDeploy::DeploymentGroup")["Properties"].pop("AlarmConfiguration")),
+    ("443", lambda t: first(t[CENTRAL], "AWS::EC2::SecurityGroup")["Properties"]["SecurityGroupIngress"][0].update(FromPort=22)),
+    ("alike", lambda t: t[CENTRAL]["Resources"].pop(next(k for k, r in t[CENTRAL]["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"))),
+    ("fit", lambda t: t[CENTRAL]["Resources"].update({f"X{n}": {"Type": "AWS::X::Y"} for n in range(500)})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "break_it"), BREAKS, ids=[words for words, _ in BREAKS])
+def test_each_promise_is_told_when_it_breaks(
+    example: Platform, all_templates: Templates, words: str, break_it: Callable[[Templates], object]
+) -> None:
+    templates = copy.deepcopy(all_templates)
+    break_it(templates)
+
+    assert any(words in told for told in broken(example, templates))
+
+
+def test_each_cell_shares_its_calls_between_tasks_and_functions_by_weight(all_templates: Templates) -> None:
+    rules = of(all_templates[CENTRAL], "AWS::ElasticLoadBalancingV2::ListenerRule")
+    groups = {key for key, r in all_templates[CENTRAL]["Resources"].items() if r["Type"].endswith("::TargetGroup")}
+
+    assert [r["Properties"]["Conditions"][0]["HttpHeaderConfig"]["Values"] for r in rules] == [
+        ["c1"],
+        ["c2"],
+        ["studio"],
+    ]
+    for rule in rules:
+        shares = rule["Properties"]["Actions"][0]["ForwardConfig"]["TargetGroups"]
+        assert [s["Weight"] for s in shares] == [999, 0]
+        assert {s["TargetGroupArn"]["Ref"] for s in shares} <= groups
+
+
+def test_each_spoke_has_a_queue_of_its_own_pruned_by_type(all_templates: Templates) -> None:
+    wanted = {f"eisbach-{name}.fifo": sorted(types) for name, types in builtin_spokes().items()}
+    queues = {
+        r["Properties"]["QueueName"]
+        for r in of(all_templates[CENTRAL], "AWS::SQS::Queue")
+        if "QueueName" in r["Properties"]
+    }
+    filters = [s["Properties"]["FilterPolicy"]["types"] for s in of(all_templates[CENTRAL], "AWS::SNS::Subscription")]
+
+    assert set(wanted) <= queues
+    assert sorted(map(sorted, filters)) == sorted(wanted.values())
+    assert all(m["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for m in of(all_templates[CENTRAL], "AWS::Lambda::EventSourceMapping"))  # fmt: skip
+
+
+def test_media_are_copied_by_rules_that_never_meet(example: Platform, all_templates: Templates) -> None:
+    written, received = set(), set()
+    for region in example.region:
+        stack = all_templates[f"eisbach-region-{region.name}"]
+        bucket = next(b for b in of(stack, "AWS::S3::Bucket") if "ReplicationConfiguration" in b["Properties"])
+        written.add(bucket["Properties"]["BucketName"])
+        received |= {
+            r["Destination"]["Bucket"]["Fn::Join"][1][-1].removeprefix(":s3:::")
+            for r in bucket["Properties"]["ReplicationConfiguration"]["Rules"]
+        }
+
+    assert len(written) == len(received) == 2
+    assert written & received == set()
+
+
+def test_what_a_function_is_told_is_read_back_strictly(all_templates: Templates) -> None:
+    told = [f["Properties"]["Environment"]["Variables"] for f in of(all_templates[CENTRAL], "AWS::Lambda::Function")]
+    documents = [read_document(variables) for variables in told]
+
+    assert {type(d) for d in documents} == {CellDocument, SpokeDocument}
+    cells = {d.cell: d for d in documents if isinstance(d, CellDocument)}
+    assert (cells["c1"].slots, cells["c2"].slots) == ((0, 512), (512, 1024))
+    with pytest.raises(Invalid, match="unknown field"):
+        read_document({"PROCESS_DOCUMENT": msgspec.json.encode({**msgspec.to_builtins(documents[0]), "x": 1}).decode()})
+    with pytest.raises(Invalid, match="no PROCESS_DOCUMENT"):
+        read_document({})
+
+
+def test_the_slot_map_names_every_slot_once_and_half_prefer_each_region(
+    synthesised: Synthesised, all_templates: Templates
+) -> None:
+    from eisbach.deploy.aws.platform_file import load_platform
+    from eisbach.deploy.aws.stacks.edge import slot_map
+
+    found = slot_map(load_platform(Path(__file__).parents[3] / "examples/aws/platform.toml"))
+    main = {k: v for k, v in found.items() if k.startswith("eu/de/main/")}
+
+    assert all(str(Slot.parse(key)) == key for key in found)
+    assert len(main) == 1024
+    assert sum(v.startswith("eu-central/") for v in main.values()) == 512
+    assert found["eu/de/main/511"] == "eu-west/c1 eu-central/c1"
+
+
+def test_origins_move_on_silence_and_never_on_a_refusal(all_templates: Templates) -> None:
+    """503 is shed, not dead."""
+    config = first(all_templates["eisbach-edge"], "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
+    for group in config["OriginGroups"]["Items"]:
+        assert group["FailoverCriteria"]["StatusCodes"]["Items"] == [500, 502, 504]
+
+
+def test_every_country_of_a_region_goes_there_and_the_rest_by_latency(
+    example: Platform, all_templates: Templates
+) -> None:
+    records = [r["Properties"] for r in of(all_templates["eisbach-edge"], "AWS::Route53::RecordSet")]
+    geo = {r["GeoLocation"]["CountryCode"]: r for r in records if "GeoLocation" in r}
+
+    assert set(geo) == {"*", *(c for region in example.region for c in region.countries)}
+    assert geo["AT"]["ResourceRecords"] == ["eu-central.tv.example.org"]
+    assert "HealthCheckId" in geo["AT"]
+    assert geo["*"]["ResourceRecords"] == ["latency.api.tv.example.org"]
+    assert {r["Region"] for r in records if "Region" in r} == {"eu-central-1", "eu-west-1"}
+
+
+def test_equal_platforms_give_equal_templates_and_a_changed_one_tells_what(
+    example: Platform, all_templates: Templates, tmp_path: Path
+) -> None:
+    """The other door, and the accelerator, are synthesised on the way; both are clean."""
+    changed = msgspec.structs.replace(
+        example,
+        compute=msgspec.structs.replace(example.compute, tasks_min=3),
+        dns=msgspec.structs.replace(example.dns, accelerator=True),
+    )
+    made = synthesise(changed, out=tmp_path / "out", package=placeholder(tmp_path / "code"), judged=True)
+    new = {name: json.loads(made.template(name).read_text()) for name in made.stacks}
+    changes = diff(all_templates, new)
+
+    assert made.findings == ()
+    assert {(c.kind, c.what) for c in changes if "GlobalAccelerator" not in c.kind} == {
+        ("AWS::ECS::Service", "changed")
+    }
+    assert {c.where for c in changes if c.kind == "AWS::ECS::Service"} == {("/Properties/DesiredCount",)}
+    assert not any(c.grave for c in changes)
+
+
+def test_behind_an_http_api_there_are_functions_alone_and_it_is_clean_too(example: Platform, tmp_path: Path) -> None:
+    platform = msgspec.structs.replace(example, compute=msgspec.structs.replace(example.compute, door="http-api"))
+    made = synthesise(platform, out=tmp_path / "out", package=placeholder(tmp_path / "code"), judged=True)
+    templates = {name: json.loads(made.template(name).read_text()) for name in made.stacks}
+
+    assert made.findings == ()
+    assert broken(platform, templates) == []
+    assert of(templates[CENTRAL], "AWS::ECS::Service") == of(templates[CENTRAL], "AWS::EC2::VPC") == []
+    assert {r["Properties"]["RouteKey"] for r in of(templates[CENTRAL], "AWS::ApiGatewayV2::Route")} == {
+        "ANY /c1/{proxy+}", "ANY /c2/{proxy+}", "ANY /studio/{proxy+}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "grave"),
+    [
+        (lambda r: r["Properties"].update(TableName="other"), True),
+        (lambda r: r["Properties"].update(Tags=[]), False),
+        (lambda r: r.update(Type="AWS::S3::Bucket"), True),
+    ],
+)
+def test_a_change_that_would_cost_data_is_grave(
+    all_templates: Templates, change: Callable[[Any], object], grave: bool
+) -> None:
+    templates = copy.deepcopy(all_templates)
+    change(first(templates["eisbach-data"], "AWS::DynamoDB::GlobalTable"))
+
+    assert [c.grave for c in diff(all_templates, templates)] == [grave]
+
+
+def test_a_table_that_is_gone_is_grave_and_an_alarm_that_is_gone_is_not(all_templates: Templates) -> None:
+    templates = copy.deepcopy(all_templates)
+    for kind in ("AWS::DynamoDB::GlobalTable", "AWS::CloudWatch::Alarm"):
+        resources = templates[CENTRAL]["Resources"]
+        resources.pop(next(key for key, r in resources.items() if r["Type"] == kind))
+
+    assert {(c.kind, c.grave) for c in diff(all_templates, templates)} == {
+        ("AWS::DynamoDB::GlobalTable", True),
+        ("AWS::CloudWatch::Alarm", False),
+    }
+
+
+def test_a_folder_that_is_not_a_synthesis_is_never_deleted(example: Platform, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("ten years")
+
+    with pytest.raises(Invalid, match="not of an earlier synthesis"):
+        synthesise(example, out=tmp_path, package=placeholder(tmp_path / "code"))
+    assert (tmp_path / "thesis.txt").read_text() == "ten years"
+
+
+def test_a_package_that_is_not_there_is_named(example: Platform, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=re.escape(f"no package at {tmp_path / 'no'}")):
+        synthesise(example, out=tmp_path / "out", package=tmp_path / "no")

@@ -20,10 +20,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -261,18 +260,23 @@ def report(rounds: list[Round], game: Game, *, began: dt.datetime, load: str) ->
     return "\n".join(lines) + "\n"
 
 
-async def play(game: Game, seeds: list[int], tell: Any = print, *, long_stop: bool) -> list[Round]:
+Tell = Callable[[str, list[Round]], None]
+
+
+async def play(
+    game: Game, seeds: list[int], tell: Tell = lambda text, _: print(text), *, long_stop: bool
+) -> list[Round]:
     """The rounds; the long stop goes on beside them."""
     stopping = asyncio.create_task(game.long_stop()) if long_stop else None
     rounds: list[Round] = []
     for seed in seeds:
         one = await game.round(seed)
         rounds.append(one)
-        tell(
-            f"seed {seed}: {one.acks} acknowledged, equal after {one.converged_s:.1f} s; {'; '.join(map(str, one.faults))}"
-        )
+        text = f"seed {seed}: {one.acks} acknowledged, equal after {one.converged_s:.1f} s; "
+        text += "; ".join(map(str, one.faults))
         if one.breaches:
-            tell("\n".join(["BREACH", *one.breaches, f"again: {command(seed)}"]))
+            text = "\n".join([text, "BREACH", *one.breaches, f"again: {command(seed)}"])
+        tell(text, rounds)
     if stopping is not None:
         last = Round(0, [Fault("stop", STOPPED, 0, LONG_STOP_S)])
         last.breaches = await stopping
@@ -282,7 +286,7 @@ async def play(game: Game, seeds: list[int], tell: Any = print, *, long_stop: bo
         last.breaches += [] if missing else breaches(game.logs, game.book, game.book.acks)[:10]
         last.acks = len(game.book.acks)
         rounds.append(last)
-        tell(f"the long stop: {last.breaches or 'fenced, nothing lost'}")
+        tell(f"the long stop: {last.breaches or 'fenced, nothing lost'}", rounds)
     return rounds
 
 
@@ -313,14 +317,18 @@ def main() -> int:
 
 async def _play(asked: argparse.Namespace, began: dt.datetime) -> list[Round]:
     async with game(asked.data, asked.network) as played:
+
+        def tell(text: str, rounds: list[Round]) -> None:
+            """After every round, so that a soak that is ended early has its report."""
+            print(text, flush=True)
+            if asked.report:
+                asked.report.mkdir(parents=True, exist_ok=True)
+                load = " ".join(f"{n:.1f}" for n in os.getloadavg())
+                told = report(rounds, played, began=began, load=load)
+                (asked.report / f"rounds-{began:%Y-%m-%d}.md").write_text(told)
+
         seeds = list(range(asked.seed, asked.seed + asked.rounds))
-        rounds = await play(played, seeds, lambda text: print(text, flush=True), long_stop=not asked.no_long_stop)
-        text = report(rounds, played, began=began, load=" ".join(f"{n:.1f}" for n in os.getloadavg()))
-        if asked.report:
-            asked.report.mkdir(parents=True, exist_ok=True)
-            (asked.report / f"rounds-{began:%Y-%m-%d}.md").write_text(text)
-        print(text)
-        return rounds
+        return await play(played, seeds, tell, long_stop=not asked.no_long_stop)
 
 
 if __name__ == "__main__":

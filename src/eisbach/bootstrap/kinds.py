@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from eisbach import settings
+from eisbach.bootstrap.logs import configure_logs
 from eisbach.kernel.errors import EisbachError, Invalid
 
 __all__ = ["KINDS", "preload", "run_process"]
@@ -61,6 +62,7 @@ def run_process(kind: str, path: Path) -> int:
     """
     if kind not in KINDS:
         raise Invalid(f"{kind!r} is not a kind of process; use one of {', '.join(KINDS)}")
+    configure_logs()
     module = importlib.import_module(f"eisbach.bootstrap.{KINDS[kind].module}")
     document = settings.read_process(path, KINDS[kind].document)
     try:

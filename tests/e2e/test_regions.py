@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,47 @@ def test_a_cell_whose_disk_is_gone_does_not_begin_anew_and_is_restored_with_ever
         assert viewer.write(edge=edge[CENTRAL]), viewer.last
     west = edge[WEST]
     platform.until("all of it at the twin", lambda: all(v.missing(edge=west) == {} for v in viewers), 30)
+
+
+def test_a_region_is_lost_with_writes_it_never_sent_and_every_one_of_them_comes_back(platform: Platform) -> None:
+    """Unplanned (P12): what may be missing is recorded range by range, and each range is closed by the return."""
+    edge = edges(platform)
+    viewers = crowd(edge[CENTRAL], "lost", 8)
+    assert platform.eisbach("regions", "evacuate", CENTRAL, "--lost", code=2)["error"]["code"] == "invalid"
+    platform.eisbach("cut", CENTRAL, WEST)
+    for viewer in viewers:
+        for _ in range(3):
+            assert viewer.write(edge=edge[CENTRAL]), viewer.last
+    platform.fault("down", f"region/{CENTRAL}")
+
+    lost = platform.until(
+        "declared lost", lambda: platform.eisbach("regions", "evacuate", CENTRAL, "--lost", code=None), 1
+    )
+    while "error" in lost:  # a cell there was heard less than five seconds ago
+        assert "answered" in lost["error"]["message"]
+        lost = platform.eisbach("regions", "evacuate", CENTRAL, "--lost", code=None)
+    for viewer in viewers:
+        assert viewer.write(edge=edge[WEST]), viewer.last
+    listed = platform.eisbach("regions", "list")["regions"]
+    platform.heal()
+    back = platform.until(
+        "back", lambda: (found := platform.eisbach("regions", "return", CENTRAL, code=None)) and _closed(found), 60
+    )
+
+    assert len(lost["slots"]) == 128
+    assert lost["closed_ms"] == 0
+    assert [one["losses"][0]["region"] for one in listed if one["region"] == WEST] == [CENTRAL]
+    came = sum(found["returned"]["ops"] for found in back["slots"].values())
+    assert came >= 24, "three writes of eight viewers, and their sign-ins"
+    for region in (CENTRAL, WEST):
+        platform.until(f"all in {region}", lambda r=region: all(v.missing(edge=edge[r]) == {} for v in viewers), 60)
+    assert platform.eisbach("regions", "list")["regions"][0]["weight"] == 100
+
+
+def _closed(returned: dict[str, Any]) -> dict[str, Any] | None:
+    """The loss, once each of its ranges is closed."""
+    loss = returned.get("loss")
+    return loss if loss and loss["closed_ms"] else None
 
 
 def test_the_front_is_told_of_a_region_that_is_down_and_of_its_return(platform: Platform) -> None:

@@ -9,6 +9,7 @@ import aiohttp
 
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.losses import Losses
 from eisbach.cell.moving import Moving
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.peer_http import fetch_map
@@ -16,10 +17,11 @@ from eisbach.cell.position import Positions
 from eisbach.cell.puller import Puller
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.engines.embedded.store import SqliteStore
+from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import PeerRegion
 
-__all__ = ["follow_map", "follow_twins", "may_send", "moving", "positions"]
+__all__ = ["follow_map", "follow_twins", "losses", "may_send", "moving", "positions"]
 
 
 def follow_twins(parts: Parts, main: Slots) -> None:
@@ -67,6 +69,23 @@ def moving(parts: Parts, main: Slots) -> Moving:
         relayed_lsn=lambda: relay.statistics().last_lsn,
         clock=parts.clock,
         acknowledged=parts.acknowledged,
+    )
+
+
+def losses(parts: Parts, main: Slots) -> Losses:
+    """What control asks about another region that may be lost."""
+
+    def puller(region: str) -> Puller:
+        for found in parts.pullers:
+            if found.statistics().region == region:
+                return found
+        raise Invalid(f"this cell pulls from no region {region[:40]!r}")
+
+    return Losses(
+        main.store,
+        main.ownership,
+        heads=lambda region, slot: puller(region).head(slot),
+        silent_ms=lambda region: puller(region).statistics().silent_ms,
     )
 
 

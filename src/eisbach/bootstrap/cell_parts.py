@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
-from eisbach.bootstrap.cell_others import follow_map, follow_twins, may_send, moving, positions
+from eisbach.bootstrap.cell_others import follow_map, follow_twins, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
@@ -24,7 +24,7 @@ from eisbach.cell.grants import Grants
 from eisbach.cell.identity import Tokens
 from eisbach.cell.me_calls import MeCalls
 from eisbach.cell.metrics import Metrics
-from eisbach.cell.move_calls import move_routes
+from eisbach.cell.move_calls import loss_routes, move_routes
 from eisbach.cell.openapi import openapi_route
 from eisbach.cell.ops_calls import OpsCalls
 from eisbach.cell.ownership import Ownership, slots_in
@@ -148,7 +148,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
             rng=parts.rng,
             slot_count=process.groups[str(STUDIO_GROUP)],
         )
-    routes += move_routes(moving(parts, main))
+    routes += [*move_routes(moving(parts, main)), *loss_routes(losses(parts, main))]
     sender = PullServer(
         main.store, main.ownership, clock=parts.clock, acknowledged=parts.acknowledged, may_send=may_send(parts)
     )

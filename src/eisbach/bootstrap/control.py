@@ -19,12 +19,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eisbach.bootstrap.control_calls import begin_routes, control_routes, movable, region_routes, viewers_slots
+from eisbach.bootstrap.control_calls import (
+    begin_routes,
+    control_routes,
+    loss_routes,
+    movable,
+    region_routes,
+    viewers_slots,
+)
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
@@ -64,11 +72,14 @@ async def run(process: ControlProcess) -> None:
         evacuation = Evacuation(
             store, cells, region=process.region, owners=lambda: viewers_slots(reconciler), clock=clock
         )
+        losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
+        announce = partial(_announce, process, secrets)
         routes = [
             *control_routes(reconciler, mover, tokens=tokens),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
+            *loss_routes(losses, announce=announce, tokens=tokens),
             *region_routes(
-                evacuation, region=process.region, announce=partial(_announce, process, secrets), tokens=tokens
+                evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
             ),
         ]
         app = _app(reconciler, tokens, confinement.detail, routes)
@@ -88,7 +99,7 @@ async def run(process: ControlProcess) -> None:
         await store.aclose()
 
 
-async def _announce(process: ControlProcess, secrets: Secrets, serves: bool) -> None:
+async def _announce(process: ControlProcess, secrets: Secrets, region: str, serves: bool) -> None:
     """Viewers come first: a studio that does not answer does not hold up an evacuation, it is only said."""
     studio = next((cell for cell, groups in process.slots.items() if str(STUDIO_GROUP) in groups), None)
     if studio is None or studio not in process.cells:
@@ -97,9 +108,9 @@ async def _announce(process: ControlProcess, secrets: Secrets, serves: bool) -> 
         desk = HttpStudio(session, f"http://{process.cells[studio]}", token=secrets.service_token)
         try:
             body = msgspec.json.encode({"serves": serves})
-            await desk.ask("POST", f"/studio/regions/{process.region}", body)
+            await desk.ask("POST", f"/studio/regions/{region}", body)
         except EisbachError as error:
-            _logger.warning("studio_not_told", region=process.region, serves=serves, error=str(error))
+            _logger.warning("studio_not_told", region=region, serves=serves, error=str(error))
 
 
 def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str, more: Sequence[Route]) -> Starlette:

@@ -16,13 +16,15 @@ from starlette.routing import Route
 from eisbach.bootstrap.serve import authorised, problem
 from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import SlotMapReconciler
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected
 from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
 from eisbach.kernel.slots import STUDIO_GROUP, Slot
+from eisbach.kernel.versions import Mark
 
-__all__ = ["MoveRequest", "begin_routes", "control_routes", "movable", "region_routes", "viewers_slots"]
+__all__ = ["MoveRequest", "begin_routes", "control_routes", "loss_routes", "movable", "region_routes", "viewers_slots"]
 
 _SLOTS_MAX: Final = 10_000
 _WAIT_MS_MAX: Final = 60_000
@@ -39,6 +41,17 @@ class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class _Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     other: str
+    wait_ms: int = 5_000
+
+
+class _Lost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    region: str
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    region: str
+    ends: dict[str, Mark]
+    """Slot -> where the log of the region that returned ends."""
     wait_ms: int = 5_000
 
 
@@ -111,6 +124,38 @@ def begin_routes(beginnings: Beginnings, *, tokens: tuple[str, ...]) -> list[Rou
         return Response(status_code=204)
 
     return [Route("/cells/begin", _guard(tokens)(begin), methods=["POST"])]
+
+
+def loss_routes(
+    losses: RegionLosses, *, announce: Callable[[str, bool], Awaitable[None]], tokens: tuple[str, ...]
+) -> list[Route]:
+    """``GET /losses``; ``POST /losses/declare`` ``{region}`` and ``/losses/close`` ``{region, ends, wait_ms}``.
+
+    ``announce``: tells the studio whether a region's workers may go on, so that others take over what it began.
+    """
+
+    async def listing(_: Request) -> Response:
+        return _json({"losses": await losses.records()})
+
+    async def declare(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=_Lost)
+        record = await losses.declare(asked.region)
+        await announce(asked.region, False)
+        return _json(record)
+
+    async def close(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body(), type=_Found)
+        record = await losses.close(asked.region, asked.ends, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
+        if not record.open:
+            await announce(asked.region, True)
+        return _json(record)
+
+    guarded = _guard(tokens)
+    return [
+        Route("/losses", guarded(listing)),
+        Route("/losses/declare", guarded(declare), methods=["POST"]),
+        Route("/losses/close", guarded(close), methods=["POST"]),
+    ]
 
 
 def region_routes(

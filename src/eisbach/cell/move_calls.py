@@ -8,12 +8,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from eisbach.cell.losses import AskHeard, AskReturned, Losses
 from eisbach.cell.moving import Freeze, Moving, Settle, StandAside
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.cell.slot_imports import ExportRequest, PrepareImport
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["SlotRef", "move_routes"]
+__all__ = ["SlotRef", "loss_routes", "move_routes"]
 
 _BODY_BYTES_MAX: Final = 1024 * 1024
 T = TypeVar("T")
@@ -25,23 +26,33 @@ class SlotRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     slot: str
 
 
+def route(name: str, kind: type[T], handler: Callable[[T], Awaitable[Any]], summary: str) -> Route:
+    """``POST /moves/NAME`` with a message of ``kind``."""
+
+    async def call(call: Call) -> Answer:
+        try:
+            asked = msgspec.msgpack.decode(call.raw, type=kind)
+        except msgspec.DecodeError as error:
+            raise Invalid(f"not a {kind.__name__}: {error}") from error
+        body = msgspec.msgpack.encode(await handler(asked))
+        return Answer(200, body, content_type="application/msgpack")
+
+    return Route(
+        method="POST", path=f"/moves/{name}", handler=call, summary=summary, caller="service",
+        importance="critical", body_bytes_max=_BODY_BYTES_MAX, listed=False,
+    )  # fmt: skip
+
+
+def loss_routes(losses: Losses) -> list[Route]:
+    """What control asks about a region that may be lost."""
+    return [
+        route("heard", AskHeard, losses.heard, "How far another region's ops are held"),
+        route("returned", AskReturned, losses.returned, "What came of ops that were missing"),
+    ]
+
+
 def move_routes(moving: Moving) -> list[Route]:
     """``POST /moves/...``."""
-
-    def route(name: str, kind: type[T], handler: Callable[[T], Awaitable[Any]], summary: str) -> Route:
-        async def call(call: Call) -> Answer:
-            try:
-                asked = msgspec.msgpack.decode(call.raw, type=kind)
-            except msgspec.DecodeError as error:
-                raise Invalid(f"not a {kind.__name__}: {error}") from error
-            body = msgspec.msgpack.encode(await handler(asked))
-            return Answer(200, body, content_type="application/msgpack")
-
-        return Route(
-            method="POST", path=f"/moves/{name}", handler=call, summary=summary, caller="service",
-            importance="critical", body_bytes_max=_BODY_BYTES_MAX, listed=False,
-        )  # fmt: skip
-
     return [
         route("look", SlotRef, lambda asked: moving.look(asked.slot), "The lease row"),
         route("prepare", PrepareImport, moving.prepare, "Open an import"),

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import msgspec
 
+from eisbach.cell.losses import AskHeard, AskReturned, Heard, Returned
 from eisbach.cell.move_calls import SlotRef
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle, StandAside, StoodAside
 from eisbach.cell.problems import Problem
@@ -80,6 +81,14 @@ class HttpCells:
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
         """See ``RegionCells``."""
         return await self._send(self.address(cell), "vectors", asked, StoodAside)
+
+    async def heard(self, cell: str, asked: AskHeard) -> Heard:
+        """See ``LossCells``."""
+        return await self._send(self.address(cell), "heard", asked, Heard)
+
+    async def returned(self, cell: str, asked: AskReturned) -> Returned:
+        """See ``LossCells``."""
+        return await self._send(self.address(cell), "returned", asked, Returned)
 
     async def export(self, source: str, request: ExportRequest) -> SlotChunk:
         """See ``SlotSource``."""

@@ -193,6 +193,8 @@ class Puller:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failing: dict[str, tuple[int, int]] = {}
         self._behind: dict[str, int] = {}
+        self._heads: dict[str, Mark] = {}
+        """Slot -> how far that region's own log went when it last said so."""
         self._heard_ms = clock.monotonic_ms()
         self._failures: dict[str, int] = {}
         self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = self._ahead_ms = 0
@@ -217,6 +219,10 @@ class Puller:
     def reachable(self) -> bool:
         """Whether the region answered within the last two held questions."""
         return self._clock.monotonic_ms() - self._heard_ms < 2 * WAIT_MS
+
+    def head(self, slot: str) -> Mark:
+        """How far that region's own log of a slot goes at least, as far as heard since the start."""
+        return self._heads.get(slot, Mark(0, 0))
 
     async def run(self) -> None:
         """Keep one asker per owner over there; ends only by cancellation, which loses nothing."""
@@ -306,6 +312,8 @@ class Puller:
                 self._owners.pop(text, None)
         for text, code in answer.failed.items():
             self._fail(text, code)
+        for text, batch in answer.batches.items():
+            self._heads[text] = max(batch.heads.get(self._region, Mark(0, 0)), self.head(text))
         # Together, so that they share a group commit.
         await asyncio.gather(*(self._apply(text, batch) for text, batch in answer.batches.items()))
         if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:

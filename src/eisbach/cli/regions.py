@@ -1,13 +1,17 @@
-"""``eisbach regions list | evacuate | return``: a region out of service, with a proof that nothing is left behind."""
+"""``eisbach regions list | evacuate | return``: a region out of service, with a proof that nothing is left behind.
 
+``evacuate --lost``: a region that is gone already; the one that survives keeps what may be missing, range by range.
+"""
+
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from eisbach.cli.cells import Control
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
-from eisbach.cli.talk import find
-from eisbach.kernel.errors import Invalid, NotFound
+from eisbach.cli.talk import Supervisor, find
+from eisbach.kernel.errors import EisbachError, Invalid, NotFound
 
 __all__ = ["COMMANDS"]
 
@@ -22,23 +26,41 @@ def list_regions(*, shared: Shared) -> None:
     supervisor = find(data)
     regions = [region["name"] for region in supervisor.get("/ops/status")["regions"]]
     weights = _weights(supervisor)
-    found = [
-        {"region": region, "weight": weights.get(region), "last": Control(data, region).call("/region")["last"]}
-        for region in regions
-    ]
+    found: list[dict[str, Any]] = []
+    for region in regions:
+        row: dict[str, Any] = {"region": region, "weight": weights.get(region)}
+        try:
+            control = Control(data, region)
+            row |= {"last": control.call("/region")["last"], "losses": control.call("/losses")["losses"]}
+        except EisbachError as error:  # a lost region must not hide what the other one knows of it
+            row |= {"last": None, "losses": [], "trouble": str(error)}
+        found.append(row)
     if shared.as_json:
         show_json({"regions": found})
         return
     for one in found:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
-        say(f"{one['region']:<12} {weight:<12} {_line(one['last']) if one['last'] else 'serves'}")
+        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else "serves")
+        say(f"{one['region']:<12} {weight:<12} {serves}")
+        for loss in one["losses"]:
+            say(f"  {_loss_line(loss)}")
     say("Next: eisbach regions evacuate REGION takes one out, with a proof")
 
 
 @verb
-def evacuate(*, shared: Shared, region: _NAME) -> None:
+def evacuate(
+    *,
+    shared: Shared,
+    region: _NAME,
+    lost: Annotated[
+        bool, typer.Option("--lost", help="It is gone and does not answer: record what may be missing.")
+    ] = False,
+) -> None:
     """Take a region out: weight 0 at the front, writes stop slot by slot, and a proof that the other has everything."""
-    _perform(shared, region, "evacuate", weight=0)
+    if lost:
+        _declare_lost(shared, region)
+    else:
+        _perform(shared, region, "evacuate", weight=0)
 
 
 @verb
@@ -47,28 +69,93 @@ def come_back(*, shared: Shared, region: _NAME) -> None:
     _perform(shared, region, "return", weight=100)
 
 
-def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
-    data = shared.settings().data
-    supervisor = find(data)
+def _other(supervisor: Supervisor, region: str, weights: dict[str, int], action: str) -> str:
+    """The region that serves when this one does not."""
     regions = [one["name"] for one in supervisor.get("/ops/status")["regions"]]
     if region not in regions:
         raise Invalid(f"region {region[:40]!r} is none of {', '.join(regions)}")
-    others = [name for name in regions if name != region]
+    others = [str(name) for name in regions if name != region]
     if len(others) != 1:
         raise Invalid(f"a region is left to one other; this platform has {len(others)} others")
-    weights = _weights(supervisor)
     if action == "evacuate" and weights.get(others[0], 100) == 0:
         raise Invalid(f"region {others[0]} is out already; one region at a time: eisbach regions return {others[0]}")
+    return others[0]
+
+
+def _declare_lost(shared: Shared, region: str) -> None:
+    data = shared.settings().data
+    supervisor = find(data)
+    weights = _weights(supervisor)
+    other = _other(supervisor, region, weights, "evacuate")
+    record = Control(data, other).call("/losses/declare", {"region": region})
+    if weights:
+        supervisor.post("/ops/weights", {"region": region, "weight": 0})
+    if shared.as_json:
+        show_json(record)
+        return
+    say(_loss_line(record))
+    for slot, found in record["slots"].items():
+        if found["head"] != found["held"]:
+            say(f"  {slot}: {region} {_mark(found['held'])} is here, it wrote up to {_mark(found['head'])} at least")
+    say(f"Next: eisbach heal region/{region} when it can come back, then eisbach regions return {region}")
+
+
+def _close_loss(data: str, region: str, other: str, record: Any) -> Any:
+    """The loss of ``region`` as its return closes it; None when there was none open."""
+    control = Control(data, other)
+    if not any(loss["region"] == region and not loss["closed_ms"] for loss in control.call("/losses")["losses"]):
+        return None
+    # A slot whose cell did not answer has epoch 0, and its range stays open.
+    ends = {s: proof["vector"].get(region, [0, 0]) for s, proof in record["slots"].items() if proof["epoch"]}
+    return control.call("/losses/close", {"region": region, "ends": ends, "wait_ms": _WAIT_MS})
+
+
+def _loss_line(loss: Any) -> str:
+    slots = loss["slots"].values()
+    if loss["closed_ms"]:
+        back = [found["returned"] for found in slots]
+        ops, shown, kept = (sum(one[name] for one in back) for name in ("ops", "shown", "conflicts"))
+        return (
+            f"{loss['region']} was lost and is back: {ops} ops came late, {shown} of them are shown, {ops - shown} were"
+            f" overtaken, {kept} lost a conflict (eisbach conflicts)"
+        )
+    known = sum(max(0, found["head"][1] - found["held"][1]) for found in slots)
+    waiting = sum(found.get("until") is None for found in slots)
+    return (
+        f"{loss['region']} is lost: {waiting} of {len(slots)} ranges open, {known} ops known to be missing; what it"
+        f" acknowledged after {_time(loss['heard_ms'])}, class local, may be missing too"
+    )
+
+
+def _mark(mark: Any) -> str:
+    return f"{mark[0]}.{mark[1]}"
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
+    data = shared.settings().data
+    supervisor = find(data)
+    weights = _weights(supervisor)
+    other = _other(supervisor, region, weights, action)
     if action == "evacuate" and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
-    record = Control(data, region).call(f"/region/{action}", {"other": others[0], "wait_ms": _WAIT_MS})
+    record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
+    loss = _close_loss(data, region, other, record) if action == "return" else None
     proved = all(slot["proved"] for slot in record["slots"].values()) and bool(record["slots"])
     if action == "return" and proved and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
     if shared.as_json:
-        show_json(record)
+        show_json({**record, "loss": loss} if loss else record)
     else:
         say(_line(record))
+        if loss:
+            say(_loss_line(loss))
+            for slot, found in loss["slots"].items():
+                if found["trouble"]:
+                    say(f"  {slot}: {found['trouble']}")
         for slot, proof in list(record["slots"].items()):
             if not proof["proved"]:
                 say(f"  {slot} at {proof['cell']}: {proof['trouble']}")
@@ -77,7 +164,7 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
             f"Next: eisbach regions {back if proved else action} {region}"
             + ("" if proved else " goes on with the rest")
         )
-    if not proved:
+    if not proved or (loss and not loss["closed_ms"]):
         raise typer.Exit(NOT_WELL)
 
 
@@ -100,6 +187,6 @@ def _line(record: Any) -> str:
 
 COMMANDS = {
     "list": (list_regions, "Example: eisbach regions list"),
-    "evacuate": (evacuate, "Example: eisbach regions evacuate eu-central"),
+    "evacuate": (evacuate, "Example: eisbach regions evacuate eu-central      (--lost when it is gone already)"),
     "return": (come_back, "Example: eisbach regions return eu-central"),
 }

@@ -9,6 +9,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Applied, ItemKey, Lease, Store
 from eisbach.testing.store_host import (
     HERE,
+    KEY,
     OTHER,
     SLOT,
     THERE,
@@ -309,6 +310,35 @@ class MergePromises:
         assert (applied.changed, applied.conflicts, again.changed, again.conflicts) == (1, 1, 0, 0)
         assert applied.vector == {THERE: Mark(2, 1)}
         assert await _losers(here) == [(b"late", THERE)]
+
+    async def test_a_region_that_comes_back_after_thirty_days_revives_nothing_repeats_nothing_and_loses_nothing(
+        self, host: StoreHost
+    ) -> None:
+        """Keys are long swept, logs are seven days old and pruned as far as both have them."""
+        here, there = await owned(host), await owned(host, THERE)
+        await write(there, put("kept"), put("deleted"), put("edited"))
+        await write(there, put("keyed"), key=KEY)
+        await exchange(here, there)
+        both = await here.vector(SLOT)
+        await write(there, put("unsent", b"theirs"), put("edited", b"theirs, unsent"))  # and the region is gone
+        await host.clock.advance(86_400)
+        await write(here, remove("deleted"), put("edited", b"ours"))
+        for _ in range(3):
+            await host.clock.advance(10 * 86_400)
+            await write(here, put("tick"))
+            await here.prune_log(SLOT, acknowledged=both, relayed_lsn=here.statistics().last_lsn)
+        assert (await here.ops_after(SLOT, both, limit=99)).ops, "what the other lacks was kept"
+
+        await exchange(here, there)
+        marks = await here.vector(SLOT)
+        await exchange(here, there)
+
+        for store in (here, there):
+            found = {item.key.sk: item.value for item in await items(store)}
+            assert found == {"kept": b"1", "edited": b"ours", "keyed": b"1", "unsent": b"theirs", "tick": b"1"}
+            assert [value for value, _ in await _losers(store)] == [b"theirs, unsent"]
+            assert await store.vector(SLOT) == marks
+        assert await here.digest(SLOT) == await there.digest(SLOT)
 
     async def test_conflicts_come_newest_first_with_everything_a_person_needs(self, host: StoreHost) -> None:
         here = await owned(host)

@@ -305,25 +305,34 @@ async def test_the_peer_door_gives_map_pulls_and_media_to_bearers_of_the_peer_to
     (folder / "1.m4s").write_bytes(b"segment")
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "up-1").write_bytes(b"film")
+    (tmp_path / "claims" / "2026-11-26").mkdir(parents=True)
+    (tmp_path / "claims" / "2026-11-26" / "ab").write_bytes(b"large")
     (tmp_path / "uploads" / ".x.part").write_bytes(b"half")
     bearer = {"Authorization": "Bearer -peer_token"}
     asking = [("GET", "/peer/map"), ("GET", "/peer/media/vod/a1/v480/1.m4s"), ("POST", "/peer/cells/c2/pull")]
-    asking += [("GET", "/peer/uploads/up-1")]
+    asking += [("GET", "/peer/uploads/up-1"), ("GET", "/peer/claims/2026-11-26/ab")]
 
     let_in = [await ask(PEER_DOOR, t, method=m, headers=bearer) for m, t in asking]
     wrong = [{}, {"Authorization": "Bearer -PEER_token"}, {"Authorization": "Bearer -peer_tokenx"}]
     denied = [(await ask(PEER_DOOR, t, method=m, headers=h)).status for m, t in asking for h in wrong]
     public = [(await ask(EDGE, t, method=m, headers=bearer)).status for m, t in asking]
-    paths = ("media/vod/../../edge/peer_token.map", "uploads/../edge/peer_token.map", "uploads/.x.part", "uploads/")
+    paths = (
+        "media/vod/../../edge/peer_token.map",
+        "uploads/../edge/peer_token.map",
+        "uploads/.x.part",
+        "uploads/",
+        "claims/../edge/n",
+    )
     outside = [(await ask(PEER_DOOR, f"/peer/{path}", headers=bearer)).status for path in paths]
 
     assert [(g.status, g.body) for g in let_in] == [
-        (200, b'{"map":1}'), (200, b"segment"), (200, b"{}"), (200, b"film")
+        (200, b'{"map":1}'), (200, b"segment"), (200, b"{}"), (200, b"film"),
+        (200, b"large"),
     ]  # fmt: skip
     assert rig.cells["c2"].asked == ["POST /peer/cells/c2/pull"]
-    assert denied == [403] * 12
-    assert public == [404] * 4
-    assert outside == [404] * 4
+    assert denied == [403] * 15
+    assert public == [404] * 5
+    assert outside == [404] * 5
 
 
 async def test_a_pull_of_several_hundred_kib_passes_and_may_wait_longer_than_a_call(rig: Rig) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
 from eisbach.kernel.events import Event
@@ -40,6 +41,7 @@ class Hub:
         self.folder, self.clock, self.studio = folder, ManualClock(), Studio()
         self.log = SqliteEventLog(folder / "hub.db", clock=self.clock)
         self.store = SqliteSpokeStore(folder / "spokes.db")
+        self.claims: ClaimChecks | None = None
         self._host: SpokeHost | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -58,7 +60,12 @@ class Hub:
 
     async def start(self, *specs: SpokeSpec) -> SpokeHost:
         around = Surroundings(
-            region="eu-central", log=self.log, store=self.store, clock=self.clock, rng=random.Random(7)
+            region="eu-central",
+            log=self.log,
+            store=self.store,
+            clock=self.clock,
+            rng=random.Random(7),
+            claims=self.claims,
         )
         host = SpokeHost(specs, around, transport=self.studio)
         self._host, self._running = host, asyncio.create_task(host.run())

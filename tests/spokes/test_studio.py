@@ -8,7 +8,10 @@ from contextlib import contextmanager
 import pytest
 from studio_desk import Desk
 
+from eisbach.hub.claim_check import ClaimChecks
+from eisbach.hub.events import BatchCompleted
 from eisbach.kernel.errors import Invalid, LeaseLost, NotFound, Unavailable
+from eisbach.kernel.event_types import read_data
 from eisbach.kernel.limits import JOB_LEASE
 from eisbach.testing.manual_clock import ManualClock, settle
 
@@ -213,6 +216,38 @@ async def test_every_job_is_leased_once_and_the_last_completion_says_so(desk: De
     assert b'"results":{"v0007":{"part":"v0007"}}' in bytes(event.data)
     (batch,) = (await desk.ask("GET", "/studio/jobs"))["jobs"]
     assert (batch["state"], batch["done"], batch["total"]) == ("done", 40, 40)
+
+
+async def test_results_that_are_too_large_for_an_event_go_by_claim_check(desk: Desk) -> None:
+    """Five results of 30 KiB: more than an item or an event may hold."""
+    await make_jobs(desk, *[f"v{n:04d}" for n in range(5)])
+    while (job := await take(desk)) is not None:
+        result = {"part": job["part"], "text": "x" * 30_000}
+        await desk.ask("POST", f"/studio/jobs/{job['job']}/complete", {"fence": job["fence"], "result": result})
+
+    (event,) = await desk.events()
+    redeemed = await ClaimChecks(desk.blobs, region="eu-central", clock=ManualClock()).redeem(event)
+    done = read_data(redeemed, BatchCompleted)
+
+    assert len(event.data) < 100
+    assert sorted(done.results) == [f"v{n:04d}" for n in range(5)]
+    assert {len(raw) for raw in done.results.values()} == {30_026}
+
+
+async def test_a_full_blob_store_refuses_the_completion_and_a_repeat_succeeds(desk: Desk) -> None:
+    await make_jobs(desk, "v0000", "v0001", "v0002")
+    jobs = [await take(desk) for _ in range(3)]
+    report = {"result": {"text": "x" * 30_000}}
+    for job in jobs[:2]:
+        await desk.ask("POST", f"/studio/jobs/{job['job']}/complete", {"fence": job["fence"], **report})
+    last = jobs[2]
+
+    with no_file_above(50_000), pytest.raises(Unavailable):
+        await desk.ask("POST", f"/studio/jobs/{last['job']}/complete", {"fence": last["fence"], **report})
+    before = await desk.types()
+    await desk.ask("POST", f"/studio/jobs/{last['job']}/complete", {"fence": last["fence"], **report})
+
+    assert (before, await desk.types()) == ([], ["tv.transcode.job.completed.v1"])
 
 
 async def test_two_workers_never_hold_one_job(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import Retryable
@@ -40,6 +41,7 @@ from eisbach.spokes.webhooks import FILE, parse_webhooks, webhook_spokes
 __all__ = ["SpokesStatus", "run", "serve_spokes"]
 
 _REFRESH_S: Final = 1.0
+_SWEEP_S: Final = 3600.0
 _logger = structlog.get_logger(__name__)
 
 
@@ -81,7 +83,9 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         )  # fmt: skip
         uploads = FileBlobs(Path(process.blobs), disk=disks[1])
         specs = [*INGEST_SPOKES, copies.spoke(), upload_copies(media, uploads, region=process.region)]
-        around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng)
+        elsewhere = media.fetch_claim if process.peers else None
+        claims = ClaimChecks(uploads, region=process.region, clock=clock, elsewhere=elsewhere)
+        around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng, claims=claims)
         host = SpokeHost(specs, around, transport=studio)
         client = WebhookClient()
         stack.push_async_callback(client.aclose)
@@ -101,8 +105,20 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             tasks.create_task(own.run(clock))
             tasks.create_task(copies.run())
             tasks.create_task(jobs.run())
+            tasks.create_task(_sweep(claims, store, clock))
             tasks.create_task(status.run(clock))
             tasks.create_task(serve(app, host=process.host, port=process.port))
+
+
+async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> None:
+    """Delete claims that nothing can ask for any more, every hour."""
+    while True:
+        await clock.sleep(_SWEEP_S)
+        try:
+            if swept := await claims.sweep(await store.claims()):
+                _logger.info("claims_swept", count=swept)
+        except Retryable as error:
+            _logger.warning("claims_not_swept", error=str(error))
 
 
 class SpokesStatus:

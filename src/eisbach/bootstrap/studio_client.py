@@ -186,7 +186,7 @@ class HttpJobDesk:
 
 
 class HttpMedia:
-    """``MediaSources`` and ``UploadSources``: the other regions' origins, through their peer doors."""
+    """``MediaSources``, ``UploadSources`` and claims: the other regions' origins, through their peer doors."""
 
     def __init__(self, session: aiohttp.ClientSession, doors: Mapping[str, str], *, token: str) -> None:
         """``doors``: region -> ``http://host:port``."""
@@ -201,6 +201,11 @@ class HttpMedia:
     async def fetch_upload(self, region: str, upload: str) -> AsyncIterator[bytes]:
         """See ``UploadSources``."""
         async for piece in self._get(region, f"uploads/{upload}"):
+            yield piece
+
+    async def fetch_claim(self, region: str, key: str) -> AsyncIterator[bytes]:
+        """See ``ClaimChecks``."""
+        async for piece in self._get(region, key):
             yield piece
 
     async def _get(self, region: str, path: str) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from eisbach.cell.studio_jobs import StudioJobs
 from eisbach.cell.studio_recovery import StudioRecovery
 from eisbach.cell.studio_titles import StudioTitles
 from eisbach.cell.studio_uploads import StudioUploads
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Store
@@ -29,7 +30,8 @@ def studio_routes(store: Store, *, blobs: Blobs, clock: Clock, rng: random.Rando
         rng: for ids of uploads that come without an idempotency key.
         slot_count: of the group ``any/all/studio``.
     """
-    items = StudioItems(store, slot_count=slot_count)
+    claims = ClaimChecks(blobs, region=store.region, clock=clock)
+    items = StudioItems(store, slot_count=slot_count, claims=claims)
     titles = StudioTitles(items, clock=clock)
     uploads = StudioUploads(items, titles, blobs=blobs, rng=rng)
     jobs = StudioJobs(items, clock=clock)

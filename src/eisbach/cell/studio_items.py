@@ -12,6 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from eisbach.cell.routes import Call, Handler, Route
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.events import BUILT_IN
 from eisbach.kernel.errors import Corrupt, Overloaded, VersionConflict
 from eisbach.kernel.events import EventDraft
@@ -56,9 +57,9 @@ class Decision:
 class StudioItems:
     """The studio's part of a store."""
 
-    def __init__(self, store: Store, *, slot_count: int) -> None:
-        """``slot_count``: of the studio's group, fixed for life."""
-        self._store, self._slot_count = store, slot_count
+    def __init__(self, store: Store, *, slot_count: int, claims: ClaimChecks) -> None:
+        """``slot_count``: of the studio's group, fixed for life; ``claims``: where payloads above 64 KiB go."""
+        self._store, self._slot_count, self._claims = store, slot_count, claims
 
     @property
     def region(self) -> str:
@@ -108,6 +109,7 @@ class StudioItems:
         Raises:
             VersionConflict: something read has changed; decide again (``settled`` does).
             Invalid: an event is of no known type or does not fit it; nothing was written.
+            Unavailable: also when the blob store refused a payload above 64 KiB.
         """
         pk = decision.pk
         changes = [
@@ -116,7 +118,8 @@ class StudioItems:
         ]
         for event in decision.events:
             BUILT_IN.check(event)
-        events = list(decision.events)
+        # The blob first: an event whose payload is nowhere would be a dead letter in every spoke.
+        events = [await self._claims.check_in(event) for event in decision.events]
         writes = [Write(change, events.pop(0) if events else None) for change in changes]
         writes += [Write(None, event) for event in events]
         reads = {ItemKey(pk, sk): version for sk, version in decision.reads.items()}

@@ -38,7 +38,6 @@ from eisbach.hub.nudge import Nudge
 from eisbach.kernel.errors import Invalid, LeaseLost, NotFound
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
-from eisbach.kernel.limits import EVENT_BYTES_MAX
 from eisbach.kernel.priority import Priority
 from eisbach.ports.clock import Clock
 
@@ -285,7 +284,7 @@ class StudioJobs:
                 return json_answer({"done": True})
             job, batch = await self._job(call), await self._batch(asset, kind)
             after = completed(batch.value, job.value, fence=call.body.fence, result=_result(call.body))
-            finished = FinishedJob(part=part, fence=call.body.fence)
+            finished = FinishedJob(part=part, fence=call.body.fence, result=call.body.result)
             changes: dict[str, msgspec.Struct | None] = {
                 job.sk: None,
                 _sk("done", asset, kind, part): finished,
@@ -293,8 +292,8 @@ class StudioJobs:
             }
             events = []
             if after.state == "done":
-                changes[_sk("past", asset, kind)] = msgspec.structs.replace(after, common={})
-                events = [_draft(JOB_COMPLETED, after)]
+                changes[_sk("past", asset, kind)] = msgspec.structs.replace(after, common={}, results={})
+                events = [_draft(JOB_COMPLETED, after, await self._results(after, finished))]
             reads = {job.sk: job.version, batch.sk: batch.version}
             await self._items.write(Decision(pk=self._pk, reads=reads, changes=changes, events=events))
             return json_answer({"done": True})
@@ -302,6 +301,15 @@ class StudioJobs:
         answer = await self._items.settled(decide)
         self._nudge()
         return answer
+
+    async def _results(self, batch: Batch, last: FinishedJob) -> dict[str, msgspec.Raw]:
+        """Every result; they lie with their jobs, since together they may be larger than an item."""
+        found, prefix, after = dict(batch.results), _sk("done", batch.asset, batch.kind, ""), None
+        while page := await self._items.page(self._pk, prefix, FinishedJob, after=after, limit=_PAGE):
+            found |= {one.value.part: one.value.result for one in page}
+            after = page[-1].sk
+        found[last.part] = last.result
+        return {part: result for part, result in found.items() if bytes(result) != b"null"}
 
     async def fail(self, call: Call) -> Answer:
         """Free the job for another try, or with ``final`` give the batch up.
@@ -380,16 +388,11 @@ def _job(asked: dict[str, object]) -> Job:
     return Job(part=part, spec=asked)
 
 
-def _draft(type_: str, batch: Batch) -> EventDraft:
+def _draft(type_: str, batch: Batch, results: dict[str, msgspec.Raw] | None = None) -> EventDraft:
     about = {"asset": batch.asset, "kind": batch.kind, "home": batch.home}
     data = (
         BatchFailed(**about, total=batch.total, reason=batch.reason)
-        if type_ == JOB_FAILED
-        else BatchCompleted(
-            **about, total=batch.total, results=batch.results, priority=batch.priority, tenant=batch.tenant
-        )
+        if results is None
+        else BatchCompleted(**about, total=batch.total, results=results, priority=batch.priority, tenant=batch.tenant)
     )
-    raw = msgspec.json.encode(data)
-    if len(raw) > EVENT_BYTES_MAX:
-        raise Invalid(f"results of batch {batch.kind!r} of {batch.asset!r} have {len(raw)} bytes; send smaller ones")
-    return EventDraft(type_, batch.asset, raw)
+    return EventDraft(type_, batch.asset, msgspec.json.encode(data))

@@ -31,7 +31,7 @@ from eisbach.domain.ingest import (
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
-from eisbach.kernel.limits import EVENT_BYTES_MAX, UPLOAD_BYTES_MAX
+from eisbach.kernel.limits import UPLOAD_BYTES_MAX
 from eisbach.ports.blobs import Blobs
 
 __all__ = ["Announced", "AssetView", "StudioUploads"]
@@ -272,10 +272,7 @@ class StudioUploads:
 
 
 def _draft(type_: str, subject: str, data: msgspec.Struct) -> EventDraft:
-    raw = msgspec.json.encode(data)
-    if len(raw) > EVENT_BYTES_MAX:
-        raise Invalid(f"{type_} of {subject!r} would have {len(raw)} bytes, at most {EVENT_BYTES_MAX} are carried")
-    return EventDraft(type_, subject, raw)
+    return EventDraft(type_, subject, msgspec.json.encode(data))
 
 
 async def _once(raw: bytes) -> AsyncIterator[bytes]:

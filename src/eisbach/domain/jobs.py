@@ -71,11 +71,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the last failure."""
 
 
-class FinishedJob(msgspec.Struct, frozen=True, kw_only=True):
+class FinishedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a done job, so that a repeated completion is recognised."""
 
     part: str
     fence: int
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    """What its worker reported; all of a batch's go into the event of its completion."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,7 +99,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     common: dict[str, object] = {}
     """Part of every job's spec."""
     results: dict[str, msgspec.Raw] = {}
-    """Part -> result, where there is one."""
+    """Part -> result, of a batch that was begun before results were kept with their jobs."""
     state: str = "active"
     """``active``, ``done``, ``failed``."""
     reason: str = ""
@@ -237,10 +239,9 @@ def completed(batch: Batch, job: Job, *, fence: int, result: msgspec.Raw | None)
     _hold(job, fence)
     if result is not None and len(result) > _RESULT_BYTES_MAX:
         raise Invalid(f"result of job {job.part!r} has {len(result)} bytes; send at most {_RESULT_BYTES_MAX}")
-    results = batch.results if result is None else {**batch.results, job.part: result}
     done = batch.done + 1
     state = "done" if done == batch.total else batch.state
-    return msgspec.structs.replace(batch, done=done, results=results, state=state)
+    return msgspec.structs.replace(batch, done=done, state=state)
 
 
 def failed(job: Job, *, fence: int, reason: str, now_ms: int) -> Job:

@@ -60,7 +60,7 @@ class EdgeSite:
     port: int
     peer_port: int
     media: str
-    """Absolute folder ``blobs/media``, from which other regions copy; uploads lie in ``uploads`` beside it."""
+    """Absolute folder ``blobs/media``, which other regions copy from; ``uploads`` and ``claims`` lie beside it."""
     origins: tuple[str, ...] = ()
     """Web origins whose scripts may call, beside any port of ``localhost`` and 127.0.0.1."""
     connections_max: int = CELL_CONNECTIONS_MAX
@@ -302,8 +302,8 @@ def _peer_places(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
             403, "peer_token", "This door takes the peer token of the regions.")]),
         ("location = /peer/map", [guard, "open_file_cache off;", "default_type application/json;", "alias map.json;"]),
         ("location ^~ /peer/media/vod/", [guard, f"alias {nginx.quoted(f'{site.media}/vod/')};"]),
-        ('location ~ "^/peer/uploads/(?<upload>[a-z0-9][a-z0-9_-]*)$"', [
-            guard, f"alias {nginx.quoted(f'{PurePosixPath(site.media).parent}/uploads/')[:-1]}$upload\";"]),
+        ('location ~ "^/peer/(?<shared>uploads/[a-z0-9][a-z0-9_-]*|claims/[0-9-]+/[0-9a-f]+)$"', [
+            guard, f"alias {nginx.quoted(f'{PurePosixPath(site.media).parent}/')[:-1]}$shared\";"]),
         (f'location ~ "^/peer/cells/(?<pulled>{cells})/pull$"', [
             guard,
             f"client_max_body_size {_PULL_BYTES_MAX};",

@@ -20,12 +20,13 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.delays import delay_after
 from eisbach.hub.effects import OWN_PREFIX, RecordedEffects
 from eisbach.hub.held import HeldEvents
 from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.nudge import Nudge
-from eisbach.kernel.errors import Rejected, Retryable
+from eisbach.kernel.errors import Invalid, Rejected, Retryable
 from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import Delivery, EventLog, UnreadableEnvelope
@@ -79,6 +80,8 @@ class Surroundings:
     clock: Clock
     rng: random.Random
     """For jitter."""
+    claims: ClaimChecks | None = None
+    """Where payloads above 64 KiB lie; None: an event that has one is a dead letter."""
 
 
 class SpokeRunner:
@@ -91,7 +94,7 @@ class SpokeRunner:
         self.brake: Callable[[], Awaitable[None]] | None = None
         """Rehearsal only: awaited before each attempt, outside its time limit; a process that hangs or is slow."""
         self._log, self._store, self._region = around.log, around.store, around.region
-        self._clock, self._rng = around.clock, around.rng
+        self._clock, self._rng, self._claims = around.clock, around.rng, around.claims
         self._reset(Inbox({}))
         self._slots = asyncio.Semaphore(spec.concurrency_max)
         self._changed = Nudge()
@@ -326,7 +329,7 @@ class SpokeRunner:
             await self.brake()
         try:
             async with asyncio.timeout(self.spec.time_limit.total_seconds()):
-                await self.spec.handler(event, effects)
+                await self.spec.handler(event if event.dataref is None else await self._redeem(event), effects)
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is counted, kept and said why
             await self._failed(event, held, error)
             return
@@ -338,6 +341,11 @@ class SpokeRunner:
         await self._settle(event, done)
         if effects.commands:
             self.commands.nudge()
+
+    async def _redeem(self, event: Event) -> Event:
+        if self._claims is None:
+            raise Invalid(f"event {event.id} has a claim check ({event.dataref}), and there is no blob store here")
+        return await self._claims.redeem(event)
 
     async def _failed(self, event: Event, held: Held | None, error: Exception) -> None:
         self._failures += 1

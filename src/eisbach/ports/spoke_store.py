@@ -4,7 +4,7 @@ One store per spoke host. The point of it is ``settle``: the inbox mark and all 
 transaction, so that a crash leaves both or neither. May not know: hub, handlers, SQL.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -202,6 +202,10 @@ class SpokeStore(Protocol):
             NotFound: no such dead letter.
             Invalid: it is an unreadable envelope, which no repeat makes readable.
         """
+        ...
+
+    async def claims(self) -> Collection[str]:
+        """``dataref`` of every held event and every dead letter: what a redrive would still ask for."""
         ...
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:

@@ -5,21 +5,21 @@ next. May not know: hub, handlers.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import apsw
 import msgspec
 
+from eisbach.engines.embedded.dead_rows import HISTORY, SELECT_DEAD, bury, dead_letter, found_dead
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
 from eisbach.engines.embedded.inbox_rows import mark_group
-from eisbach.kernel.errors import Invalid, NotFound, Unavailable
+from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX
 from eisbach.ports.spoke_store import (
     Command,
     DeadLetter,
-    FailedAttempt,
     Held,
     InboxKey,
     InboxRow,
@@ -58,7 +58,6 @@ CREATE TABLE IF NOT EXISTS dropped(
   history BLOB NOT NULL) STRICT;
 PRAGMA user_version = 1;
 """
-_history = msgspec.json.Decoder(list[FailedAttempt])
 
 
 class SqliteSpokeStore:
@@ -128,7 +127,7 @@ class SqliteSpokeStore:
             return [
                 Held(
                     place=place, event_id=event_id, subject=subject, why=why, attempt=attempt, due_ms=due_ms,
-                    event=event, history=_history.decode(history),
+                    event=event, history=HISTORY.decode(history),
                 )
                 for place, event_id, subject, why, attempt, due_ms, event, history in rows(
                     database,
@@ -176,7 +175,7 @@ class SqliteSpokeStore:
             with database:
                 database.execute("DELETE FROM commands WHERE number = ?", (number,))
                 if dead is not None:
-                    _bury(database, dead)
+                    bury(database, dead)
 
         await self._run(f"forget command {number}", work)
 
@@ -196,10 +195,10 @@ class SqliteSpokeStore:
 
         def work(database: apsw.Connection) -> list[DeadLetter]:
             return [
-                _dead_letter(row)
+                dead_letter(row)
                 for row in rows(
                     database,
-                    f"{_SELECT_DEAD} WHERE ?1 IS NULL OR spoke = ?1 ORDER BY number DESC LIMIT ?2",
+                    f"{SELECT_DEAD} WHERE ?1 IS NULL OR spoke = ?1 ORDER BY number DESC LIMIT ?2",
                     (spoke, limit),
                 )
             ]
@@ -208,14 +207,14 @@ class SqliteSpokeStore:
 
     async def dead_letter(self, number: int) -> DeadLetter:
         """See ``SpokeStore``."""
-        return await self._run(f"read dead letter {number}", lambda database: _found_dead(database, number))
+        return await self._run(f"read dead letter {number}", lambda database: found_dead(database, number))
 
     async def drop(self, number: int, *, reason: str, now_ms: int) -> DeadLetter:
         """See ``SpokeStore``."""
 
         def work(database: apsw.Connection) -> DeadLetter:
             with database:
-                letter = _found_dead(database, number)
+                letter = found_dead(database, number)
                 database.execute("DELETE FROM dead WHERE number = ?", (number,))
                 database.execute(
                     "INSERT INTO dropped VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -233,7 +232,7 @@ class SqliteSpokeStore:
 
         def work(database: apsw.Connection) -> DeadLetter:
             with database:
-                letter = _found_dead(database, number)
+                letter = found_dead(database, number)
                 if letter.kind == "envelope":
                     raise Invalid(
                         f"dead letter {number} cannot be read, so not be handled again; drop it with a reason"
@@ -255,6 +254,19 @@ class SqliteSpokeStore:
             return letter
 
         return await self._run(f"redrive dead letter {number}", work)
+
+    async def claims(self) -> Collection[str]:
+        """See ``SpokeStore``."""
+
+        def work(database: apsw.Connection) -> set[str]:
+            # As text: SQLite would take a BLOB for its own binary form of JSON.
+            reads = [
+                f"SELECT json_extract(CAST({column} AS TEXT), '$.dataref') FROM {table} WHERE {which}"  # noqa: S608
+                for table, column, which in (("held", "event", "true"), ("dead", "body", "kind = 'event'"))
+            ]
+            return {found for sql in reads for (found,) in rows(database, sql) if found}
+
+        return await self._run("read which claims are asked for", work)
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """See ``SpokeStore``."""
@@ -323,9 +335,6 @@ class _CommandBody(msgspec.Struct):
     key: str
 
 
-_SELECT_DEAD: Final = "SELECT spoke, event_id, kind, subject, reason, at_ms, body, history, number FROM dead"
-
-
 def _settle(database: apsw.Connection, settlement: Settlement) -> None:
     """All but the mark."""
     spoke = settlement.spoke
@@ -338,7 +347,7 @@ def _settle(database: apsw.Connection, settlement: Settlement) -> None:
     if settlement.release:
         database.execute("DELETE FROM held WHERE spoke = ? AND event_id = ?", (spoke, settlement.event_id))
     if settlement.dead is not None:
-        _bury(database, settlement.dead)
+        bury(database, settlement.dead)
 
 
 def _hold(database: apsw.Connection, spoke: str, held: Held) -> None:
@@ -360,29 +369,3 @@ def _send(database: apsw.Connection, spoke: str, event_id: str, subject: str, co
         " VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
         (spoke, event_id, subject, command.path, command.body, command.key),
     )
-
-
-def _bury(database: apsw.Connection, dead: DeadLetter) -> None:
-    database.execute(
-        "INSERT INTO dead(spoke, event_id, kind, subject, reason, at_ms, body, history)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            dead.spoke, dead.event_id, dead.kind, dead.subject, dead.reason, dead.at_ms, dead.body,
-            msgspec.json.encode(dead.history),
-        ),
-    )  # fmt: skip
-
-
-def _found_dead(database: apsw.Connection, number: int) -> DeadLetter:
-    found = rows(database, f"{_SELECT_DEAD} WHERE number = ?", (number,))
-    if not found:
-        raise NotFound(f"dead letter {number}: there is none; list them anew")
-    return _dead_letter(found[0])
-
-
-def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:
-    spoke, event_id, kind, subject, reason, at_ms, body, history, number = row
-    return DeadLetter(
-        spoke=spoke, event_id=event_id, kind=kind, subject=subject, reason=reason, at_ms=at_ms, body=body,
-        history=_history.decode(history), number=number,
-    )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eisbach.testing.aws.emulator import AwsEmulator
+from eisbach.testing.aws.emulator import ENVIRONMENT, AwsEmulator
 
 settings.register_profile("default", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.register_profile(
@@ -31,7 +31,9 @@ def aws_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsEmulato
 
 
 @pytest.fixture
-def aws(aws_process: AwsEmulator) -> AwsEmulator:
+def aws(aws_process: AwsEmulator, monkeypatch: pytest.MonkeyPatch) -> AwsEmulator:
     """Two emulated AWS regions with nothing in them and nothing broken; for tests marked ``aws``."""
+    for name, word in ENVIRONMENT.items():
+        monkeypatch.setenv(name, word)
     aws_process.wipe()
     return aws_process

@@ -9,6 +9,7 @@ _ENGINES = (
     ("store", "SQLite, a file a cell", "all stages", "one writer a file; survives kill -9 and power loss (FULL)"),
     ("event log", "NATS JetStream", "hub, cells, regions", "one server a region: down means waiting, not loss"),
     ("event log", "SQLite", "single, tests", "one process"),
+    ("event log", "SNS + SQS FIFO", "none here: AWS", "only rehearsed on an emulator; limits in docs/engines.md"),
     ("control store", "SQLite", "cells, regions", "served by the region's control process"),
     ("blobs, media", "files", "all stages", "one disk a region; copies between regions are verified by digest"),
     ("compute", "processes under eisbach up", "all stages", "one machine"),

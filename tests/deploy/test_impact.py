@@ -86,6 +86,16 @@ def test_before_everything_was_ready_once_it_is_starting() -> None:
     assert f"Starting: {len(waiting) - 1} of {len(waiting)} processes are ready." == summary.sentence
 
 
+def test_twins_that_differ_are_an_alarm_before_everything_else() -> None:
+    alarm = "cell/eu-west/c1 and its twin in eu-central differ in slot eu/de/main/3 buckets [4]"
+
+    summary = summarise(parts("regions", 2, {"control": "down"}), about("regions", alarms=[alarm]))
+
+    assert summary.sentence.startswith(f"Alarm: {alarm}. Nobody is hurt, though")
+    assert summary.hurt == [alarm]
+    assert summary.alarms == [alarm]
+
+
 def test_when_all_is_well_it_says_so() -> None:
     summary = summarise(parts("regions", 2, {}), about("regions"))
 

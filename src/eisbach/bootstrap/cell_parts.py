@@ -289,6 +289,7 @@ def _status(
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
             ],
+            "digests": [asdict(found.statistics()) for found in parts.comparisons],
             "store": asdict(main.store.statistics()),
             "relays": {name: asdict(relay.statistics()) for name, relay in parts.relays.items()},
             "restarts": parts.followers.restarts,
@@ -313,4 +314,6 @@ def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
     for twin in parts.twins():
         name = twin.region.replace("-", "_")
         found |= {f"twin_lag_ms_{name}": twin.lag_ms, f"twin_ops_behind_{name}": twin.ops_behind}
+    for comparison in (one.statistics() for one in parts.comparisons):
+        found[f"twin_slots_differing_{comparison.region.replace('-', '_')}"] = len(comparison.differing)
     return found

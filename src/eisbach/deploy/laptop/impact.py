@@ -39,6 +39,8 @@ class Summary:
     """Who, one text each; empty: nobody."""
     next: str
     """The next safe command."""
+    alarms: Sequence[str] = ()
+    """What no restart mends."""
 
 
 def effect(part: Part, stage: str, others: Sequence[Part]) -> tuple[bool, str]:
@@ -91,12 +93,24 @@ class Circumstances:
     last: str = "none yet"
     """The last change in words."""
     now_ms: int
+    alarms: Sequence[str] = ()
+    """What no restart mends: twins that differ."""
     begun: bool = True
     """Everything has been ready once; before that, what is not ready is only on its way."""
 
 
 def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
-    """The first sentence of ``status``."""
+    """The first sentence of ``status``; an alarm comes before everything else."""
+    found = _summarise(parts, about)
+    if not about.alarms:
+        return found
+    sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"
+    return Summary(
+        sentence=sentence, hurt=[*about.alarms, *found.hurt], next="eisbach status --json", alarms=about.alarms
+    )
+
+
+def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     broken = _worst_first([p for p in parts if p.state != "ready"])
     if broken and not about.begun and not any(p.fault for p in parts):
         ready = f"{len(parts) - len(broken)} of {len(parts)}"

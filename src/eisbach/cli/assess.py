@@ -109,8 +109,12 @@ def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) ->
     beyond = f", {more} more not shown" if more > 0 else ""
     known = f", {hidden} known" if hidden else ""
     say(f"{len(findings)} findings{beyond}{known}")
-    for pair, lost in found.pairs[:3]:
-        say(f"together {' and '.join(pair)} take {', '.join(lost)} down, neither alone does")
+    for cut in found.cuts.found[:3]:
+        say(
+            f"together {' and '.join(cut.members)} take {', '.join(cut.journeys[:4])} down, no smaller set of them does"
+        )
+    if found.cuts.candidates > 1:
+        say(f"looked at {found.cuts.bound()}")
     for unknown in graph.unknowns[:5]:
         say(f"unknown: {unknown.about}: {unknown.what} ({unknown.evidence})")
     if any(j.assumed for j in graph.journeys):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from eisbach.plan.assess.bounds import Refused
 from eisbach.plan.assess.documents import Node, read_yaml
 from eisbach.plan.assess.endpoints import endpoints, needed_at_start, replica_of
 from eisbach.plan.assess.facts import Facts
@@ -95,7 +96,9 @@ class _Service:
         if is_backup(image, command):
             found.kind = "job"
         for said in (node.get("deploy", "replicas"), node.get("scale")):
-            if (count := said.integer()) is not None and count >= 0:
+            if (count := said.integer()) is not None:
+                if count < 0:
+                    raise Refused(self.file, said.line, f"service {self.name} has {count} replicas")
                 found.replicas, found.facts["replicas"] = count, self.at(said)
         if found.replicas is None:
             found.replicas = 1
@@ -221,7 +224,10 @@ def _extended(node: Node, services: Node, path: Path, *, depth: int) -> Node:
         side = path.parent / other
         if not _inside(side, path.parent):
             return node
-        documents = read_yaml(side.read_text(errors="replace"), str(side))
+        try:
+            documents = read_yaml(side.read_text(errors="replace"), str(side))
+        except Refused as refused:
+            raise Refused(str(path), extends.line, f"extends {other}, which cannot be read: {refused}") from refused
         services = documents[0].get("services") if documents else Node(None, 1)
     base = services.get(name)
     if not isinstance(base.value, dict) or base.value is node.value:

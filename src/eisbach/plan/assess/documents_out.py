@@ -52,7 +52,10 @@ def as_json(found: Assessment, findings: Sequence[Finding]) -> dict[str, Any]:
             for e in availability(graph, found.impact.structure)
         ],
         "findings": [_finding(f, found) for f in findings],
-        "pairs": [{"components": list(pair), "journeys": list(lost)} for pair, lost in found.pairs],
+        "cuts": {
+            "bound": found.cuts.bound(),
+            "sets": [{"members": list(cut.members), "journeys": list(cut.journeys)} for cut in found.cuts.found],
+        },
         "unknown": [{"about": u.about, "what": u.what, "where": str(u.evidence)} for u in graph.unknowns],
         "migration": [
             {

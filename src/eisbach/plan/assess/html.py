@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from eisbach.plan.assess.assessment import Assessment
 from eisbach.plan.assess.availability import Estimate, availability, percent
+from eisbach.plan.assess.cuts import Cuts
 from eisbach.plan.assess.evaluate import is_hard
 from eisbach.plan.assess.findings import Finding
 from eisbach.plan.assess.migration import Step, migration
@@ -24,6 +25,7 @@ __all__ = ["DRAWN_MAX", "page"]
 DRAWN_MAX: Final = 300
 _HERE: Final = Path(__file__).parent
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _PAD = 168, 46, 220, 74, 26
+_CUTS_SHOWN: Final = 30
 _LEVELS: Final = ("region", "zone", "host", "account", "vendor")
 
 
@@ -52,6 +54,8 @@ def page(found: Assessment, findings: Sequence[Finding], made: str) -> str:
         section("graph", "What dies with what", drawing,
                 lead="Choose a component: what does not work without it is marked. Areas are failure domains."),
         section("findings", "Findings", _findings(findings), lead="Ranked by severity and the journeys lost."),
+        section("sets", "What takes a journey down together", _cuts(found.cuts),
+                lead=f"No part of a set does it alone. Looked at {found.cuts.bound()}."),
         section("availability", "Availability by journey", _estimates(estimates),
                 lead="Estimated from what the files say; what nobody said is assumed by kind, and named here."),
         section("steps", "What to do, in order", _steps(migration(found.graph, found.groups)),
@@ -61,8 +65,8 @@ def page(found: Assessment, findings: Sequence[Finding], made: str) -> str:
     ])  # fmt: skip
     return Page(
         title="What takes your journeys down", lead=lead, body=body, made=made,
-        links=(("graph", "Graph"), ("findings", "Findings"), ("availability", "Availability"), ("steps", "Steps"),
-               ("unknown", "Unknown")),
+        links=(("graph", "Graph"), ("findings", "Findings"), ("sets", "Sets"), ("availability", "Availability"),
+               ("steps", "Steps"), ("unknown", "Unknown")),
         style=(_HERE / "assess.css").read_text(encoding="utf-8"),
         scripts=[(_HERE / "assess.js").read_text(encoding="utf-8")], data={"dead": dead},
     ).html()  # fmt: skip
@@ -186,6 +190,20 @@ def _findings(findings: Sequence[Finding]) -> str:
         f"{html.escape(f' · {f.weight:.0%} of the journeys') if f.weight else ''}</p></article>"
         for f in findings
     )
+
+
+def _cuts(found: Cuts) -> str:
+    if not found.found:
+        return '<p class="card">No set was found.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(' and '.join(cut.members))}</td><td>{escape(', '.join(cut.journeys))}</td></tr>"
+        for cut in found.found[:_CUTS_SHOWN]
+    )
+    more = len(found.found) - _CUTS_SHOWN
+    beyond = f"<p>{more} more are in the JSON report.</p>" if more > 0 else ""
+    head = "<tr><th>Together</th><th>Journeys lost</th></tr>"
+    table = f"<table>{head}{rows}</table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Sets">{table}</div>{beyond}'
 
 
 def _estimates(estimates: Sequence[Estimate]) -> str:

@@ -7,9 +7,9 @@ what they use idle; a write counts when it is on disk and its event is in the hu
 take turns. The client's own CPU does not count.
 """
 
-import asyncio
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
-
 from bench.figures import Row
 from bench.load import Outcome, percentile, request, send_all
 from bench.sides import SIDES, Side, process_running, running, wait_for
 
-HOST = "127.0.63."
+HOST = f"127.63.{os.getpid() % 250 + 1}."
 VIEWERS, CONNECTIONS, ROUNDS = 256, 64, 5
 CALLS = {"progress": 6_400, "heartbeat": 12_800, "start": 1_600}
 DRAIN_S, IDLE_S = 0.4, 2.0
@@ -79,12 +78,17 @@ class Crowd:
 
     def __init__(self, side: Side) -> None:
         self.side = side
-        self.viewers = [self._signed_in(number) for number in range(VIEWERS)] if side.name != "limit" else self._anyone()
+        self.viewers = (
+            [self._signed_in(number) for number in range(VIEWERS)] if side.name != "limit" else self._anyone()
+        )
         self._runs = itertools.count()
 
     def _call(self, method: str, path: str, body: object, headers: list[tuple[str, str]]) -> dict:
         call = urllib.request.Request(
-            f"{self.side.base}{path}", json.dumps(body).encode(), {"Content-Type": "application/json", **dict(headers)}, method=method
+            f"{self.side.base}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", **dict(headers)},
+            method=method,
         )
         with urllib.request.urlopen(call, timeout=20) as answer:
             return json.load(answer)
@@ -114,7 +118,9 @@ class Crowd:
         for number in range(count):
             viewer = self.viewers[number % VIEWERS]
             viewer.seq += 1
-            body = json.dumps({"seq": viewer.seq, "pos_s": 30.5, "state": "playing", "session": viewer.session}).encode()
+            body = json.dumps(
+                {"seq": viewer.seq, "pos_s": 30.5, "state": "playing", "session": viewer.session}
+            ).encode()
             yield request("POST", f"/v1/playback/sessions/{viewer.sid}/heartbeat", body)
 
     def start(self, count: int) -> Iterator[bytes]:
@@ -123,7 +129,9 @@ class Crowd:
         body = b'{"asset":{"type":"vod","id":"tears"},"device":{"id":"tv-1","plat":"tv","codecs":["avc1","hvc1"],"max_h":1080}}'
         for number in range(count):
             viewer = self.viewers[number % VIEWERS]
-            yield request("POST", "/v1/playback/sessions", body, [*viewer.headers, ("Idempotency-Key", f"b-{run}-{number}")])
+            yield request(
+                "POST", "/v1/playback/sessions", body, [*viewer.headers, ("Idempotency-Key", f"b-{run}-{number}")]
+            )
 
 
 WANTED = {"progress": 204, "heartbeat": 200, "start": 201}
@@ -173,7 +181,9 @@ def compare(kinds: tuple[str, ...] = tuple(CALLS), names: tuple[str, ...] = SIDE
             for number in range(ROUNDS + 1):
                 for crowd, rest in zip(crowds, idle, strict=True):
                     parts, outcome = once(crowd, kind, rest)
-                    written[crowd.side.name] = written.get(crowd.side.name, 0) + (CALLS[kind] if kind == "progress" else 0)
+                    written[crowd.side.name] = written.get(crowd.side.name, 0) + (
+                        CALLS[kind] if kind == "progress" else 0
+                    )
                     if number:  # the first warms caches up
                         found[kind].setdefault(crowd.side.name, Measured()).add(parts, outcome)
         for side in sides[:-1]:
@@ -200,7 +210,11 @@ def rows(found: dict[str, dict[str, Measured]]) -> list[Row]:
         against = {name: cell.us / side.us for name, side in sides.items() if name not in ("cell", "limit")}
         share = limit.us / cell.us
         goal, met = GOALS[kind](against, share, cell)
-        baseline = "; ".join(f"{name} {side.us:.0f} us ({side.split}; p99 {side.p99_ms:.0f} ms)" for name, side in sides.items() if name in against)
+        baseline = "; ".join(
+            f"{name} {side.us:.0f} us ({side.split}; p99 {side.p99_ms:.0f} ms)"
+            for name, side in sides.items()
+            if name in against
+        )
         note = f"{cell.split}; " + ", ".join(f"1/{1 / ratio:.1f} of {name}" for name, ratio in against.items())
         note += f", {share:.0%} of the limit; p99 {cell.p99_ms:.1f} ms at {CONNECTIONS} connections, {statistics.median(cell.rates):,.0f}/s"
         if cell.refused:

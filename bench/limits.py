@@ -4,13 +4,13 @@
 made and signed from memory: media token and session are HMACs that no service can save.
 """
 
-import asyncio
 import sys
 from pathlib import Path
 
 import msgspec
 import uvloop
 from starlette.types import Receive, Scope, Send
+from tests.cell.kit import DEMO
 
 from eisbach.bootstrap.serve import serve
 from eisbach.cell.grants import SESSION_TTL_MS, Grants
@@ -22,7 +22,6 @@ from eisbach.domain.catalog import Catalogue
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.tokens import SignedSession
 from eisbach.settings import Secrets, read_process
-from tests.cell.kit import DEMO
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -31,7 +30,9 @@ class Limits:
     """The application."""
 
     def __init__(self, secrets: Secrets) -> None:
-        places = Places("eu-central", {"eu-central": ("http://edge", "http://origin")}, preferred={}, distances={}, residencies={})
+        places = Places(
+            "eu-central", {"eu-central": ("http://edge", "http://origin")}, preferred={}, distances={}, residencies={}
+        )
         keys = [{kid: bytes.fromhex(key) for kid, key in k.items()} for k in (secrets.media_keys, secrets.session_keys)]
         self.grants = Grants(places, media_keys=keys[0], session_keys=keys[1])
         found = {type(d).__name__: {} for d in DEMO}
@@ -42,7 +43,9 @@ class Limits:
         self.beat = msgspec.json.Decoder(Heartbeat)
         self.start = msgspec.json.Decoder(StartPlayback)
         self.encoder, self.clock = msgspec.json.Encoder(), SystemClock()
-        self.what = self.grants.playable("vod", "tears", who=who(), catalogue=self.catalogue, at_ms=self.clock.wall_ms())
+        self.what = self.grants.playable(
+            "vod", "tears", who=who(), catalogue=self.catalogue, at_ms=self.clock.wall_ms()
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw = (await receive()).get("body", b"")
@@ -71,7 +74,15 @@ class Limits:
 
 def who() -> Identity:
     return Identity(
-        account="a", device="d", profile="p1", market="de", tier="free", platform="web", age_max=12, entitlement=0, slot="eu/de/main/0"
+        account="a",
+        device="d",
+        profile="p1",
+        market="de",
+        tier="free",
+        platform="web",
+        age_max=12,
+        entitlement=0,
+        slot="eu/de/main/0",
     )
 
 

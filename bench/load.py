@@ -33,7 +33,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def request(method: str, path: str, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> bytes:
     """The bytes of a request, as an app's HTTP library sends them."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: api.example", "User-Agent: eisbach-bench/1", "Accept: application/json"]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: api.example",
+        "User-Agent: eisbach-bench/1",
+        "Accept: application/json",
+    ]
     lines += [f"{name}: {value}" for name, value in headers]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -100,7 +105,9 @@ async def send_all(
     outcome, loop = Outcome(), asyncio.get_running_loop()
     began = time.perf_counter()
     made = [
-        (await loop.create_connection(lambda: _Connection(lambda: next(requests, None), wanted, outcome), host, port))[1]
+        (await loop.create_connection(lambda: _Connection(lambda: next(requests, None), wanted, outcome), host, port))[
+            1
+        ]
         for _ in range(connections)
     ]
     async with asyncio.timeout(within_s):

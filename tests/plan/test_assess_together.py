@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.kernel.errors import Invalid
 from eisbach.plan.assess.assessment import Assessment, assess
 from eisbach.plan.assess.bounds import ASSUMED_JOURNEYS_MAX, HCL_BYTES_MAX, Refused
 
@@ -41,6 +42,13 @@ resource "aws_lb" "door" {
         ("local.ha", "7", "locals {\n  ha = local.other\n  other = false\n}\n", True, False),
         ('var.env == "prod" ? true : false', "1", 'variable "env" { default = "prod" }\n', False, False),
         ('var.env == "prod" ? true : false', "1", 'variable "env" { default = "dev" }\n', True, False),
+        (
+            '"${var.ha}"',
+            '"${var.days}"',
+            'variable "ha" { default = "true" }\nvariable "days" { default = "0" }\n',
+            False,
+            True,
+        ),
         ("local.a", "1", "locals {\n  a = local.b\n  b = local.a\n}\n", False, False),
         ("lookup(var.m, 1)", "1", 'variable "m" { default = {} }\n', False, False),
     ],
@@ -241,3 +249,43 @@ def test_locals_that_double_each_other_end_and_doors_taken_for_journeys_are_boun
 
     assert len(found.graph.journeys) == ASSUMED_JOURNEYS_MAX
     assert f"{ASSUMED_JOURNEYS_MAX + 1} doors" in said(found, "journeys")
+
+
+def test_versions_behind_one_service_are_one_door_and_a_store_with_an_open_port_is_none(tmp_path: Path) -> None:
+    version = (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: hello-v%d}\n"
+        "spec: {template: {metadata: {labels: {app: hello}}, spec: {containers: [{name: c, image: x}]}}}\n---\n"
+    )
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: hello}\nspec: {selector: {app: hello}}\n"
+    compose = "services: {web: {image: x, ports: ['80:80']}, cache: {image: redis, ports: ['6379:6379']}}"
+
+    hello = judged(tmp_path / "a", {"hello.yaml": version % 1 + version % 2 + service})
+    shop = judged(tmp_path / "b", {"compose.yaml": compose})
+
+    assert [j.entry for j in hello.graph.journeys] == [("hello-v1", "hello-v2")]
+    assert claims(hello) == set()
+    assert [j.entry for j in shop.graph.journeys] == [("web",)]
+
+
+def test_a_trace_without_calls_is_read_and_a_folder_of_foreign_modules_says_why_there_is_nothing(
+    tmp_path: Path,
+) -> None:
+    span = '{"traceId": "1", "spanId": "2", "kind": 2, "name": "x"}'
+    trace = (
+        '{"resourceSpans": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]},'
+        f'"scopeSpans": [{{"spans": [{span}]}}]}}]}}'
+    )
+    assert set(judged(tmp_path / "a", {"t.json": trace}).graph.components) == {"s"}
+
+    with pytest.raises(Invalid, match="what foreign/db/google makes"):
+        judged(tmp_path / "b", {"main.tf": 'module "db" {\n  source = "foreign/db/google"\n}\n'})
+
+
+def test_a_folder_of_the_host_under_a_cache_is_kept_and_a_file_is_not(tmp_path: Path) -> None:
+    text = (
+        "services:\n  kept: {image: redis, volumes: ['./redis:/data']}\n"
+        "  not: {image: redis, volumes: ['./redis.conf:/etc/redis.conf', './x:/y:ro']}\n"
+    )
+    found = judged(tmp_path, {"compose.yaml": text}).graph.components
+
+    assert (found["kept"].stateful, found["not"].stateful) == (True, False)

@@ -128,14 +128,20 @@ class _Service:
                 found.domains["host"], found.facts["host"] = (bound[1],), self.at(constraint)
 
     def _volumes(self, facts: Facts, kind: str, command: str) -> None:
-        found, named = facts.components[self.name], list[tuple[str, Node]]()
+        found, named, bound = facts.components[self.name], list[tuple[str, Node]](), False
         for volume in self.node.get("volumes").each():
-            source = volume.get("source").text() if isinstance(volume.value, dict) else volume.text().partition(":")[0]
+            source, _, rest = volume.text().partition(":")
+            if isinstance(volume.value, dict):
+                source, rest = volume.get("source").text(), volume.get("target").text()
             if source and not source.startswith((".", "/", "~", "$")):
                 named.append((source, volume))
+            elif source and not rest.endswith(":ro") and volume.get("read_only").flag() is not True:
+                bound |= "." not in source.rsplit("/", 1)[-1] or source.startswith("$")  # a folder of the host
         if kind in STORES:
-            forgets = (kind == "cache" and not named) or ("--save " in command and "appendonly no" in command)
-            found.stateful = (bool(named) or kind == "database") and not forgets
+            forgets = (kind == "cache" and not named and not bound) or (
+                "--save " in command and "appendonly no" in command
+            )
+            found.stateful = (bool(named) or bound or kind == "database") and not forgets
         if named and found.stateful is not False:
             disks = [f"{self.scope}/{source}" for source, _ in named]
             found.domains["disk"] = tuple(dict.fromkeys([*found.domains.get("disk", ()), *disks]))

@@ -180,6 +180,8 @@ class Module:
     def _text(self, text: str) -> Any:
         if "${" not in text or len(text) > _TEXT_MAX:
             return text
+        if text.startswith('"${') and text.endswith('}"') and text.count("${") == 1:  # as Terraform 0.11 wrote it
+            text = text[1:-1]
         if (whole := _WHOLE.match(text)) is not None:
             found = self._of(whole[1])
             return text if found is _UNSET else found

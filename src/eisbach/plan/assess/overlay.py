@@ -106,6 +106,7 @@ def _component(name: str, node: Node, file: str, facts: Facts) -> None:
     if (backup := node.get("backup").flag()) is not None:
         values["backup"] = backup
     found = facts.component(facts.resolve(name, "") or name, scope="", at=at, **values)
+    found.unsaid -= values.keys()
     if kind == "database" and found.stateful is None:
         found.stateful = True
     for level in DOMAIN_LEVELS:

@@ -14,7 +14,7 @@ from eisbach.plan.assess.documents import Node, read_json, read_yaml
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.hcl import Folder
 from eisbach.plan.assess.kubernetes import is_kubernetes, read_kubernetes
-from eisbach.plan.assess.model import Evidence, Graph, Journey, Unknown
+from eisbach.plan.assess.model import STORES, Component, Evidence, Graph, Journey, Unknown
 from eisbach.plan.assess.overlay import NAMES, is_overlay, read_overlay
 from eisbach.plan.assess.stacks import STACKS_MAX, Template, local_calls
 from eisbach.plan.assess.terraform import read_folders
@@ -92,7 +92,8 @@ def read(paths: Sequence[Path], *, told: Callable[[Path], None] = lambda _: None
                 raise
             found.skipped.append((refused.file, str(refused)))
     if not facts.components:
-        words = "; ".join(why for _, why in facts.skipped[:3]) or "no compose file, manifest, template, plan or trace"
+        reasons = [*(why for _, why in facts.skipped), *(f"{u.about}: {u.what}" for u in facts.unknowns)]
+        words = "; ".join(reasons[:3]) or "no compose file, manifest, template, plan or trace"
         raise Invalid(f"nothing to assess in {', '.join(map(str, paths))}: {words}")
     _assumed_journeys(facts)
     return Read(facts.graph(), facts.groups, facts.recovery)
@@ -236,6 +237,7 @@ def _assumed_journeys(facts: Facts) -> None:
         return
     targets = {facts.resolve(link.target, link.scope) for link in facts.links}
     doors = [c for c in facts.components.values() if c.entry and c.kind not in ("telemetry", "job")]
+    doors = [c for c in doors if c.kind not in STORES] or doors  # a store with an open port is no door of viewers
     doors = doors or [
         c for c in facts.components.values() if c.name not in targets and c.kind in ("service", "proxy", "function")
     ]
@@ -243,7 +245,12 @@ def _assumed_journeys(facts: Facts) -> None:
         what = f"what viewers do: {len(doors)} doors, and the first {ASSUMED_JOURNEYS_MAX} were taken for journeys"
         facts.unknowns.append(Unknown("journeys", what, doors[0].where()))
         doors = doors[:ASSUMED_JOURNEYS_MAX]
-    for door in doors:
+    group_of = {m: g for g, (members, needs) in facts.groups.items() if needs == 1 for m in members}
+    ways: dict[str, list[Component]] = {}
+    for door in doors:  # versions behind one Service stand in for each other
+        ways.setdefault(group_of.get(door.name, door.name), []).append(door)
+    for name, ones in ways.items():
+        entry = tuple(door.name for door in ones)
         facts.journeys.append(
-            Journey(name=door.name, entry=(door.name,), weight=1 / len(doors), assumed=True, evidence=door.where())
+            Journey(name=name, entry=entry, weight=1 / len(ways), assumed=True, evidence=ones[0].where())
         )

@@ -325,7 +325,7 @@ async def _play(asked: argparse.Namespace, began: dt.datetime) -> list[Round]:
                 asked.report.mkdir(parents=True, exist_ok=True)
                 load = " ".join(f"{n:.1f}" for n in os.getloadavg())
                 told = report(rounds, played, began=began, load=load)
-                (asked.report / f"rounds-{began:%Y-%m-%d}.md").write_text(told)
+                (asked.report / f"rounds-{began:%Y-%m-%d-%H%M}.md").write_text(told)
 
         seeds = list(range(asked.seed, asked.seed + asked.rounds))
         return await play(played, seeds, tell, long_stop=not asked.no_long_stop)

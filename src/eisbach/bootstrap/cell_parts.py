@@ -18,6 +18,7 @@ from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
+from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
 from eisbach.cell.grants import Grants
@@ -130,6 +131,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         },
         metrics=metrics,
         rng=parts.rng,
+        limit=AdaptiveLimit(parts.host.cpu_s),
     )
     status: dict[str, Callable[[], Any]] = {}
     routes: list[Route] = []
@@ -153,6 +155,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         main.store, main.ownership, clock=parts.clock, acknowledged=parts.acknowledged, may_send=may_send(parts)
     )
     routes += sender.routes()
+    status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(
         metrics,
@@ -304,6 +307,9 @@ def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
     store = main.store.statistics()
     found: dict[str, float] = {
         "in_work": gate.in_work,
+        "work_limit": gate.limit.value,
+        "shed": sum(gate.limit.shed.values()),
+        "pressure": gate.limit.pressure,
         "slots_owned": len(main.ownership.owned()),
         "store_queue": store.queue,
         "store_transactions": store.transactions,

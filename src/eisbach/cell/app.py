@@ -11,7 +11,7 @@ import contextlib
 import hmac
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -22,6 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.dispatch import Table
 from eisbach.cell.identity import Tokens
 from eisbach.cell.metrics import Metrics, RouteFigures
@@ -30,14 +31,11 @@ from eisbach.cell.position import Positions
 from eisbach.cell.problems import Problem, TooLarge, Unauthorized, problem_answer, problem_of
 from eisbach.cell.routes import Answer, Call, Importance, Route
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, Overloaded, SlotMoved
-from eisbach.kernel.limits import CELL_CONNECTIONS_MAX
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import encode_position, merged
 
 __all__ = ["EXPOSED_HEADERS", "CellApp", "Endpoint", "Gate", "cell_app"]
 
-SHARE: Final[Mapping[Importance, float]] = {"critical": 1.0, "degraded": 0.9, "best_effort": 0.75, "bulk": 0.75}
-"""Of the calls in work at which a class is refused (design section 5); the edge refuses first, by the same shares."""
 EXPOSED_HEADERS: Final = (
     "Eisbach-Cell", "Eisbach-Region", "Eisbach-Position", "Eisbach-Owner", "Eisbach-Age-Ms", "Eisbach-Durability",
     "Eisbach-Request-Id", "ETag", "Retry-After",
@@ -67,6 +65,8 @@ class Gate:
     metrics: Metrics
     rng: random.Random
     in_work: int = 0
+    """Long polls of peers left out: they wait without working, and counting them would shed viewers."""
+    limit: AdaptiveLimit = field(default_factory=lambda: AdaptiveLimit(lambda: 0.0))
     who_answers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
 
@@ -77,10 +77,18 @@ class Gate:
         """Refuse what is too much.
 
         Raises:
-            Overloaded: the class's share of calls in work is taken.
+            Overloaded: the class's share of the limit is taken, or the cell is late and the class is not important.
         """
-        if self.in_work >= CELL_CONNECTIONS_MAX * SHARE[importance]:
-            raise Overloaded(f"{self.in_work} calls are in work here, too many for class {importance}; try again later")
+        if not self.limit.admits(importance, in_work=self.in_work):
+            raise Overloaded(
+                f"{self.in_work} calls are in work here, pressure {self.limit.pressure:.1f}: too much for class"
+                f" {importance}; try again later"
+            )
+
+    def measure(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """See how late the loop is: when what is ready now gets its turn, or how long it has not had it by now."""
+        if self.limit.begin(now):
+            loop.call_soon(lambda: self.limit.end(loop.time()))
 
     def authenticate(self, route: Route, call: Call) -> None:
         """Fill in who calls and on which slot.
@@ -162,9 +170,10 @@ class Endpoint:
         Raises:
             Disconnected: nobody is left to answer.
         """
-        gate, now = self._gate, asyncio.get_running_loop().time
-        started = now()
-        gate.in_work += 1
+        gate, loop = self._gate, asyncio.get_running_loop()
+        started, works = loop.time(), self._route.caller != "peer"
+        gate.in_work += works
+        gate.measure(loop, started)
         try:
             answer = await self._answer(call, receive)
         except Disconnected:
@@ -180,13 +189,12 @@ class Endpoint:
             )  # fmt: skip
             answer = problem_answer(bug)
         finally:
-            gate.in_work -= 1
-        self._figures.count(answer.status, now() - started)
+            gate.in_work -= works
+        self._figures.count(answer.status, loop.time() - started)
         return answer
 
     async def _answer(self, call: Call, receive: Receive | None) -> Answer:
         route, gate = self._route, self._gate
-        # A peer's long poll waits without working; counting it would shed viewers.
         if route.caller != "peer":
             gate.admit("bulk" if call.headers.get(b"request-intent") == b"prefetch" else route.importance)
         gate.authenticate(route, call)

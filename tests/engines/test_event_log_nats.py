@@ -1,6 +1,7 @@
 """NATS JetStream keeps the promises of the event log, with a real server."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,6 +65,25 @@ async def test_bytes_that_are_no_envelope_are_delivered_as_such_and_what_follows
     await subscription.aclose()
 
     assert [isinstance(d.envelope, UnreadableEnvelope) for d in deliveries] == [False, True, False]
+
+
+async def test_what_came_between_two_reads_is_handed_over_at_once_and_not_after_the_acknowledgement_wait(
+    host: NatsHost,
+) -> None:
+    """nats-py asks on beside what lies in its queue, with a heartbeat and without an end; the server refuses that (400)."""
+    log = await host.open()
+    subscription = await log.subscribe("reader")
+    pull = await subscription.ensure()
+    late = json.dumps({"batch": 2, "expires": 5_000_000_000}).encode()  # a request that outlived its reader's patience
+    await pull._nc.publish(pull._nms, late, pull._deliver)
+    await fill(log, 2)
+    async with asyncio.timeout(5):
+        while pull.pending_msgs < 2:
+            await asyncio.sleep(0.01)
+
+    deliveries = await take(subscription, 2)
+
+    assert [d.attempt for d in deliveries] == [1, 1]
 
 
 async def test_without_a_hub_every_call_says_so_and_later_works(tmp_path: Path) -> None:

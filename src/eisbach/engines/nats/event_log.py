@@ -249,7 +249,10 @@ class JetStreamSubscription:
         doing = f"read for subscription {self._name}"
         with nats_errors(doing):
             try:
-                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=1)
+                # Beside messages that came between two reads nats-py asks on without an end, where no heartbeat may be:
+                # refused (400), they would come again only after the acknowledgement wait. They are a sign of life.
+                heartbeat = None if pull.pending_msgs else 1
+                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=heartbeat)
             except nats.js.errors.FetchTimeoutError:
                 return []  # heartbeats came: the hub lives and has nothing
             except (TimeoutError, nats.js.errors.APIError, nats.errors.Error):

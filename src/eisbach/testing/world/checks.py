@@ -76,13 +76,28 @@ def _pos(op: Op) -> int | None:
 
 
 def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P2: an op id names one write, wherever it is kept; epochs rise in the order of writing."""
+    """P2: an op id names one write, wherever it is kept; of a region and slot, epoch follows epoch, never beside it."""
     seen: dict[OpId, Op] = {}
     for evidence in regions:
-        for op in evidence.ops:
+        kept = [op for log in evidence.logs.values() for op in log]
+        for op in (*evidence.ops, *kept):
             other = seen.setdefault(_id(op), op)
             if other != op:
                 yield f"P2 {op.id} is two writes: {other.change} and {op.change}"
+        mine = {op.id for op in evidence.ops}
+        yield from (
+            f"P2 {op.id} was written beside the owner of its slot in {evidence.region}"
+            for op in kept
+            if op.origin == evidence.region and op.id not in mine
+        )
+        chains: dict[str, list[Op]] = defaultdict(list)
+        for op in evidence.ops:
+            if op.origin == evidence.region:
+                chains[op.slot].append(op)
+        for ops in chains.values():
+            for one, after in pairwise(sorted(ops, key=lambda op: (op.epoch, op.seq))):
+                if after.hlc <= one.hlc and not one.more:
+                    yield f"P2 {after.id} was written before {one.id}, under a later epoch or sequence number"
 
 
 def _dense(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
@@ -198,11 +213,12 @@ def _knew(later: Op, version: Version) -> bool:
 def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P10: hybrid time rises with every write of a region, and never runs more than 500 ms ahead."""
     for evidence in regions:
-        own = [op for op in evidence.ops if op.origin == evidence.region]
-        by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
-        for one, other in pairwise(by_transaction):
-            if other.hlc <= one.hlc:
-                yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
+        for log in evidence.logs.values():
+            own = [op for op in log if op.origin == evidence.region]
+            by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
+            for one, other in pairwise(by_transaction):
+                if other.hlc <= one.hlc:
+                    yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
         index = _index(evidence)
         for intent, ack in history.acknowledged():
             op = index.get((ack.slot, ack.region, *ack.mark))
@@ -242,6 +258,8 @@ def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     written = {pos for evidence in regions for op in evidence.ops if (pos := _pos(op)) is not None}
     for intent in history.intents:
         for code, value in intent.refusals:
+            if intent.kind == "read" and code == "slot_frozen":
+                yield f"P6 {_name(intent)} was refused because its slot is frozen; reads never are"
             if intent.kind == "progress" and value in written:
                 yield f"P1 {_name(intent)} was refused as not written ({code}), and its {value} was written"
 

@@ -211,8 +211,8 @@ class Viewer:
             self._last[intent.item] = (region, told[region])
         slot = self._slot or (answer.json()["slot"] if intent.kind == "sign_in" else "")
         Slot.parse(slot)
-        node = next(n for n in self._world.cells.values() if n.region == region)
-        ceiling = node.ceiling_ms()
+        # After a move or a followed 421 the write may be another cell's of the region: the highest of them bounds it.
+        ceiling = max(node.ceiling_ms() for node in self._world.cells.values() if node.region == region)
         intent.acks.append(Ack(region, slot, told[region], now, ceiling, value))
 
 

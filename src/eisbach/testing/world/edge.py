@@ -132,7 +132,8 @@ class Edge:
             hop = next_hop(forward, tried, outcome)
             if hop is None:
                 break
-            self._world.history.retried.add(request.headers.get("eisbach-request-id", ""))
+            # The last hop's word says nothing of the first: as if it had reached two cells.
+            self._world.history.delivered[request.headers["eisbach-request-id"]] += 1
             if answer is not None:
                 self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
         if answer is not None:
@@ -151,6 +152,7 @@ class Edge:
         target = world.cells[f"{self.region}/{hop}"]
 
         async def work() -> AsgiAnswer:
+            world.history.delivered[request.headers["eisbach-request-id"]] += 1
             try:
                 return await send(target, request.method, request.target, request.body, request.headers)
             except Unavailable as error:

@@ -32,6 +32,8 @@ _TWINS: Final[tuple[Aim, ...]] = (
     *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
     *(("hub", (phase, "wiped")) for phase in _HUB_PHASES),
 )
+_KILLS: Final[tuple[Aim, ...]] = tuple(aim for aim in _TWINS if aim[1][1] == "kill") * 2
+"""Beside the pair that a seed is led by, kills come three times as often: they show most."""
 _MOVING: Final[tuple[Aim, ...]] = (
     *(("control", (f"{step}.ask", kind)) for step in _STEPS for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
     *(("control", (phase, kind)) for phase in ("opening", "disk.control") for kind in (*_DEATHS, "freeze")),
@@ -138,7 +140,7 @@ def draw(seed: int) -> Plan:
     viewing_s = chance.uniform(1.5, 5.0)
     strikes: list[Strike] = []
     for number in range(chance.randint(1, 6)):
-        aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choice((*aims, *_TWINS))
+        aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choice((*aims, *_TWINS, *_KILLS))
         process, (phase, kind) = aim
         region = chance.choice(REGIONS)
         if shape.control and (process in ("cell", "control") or number == 0):
@@ -232,8 +234,10 @@ class Nemesis:
 
     def _phase(self, process: Process, phase: str) -> None:
         for strike in self._armed.pop((process.name, phase), ()):
-            # A little later, while the phase lasts: also its middle and its end are to be hit.
-            self._later(0.0004 * (strike.amount % 4), lambda strike=strike: self._strike(strike))  # type: ignore[misc]
+            # A little later, while the phase lasts: its middle and its end are to be hit, too; and sometimes what it
+            # leads to, a few pieces of work further on.
+            delay_s = 0.0004 * (strike.amount % 4) if strike.amount < 8 else 0.0015 * (strike.amount - 7)
+            self._later(delay_s, lambda strike=strike: self._strike(strike))  # type: ignore[misc]
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         async def wait() -> None:
@@ -287,14 +291,17 @@ class Nemesis:
     def _failed_sync(self, strike: Strike, process: Process) -> None:
         life = process.life
         life.volume.failing_syncs = 1 + strike.amount % 3
-        if strike.amount % 2:  # what a failed sync leaves behind shows only when the power goes before the next commit
+        if (
+            strike.amount % 2
+        ):  # what a failed sync leaves behind shows only to a life that begins before the next commit
+            power = strike.amount % 4 == 3
 
-            def cut() -> None:
+            def die() -> None:
                 if process.life is life and life.volume.refused:
-                    process.die(power=True, why=f"power cut after the failed sync of #{strike.number}")
+                    process.die(power=power, why=f"dies after the failed sync of #{strike.number}")
                     self._later(strike.seconds, process.start)
 
-            life.volume.on_failed_sync = lambda: self._later(0.001 * strike.amount, cut)
+            life.volume.on_failed_sync = lambda: self._later(0.0015 + 0.0005 * strike.amount, die)
 
     def _repair(self, process: Process) -> None:
         process.life.volume.full = False

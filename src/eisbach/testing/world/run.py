@@ -48,6 +48,9 @@ __all__ = ["Result", "simulate"]
 CONVERGE_S: Final = 30.0
 """P4: within this after the last fault."""
 
+RELAY_LOOKS_S: Final = 2.5
+"""Within this a relay has asked its log anew for the cursor."""
+
 _FOLDER: Final = re.compile(r"/\S*/eisbach-world-[^/\s]+/\d+/")
 
 
@@ -78,7 +81,7 @@ class _Run:
         self.seed, self._volumes = seed, volumes
         self._loop = asyncio.get_running_loop()
         self.plan = draw(seed).without(without)
-        self.history = History(doubled=bool(self.plan.weather["doubling"]))
+        self.history = History()
         self.timeline: list[str] = []
         network = Network(self.chance("network"), self._hurt)
         self.world = World(network, self.history)
@@ -178,6 +181,8 @@ class _Run:
         """Wait for equal digests, caught-up relays and idle spokes; what is not so in time."""
         calm_s = self._loop.time()
         trouble: list[str] = []
+        if any(strike.kind == "wiped" for strike in self.plan.strikes):
+            await asyncio.sleep(RELAY_LOOKS_S)  # before, an idle relay takes its old cursor for the wiped log's
         while self._loop.time() - calm_s <= CONVERGE_S:
             await asyncio.sleep(0.5)
             trouble = await self._trouble()

@@ -73,7 +73,7 @@ def test_a_planted_bug_is_found(disks: Volumes, name: str, within: int) -> None:
     with planted(name):
         found = next((seed for seed in range(within) if simulate(seed, disks).breaches), None)
 
-    assert found is not None, f"{MUTANTS[name][0]}: not found in {within} seeds"
+    assert found is not None, f"{MUTANTS[name].bug}: not found in {within} seeds"
 
 
 def test_a_mutant_leaves_nothing_behind(disks: Volumes) -> None:

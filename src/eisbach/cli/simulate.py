@@ -47,10 +47,10 @@ def _list_mutants(shared: Shared) -> None:
     from eisbach.testing.world.mutants import MUTANTS
 
     if shared.as_json:
-        show_json({name: bug for name, (bug, _) in MUTANTS.items()})
+        show_json({name: one.bug for name, one in MUTANTS.items()})
         return
-    for name, (bug, _) in sorted(MUTANTS.items()):
-        say(f"{name}: {bug}")
+    for name, one in sorted(MUTANTS.items()):
+        say(f"{name} ({one.by}): {one.bug}")
     say("Next: eisbach simulate --mutant all --seeds 200")
 
 

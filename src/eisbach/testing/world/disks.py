@@ -100,7 +100,8 @@ class Volume:
         # What is not SQLite's was written whole, synced and renamed (``write_whole``): it is there or not.
         there = {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
         if power:
-            there |= {name: self.files[name].after_power_cut(chance) for name in sorted(self.files)}
+            written = sorted(name for name, file in self.files.items() if file.steps)
+            there |= {name: self.files[name].after_power_cut(chance) for name in written}
         return there
 
 

@@ -10,9 +10,10 @@ import nats
 import pytest
 
 from eisbach.engines.nats.configuration import nats_configuration
+from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.ports.event_log import UnreadableEnvelope
-from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
+from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, backlog_of, fill, lsns, take
 from eisbach.testing.nats_host import SERVER, NatsHost
 
 pytestmark = pytest.mark.processes
@@ -44,6 +45,22 @@ async def test_a_connected_reader_reads_on_after_the_hub_was_wiped(host: NatsHos
 
     async with asyncio.timeout(20):
         assert await taken == [1, 2]
+
+
+async def test_a_subscription_to_one_source_is_sent_nothing_else_and_also_after_it_was_one_to_all(
+    host: NatsHost,
+) -> None:
+    log = await host.open()
+    await fill(log, 3)
+    await fill(log, 2, source="eu-central/studio", first=10)
+    await (await log.subscribe("projection")).aclose()
+
+    pruned = await JetStreamEventLog(host.url, region="eu-central", only={"projection": "eu-central/studio"}).open()
+    taken = await take(await pruned.subscribe("projection"), 2)
+
+    assert [delivery.envelope.source for delivery in taken] == ["eu-central/studio"] * 2
+    assert await backlog_of(pruned, "projection", 0) == 0
+    await pruned.aclose()
 
 
 async def test_bytes_that_are_no_envelope_are_delivered_as_such_and_what_follows_too(host: NatsHost) -> None:

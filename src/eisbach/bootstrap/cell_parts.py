@@ -52,8 +52,9 @@ from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.settings import CellProcess
 
-__all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots"]
+__all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
 
 _RELEASE_EVERY_S: Final = 0.5
 
@@ -183,12 +184,17 @@ def _shift_clock(clock: Clock) -> Callable[[int], None] | None:
     return shift
 
 
+def projection_name(process: CellProcess) -> str:
+    """Of the durable subscription that feeds a cell's catalogue."""
+    return f"projection-{process.cell}"
+
+
 async def _open_projection(parts: Parts) -> Projection:
     process = parts.process
     path = Path(process.folder) / "projection.db"
     kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
     parts.stack.push_async_callback(kept.aclose)
-    projection = Projection(kept, parts.event_log, name=f"projection-{process.cell}", clock=parts.clock, rng=parts.rng)
+    projection = Projection(kept, parts.event_log, name=projection_name(process), clock=parts.clock, rng=parts.rng)
     await projection.open()
     parts.followers.start("projection", projection.run)
     return projection

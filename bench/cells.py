@@ -27,7 +27,7 @@ from bench.load import Outcome, percentile, request, send_all
 from bench.sides import SIDES, Side, process_running, running, wait_for
 
 HOST = f"127.63.{os.getpid() % 250 + 1}."
-VIEWERS, CONNECTIONS, ROUNDS = 256, 64, 5
+VIEWERS, CONNECTIONS, ROUNDS = 1024, 64, 5
 CALLS = {"progress": 6_400, "heartbeat": 12_800, "start": 1_600}
 DRAIN_S, IDLE_S = 0.4, 2.0
 TITLES = 50

@@ -35,6 +35,7 @@ from eisbach.cell.projection import Projection
 from eisbach.cell.public_calls import PublicCalls
 from eisbach.cell.puller import PullServer, clock_is_ahead
 from eisbach.cell.routes import Route
+from eisbach.cell.search_calls import SearchCalls
 from eisbach.cell.sessions import Sessions
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
@@ -52,6 +53,7 @@ from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.ports.search_index import SearchIndex
 from eisbach.settings import CellProcess
 
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
@@ -239,8 +241,17 @@ def _viewers_routes(
         *MeCalls(store, writer, catalogue=projection.snapshot, clock=clock).routes(),
         *backups.routes(writer, ownership),
         *AuthCalls(store, writer, ownership=ownership, tokens=gate.tokens, places=places, clock=clock).routes(),
+        # Before the public calls: one of theirs is /v1/{mkt}/{...}.
+        *SearchCalls(projection.snapshot, lambda: _search_index(parts), markets=sorted(markets), clock=clock).routes(),
         *PublicCalls(projection.snapshot, places, markets=sorted(markets), clock=clock, rng=parts.rng).routes(),
     ]
+
+
+def _search_index(parts: Parts) -> SearchIndex:
+    # Ten milliseconds to import, and only a cell that is searched needs it.
+    from eisbach.engines.embedded.search_index import TantivyIndex
+
+    return TantivyIndex(disk=parts.thread("search"))
 
 
 def _media(parts: Parts, projection: Projection) -> list[BaseRoute]:

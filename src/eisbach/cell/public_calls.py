@@ -111,7 +111,7 @@ class PublicCalls:
 
         def make() -> object:
             return Config(
-                features={"live": True, "watchlist": True, "search": False, "thumbnails": True},
+                features={"live": True, "watchlist": True, "search": True, "thumbnails": True},
                 heartbeat_s=int(HEARTBEAT_EVERY.total_seconds()),
                 telemetry_s=TELEMETRY_S,
                 steering_url=f"{self._places.here.api}/steer",

@@ -99,6 +99,13 @@ export function toHome(v: unknown): Home {
   return { version: text(o["version"]), rails: listIn(v, "rails").map(toRail).filter((r) => r.items.length > 0) };
 }
 
+export function toSearchPage(v: unknown): SearchPage {
+  const o = obj(v);
+  const cursor = text(o["cursor"]);
+  const hits = listIn(v, "hits").map(toCard).filter((c) => c.id !== "");
+  return { hits, degraded: o["degraded"] === true, ...(cursor === "" ? {} : { cursor }) };
+}
+
 function toRail(v: Json): Rail {
   const kind = v["kind"] === "hero" || v["kind"] === "live" ? v["kind"] : "lane";
   const items = listIn(v["items"]).map(toCard).filter((c) => c.id !== "");

@@ -10,7 +10,7 @@ import { MemoryStorage, type Storage, randomId } from "./keep";
 import { type Endpoint, Regions } from "./regions";
 import { manifestsOf, toChannels, toHome, toNow, toPlayback, toRails, toResume, toSearchPage, toTitle } from "./shapes";
 import { type Answer, type Call, type Wire, send } from "./transport";
-import type { AssetRef, Channel, Home, Manifests, MyRails, NowNext, Playback, ResumeEntry, TitleDetail } from "./types";
+import type { AssetRef, Channel, Home, Manifests, MyRails, NowNext, Playback, ResumeEntry, SearchPage, TitleDetail } from "./types";
 
 export interface ClientOptions {
   /** Base URL of the front, or of the node that served the page; no slash at the end. */

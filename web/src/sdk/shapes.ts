@@ -4,7 +4,7 @@
  */
 import type { Endpoint } from "./regions";
 import type {
-  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, Saved, SignedIn, TitleDetail,
+  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, Saved, SearchPage, SignedIn, TitleDetail,
 } from "./types";
 
 type Json = Record<string, unknown>;

@@ -101,7 +101,7 @@ class SearchCalls:
         stamp = hashlib.blake2b(msgspec.json.encode((hits, page.cursor)), digest_size=8).hexdigest()
         cache = f"public, max-age=0, s-maxage={fresh}, stale-while-revalidate=60, stale-if-error=600"
         headers = [("ETag", f'"{stamp}"'), ("Cache-Control", cache)]
-        if call.headers.get("if-none-match") == f'"{stamp}"':
+        if call.header(b"if-none-match") == f'"{stamp}"':
             return Answer(304, b"", headers)
         return Answer(200, msgspec.json.encode(page), headers)
 

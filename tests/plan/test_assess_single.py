@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from eisbach.plan.assess.availability import BETA, availability, percent
 from eisbach.plan.assess.cuts import LISTED_MAX, cuts
 from eisbach.plan.assess.evaluate import Structure
+from eisbach.plan.assess.experiments import fis_template
+from eisbach.plan.assess.findings import Finding
 from eisbach.plan.assess.model import Component, Dependency, Evidence, Graph, Journey
+from eisbach.plan.assess.order import start_order
 from eisbach.plan.assess.single import impact
 
 _HERE = Evidence("x", 1)
@@ -153,3 +156,29 @@ def test_the_sets_are_those_that_trying_every_set_finds(edges: list[tuple[int, i
 
     assert {tuple(sorted(c.members)) for c in found.found} == {m for m in minimal if len(m) > 1}
     assert len(found.found) <= LISTED_MAX
+
+
+def test_after_a_full_stop_waves_start_what_is_needed_first_and_a_circle_starts_last() -> None:
+    graph = _system({"a": "b c", "b": "d", "c": "d", "x": "y", "y": "x"}, {})
+    for dependency in graph.dependencies:
+        dependency.starts = True
+
+    assert start_order(graph) == ([["d"], ["b", "c"], ["a"]], ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("resource", "action"),
+    [("rds", "aws:rds:reboot-db-instances"), ("ecs", "aws:ecs:stop-task"), ("s3", None), ("", None)],
+)
+def test_a_fault_of_the_provider_is_proposed_for_what_it_can_break_whichever_tool_declared_it(
+    resource: str, action: str | None
+) -> None:
+    graph = _system({}, {})
+    graph.components["a"].resource = resource
+    finding = Finding(
+        rule="single-point", components=("a",), severity="high", evidence=(_HERE,), reasoning="r", advice="a"
+    )
+
+    made = fis_template(finding, graph)
+
+    assert (made["actions"]["break"]["actionId"] if made else None) == action

@@ -103,6 +103,10 @@ class _Service:
         if found.replicas is None:
             found.replicas = 1
         found.entry |= bool(node.get("ports").value)
+        if profiles := [n.text() for n in node.get("profiles").each()]:
+            found.entry = False
+            what = f"whether it runs: only with the profile {' or '.join(profiles)}; taken for no door"
+            facts.unknowns.append(Unknown(found.name, what, self.at(node.get("profiles"))))
         self._words(facts)
         if is_new or node.get("volumes").value:
             self._volumes(facts, found.kind, command)

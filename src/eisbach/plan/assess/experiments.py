@@ -15,12 +15,16 @@ __all__ = ["chaos_experiment", "fis_template"]
 
 _ADDRESS: Final = {"type": "env", "key": "JOURNEY_URL", "default": "http://localhost/"}
 _FIS_TARGETS: Final = {
-    "aws_instance": ("aws:ec2:instance", "aws:ec2:stop-instances"),
-    "aws_db_instance": ("aws:rds:db", "aws:rds:reboot-db-instances"),
-    "aws_rds_cluster": ("aws:rds:cluster", "aws:rds:failover-db-cluster"),
-    "aws_ecs_service": ("aws:ecs:task", "aws:ecs:stop-task"),
-    "aws_subnet": ("aws:ec2:subnet", "aws:network:disrupt-connectivity"),
+    "instance": ("aws:ec2:instance", "aws:ec2:stop-instances"),
+    "asg": ("aws:ec2:instance", "aws:ec2:terminate-instances"),
+    "rds": ("aws:rds:db", "aws:rds:reboot-db-instances"),
+    "rdscluster": ("aws:rds:cluster", "aws:rds:failover-db-cluster"),
+    "ecs": ("aws:ecs:task", "aws:ecs:stop-task"),
+    "subnet": ("aws:ec2:subnet", "aws:network:disrupt-connectivity"),
+    "elasticache": ("aws:elasticache:replicationgroup", "aws:elasticache:replicationgroup-interrupt-az-power"),
+    "dynamodb": ("aws:dynamodb:global-table", "aws:dynamodb:global-table-pause-replication"),
 }
+"""What a resource is -> (resource type, action) of the fault injection service."""
 
 
 def chaos_experiment(finding: Finding, graph: Graph) -> dict[str, Any]:
@@ -66,10 +70,10 @@ def _process(path: str, arguments: list[str]) -> dict[str, Any]:
     return {"type": "process", "path": path, "arguments": arguments, "timeout": 60}
 
 
-def fis_template(finding: Finding) -> dict[str, Any] | None:
+def fis_template(finding: Finding, graph: Graph) -> dict[str, Any] | None:
     """For resources that AWS's fault injection service can break; None for all others."""
     address = finding.components[-1]
-    found = _FIS_TARGETS.get(address.split(".")[-2] if "." in address else "")
+    found = _FIS_TARGETS.get(graph.components[address].resource)
     if found is None:
         return None
     resource, action = found

@@ -14,17 +14,20 @@ from eisbach.plan.assess.model import Graph
 __all__ = ["chaos_experiment", "fis_template"]
 
 _ADDRESS: Final = {"type": "env", "key": "JOURNEY_URL", "default": "http://localhost/"}
+_FOR: Final = {"duration": "PT5M"}
 _FIS_TARGETS: Final = {
-    "instance": ("aws:ec2:instance", "aws:ec2:stop-instances"),
-    "asg": ("aws:ec2:instance", "aws:ec2:terminate-instances"),
-    "rds": ("aws:rds:db", "aws:rds:reboot-db-instances"),
-    "rdscluster": ("aws:rds:cluster", "aws:rds:failover-db-cluster"),
-    "ecs": ("aws:ecs:task", "aws:ecs:stop-task"),
-    "subnet": ("aws:ec2:subnet", "aws:network:disrupt-connectivity"),
-    "elasticache": ("aws:elasticache:replicationgroup", "aws:elasticache:replicationgroup-interrupt-az-power"),
-    "dynamodb": ("aws:dynamodb:global-table", "aws:dynamodb:global-table-pause-replication"),
-}
-"""What a resource is -> (resource type, action) of the fault injection service."""
+    "instance": ("aws:ec2:instance", "aws:ec2:stop-instances", "Instances", {}),
+    "asg": ("aws:ec2:instance", "aws:ec2:terminate-instances", "Instances", {}),
+    "rds": ("aws:rds:db", "aws:rds:reboot-db-instances", "DBInstances", {}),
+    "rdscluster": ("aws:rds:cluster", "aws:rds:failover-db-cluster", "Clusters", {}),
+    "ecs": ("aws:ecs:task", "aws:ecs:stop-task", "Tasks", {}),
+    "subnet": ("aws:ec2:subnet", "aws:network:disrupt-connectivity", "Subnets", _FOR | {"scope": "all"}),
+    "elasticache": (
+        "aws:elasticache:replicationgroup", "aws:elasticache:replicationgroup-interrupt-az-power", "ReplicationGroups",
+        _FOR,
+    ),
+}  # fmt: skip
+"""What a resource is -> (resource type, action, its name for the target, parameters), by AWS's list of actions."""
 
 
 def chaos_experiment(finding: Finding, graph: Graph) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def fis_template(finding: Finding, graph: Graph) -> dict[str, Any] | None:
     found = _FIS_TARGETS.get(graph.components[address].resource)
     if found is None:
         return None
-    resource, action = found
+    resource, action, key, parameters = found
     return {
         "description": f"{finding.rule}: {', '.join(finding.components)}",
         "targets": {
@@ -85,7 +88,7 @@ def fis_template(finding: Finding, graph: Graph) -> dict[str, Any] | None:
                 "resourceTags": {"eisbach-experiment": address},
             }
         },
-        "actions": {"break": {"actionId": action, "targets": {"Targets": "target"}}},
+        "actions": {"break": {"actionId": action, "targets": {key: "target"}, "parameters": parameters}},
         "stopConditions": [{"source": "aws:cloudwatch:alarm", "value": "REPLACE-WITH-THE-ARN-OF-YOUR-JOURNEY-ALARM"}],
         "roleArn": "REPLACE-WITH-THE-ROLE",
         "tags": {"from": "eisbach assess"},

@@ -8,6 +8,7 @@ May not know: which engine the hub is, how the catalogue is shown.
 """
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -47,9 +48,17 @@ class Projection:
     """One a cell."""
 
     def __init__(
-        self, store: ProjectionStore, event_log: EventLog, *, name: str, clock: Clock, rng: random.Random
+        self,
+        store: ProjectionStore,
+        event_log: EventLog,
+        *,
+        name: str,
+        clock: Clock,
+        rng: random.Random,
+        changed: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
-        """``name``: of the durable subscription, one per cell."""
+        """``name``: of the durable subscription, one per cell; ``changed``: told of every change, after it is kept."""
+        self._changed = changed
         self._store, self._log, self._name = store, event_log, name
         self._clock, self._rng = clock, rng
         self._catalogue = Catalogue()
@@ -76,6 +85,7 @@ class Projection:
         kept = await self._store.load()
         changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
         self._catalogue = Catalogue().evolve(changes)
+        self._changed(changes)
 
     async def run(self) -> None:
         """Follow the hub for ever; ends only by cancellation, which loses nothing."""
@@ -125,4 +135,5 @@ class Projection:
                 raise
             self._catalogue = self._catalogue.evolve(newer)
             self._changes += len(newer)
+            self._changed(newer)
         await delivery.ack()

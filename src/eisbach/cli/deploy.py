@@ -1,4 +1,4 @@
-"""``eisbach deploy synth | diff | check``: the templates of a platform on AWS, made and judged without an account."""
+"""``eisbach deploy check | synth | package | diff``: a platform on AWS, made and judged without an account."""
 
 import json
 from pathlib import Path
@@ -167,9 +167,58 @@ def _counts(made: "Synthesised") -> dict[str, int]:
     return {name: len(json.loads(made.template(name).read_text())["Resources"]) for name in made.stacks}
 
 
+@verb
+def package(
+    *,
+    shared: Shared,
+    out: Annotated[Path, typer.Option("--out", help="The archive to write.")] = Path("eisbach-lambda.zip"),
+    target: Annotated[
+        str, typer.Option(help="lambda-arm64; or here, for rehearsals on this machine.")
+    ] = "lambda-arm64",
+    measure: Annotated[
+        int, typer.Option(help="With --target here: import each handler so often, and say how long.")
+    ] = 0,
+) -> None:
+    """Make the functions' code, without Docker: locked wheels from PyPI and our sources, the same bytes each time."""
+    import dataclasses
+
+    from eisbach.deploy.aws.cold_start import measure as measured
+    from eisbach.deploy.aws.package import build_package
+
+    if measure and target != "here":
+        raise Invalid(f"--measure imports the package on this machine; it needs --target here, not {target}")
+    if not shared.as_json:
+        say("Fetching wheels; takes some seconds")
+    made = build_package(out, target=target)
+    cold = measured(out, runs=measure) if measure else []
+    if shared.as_json:
+        show_json(
+            {
+                "package": str(made.path),
+                "target": made.target,
+                "zipped": made.zipped,
+                "unzipped": made.unzipped,
+                "largest": dict(made.largest),
+                "cold_start_here": [dataclasses.asdict(one) for one in cold],
+            }
+        )
+        return
+    say(f"{made.path}: {made.zipped / 1e6:.2f} MB zipped, {made.unzipped / 1e6:.1f} MB unzipped, for {made.target}")
+    say("largest: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in made.largest[:5]))
+    for one in cold:
+        say(
+            f"  {one.handler}: import {one.import_s * 1000:.0f} ms, "
+            f"CPU {one.cpu_s * 1000:.0f} ms, {one.memory_mb:.0f} MB"
+        )
+    if cold:
+        say("On this machine and its Python, not on Lambda.")
+    say(f"Next: eisbach deploy synth PLATFORM.toml --package {made.path}")
+
+
 COMMANDS = {
     "check": (check, "Example: eisbach deploy check examples/aws/platform.toml"),
     "synth": (synth, "Example: eisbach deploy synth examples/aws/platform.toml --no-package --out /tmp/cdk.out"),
+    "package": (package, "Example: eisbach deploy package --out eisbach-lambda.zip"),
     "diff": (diff_templates, "Example: eisbach deploy diff platform.toml --against cdk.out"),
 }
 """Name -> (function, example)."""

@@ -6,7 +6,8 @@ slots of a group is fixed for life (64 on the laptop, 1024 by default): cells sp
 
 import re
 import zlib
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 from eisbach.kernel.errors import Invalid
 
@@ -16,7 +17,8 @@ _WORD = re.compile(r"[a-z0-9-]{1,16}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Group:
     """A set of slots with one residency, market and cohort, e.g. ``eu/de/main``."""
 
     residency: str
@@ -40,7 +42,8 @@ class Group(NamedTuple):
         return f"{self.residency}/{self.market}/{self.cohort}"
 
 
-class Slot(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
     """Fixed hash bucket of a group: the unit of ownership and of ordering, e.g. ``eu/de/main/17``."""
 
     group: Group

@@ -1,8 +1,10 @@
 """The synthesised templates, deployed into the emulator's CloudFormation; the list of types it lacks may only shrink."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,11 +14,17 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from eisbach.deploy.aws.deployer import BOOTSTRAP, Deployer, Stack, check_bootstrap, stacks_of
+from eisbach.deploy.aws.package import build_package
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.synth import Synthesised, placeholder, synthesise
+from eisbach.engines.aws.messages import message_of
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid
+from eisbach.ports.event_log import Envelope, encode_envelope
 from eisbach.testing.aws.emulator import CREDENTIALS, AwsEmulator
+from eisbach.testing.world.genesis import secrets_of
+
+from .test_handlers import PUBLISH, READY, Studio, received
 
 pytestmark = pytest.mark.aws
 STRIPPED = {
@@ -186,3 +194,46 @@ async def test_a_region_that_does_not_answer_is_one_sentence(
     three_regions.fault("eu-central-1", mode)
     with pytest.raises(Unavailable, match=says):
         await check_bootstrap(account.client, "eu-central-1")
+
+
+async def test_an_event_goes_from_the_hub_through_what_was_deployed_to_the_studio(
+    account: Account, example: Platform, tmp_path: Path
+) -> None:
+    """Topic, filter, queue, mapping, function with its own code from the package, table; and a command at the end."""
+    platform = msgspec.structs.replace(example, account=ACCOUNT)
+    package = build_package(tmp_path / "here.zip", target="here").path
+    made = synthesise(platform, out=tmp_path / "cdk.out", package=package)
+    deployer = Deployer(account.client, clock=SystemClock(), seconds_max=60)
+    studio, ids = Studio(), dict[str, str]()
+
+    def change(template: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(without(template)).replace("https://eu-central.tv.example.org", studio.url)
+        return json.loads(text.replace(platform.dns.zone_id, ids["zone"]))  # type: ignore[no-any-return]
+
+    for stack in stacks_of(made.folder, made.stacks):
+        if stack.region == "eu-central-1":
+            ids["zone"] = await zone(account, stack)
+            await deployer.deploy(stack, change=change)
+    secrets = await account.client("secretsmanager", "eu-central-1")
+    told = msgspec.json.encode(secrets_of("eu-central")).decode()
+    await secrets.put_secret_value(SecretId="eisbach/eu-central/studio", SecretString=told)
+    sns = await account.client("sns", "eu-central-1")
+    topics = (await sns.list_topics())["Topics"]
+    topic = next(t["TopicArn"] for t in topics if t["TopicArn"].endswith(":eisbach-events.fifo"))
+    envelope = Envelope(source="eu-central/studio", first_lsn=1, last_lsn=2, events=[received(1, 0), READY])
+    message = message_of("eu-central/studio", 1, encode_envelope(envelope))
+    for _ in range(2):  # the same once more, as after a lost answer
+        await sns.publish(
+            TopicArn=topic, Message=message.body, MessageAttributes=message.attributes, MessageGroupId=message.group,
+            MessageDeduplicationId=message.deduplication,
+        )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            while len(studio.posts) < 2:
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)  # anything done twice would come now
+    finally:
+        studio.shutdown()
+        studio.server_close()
+
+    assert sorted(path for path, _, _ in studio.posts) == ["/studio/jobs", PUBLISH]

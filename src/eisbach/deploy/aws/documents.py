@@ -29,8 +29,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """First slot, and the one after the last, that are its own while its table is new."""
     log_table: str
     state_table: str
-    topic: str
-    """ARN of the region's hub."""
+    prefix: str
+    """Of the hub's topic, queues and table."""
     secret: str
     """Name in Secrets Manager."""
     address: str
@@ -41,6 +41,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     groups: tuple[str, ...]
     """Of the whole platform."""
     residency: str
+    store: str = "dynamodb"
+    """``dynamodb``; or ``sqlite:FOLDER``, which only a rehearsal says: a sandbox's disk is gone with it."""
 
 
 class SpokeDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="spoke"):
@@ -51,15 +53,10 @@ class SpokeDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     spoke: str
     state_table: str
     """Where its inbox lies: the studio cell's."""
-    topic: str
+    hub_table: str
     secret: str
     studio: str
     """``https://`` name of the region, whose studio cell takes commands."""
-
-
-def topic_arn(platform: Platform, region: Region) -> str:
-    """The hub's ARN, made from names: documents hold no tokens of CloudFormation."""
-    return f"arn:aws:sns:{region.aws}:{platform.account}:{platform.topic()}"
 
 
 def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
@@ -76,7 +73,7 @@ def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
             slots=(slots.start, slots.stop),
             log_table=platform.log_table(cell),
             state_table=platform.state_table(cell),
-            topic=topic_arn(platform, region),
+            prefix=platform.name,
             secret=f"{platform.name}/{region.name}/{cell.name}",
             address=f"https://{platform.dns.regional(region.name)}",
             front=f"https://{platform.dns.viewers}",
@@ -96,7 +93,7 @@ def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
             aws_region=region.aws,
             spoke=spoke,
             state_table=platform.state_table(studio),
-            topic=topic_arn(platform, region),
+            hub_table=platform.hub_table(),
             secret=f"{platform.name}/{region.name}/{studio.name}",
             studio=f"https://{platform.dns.regional(region.name)}",
         )

@@ -114,6 +114,9 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compute: Compute
     watch: Watch
     slots: Annotated[int, msgspec.Meta(ge=1, le=9999)] = 1024
+    given: tuple[Literal["logs", "hub", "names"], ...] = ()
+    """What somebody else makes, under the names from here (``examples/terraform``): global tables, topics and queues,
+    records. The stacks then refer to it and make none of it."""
 
     def twins(self, region: Region) -> list[Region]:
         """The other regions that may have this one's data."""
@@ -147,7 +150,11 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def topic(self) -> str:
         """The hub of a region."""
-        return f"{self.name}-hub.fifo"
+        return f"{self.name}-events.fifo"
+
+    def hub_table(self) -> str:
+        """The hub's memory, in each region."""
+        return f"{self.name}-hub"
 
     def queue(self, spoke: str, *, dead: bool = False) -> str:
         """A spoke's queue in a region."""

@@ -55,14 +55,17 @@ def build(platform: Platform, code: Path, spokes: Mapping[str, Sequence[str]], *
         add_ground(stack, platform, region)
         grounds.append(stack)
     home = platform.region[0]
-    data = _stack(app, platform, "data", home.aws)
-    add_log_tables(data, platform, home)
+    data = None
+    if "logs" not in platform.given:
+        data = _stack(app, platform, "data", home.aws)
+        add_log_tables(data, platform, home)
     edge = _stack(app, platform, "edge", "us-east-1")
     for region in platform.region:
         stack = _stack(app, platform, f"region-{region.name}", region.aws)
         for other in grounds:
             stack.add_stack_dependency(other)  # copies go to buckets that exist
-        stack.add_stack_dependency(data)
+        if data is not None:
+            stack.add_stack_dependency(data)
         _region(stack, platform, region, (code, spokes))
         edge.add_stack_dependency(stack)
     distribution = add_edge(edge, platform)
@@ -92,7 +95,7 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
     around = Around(
         platform=platform,
         region=region,
-        topic=hub.topic,
+        hub=hub,
         code=lambda_.Code.from_asset(str(code)),
         network=network,
         cluster=_cluster(stack, platform, network),
@@ -102,10 +105,12 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
     for one in cells:
         add_canary(stack, one.cell.name.title(), one.function, canaries, cell_alarms(stack, one, ground.pager)[:-1])
         relay = add_relay(stack, around, one)
-        add_sweep(stack, one, relay)
+        add_sweep(stack, f"{one.cell.name.title()}Relay", relay)
     studio = next(one for one in cells if one.cell.is_studio)
     for queue in hub.queues:
-        spoke_alarms(stack, queue, add_spoke(stack, around, queue, studio), ground.pager)
+        made = add_spoke(stack, around, queue, studio)
+        add_sweep(stack, f"{queue.spoke.title()}Spoke", made)
+        spoke_alarms(stack, queue, made, ground.pager)
     target = _door(stack, platform, region, network, (cells, ground))
     add_regional_name(stack, platform, region, target)
     add_dashboard(stack, platform, cells, hub.queues)

@@ -19,6 +19,7 @@ from eisbach.deploy.aws.platform_file import Cell, Platform, Region
 from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
+from eisbach.deploy.aws.stacks.hub import Hub
 from eisbach.deploy.aws.stacks.network import Network
 
 __all__ = ["Around", "CellHome", "add_cell"]
@@ -32,7 +33,7 @@ class Around:
 
     platform: Platform
     region: Region
-    topic: Any
+    hub: Hub
     code: Any
     network: Network | None
     """None behind an HTTP API: functions alone."""
@@ -111,7 +112,9 @@ def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, sec
         "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchGetItem",
     ]  # fmt: skip
     role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
-    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish"], resources=[around.topic.topic_arn]))
+    cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish"], resources=[around.hub.topic.topic_arn]))
     secret.grant_read(role)
 
 

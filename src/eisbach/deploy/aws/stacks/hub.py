@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
 from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
 
 __all__ = ["Hub", "SpokeQueue", "add_hub"]
 
-RECEIVES_MAX: Final = 8
-"""Of a message before it is set aside; as ``RedeliveryPolicy.attempts_max``."""
+RECEIVES_MAX: Final = 100
+"""Of a message before it is set aside: it kills its readers. Failing events never come that far (engines/aws)."""
 HANDLE_S: Final = 60
 """A spoke's handler has this long; its queue hides a message six times as long (Lambda's advice)."""
 
@@ -38,21 +40,64 @@ class Hub:
     """Topic and queues."""
 
     topic: Any
+    table: Any
+    """The log's memory: cursors of relays, envelopes of seven days."""
     queues: tuple[SpokeQueue, ...]
 
 
 def add_hub(stack: Any, platform: Platform, spokes: dict[str, Sequence[str]]) -> Hub:
     """``spokes``: name -> event types; none: all."""
-    topic = sns.Topic(
-        stack,
-        "Hub",
-        topic_name=platform.topic(),
-        fifo=True,
-        content_based_deduplication=False,  # the relay says the id: first and last op of the envelope
-        fifo_throughput_scope=sns.FifoThroughputScope.MESSAGE_GROUP,
-        enforce_ssl=True,
+    given = "hub" in platform.given
+    topic = (
+        _given_topic(stack, platform)
+        if given
+        else sns.Topic(
+            stack,
+            "Hub",
+            topic_name=platform.topic(),
+            fifo=True,
+            content_based_deduplication=False,  # the relay says the id: first and last op of the envelope
+            fifo_throughput_scope=sns.FifoThroughputScope.MESSAGE_GROUP,
+            enforce_ssl=True,
+        )
     )
-    return Hub(topic=topic, queues=tuple(_queue(stack, platform, topic, n, types) for n, types in spokes.items()))
+    table = dynamodb.TableV2(
+        stack,
+        "HubTable",
+        table_name=platform.hub_table(),
+        **table_keys(STATE_KEYS),
+        billing=dynamodb.Billing.on_demand(max_write_request_units=10_000),
+        time_to_live_attribute=EXPIRY,
+        point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+            point_in_time_recovery_enabled=True
+        ),
+        removal_policy=cdk.RemovalPolicy.RETAIN,  # lost, it is filled again from the op logs
+    )
+    queues = [
+        _given_queue(stack, platform, name) if given else _queue(stack, platform, topic, name, types)
+        for name, types in spokes.items()
+    ]
+    return Hub(topic=topic, table=table, queues=tuple(queues))
+
+
+def _given_topic(stack: Any, platform: Platform) -> Any:
+    arn = stack.format_arn(service="sns", resource=platform.topic())
+    return sns.Topic.from_topic_arn(stack, "Hub", arn)
+
+
+def _given_queue(stack: Any, platform: Platform, spoke: str) -> SpokeQueue:
+    """Queue and dead-letter queue under their names, made by somebody else."""
+    title = spoke.title().replace("-", "")
+    queue, dead = (
+        sqs.Queue.from_queue_attributes(
+            stack,
+            f"{title}{word}",
+            queue_arn=stack.format_arn(service="sqs", resource=platform.queue(spoke, dead=word == "Dead")),
+            fifo=True,
+        )
+        for word in ("Queue", "Dead")
+    )
+    return SpokeQueue(spoke, queue, dead)
 
 
 def _queue(stack: Any, platform: Platform, topic: Any, spoke: str, types: Sequence[str]) -> SpokeQueue:

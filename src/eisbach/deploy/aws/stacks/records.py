@@ -34,12 +34,14 @@ def add_regional_name(stack: Any, platform: Platform, region: Region, target: Ma
 
 def add_records(stack: Any, platform: Platform, distribution: Any) -> dict[str, Any]:
     """Health checks, ``api.`` by geography and latency, and the viewers' name; health checks by region."""
-    checks = {region.name: _check(stack, platform, region) for region in platform.region}
-    for region in platform.region:
-        _latency(stack, platform, region, checks[region.name])
-        for country in region.countries:
-            _geo(stack, platform, region, country, checks[region.name])
-    _geo(stack, platform, platform.region[0], "*", None, by_latency=True)
+    checks: dict[str, Any] = {}
+    if "names" not in platform.given:
+        checks = {region.name: _check(stack, platform, region) for region in platform.region}
+        for region in platform.region:
+            _latency(stack, platform, region, checks[region.name])
+            for country in region.countries:
+                _geo(stack, platform, region, country, checks[region.name])
+        _geo(stack, platform, platform.region[0], "*", None, by_latency=True)
     for kind in ("A", "AAAA"):
         route53.CfnRecordSet(
             stack,

@@ -23,6 +23,8 @@ __all__ = ["add_relay", "add_spoke", "add_sweep"]
 
 _SPOKE_MEMORY_MB: Final = 512
 _RELAY_MEMORY_MB: Final = 256
+_INSTANCES_MAX: Final = 10
+"""Of one spoke's function: sources are apart, so they do not meet; more would only wait for the studio."""
 _SWEEP: Final = cdk.Duration.minutes(1)
 
 
@@ -46,6 +48,7 @@ def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -
         target=made.alias,
         event_source_arn=queue.queue.queue_arn,
         batch_size=10,
+        max_concurrency=_INSTANCES_MAX,
         report_batch_item_failures=True,
     )
     queue.queue.grant_consume_messages(made.role)
@@ -57,6 +60,9 @@ def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -
             conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"spoke/{queue.spoke}*"]}},
         )
     )  # fmt: skip
+    made.role.add_to_principal_policy(
+        iam.PolicyStatement(actions=["dynamodb:GetItem"], resources=[around.hub.table.table_arn])
+    )
     studio.secret.grant_read(made.role)
     accept(
         mapping,
@@ -110,7 +116,8 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
     for actions, resources in (
         (["dynamodb:Query"], [log]),
         (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"], [home.state.table_arn]),
-        (["sns:Publish"], [around.topic.topic_arn]),
+        (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], [around.hub.table.table_arn]),
+        (["sns:Publish"], [around.hub.topic.topic_arn]),
         (
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             [home.state.table_stream_arn],
@@ -123,9 +130,8 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
     return made
 
 
-def add_sweep(stack: Any, home: CellHome, relay: Made) -> None:
-    """Every minute: what a lost nudge left behind is published now."""
-    title = home.cell.name.title().replace("-", "")
+def add_sweep(stack: Any, title: str, made: Made) -> None:
+    """Every minute: what a lost nudge left behind is published, what a spoke held back is tried again."""
     dead = sqs.Queue(
         stack,
         f"{title}SweepDead",
@@ -140,7 +146,7 @@ def add_sweep(stack: Any, home: CellHome, relay: Made) -> None:
         f"{title}Sweep",
         schedule=scheduler.ScheduleExpression.rate(_SWEEP),
         target=targets.LambdaInvoke(
-            relay.alias,
+            made.alias,
             dead_letter_queue=dead,
             retry_attempts=0,
             max_event_age=cdk.Duration.minutes(1),

@@ -1,0 +1,9 @@
+output "log_tables" {
+  description = "Cell -> name of its global table."
+  value       = { for cell, table in aws_dynamodb_table.log : cell => table.name }
+}
+
+output "topics" {
+  description = "Hub of each region."
+  value       = { home = aws_sns_topic.hub_home.arn, twin = aws_sns_topic.hub_twin.arn }
+}

@@ -1,0 +1,12 @@
+# Never applied: written and checked offline (tests/deploy/aws/test_terraform.py), no provider was at hand.
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    aws = {
+      source                = "hashicorp/aws"
+      version               = ">= 6.0"
+      configuration_aliases = [aws.home, aws.twin]
+    }
+  }
+}

@@ -1,0 +1,65 @@
+"""Calls to a cell as a function: events of HTTP API, ALB or function URL through Mangum into the cell's application.
+
+Behind an HTTP API the path begins with the cell's name, which the routing function wrote; it is taken off here.
+Promises: the same application as in a container; an answer for every call: a cell that cannot be opened answers 503.
+"""
+
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import msgspec
+import structlog
+from mangum import Mangum
+
+from eisbach.deploy.aws.documents import CellDocument, read_document
+from eisbach.deploy.aws.handlers.cell import open_application
+from eisbach.deploy.aws.handlers.sandbox import Context, Sandbox
+from eisbach.kernel.errors import EisbachError, Invalid
+
+__all__ = ["handle"]
+
+_TEXT: Final = (
+    "text/",
+    "application/json",
+    "application/problem+json",
+    "application/vnd.apple.mpegurl",
+    "application/dash+xml",
+)
+"""What goes out as it is; all else is base64, a third longer."""
+_logger = structlog.get_logger(__name__)
+
+
+async def _open(stack: AsyncExitStack) -> Mangum:
+    document = read_document()
+    if not isinstance(document, CellDocument):
+        raise Invalid("this function answers for a cell, and its document is a spoke's; the stacks set both")
+    app: Any = await open_application(document, stack)  # Mangum wants a coroutine, Starlette says awaitable
+    return Mangum(app, lifespan="off", api_gateway_base_path=f"/{document.cell}", text_mime_types=[*_TEXT])
+
+
+_sandbox = Sandbox(_open)
+
+
+def handle(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Of Lambda: one call."""
+    try:
+        adapter = _sandbox.run(_opened)
+    except EisbachError as error:
+        _logger.exception("cell_not_open", code=error.code)
+        return _refusal(event)
+    answer: dict[str, Any] = adapter(event, context)
+    return answer
+
+
+async def _opened(adapter: Mangum) -> Mangum:
+    return adapter
+
+
+def _refusal(event: dict[str, Any]) -> dict[str, Any]:
+    """In the form that each door reads; no detail of the inside goes out."""
+    body = {"type": "about:blank", "title": "unavailable", "status": 503, "code": "unavailable"}
+    told = {"content-type": "application/problem+json", "retry-after": "1"}
+    answer: dict[str, Any] = {"statusCode": 503, "body": msgspec.json.encode(body).decode(), "isBase64Encoded": False}
+    if "multiValueHeaders" in event:
+        return {**answer, "multiValueHeaders": {name: [value] for name, value in told.items()}}
+    return {**answer, "headers": told}

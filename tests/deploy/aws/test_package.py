@@ -1,0 +1,94 @@
+"""The functions' archive: small, the same bytes each time, whole, and for the machine it is meant for."""
+
+import hashlib
+import re
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from eisbach.deploy.aws import package as module
+from eisbach.deploy.aws.cold_start import measure
+from eisbach.deploy.aws.package import Packed, build_package, sources
+from eisbach.kernel.errors import Invalid, Unavailable
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.aws
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return build_package(tmp_path_factory.mktemp("arm") / "lambda.zip")
+
+
+def test_it_is_for_arm64_and_at_most_ten_megabytes(arm: Packed) -> None:
+    with zipfile.ZipFile(arm.path) as archive:
+        compiled = [name for name in archive.namelist() if name.endswith(".so")]
+        machines = {archive.read(name)[18:20] for name in compiled}
+
+    assert arm.zipped <= 10_000_000
+    assert machines == {b"\xb7\x00"}, "ELF e_machine 183 is AArch64"
+    assert {m[1] for name in compiled if (m := re.search(r"cpython-(\d+)", name))} == {"314"}
+
+
+def test_equal_inputs_give_equal_bytes(arm: Packed, tmp_path: Path) -> None:
+    again = build_package(tmp_path / "again.zip")
+
+    digests = [hashlib.sha256(p.path.read_bytes()).hexdigest() for p in (arm, again)]
+    assert digests[0] == digests[1]
+
+
+def test_it_has_the_sources_that_handlers_import_and_no_page_or_test(arm: Packed) -> None:
+    with zipfile.ZipFile(arm.path) as archive:
+        names = set(archive.namelist())
+
+    assert {"eisbach/deploy/aws/handlers/spoke.py", "eisbach/hub/runner.py", "eisbach/bootstrap/cell.py"} <= names
+    assert [n for n in names if "/stacks/" in n or "/testing/" in n or n.startswith("eisbach/web/static")] == []
+
+
+def test_every_handler_is_imported_from_the_package_alone(tmp_path: Path) -> None:
+    here = build_package(tmp_path / "here.zip", target="here")
+
+    assert {one.handler for one in measure(here.path, runs=1)} == {"spoke", "http", "relay"}
+
+
+def test_what_a_handler_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "poor.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sources():
+            archive.write(file, f"eisbach/{file.relative_to(ROOT / 'src' / 'eisbach')}")
+
+    with pytest.raises(Invalid, match=r"handler 'spoke' cannot be imported .*No module named"):
+        measure(path, runs=1, handlers=["spoke"])
+
+
+def test_the_locked_versions_are_those_of_the_project() -> None:
+    """What a function carries is what the tests ran with."""
+    lock = {p["name"]: p["version"] for p in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    pinned = dict(
+        re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "src/eisbach/deploy/aws/requirements.txt").read_text(), re.MULTILINE)
+    )
+
+    assert {name: lock.get(name) for name in pinned} == pinned
+
+
+def test_an_archive_that_is_too_large_is_refused_with_its_largest_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ZIPPED_MAX", 1_000_000)
+
+    with pytest.raises(Invalid, match=r"zipped \(at most 1\).*largest: cryptography"):
+        build_package(tmp_path / "large.zip")
+    assert not (tmp_path / "large.zip").exists()
+
+
+def test_wheels_that_cannot_be_had_are_told_in_the_installers_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = tmp_path / "requirements.txt"
+    wrong.write_text("msgspec==0.22.0 --hash=sha256:" + "0" * 64 + "\n")
+    monkeypatch.setattr(module, "_REQUIREMENTS", wrong)
+
+    with pytest.raises(Unavailable, match="could not install the wheels"):
+        build_package(tmp_path / "x.zip")

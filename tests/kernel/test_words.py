@@ -1,6 +1,7 @@
 """The kernel's words: strict to parse, total to order, and the same for ever on disk."""
 
 import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,32 @@ def test_an_altered_or_unsigned_map_is_refused_at_every_byte() -> None:
             decode_signed(altered, b"key")
     with pytest.raises(Invalid):
         decode_signed(document, b"other")
+
+
+def a_large_map() -> SlotMap:
+    names = [f"c{n}" for n in range(10_000)]
+    cells = {name: CellEntry(address=f"10.0.{n // 256}.{n % 256}:8101") for n, name in enumerate(names)}
+    return a_map(cells=cells, groups={"eu/de/main": names}, preferred={"eu/de/main": ["a"] * 10_000})
+
+
+def test_a_map_of_10_000_cells_is_distributed_in_less_than_250_kb_and_read_as_it_was() -> None:
+    document = encode_signed(a_large_map(), b"key")
+
+    assert len(document) < 250_000
+    assert decode_signed(document, b"key") == a_large_map()
+
+
+def test_a_packed_map_that_is_cut_altered_or_a_bomb_is_refused() -> None:
+    document = encode_signed(a_large_map(), b"key")
+    bomb = zlib.compress(b"{" + b" " * (65 * 1024 * 1024))
+    altered = [
+        document[:place] + bytes([document[place] ^ 1]) + document[place + 1 :]
+        for place in range(0, len(document), 997)
+    ]
+
+    for hostile in (document[:-1], document[:100], b"x", b"", bomb, *altered):
+        with pytest.raises(Invalid, match="refused"):
+            decode_signed(hostile, b"key")
 
 
 HOSTILE = [

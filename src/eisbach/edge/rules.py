@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 from eisbach.kernel.errors import Invalid
@@ -181,8 +182,13 @@ Outcome = Literal["refused", "silent"] | int
 
 def markets(slot_map: SlotMap) -> dict[str, list[Group]]:
     """Market -> its groups, of everything that viewers use."""
+    return _markets(tuple(slot_map.groups))
+
+
+@lru_cache(maxsize=16)
+def _markets(groups: tuple[str, ...]) -> dict[str, list[Group]]:
     found: dict[str, list[Group]] = {}
-    for group in sorted(map(Group.parse, slot_map.groups)):
+    for group in sorted(map(Group.parse, groups)):
         if group != STUDIO_GROUP:
             found.setdefault(group.market, []).append(group)
     return found
@@ -212,6 +218,13 @@ def by_url(cells: Sequence[str], target: str) -> list[str]:
     return [*cells[first:], *cells[:first]]
 
 
+@lru_cache(maxsize=16)
+def _patterns(groups: tuple[str, ...]) -> list[tuple[re.Pattern[str], Route]]:
+    """The routes' patterns for a map with these groups."""
+    names = "|".join(_markets(groups))
+    return [(re.compile(route.pattern.replace("MARKETS", names), re.ASCII), route) for route in ROUTES]
+
+
 def decide(call: Call, *, region: Region, slot_map: SlotMap) -> Forward | Refuse | Answer:
     """What happens to a call that has just arrived. The order of the checks is part of the contract."""
     path = call.target.partition("?")[0]
@@ -219,8 +232,7 @@ def decide(call: Call, *, region: Region, slot_map: SlotMap) -> Forward | Refuse
         return Refuse(400, "path")
     if call.method == "OPTIONS":
         return Answer(204)
-    names = "|".join(markets(slot_map))
-    route = next((r for r in ROUTES if re.fullmatch(r.pattern.replace("MARKETS", names), path, re.ASCII)), None)
+    route = next((r for pattern, r in _patterns(tuple(slot_map.groups)) if pattern.fullmatch(path)), None)
     if route is None:
         return Refuse(404, "not_found")
     if call.method not in route.methods:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from kit import opened, signed_in
+from kit import device_of, opened, signed_in
 
 from eisbach.bootstrap.cell import OpenCell
 from eisbach.testing.asgi_client import AsgiAnswer, AsgiClient
@@ -59,6 +59,49 @@ async def test_an_account_goes_back_to_a_second_as_an_edit_with_newer_versions(t
         assert await saved(viewer) == ["tears"]
         assert (await viewer.send("GET", "/v1/me/progress/tears")).json()["pos_s"] == 10
         assert len(await cell.store.log_after(before, limit=9)) == 3  # new ops, which the twin pulls
+
+
+async def test_a_whole_cell_goes_back_to_a_second_slot_by_slot(tmp_path: Path) -> None:
+    """Of several accounts in several slots; one came later, one was erased since."""
+    async with opened(tmp_path) as cell:
+        viewers = [await signed_in(cell, device_of([0, 1, 2, 3], skip=n)) for n in range(6)]
+        for n, viewer in enumerate(viewers):
+            await viewer.send("PUT", "/v1/me/progress/tears", {"pos_s": 10 + n, "dur_s": 100})
+        then = await a_moment()
+        for viewer in viewers:
+            await viewer.send("PUT", "/v1/me/progress/tears", {"pos_s": 99, "dur_s": 100})
+            await viewer.send("PUT", "/v1/me/watchlist/bunny")
+        later = await signed_in(cell, device_of([0, 1, 2, 3], skip=9))
+        await later.send("PUT", "/v1/me/progress/tears", {"pos_s": 77, "dur_s": 100})
+        assert (await viewers[5].send("DELETE", "/v1/me")).status == 204
+
+        async def whole(*, dry_run: bool) -> dict[str, int]:
+            total, after, slots = dict.fromkeys(("accounts", "changed", "set", "deleted"), 0), "", []
+            while True:
+                answer = await operator(cell, "/ops/restore", {"at_ms": then, "dry_run": dry_run, "after": after})
+                found = answer.json()
+                total = {name: total[name] + found[name] for name in total}
+                after = found["slot"]
+                slots.append(after)
+                if not found["more"]:
+                    assert slots == [f"eu/de/main/{n}" for n in range(4)]
+                    return total
+
+        tried = await whole(dry_run=True)
+        before = cell.store.statistics().last_lsn
+        done = await whole(dry_run=False)
+        again = await whole(dry_run=False)
+
+        assert tried == done == {"accounts": 5, "changed": 5, "set": 5, "deleted": 5}
+        assert again["changed"] == 0
+        assert len(await cell.store.log_after(before, limit=99)) == 10
+        for n, viewer in enumerate(viewers[:5]):
+            assert (await viewer.send("GET", "/v1/me/progress/tears")).json()["pos_s"] == 10 + n
+            assert await saved(viewer) == []
+        assert (await later.send("GET", "/v1/me/progress/tears")).json()["pos_s"] == 77
+        assert await saved(viewers[5]) == []
+        early = await operator(cell, "/ops/restore", {"at_ms": 5})
+        assert early.status == 400
 
 
 async def test_an_account_erased_by_an_operator_cannot_be_restored(tmp_path: Path) -> None:

@@ -97,6 +97,30 @@ class ArchiveReader:
             raise NotFound(f"backups of slot {slot} have nothing of account {account} at {at_ms}: {why}")
         return [PastItem(sk, op.change.value, op) for sk, op in sorted(latest.items()) if op.change is not None]
 
+    async def accounts(self, slot: str, *, at_ms: int) -> dict[str, list[PastItem]]:
+        """Every account of a slot that had anything archived at ``at_ms``: its items by sort key, deleted ones too.
+
+        Raises:
+            Invalid: not within the last 35 days, or more than two million items.
+        """
+        self.check_time(at_ms)
+        latest: dict[tuple[str, str], Op] = {}
+        for cell, book in (await self._books(slot)).items():
+            async for sealed in self._sealed(cell, slot, at_ms=at_ms):
+                op = book.open(sealed)
+                if op is None or op.change is None or hlc_ms(op.hlc) > at_ms:
+                    continue
+                place = (op.change.pk, op.change.sk)
+                if place not in latest or latest[place].version < op.version:
+                    latest[place] = op
+                if len(latest) > _LOG_MAX:
+                    raise Invalid(f"slot {slot} has more than {_LOG_MAX} items; restore its accounts one by one")
+        found: dict[str, list[PastItem]] = {}
+        for (account, sk), op in sorted(latest.items()):
+            assert op.change is not None, "only ops with a change are kept above"
+            found.setdefault(account, []).append(PastItem(sk, op.change.value, op))
+        return found
+
     async def slot(self, slot: str) -> "PastSlot":
         """The newest state of a slot: per item the latest op, and how far each origin's log was archived.
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.archive_reader import ArchiveReader, PastItem
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.erasing import erase_account
 from eisbach.cell.ownership import Ownership
@@ -26,7 +26,7 @@ from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import STUDIO_GROUP, Group, Slot, slot_of
 from eisbach.ports.store import Item, ItemKey, Store, Transaction, Write
 
-__all__ = ["BackupCalls", "EraseAccount", "RestoreAccount"]
+__all__ = ["BackupCalls", "EraseAccount", "RestoreAccount", "RestoreSlots"]
 
 _PAGE: Final = 1000
 _ITEMS_MAX: Final = 100_000
@@ -37,6 +37,31 @@ class RestoreAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     at_ms: int
     dry_run: bool = True
+
+
+class RestoreSlots(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of ``POST /ops/restore``: one slot a call, so that each is short and a stop loses nothing."""
+
+    at_ms: int
+    dry_run: bool = True
+    after: str = ""
+    """The slot that was restored last; empty: begin with the first."""
+
+
+class SlotChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What was, or would be, changed in one slot."""
+
+    slot: str
+    """Empty: there was none left."""
+    accounts: int
+    """That backups knew at that second."""
+    changed: int
+    """Accounts that are other now."""
+    set: int
+    deleted: int
+    more: bool
+    """Whether other slots are left."""
+    dry_run: bool
 
 
 class EraseAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +109,7 @@ class BackupCalls:
         return [
             post("/ops/backup", self.backup, "Archive now"),
             post("/ops/accounts/{account}/restore", self.restore, "An account as it was", RestoreAccount),
+            post("/ops/restore", self.restore_slot, "Every account of the next slot as it was", RestoreSlots),
             post("/ops/accounts/{account}/erase", self.erase, "Erase an account", EraseAccount),
         ]
 
@@ -103,16 +129,7 @@ class BackupCalls:
         self._reader.check_time(body.at_ms)
         await self._archiver.archive()
         past = await self._reader.account(str(slot), account, at_ms=body.at_ms)
-        now = {item.key.sk: item for item in await self._items(slot, account)}
-        if ERASED in now:
-            raise Denied(f"account {account} is erased for good", code="account_erased")
-        wanted = {item.sk: item.value for item in past if item.sk not in (GUARD, ERASED)}
-        if (was := wanted.get("account")) is not None and "account" in now:
-            wanted["account"] = _with_newer_rights(was, now["account"].value)
-        wanted |= {sk: None for sk in now if sk not in wanted and sk != GUARD}
-        changes = [(sk, v) for sk, v in sorted(wanted.items()) if v != (now[sk].value if sk in now else None)]
-        if not body.dry_run:
-            await self._write(slot, account, changes, now)
+        changes = await self._restored(slot, account, past, dry_run=body.dry_run)
         answer = AccountChanges(
             account=account,
             slot=str(slot),
@@ -121,6 +138,62 @@ class BackupCalls:
             dry_run=body.dry_run,
         )
         return json_answer(answer)
+
+    async def restore_slot(self, call: Call) -> Answer:
+        """The next of this cell's slots: each account that backups knew at that second as it was then.
+
+        An account that came later is left as it is; one that was erased since stays erased.
+        """
+        if self._archiver is None or self._reader is None:
+            raise NotFound("this cell makes no backups: its document has no folder, or its secrets no backup_key")
+        body: RestoreSlots = call.body
+        self._reader.check_time(body.at_ms)
+        slots = sorted(str(slot) for slot in self._ownership.owned() if slot.group != STUDIO_GROUP)
+        left = [slot for slot in slots if slot > body.after]
+        changed = 0
+        past: dict[str, list[PastItem]] = {}
+        changes: list[tuple[str, bytes | None]] = []
+        if left:
+            await self._archiver.archive()
+            past = await self._reader.accounts(left[0], at_ms=body.at_ms)
+            slot = self._ownership.slot(left[0])
+            for account, items in past.items():
+                try:
+                    found = await self._restored(slot, account, items, dry_run=body.dry_run)
+                except Denied:
+                    continue  # erased a moment ago: its key was still in the book
+                changed += bool(found)
+                changes += found
+        answer = SlotChanges(
+            slot=left[0] if left else "",
+            accounts=len(past),
+            changed=changed,
+            set=sum(value is not None for _, value in changes),
+            deleted=sum(value is None for _, value in changes),
+            more=len(left) > 1,
+            dry_run=body.dry_run,
+        )
+        return json_answer(answer)
+
+    async def _restored(
+        self, slot: Slot, account: str, past: Sequence[PastItem], *, dry_run: bool
+    ) -> list[tuple[str, bytes | None]]:
+        """What the account must get to be what it was, written unless ``dry_run``.
+
+        Raises:
+            Denied: ``account_erased``.
+        """
+        now = {item.key.sk: item for item in await self._items(slot, account)}
+        if ERASED in now:
+            raise Denied(f"account {account} is erased for good", code="account_erased")
+        wanted = {item.sk: item.value for item in past if item.sk not in (GUARD, ERASED)}
+        if (was := wanted.get("account")) is not None and "account" in now:
+            wanted["account"] = _with_newer_rights(was, now["account"].value)
+        wanted |= {sk: None for sk in now if sk not in wanted and sk != GUARD}
+        changes = [(sk, v) for sk, v in sorted(wanted.items()) if v != (now[sk].value if sk in now else None)]
+        if not dry_run:
+            await self._write(slot, account, changes, now)
+        return changes
 
     async def erase(self, call: Call) -> Answer:
         """Erase an account as its viewer would by ``DELETE /v1/me``."""

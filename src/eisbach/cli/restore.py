@@ -1,4 +1,4 @@
-"""``eisbach restore``: an account as it was at any second of the last 35 days, or a whole cell onto an empty disk."""
+"""``eisbach restore``: an account or a cell as it was at any second of the last 35 days, or a cell's empty disk."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from eisbach.cli.accounts import ask_owners, time_ms
+from eisbach.cli.accounts import ask_cell, ask_owners, cells, time_ms
 from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.kernel.errors import Invalid
@@ -15,6 +15,7 @@ from eisbach.kernel.errors import Invalid
 __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = """Example: eisbach restore a-0f3c9a52e1 --at 2026-11-25T20:15:07 --yes      (an account)
+or: eisbach restore cell/eu-central/c1 --at 2026-11-25T20:15:07 --yes    (every account of a running cell)
 or: eisbach fault down cell/eu-central/c1, move its store.db away, eisbach restore cell/eu-central/c1 --yes"""
 
 
@@ -24,14 +25,15 @@ def command(
     shared: Shared,
     what: Annotated[str, typer.Argument(help="Account id, or cell/REGION/CELL.")],
     at: Annotated[
-        str | None, typer.Option("--at", help="Of an account: ISO 8601 (UTC unless it names a zone), or ms since 1970.")
+        str | None,
+        typer.Option("--at", help="As it was then: ISO 8601 (UTC unless it names a zone), or ms since 1970."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would change.")] = False,
 ) -> None:
-    """Make an account's items what they were, or fill a new cell's store from backups and its twin."""
-    if what.startswith("cell/"):
-        if at is not None:
-            raise Invalid("a cell is restored to its newest state, which its twin has too; --at is for accounts")
+    """Make an account's items, or a whole cell's, what they were; or fill an empty store from backups and its twin."""
+    if what.startswith("cell/") and at is not None:
+        _cell_at(shared, what, {"at_ms": time_ms(at), "dry_run": not yes})
+    elif what.startswith("cell/"):
         _cell(shared, what, yes=yes)
     elif at is None:
         raise Invalid("to which second? add --at, e.g. --at 2026-11-25T20:15:07")
@@ -56,6 +58,35 @@ def _account(shared: Shared, account: str, body: dict[str, Any]) -> None:
         say("Next: the same with --yes")
     else:
         say("Next: nothing to do, the account is as it was then")
+
+
+def _cell_at(shared: Shared, target: str, body: dict[str, Any]) -> None:
+    """Slot by slot; stopped in the middle, the same command goes on: what is done already changes nothing."""
+    supervisor = find(shared.settings().data)
+    url = cells(supervisor).get(target)
+    if url is None:
+        raise Invalid(f"{target} is no cell that runs and has viewers; see eisbach status")
+    total = dict.fromkeys(("slots", "accounts", "changed", "set", "deleted"), 0)
+    after, more = "", True
+    with Progress(console=out(), transient=True, disable=shared.as_json) as bars:
+        bar = bars.add_task("slots", total=None)
+        while more:
+            found = ask_cell(url, "/ops/restore", {**body, "after": after}, token=supervisor.token)
+            after, more = found["slot"], found["more"]
+            total["slots"] += bool(after)
+            for name in ("accounts", "changed", "set", "deleted"):
+                total[name] += found[name]
+            bars.update(bar, advance=1)
+    if shared.as_json:
+        show_json({"target": target, **total, "dry_run": body["dry_run"]})
+        return
+    words = "would change" if body["dry_run"] else "changed"
+    say(
+        f"{target}: {total['accounts']} accounts in {total['slots']} slots were known then; {words} {total['changed']}:"
+        f" {total['set']} items set, {total['deleted']} deleted"
+    )
+    say("Accounts that came later are left as they are; what was erased since stays erased.")
+    say("Next: the same with --yes" if body["dry_run"] else "Next: eisbach status, until the twin has it")
 
 
 def _cell(shared: Shared, target: str, *, yes: bool) -> None:

@@ -95,7 +95,7 @@ soak: .venv/dev web  ## every failure x player x live or on demand; writes a dat
 	@mkdir -p docs/reports
 	set -o pipefail; SOAK=1 $(BIN)/pytest -v -m browser --timeout 1800 tests/e2e 2>&1 | tee docs/reports/playback-$$(date -u +%F).txt
 
-soak-rounds: .venv/dev web  ## 100 rounds: real processes killed, stopped, cut, full, with wrong clocks; writes docs/reports/rounds-DATE.md
+soak-rounds: .venv/dev web  ## 100 rounds: real processes killed, stopped, cut, full, with wrong clocks; writes docs/reports/rounds-DATE-TIME.md
 	PYTHONPATH=tests $(BIN)/python -m rounds.play --rounds 100 --report docs/reports $(ARGS)
 
 soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md

@@ -117,7 +117,7 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + READY_WITHIN_S
     while True:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
-            if answer.status == 200:
+            if answer.status == 200 and child.poll() is None:  # and not somebody else on the same address
                 return
         if child.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"{url} did not answer within {READY_WITHIN_S:.0f} s: {log.read_text()[-2000:]}")

@@ -155,3 +155,21 @@ async def test_a_cut_in_the_middle_is_not_called_proved_and_the_next_call_goes_o
     with contextlib.suppress(SlotMoved):
         await here.twin.write(SLOTS[0], "late", b"1")
         raise AssertionError("an evacuated slot took a write")
+
+
+async def test_an_evacuation_that_is_cut_short_by_a_crash_is_known_to_the_next_process(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulated world, seed 1801: slots were away, and nothing said so."""
+    here, _ = sides
+
+    async def dies(_cell: str, _asked: StandAside) -> StoodAside:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(here, "stand_aside", dies)
+    with pytest.raises(asyncio.CancelledError):
+        await here.evacuation.perform("evacuate", "eu-west", wait_ms=1000)
+
+    found = await here.evacuation.last()
+    assert found is not None
+    assert (found.action, found.proved) == ("evacuate", False)

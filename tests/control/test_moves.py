@@ -367,6 +367,24 @@ async def test_an_operator_may_give_up_a_move_and_only_one_outcome_wins(region: 
     assert (await run_to_end(region, mover)).owner == await region.check() == "c1"
 
 
+async def test_a_slot_that_is_evacuated_during_its_copy_is_given_up_at_once(region: Region) -> None:
+    """Found by the simulated world, seed 1801: the move waited two minutes for a copy that nobody would send."""
+    await region.write(5)
+    mover = region.mover()
+    await mover.request(SLOT, owner="c1", target="c2")
+    await region.cells["c1"].store.stand_aside(SLOT, epoch=5, owner="eu-west")
+    await region.cells["c1"].ownership.refresh()
+
+    for _ in range(5):
+        await mover.activate()
+
+    found = await record(mover)
+    assert (found.outcome, found.owner) == ("aborted", "c1")
+    assert "away" in found.reason
+    await region.cells["c1"].store.stand_aside(SLOT, epoch=6, owner=None)
+    assert (await run_to_end(region, mover, seconds=5, writing=False)).told == ("c1", "c2")
+
+
 async def test_a_second_move_of_a_slot_under_way_is_refused(region: Region) -> None:
     mover = region.mover()
     await mover.request(SLOT, owner="c1", target="c2")

@@ -57,6 +57,9 @@ def about(name: str, **more: Any) -> Circumstances:
         ("regions", 2, {"single": "down"}, ["the left side of the demo (single is down)"], "Hurt"),
         ("regions", 3, {"cell/us-east/c1": "down"}, ["viewers of 32 slots of us/us/main (cell/us-east/c1 is down)"], "Hurt"),
         ("regions", 2, {"control": "down"}, [], "ownership cannot change meanwhile"),
+        ("regions", 2, {"cell/eu-central/c1": "slow"}, [], "viewers of 32 slots of eu/de/main wait longer"),
+        ("regions", 2, {"edge/eu-central": "slow"}, [], "viewers of eu-central wait longer"),
+        ("single", 1, {"single": "slow"}, [], "everybody waits longer"),
     ],
 )  # fmt: skip
 def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list[str], said: str) -> None:
@@ -69,6 +72,8 @@ def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list
 def test_the_next_command_heals_what_was_broken_on_purpose_and_explains_what_was_not() -> None:
     on_purpose = summarise(parts("regions", 2, {"eu-central": "down"}), about("regions"))
     by_itself = summarise(parts("regions", 2, {"cell/eu-west/c1": "restarting"}, fault=False), about("regions"))
+    both_doors = summarise(parts("regions", 2, {"edge/eu-west": "error", "origin/eu-west": "error"}), about("regions"))
+    assert both_doors.next == "eisbach heal region/eu-west"
     cut = summarise(
         parts("regions", 2, {}), about("regions", beside=[("a and b are cut off", "link/eu-central/eu-west")])
     )
@@ -84,6 +89,16 @@ def test_before_everything_was_ready_once_it_is_starting() -> None:
     summary = summarise(waiting, replace(about("cells"), begun=False))
 
     assert f"Starting: {len(waiting) - 1} of {len(waiting)} processes are ready." == summary.sentence
+
+
+def test_twins_that_differ_are_an_alarm_before_everything_else() -> None:
+    alarm = "cell/eu-west/c1 and its twin in eu-central differ in slot eu/de/main/3 buckets [4]"
+
+    summary = summarise(parts("regions", 2, {"control": "down"}), about("regions", alarms=[alarm]))
+
+    assert summary.sentence.startswith(f"Alarm: {alarm}. Nobody is hurt, though")
+    assert summary.hurt == [alarm]
+    assert summary.alarms == [alarm]
 
 
 def test_when_all_is_well_it_says_so() -> None:

@@ -61,6 +61,17 @@ async def test_stopping_leaves_no_process_behind_not_even_grandchildren(tmp_path
     assert [pid for pid in pids if alive(pid)] == []
 
 
+async def test_a_helper_that_the_reaper_buries_leaves_no_line_on_the_terminal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)):
+        for _ in range(20):  # which of the two waits first is chance
+            helper = await asyncio.create_subprocess_exec("/bin/true")
+            await helper.wait()
+
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 async def test_the_death_of_the_zygote_hurts_nobody(tmp_path: Path) -> None:
     async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101), spec(tmp_path, "cell/r/c2", 8102)) as one:
         await asyncio.wait_for(one.until_ready(), 15)

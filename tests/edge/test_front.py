@@ -250,7 +250,14 @@ async def test_uploads_stream_to_one_region_and_large_calls_are_refused(rig: Rig
     large = await ask(FRONT, "/v1/telemetry", method="POST", body=b"x" * 65_537)
 
     assert (upload.status, large.status) == (200, 413)
+    assert json.loads(large.body)["code"] == "too_large"
     assert rig.at["central"].bodies == [b"x" * 300_000]
+
+
+async def test_a_slot_that_no_region_here_may_have_is_refused_and_not_called_an_outage(rig: Rig) -> None:
+    got = await ask(FRONT, "/v1/me/rails", headers={"Eisbach-Slot": "xx/xx/main/3"})
+
+    assert (got.status, json.loads(got.body)["code"]) == (421, "slot_elsewhere")
 
 
 async def test_no_media_token_is_in_a_log_of_the_front(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """NATS JetStream keeps the promises of the event log, with a real server."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +10,10 @@ import nats
 import pytest
 
 from eisbach.engines.nats.configuration import nats_configuration
+from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.ports.event_log import UnreadableEnvelope
-from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
+from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, backlog_of, fill, lsns, take
 from eisbach.testing.nats_host import SERVER, NatsHost
 
 pytestmark = pytest.mark.processes
@@ -45,6 +47,22 @@ async def test_a_connected_reader_reads_on_after_the_hub_was_wiped(host: NatsHos
         assert await taken == [1, 2]
 
 
+async def test_a_subscription_to_one_source_is_sent_nothing_else_and_also_after_it_was_one_to_all(
+    host: NatsHost,
+) -> None:
+    log = await host.open()
+    await fill(log, 3)
+    await fill(log, 2, source="eu-central/studio", first=10)
+    await (await log.subscribe("projection")).aclose()
+
+    pruned = await JetStreamEventLog(host.url, region="eu-central", only={"projection": "eu-central/studio"}).open()
+    taken = await take(await pruned.subscribe("projection"), 2)
+
+    assert [delivery.envelope.source for delivery in taken] == ["eu-central/studio"] * 2
+    assert await backlog_of(pruned, "projection", 0) == 0
+    await pruned.aclose()
+
+
 async def test_bytes_that_are_no_envelope_are_delivered_as_such_and_what_follows_too(host: NatsHost) -> None:
     log = await host.open()
     await fill(log, 1)
@@ -64,6 +82,25 @@ async def test_bytes_that_are_no_envelope_are_delivered_as_such_and_what_follows
     await subscription.aclose()
 
     assert [isinstance(d.envelope, UnreadableEnvelope) for d in deliveries] == [False, True, False]
+
+
+async def test_what_came_between_two_reads_is_handed_over_at_once_and_not_after_the_acknowledgement_wait(
+    host: NatsHost,
+) -> None:
+    """nats-py asks on beside what lies in its queue, with a heartbeat and without an end; the server refuses that (400)."""
+    log = await host.open()
+    subscription = await log.subscribe("reader")
+    pull = await subscription.ensure()
+    late = json.dumps({"batch": 2, "expires": 5_000_000_000}).encode()  # a request that outlived its reader's patience
+    await pull._nc.publish(pull._nms, late, pull._deliver)
+    await fill(log, 2)
+    async with asyncio.timeout(5):
+        while pull.pending_msgs < 2:
+            await asyncio.sleep(0.01)
+
+    deliveries = await take(subscription, 2)
+
+    assert [d.attempt for d in deliveries] == [1, 1]
 
 
 async def test_without_a_hub_every_call_says_so_and_later_works(tmp_path: Path) -> None:

@@ -132,9 +132,25 @@ async def test_the_cursor_never_runs_ahead_of_what_was_published(world: World) -
 
     for _ in range(8):
         await world.write(1)
-        await world.idle()
+        await world.idle(0.02)
 
     assert await world.numbers() == list(range(1, 9))
+
+
+async def test_an_idle_relay_publishes_at_once_and_a_busy_one_waits_10_ms_for_company(world: World) -> None:
+    relay = await world.start()
+    await world.write(1)
+    await world.idle()
+    at_once = relay.statistics().envelopes
+
+    for _ in range(5):
+        await world.write(1)
+        await world.idle()
+    waiting = relay.statistics().envelopes
+    await world.idle(0.02)
+
+    assert (at_once, waiting, relay.statistics().envelopes) == (1, 1, 2)
+    assert await world.numbers() == list(range(1, 7))
 
 
 async def test_what_was_written_while_the_relay_was_away_is_published_once(world: World) -> None:

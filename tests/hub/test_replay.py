@@ -5,7 +5,7 @@ import pytest
 from eisbach.hub import replay as module
 from eisbach.hub.authoring import spoke
 from eisbach.hub.replay import ReplayWish
-from eisbach.kernel.errors import Invalid, Overloaded
+from eisbach.kernel.errors import Invalid, NotFound, Overloaded
 from eisbach.kernel.events import Event
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.testing.event_log_promises import an_event
@@ -114,3 +114,28 @@ async def test_too_much_at_once_is_refused_and_nothing_is_done(hub, monkeypatch)
     await hub.idle(60)
 
     assert len(handled) == 5
+
+
+async def test_a_replay_from_an_event_takes_it_and_what_came_after_it(hub) -> None:
+    spec, handled = recorder()
+    host = await hub.start(spec)
+    events = [an_event(n) for n in range(1, 6)]
+    await hub.publish(*events)
+
+    count = await host.replay("one", ReplayWish(from_event=events[2].id, dry_run=False))
+    await hub.idle(60)
+
+    assert count.chosen == 3
+    assert handled == [1, 2, 3, 4, 5, 3, 4, 5]
+
+
+async def test_a_replay_from_an_event_that_the_hub_does_not_hold_does_nothing_and_says_so(hub) -> None:
+    spec, handled = recorder()
+    host = await hub.start(spec)
+    await hub.publish(an_event(1))
+
+    with pytest.raises(NotFound, match="keeps seven days"):
+        await host.replay("one", ReplayWish(from_event="x:y:1:9", dry_run=False))
+    await hub.idle(60)
+
+    assert handled == [1]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(scope="module", params=SIDES)
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
-    with running(request.param, f"127.0.62.{SIDES.index(request.param) + 1}") as found:
+    with running(request.param, f"127.62.{os.getpid() % 250 + 1}.{SIDES.index(request.param) + 1}") as found:
         yield found
 
 

@@ -137,7 +137,8 @@ def test_a_kubernetes_list_and_a_service_in_another_namespace_are_resolved(tmp_p
 
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=12)
-    | st.sampled_from(["postgres:16", "http://db:80/x", "${X:-y}", "*a", "AWS::SQS::Queue", "Deployment"]),
+    | st.sampled_from(["postgres:16", "http://db:80/x", "${X:-y}", "*a", "AWS::SQS::Queue", "Deployment",
+                       "AWS::CloudFormation::Stack", "./x.json", "Service", "Ingress", "HorizontalPodAutoscaler"]),
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(
         st.sampled_from([
@@ -145,6 +146,10 @@ JSONISH = st.recursive(
             "Properties", "Ref", "Fn::Sub", "apiVersion", "kind", "metadata", "name", "spec", "template", "containers",
             "env", "resourceSpans", "scopeSpans", "spans", "attributes", "journeys", "components", "format_version",
             "planned_values", "root_module", "resources", "address", "values", "extends", "labels", "items", "<<",
+            "Parameters", "Default", "Conditions", "Condition", "Mappings", "Outputs", "Value", "Export", "Name",
+            "Fn::If", "Fn::Equals", "Fn::Not", "Fn::GetAtt", "Fn::FindInMap", "Fn::ImportValue", "TemplateURL",
+            "configuration", "module_calls", "module", "expressions", "references", "networks", "aliases", "profiles",
+            "scaleTargetRef", "minReplicas", "type", "selector",
         ]),
         inner, max_size=5,
     ),
@@ -215,3 +220,44 @@ def test_a_thousand_services_are_judged_with_a_single_store_found() -> None:
     found = judge(Read(facts.graph(), {}, {}))
 
     assert [f.components for f in found.findings if f.rule == "single-point"] == [("store",)]
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+HCL = st.recursive(
+    st.sampled_from(["true", "0", "2", '"x"', "null", "each.value", "aws_db_instance.a.address", "data.aws_x.y.z"])
+    | NAMES.map(lambda n: f"var.{n}")
+    | NAMES.map(lambda n: f"local.{n}")
+    | NAMES.map(lambda n: f"module.{n}.out"),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda xs: f"[{', '.join(xs)}]")
+        | inner.map(lambda x: f'"${{{x}}}-${{{x}}}"' if '"' not in x else x)
+        | st.tuples(NAMES, inner, inner).map(lambda t: f"var.{t[0]} ? {t[1]} : {t[2]}")
+        | inner.map(lambda x: f"{{ k = {x} }}")
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(NAMES, HCL), max_size=5), st.lists(st.tuples(NAMES, HCL), max_size=4), HCL, HCL)
+def test_no_folder_of_terraform_crashes_the_reader(
+    tmp_path_factory: pytest.TempPathFactory,
+    locals_: list[tuple[str, str]],
+    defaults: list[tuple[str, str]],
+    count: str,
+    value: str,
+) -> None:
+    folder = tmp_path_factory.mktemp("hcl")
+    own = "".join(f"  {name} = {text}\n" for name, text in dict(locals_).items())
+    variables = "".join(f'variable "{name}" {{\n  default = {text}\n}}\n' for name, text in dict(defaults).items())
+    text = (
+        f"locals {{\n{own}}}\n{variables}"
+        f'resource "aws_db_instance" "a" {{\n  count = {count}\n  multi_az = {value}\n  backup_retention_period = {value}\n}}\n'
+        f'resource "aws_lambda_function" "f" {{\n  environment {{\n    variables = {{ H = {value} }}\n  }}\n}}\n'
+        f'module "a" {{\n  source = "./"\n  a = {value}\n}}\noutput "out" {{\n  value = {value}\n}}\n'
+    )
+    written(folder, "main.tf", text)
+    try:
+        assess([folder])
+    except Invalid:
+        return

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,8 @@ class Deck:
         self.data, self._network = data, network
         self._console, self._link = f"http://{network}.1:8001", f"http://{network}.1:8005"
         self.token = (data / "secrets" / "operator-token").read_text().strip()
+        self.operated: Counter[str] = Counter()
+        """What operators' commands came to."""
         self.session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self.token}"}, timeout=aiohttp.ClientTimeout(total=15)
         )
@@ -67,6 +70,45 @@ class Deck:
                         return
                 await asyncio.sleep(0.1)
 
+    async def ask_control(self, method: str, url: str, body: Any = None) -> Any:
+        """The answer of a control process; None when it is away, or refuses: rounds go on without."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with self.session.request(method, url, json=body) as answer:
+                assert answer.status in (200, 202, 400, 409), f"{method} {url}: {answer.status} {await answer.text()}"
+                return await answer.json() if answer.status < 300 else None
+        return None
+
+    async def slots_of(self, region: str, cell: str) -> list[str]:
+        """Viewers' slots that a cell has, by the signed map at the region's agent."""
+        url = f"{await self.url(f'agent/{region}')}/map"
+        found = await self.ask_control("GET", url)
+        groups = found["map"]["groups"] if found else {}
+        return [
+            f"{group}/{number}"
+            for group, cells in sorted(groups.items())
+            for number, owner in enumerate(cells)
+            if owner == cell and not group.startswith("any/")
+        ]
+
+    async def settle_ownership(self, regions: tuple[str, str], *, seconds: float = 60) -> None:
+        """Every region serves and no move is on its way: what a round began has ended, one way or the other."""
+        for region in regions:
+            control = await self.url(f"control/{region}")
+            other = next(r for r in regions if r != region)
+            async with asyncio.timeout(seconds):
+                while True:
+                    last = await self.ask_control("GET", f"{control}/region")
+                    if last and last["last"] and not _is_back(last["last"]):
+                        await self.ask_control("POST", f"{control}/region/return", {"other": other, "wait_ms": 2_000})
+                        continue
+                    listed = await self.ask_control("GET", f"{control}/cells")
+                    if listed:
+                        committed = [move for move in listed["moves"] if move["outcome"] == "committed"]
+                        self.operated[f"last moves committed in {region}"] = len(committed)
+                    if last and listed and all(move["phase"] == "settled" for move in listed["moves"]):
+                        break
+                    await asyncio.sleep(0.2)
+
     async def process(self, target: str) -> dict[str, Any]:
         for found in (await self.status())["processes"]:
             if found["target"] == target:
@@ -98,3 +140,8 @@ class Deck:
         except TimeoutError:
             states = {p["target"]: (p["state"], p["why"]) for p in status["processes"] if p["state"] != "ready"}
             raise AssertionError(f"not within {seconds} s: {what}; {states}") from None
+
+
+def _is_back(record: dict[str, Any]) -> bool:
+    """Of an EvacuationRecord: every slot was taken back."""
+    return record["action"] == "return" and all(slot["proved"] for slot in record["slots"].values())

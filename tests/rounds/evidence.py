@@ -10,6 +10,7 @@ import msgspec
 from eisbach.kernel.digests import SlotDigest
 from eisbach.kernel.ops import Op, decode_op
 from eisbach.kernel.versions import Mark
+from eisbach.ports.store import IMPORTED_LSN_MIN
 
 from .faults import REGIONS
 from .viewers import Ack, Book
@@ -43,27 +44,32 @@ class Logs:
     def __init__(self, data: Path) -> None:
         self._data = data
         self.ops: dict[str, dict[OpId, Op]] = {region: {} for region in REGIONS}
-        self._read: dict[tuple[str, str], int] = {}
+        self._read: dict[tuple[str, str, int], int] = {}
 
     def read(self) -> None:
         """What is new since the last call."""
         for region in REGIONS:
             for cell in _CELLS:
                 database = _reading(self._path(region, cell))
-                after = self._read.get((region, cell), 0)
-                for lsn, body in database.execute("SELECT lsn, body FROM ops WHERE lsn > ? ORDER BY lsn", (after,)):
-                    op = decode_op(body)
-                    self.ops[region][op.slot, op.origin, op.epoch, op.seq] = op
-                    self._read[region, cell] = lsn
+                for first, end in ((IMPORTED_LSN_MIN, 0), (0, 2**62)):  # what moves brought, and what was written here
+                    after = self._read.get((region, cell, end), first)
+                    query = "SELECT lsn, body FROM ops WHERE lsn > ? AND lsn < ? ORDER BY lsn"
+                    for lsn, body in database.execute(query, (after, end)):
+                        op = decode_op(body)
+                        self.ops[region][op.slot, op.origin, op.epoch, op.seq] = op
+                        self._read[region, cell, end] = lsn
                 database.close()
 
     def _path(self, region: str, cell: str) -> Path:
         return self._data / "regions" / region / "cells" / cell / "store.db"
 
     def digests(self, region: str) -> dict[str, list[str]]:
-        """Of every slot that a cell of the region has items of."""
+        """Of every slot that a cell of the region serves or follows; what a move left behind is history."""
         found: dict[str, SlotDigest] = defaultdict(lambda: SlotDigest(4))
-        query = "SELECT name, pk, sk, hlc, origin, seq, value IS NULL FROM items JOIN slots ON slots.id = items.slot"
+        query = (
+            "SELECT name, pk, sk, hlc, origin, items.seq, value IS NULL FROM items JOIN slots ON slots.id = items.slot"
+            " JOIN leases ON leases.slot = items.slot WHERE state IN ('active', 'frozen', 'away')"
+        )
         for cell in _CELLS:
             database = _reading(self._path(region, cell))
             for name, pk, sk, *version, dead in database.execute(query):

@@ -12,8 +12,8 @@ from .deck import Deck
 REGIONS = ("eu-central", "eu-west")
 CELLS = tuple(f"cell/{region}/{cell}" for region in REGIONS for cell in ("c1", "c2", "c3"))
 BEHIND = tuple(f"{kind}/{region}" for kind in ("hub", "edge", "agent", "control", "spokes") for region in REGIONS)
-KINDS = ("kill", "kill", "stop", "cut", "refuse", "slow-link", "full", "clock", "region", "slow")
-"""``kill`` twice: it is what happens most."""
+KINDS = ("kill", "kill", "stop", "cut", "refuse", "slow-link", "full", "clock", "region", "slow", "move", "evacuate")
+"""``kill`` twice: it is what happens most. The last two are no faults: what operators do, while things go wrong."""
 LAST_S = 6.0
 """Every fault but the long stop is over by then."""
 
@@ -27,7 +27,7 @@ class Fault:
     at_s: float
     for_s: float
     size: int = 0
-    """``clock``: ms; ``slow-link``: ms one way; ``full``: bytes a file may have; ``kill``: times."""
+    """``clock``: ms; ``slow-link``: ms one way; ``full``: bytes a file may have; ``kill``: times; ``move``: slots."""
 
     def __str__(self) -> str:
         size = f" {self.size}" if self.size else ""
@@ -48,8 +48,10 @@ def plan(seed: int) -> list[Fault]:
         elif kind in ("cut", "refuse", "slow-link"):
             target = rng.choice(("link/both", f"link/{REGIONS[0]}", f"link/{REGIONS[1]}"))
             size = rng.choice((40, 150, 600)) if kind == "slow-link" else 0
-        elif kind == "region":
+        elif kind in ("region", "evacuate"):
             target = f"region/{rng.choice(REGIONS)}"
+        elif kind == "move":
+            target, size = f"control/{rng.choice(REGIONS)}", rng.choice((1, 4, 12))
         elif kind == "full":
             size = rng.choice((0, 4096, 1 << 20))
         elif kind == "clock":
@@ -117,7 +119,31 @@ async def _clock(deck: Deck, fault: Fault) -> None:
     await deck.shift_clock(fault.target, 0)
 
 
+async def _move(deck: Deck, fault: Fault) -> None:
+    """Slots that c1 has go to c2, and others come back; a control process that is away is not waited for."""
+    control = await deck.url(fault.target)
+    for turn, (source, target) in enumerate((("c1", "c2"), ("c2", "c1"))):
+        slots = await deck.slots_of(fault.target.split("/")[1], source)
+        body = {"slots": slots[turn * fault.size : (turn + 1) * fault.size], "to": target, "bulk": True}
+        if body["slots"]:
+            found = await deck.ask_control("POST", f"{control}/moves", body)
+            deck.operated["slots asked to move"] += len(found["moves"]) if found else 0
+        await asyncio.sleep(fault.for_s / 2)
+
+
+async def _evacuate(deck: Deck, fault: Fault) -> None:
+    """As ``eisbach regions evacuate`` and ``return``; what stays open is returned at the end of the round."""
+    region = fault.target.split("/")[1]
+    control, other = await deck.url(f"control/{region}"), next(r for r in REGIONS if r != region)
+    found = await deck.ask_control("POST", f"{control}/region/evacuate", {"other": other, "wait_ms": 1_000})
+    proofs = [slot["proved"] for slot in found["slots"].values()] if found else []
+    deck.operated["slots evacuated with a proof"] += sum(proofs)
+    deck.operated["slots not proved within a second"] += len(proofs) - sum(proofs)
+    await asyncio.sleep(fault.for_s)
+    await deck.ask_control("POST", f"{control}/region/return", {"other": other, "wait_ms": 1_000})
+
+
 _DOERS: dict[str, Callable[[Deck, Fault], Awaitable[None]]] = {
     "kill": _kill, "stop": _stop, "slow": _slow, "region": _region, "cut": _link, "refuse": _link, "slow-link": _link,
-    "full": _full, "clock": _clock,
+    "full": _full, "clock": _clock, "move": _move, "evacuate": _evacuate,
 }  # fmt: skip

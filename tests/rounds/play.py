@@ -30,6 +30,7 @@ import msgspec
 from cell.kit import asset, title
 from e2e.platform import EISBACH, alive, running
 from eisbach.deploy.laptop.studio import Studio
+from eisbach.kernel.errors import Retryable
 
 from .deck import Deck
 from .evidence import SPOKE, Logs, behind, breaches
@@ -79,6 +80,7 @@ class Game:
         self._hold(True)
         await self._quiet()
         await self.deck.until_ready(but=self.stopped)
+        await self.deck.settle_ownership(REGIONS)
         healed = time.monotonic()
         acks = [a for a in self.book.acks[before:] if not (self.stopped and a.slot.startswith(HELD_GROUP))]
         done.acks = len(acks)
@@ -215,10 +217,18 @@ async def _publish(data: Path, deck: Deck) -> None:
         (folder / "files.json").write_bytes(listing)
     packaged = msgspec.structs.replace(asset("rounds"), files_sha256=hashlib.sha256(listing).hexdigest())
     async with Studio(await deck.url("cell/eu-central/studio"), token=deck.token) as studio:
-        await studio.call("POST", f"/studio/assets/{packaged.id}/ready", packaged)
         draft = {**msgspec.to_builtins(title("rounds")), "state": "draft"}
-        await studio.call("PUT", "/studio/titles/rounds", draft)
-        await studio.call("POST", "/studio/titles/rounds/publish", {})
+        for call in (
+            ("POST", f"/studio/assets/{packaged.id}/ready", packaged),
+            ("PUT", "/studio/titles/rounds", draft),
+            ("POST", "/studio/titles/rounds/publish", {}),
+        ):
+            async with asyncio.timeout(30):
+                while True:  # a busy machine: 503, nothing was written
+                    with contextlib.suppress(Retryable):
+                        await studio.call(*call)
+                        break
+                    await asyncio.sleep(0.2)
 
 
 def command(seed: int) -> str:
@@ -246,6 +256,7 @@ def report(rounds: list[Round], game: Game, *, began: dt.datetime, load: str) ->
         f"- rounds with a breach: {sum(bool(one.breaches) for one in rounds)}",
         f"- writes acknowledged: {len(game.book.acks)}; ops in the logs: {ops}; reads with a position: {game.book.reads}",
         f"- faults: {', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}",
+        f"- operators: {dict(sorted(game.deck.operated.items()))}",
         f"- equal and handled after the heal: median {slowest[len(slowest) // 2]:.1f} s, longest {slowest[-1]:.1f} s",
         f"- answers that were no success: {dict(sorted(game.book.refused.items()))}",
         "",
@@ -266,17 +277,22 @@ Tell = Callable[[str, list[Round]], None]
 async def play(
     game: Game, seeds: list[int], tell: Tell = lambda text, _: print(text), *, long_stop: bool
 ) -> list[Round]:
-    """The rounds; the long stop goes on beside them."""
+    """The rounds. The long stop goes on beside them; a region is evacuated only when it is over, or it would wait."""
     stopping = asyncio.create_task(game.long_stop()) if long_stop else None
     rounds: list[Round] = []
-    for seed in seeds:
-        one = await game.round(seed)
-        rounds.append(one)
-        text = f"seed {seed}: {one.acks} acknowledged, equal after {one.converged_s:.1f} s; "
-        text += "; ".join(map(str, one.faults))
-        if one.breaches:
-            text = "\n".join([text, "BREACH", *one.breaches, f"again: {command(seed)}"])
-        tell(text, rounds)
+    later = [seed for seed in seeds if stopping and any(fault.kind == "evacuate" for fault in plan(seed))]
+
+    async def one_by_one(chosen: list[int]) -> None:
+        for seed in chosen:
+            one = await game.round(seed)
+            rounds.append(one)
+            text = f"seed {seed}: {one.acks} acknowledged, equal after {one.converged_s:.1f} s; "
+            text += "; ".join(map(str, one.faults))
+            if one.breaches:
+                text = "\n".join([text, "BREACH", *one.breaches, f"again: {command(seed)}"])
+            tell(text, rounds)
+
+    await one_by_one([seed for seed in seeds if seed not in later])
     if stopping is not None:
         last = Round(0, [Fault("stop", STOPPED, 0, LONG_STOP_S)])
         last.breaches = await stopping
@@ -287,6 +303,7 @@ async def play(
         last.acks = len(game.book.acks)
         rounds.append(last)
         tell(f"the long stop: {last.breaches or 'fenced, nothing lost'}", rounds)
+        await one_by_one(later)
     return rounds
 
 
@@ -325,7 +342,7 @@ async def _play(asked: argparse.Namespace, began: dt.datetime) -> list[Round]:
                 asked.report.mkdir(parents=True, exist_ok=True)
                 load = " ".join(f"{n:.1f}" for n in os.getloadavg())
                 told = report(rounds, played, began=began, load=load)
-                (asked.report / f"rounds-{began:%Y-%m-%d}.md").write_text(told)
+                (asked.report / f"rounds-{began:%Y-%m-%d-%H%M}.md").write_text(told)
 
         seeds = list(range(asked.seed, asked.seed + asked.rounds))
         return await play(played, seeds, tell, long_stop=not asked.no_long_stop)

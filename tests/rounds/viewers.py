@@ -67,8 +67,10 @@ class Viewer:
 
     async def sign_in(self) -> None:
         body = {"device_id": f"rounds-{self._market}-{self._number}", "mkt": self._market}
-        status, _, answer = await self._ask("POST", "/v1/auth/anonymous", body)
-        assert status == 200, (status, answer)
+        async with asyncio.timeout(30):
+            while (found := await self._ask("POST", "/v1/auth/anonymous", body))[0] != 200:
+                await asyncio.sleep(0.2)
+        answer = found[2]
         self.account, self.slot = answer["account"], answer["slot"]
         self._headers = {"Authorization": f"Bearer {answer['access']}", "Eisbach-Slot": self.slot}
 

@@ -41,7 +41,7 @@ class Desk:
             template = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", route.path)
             match = re.fullmatch(template, path)
             if route.method == method and match is not None:
-                headers: Mapping[str, str] = {"idempotency-key": key} if key else {}
+                headers: Mapping[bytes, bytes] = {b"idempotency-key": key.encode()} if key else {}
                 call = Call("r-1", match.groupdict(), dict(parse_qsl(query)), headers, raw=raw)
                 if route.body is not None:
                     try:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 AXE = (Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js").read_text
 PAGES = {
-    "home": "/#/", "title": "/#/title/bunny", "channels": "/#/live", "list": "/#/list", "player": "/#/watch/bunny",
+    "home": "/#/", "title": "/#/title/bunny", "channels": "/#/live", "list": "/#/list", "search": "/#/search/bunny", "player": "/#/watch/bunny",
     "live": "/#/live/demo", "demo": "/demo/", "console": "/console/", "faults": "/console/#/faults",
     "events": "/console/#/events",
 }  # fmt: skip
@@ -19,7 +19,7 @@ def settled(page: Page, name: str) -> None:
     """Until the page shows what it is for."""
     ready = {
         "player": ".player .controls", "live": ".player .controls", "demo": ".red-button", "console": "table",
-        "faults": ".kinds", "events": ".flow, .only-watching, main .problem", "list": "main h1", "channels": ".channel-line", "title": ".title-page h1",
+        "faults": ".kinds", "events": ".flow, .only-watching, main .problem", "list": "main h1", "search": ".search-count", "channels": ".channel-line", "title": ".title-page h1",
     }.get(name, ".hero h1")  # fmt: skip
     page.locator(ready).first.wait_for(timeout=20_000)
 
@@ -48,7 +48,7 @@ def test_axe_finds_nothing_serious(page: Page, name: str, scheme: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["home", "title", "channels", "list", "demo", "console", "faults", "events"])
+@pytest.mark.parametrize("name", ["home", "title", "channels", "list", "search", "demo", "console", "faults", "events"])
 def test_a_phone_needs_no_sideways_scrolling(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(PAGES[name])
@@ -72,6 +72,22 @@ def test_arrow_keys_and_enter_lead_from_home_to_a_playing_picture(page: Page) ->
     page.keyboard.press("Enter")
 
     page.wait_for_function("window.eisbach.state === 'playing' && window.eisbach.currentTime > 1", timeout=30_000)
+
+
+def test_what_is_typed_is_found_and_the_address_keeps_it(page: Page) -> None:
+    page.goto("/#/")
+    settled(page, "home")
+    page.get_by_role("link", name="Search").click()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("big bunn", delay=20)
+
+    expect(page.locator(".search-count")).to_contain_text("1 found")
+    expect(page.locator(".grid a").first).to_have_attribute("href", "#/title/bunny")
+    page.keyboard.type(" zzz")
+    expect(page.locator(".notice")).to_contain_text("Nothing found for “big bunn zzz”")
+    assert page.url.endswith("#/search/big%20bunn%20zzz")
+    page.go_back()
+    settled(page, "home")
 
 
 def test_the_players_keys(page: Page) -> None:

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { RetryBudget } from "../src/sdk/budget";
 import { mergePositions, parsePosition } from "../src/sdk/position";
-import { toHome, toManifests, toNow } from "../src/sdk/shapes";
+import { toHome, toManifests, toNow, toSearchPage } from "../src/sdk/shapes";
 
 test("a position keeps the furthest of each origin", () => {
   const merged = mergePositions({ a: [1, 9], b: [2, 1] }, { a: [1, 3], b: [3, 0], c: [1, 1] });
@@ -50,4 +50,12 @@ test("now and next are read in either shape", () => {
   const nested = toNow({ channels: [{ channel: "c", now: { prog: { title: "t", names: { en: "T" }, asset: "a" }, from: 1, to: 2 }, next: null }] });
 
   expect(flat).toEqual(nested);
+});
+
+test("the last page of a search has no cursor, and a hit without an id is passed over", () => {
+  const page = toSearchPage({ hits: [{ id: "a", names: { en: "A" } }, { names: { en: "?" } }], took_ms: 1, degraded: false });
+  const more = toSearchPage({ hits: [], cursor: "abc", degraded: true });
+
+  expect([page.hits.map((c) => c.id), page.cursor, page.degraded]).toEqual([["a"], undefined, false]);
+  expect([more.cursor, more.degraded]).toEqual(["abc", true]);
 });

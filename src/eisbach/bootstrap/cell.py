@@ -7,7 +7,7 @@ first request. Closing is the same backwards: requests end, followers end, the s
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
-from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots
+from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots, projection_name
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import Host, system_host
 from eisbach.bootstrap.serve import serve
@@ -88,8 +88,13 @@ def confine_cell(process: CellProcess) -> Confinement:
 
 
 @asynccontextmanager
-async def open_event_log(url: str, *, region: str, clock: Clock) -> AsyncIterator[EventLog]:
-    """The event log behind ``nats://host:port`` or ``sqlite:path``."""
+async def open_event_log(
+    url: str, *, region: str, clock: Clock, only: Mapping[str, str] | None = None
+) -> AsyncIterator[EventLog]:
+    """The event log behind ``nats://host:port`` or ``sqlite:path``.
+
+    ``only``: subscription -> the one source that it reads; an engine that can prunes by it.
+    """
     async with AsyncExitStack() as stack:
         log: Any  # both engines are EventLogs; their ``open`` is not part of the port
         if url.startswith("sqlite:"):
@@ -101,7 +106,7 @@ async def open_event_log(url: str, *, region: str, clock: Clock) -> AsyncIterato
         else:
             from eisbach.engines.nats.event_log import JetStreamEventLog
 
-            log = await JetStreamEventLog(url, region=region).open()
+            log = await JetStreamEventLog(url, region=region, only=only).open()
         stack.push_async_callback(log.aclose)
         yield log
 
@@ -130,7 +135,9 @@ async def open_cell(
     clock = host.clock
     async with AsyncExitStack() as stack:
         if event_log is None:
-            opening = open_event_log(process.hub, region=process.region, clock=clock)
+            # Documents come from the studio's relay alone, whichever region they were written in.
+            only = {projection_name(process): f"{process.region}/studio"}
+            opening = open_event_log(process.hub, region=process.region, clock=clock, only=only)
             event_log = await stack.enter_async_context(opening)
         followers = Followers(clock)
         parts = Parts(process, secrets, host, stack, followers, event_log)

@@ -13,6 +13,7 @@ from eisbach.bootstrap.host import ClosingDisk, Host
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.puller import Puller, PullerStatistics
+from eisbach.cell.twin_digests import TwinDigests
 from eisbach.engines.embedded.store import SqliteStore
 from eisbach.hub.relay import Relay
 from eisbach.ports.clock import Clock
@@ -33,6 +34,7 @@ class Parts:
     followers: Followers
     event_log: EventLog
     pullers: list[Puller] = field(default_factory=list)
+    comparisons: list[TwinDigests] = field(default_factory=list)
     relays: dict[str, Relay] = field(default_factory=dict)
     acknowledged: Acknowledged | None = None
     """What other regions hold of ours; None where no other may hold any."""

@@ -16,6 +16,7 @@ from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.position import Positions
 from eisbach.cell.puller import Puller
 from eisbach.cell.slot_imports import SlotImports
+from eisbach.cell.twin_digests import TwinDigests
 from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
@@ -37,6 +38,11 @@ def follow_twins(parts: Parts, main: Slots) -> None:
         puller = Puller(main.store, main.ownership, transport, region=peer.region, clock=parts.clock, rng=parts.rng)
         parts.pullers.append(puller)
         parts.followers.start(f"pull-{peer.region}", puller.run)
+        digests = TwinDigests(
+            main.store, main.ownership, transport, owner=puller.owner, region=peer.region, clock=parts.clock
+        )
+        parts.comparisons.append(digests)
+        parts.followers.start(f"digests-{peer.region}", digests.run)
 
 
 def may_hold(parts: Parts, peer: PeerRegion, group: str) -> bool:

@@ -18,6 +18,7 @@ from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
+from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
 from eisbach.cell.grants import Grants
@@ -34,6 +35,7 @@ from eisbach.cell.projection import Projection
 from eisbach.cell.public_calls import PublicCalls
 from eisbach.cell.puller import PullServer, clock_is_ahead
 from eisbach.cell.routes import Route
+from eisbach.cell.search_calls import SearchCalls
 from eisbach.cell.sessions import Sessions
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
@@ -51,8 +53,10 @@ from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.ports.search_index import SearchIndex
+from eisbach.settings import CellProcess
 
-__all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots"]
+__all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
 
 _RELEASE_EVERY_S: Final = 0.5
 
@@ -130,6 +134,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         },
         metrics=metrics,
         rng=parts.rng,
+        limit=AdaptiveLimit(parts.host.cpu_s),
     )
     status: dict[str, Callable[[], Any]] = {}
     routes: list[Route] = []
@@ -153,6 +158,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         main.store, main.ownership, clock=parts.clock, acknowledged=parts.acknowledged, may_send=may_send(parts)
     )
     routes += sender.routes()
+    status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(
         metrics,
@@ -180,12 +186,17 @@ def _shift_clock(clock: Clock) -> Callable[[int], None] | None:
     return shift
 
 
+def projection_name(process: CellProcess) -> str:
+    """Of the durable subscription that feeds a cell's catalogue."""
+    return f"projection-{process.cell}"
+
+
 async def _open_projection(parts: Parts) -> Projection:
     process = parts.process
     path = Path(process.folder) / "projection.db"
     kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
     parts.stack.push_async_callback(kept.aclose)
-    projection = Projection(kept, parts.event_log, name=f"projection-{process.cell}", clock=parts.clock, rng=parts.rng)
+    projection = Projection(kept, parts.event_log, name=projection_name(process), clock=parts.clock, rng=parts.rng)
     await projection.open()
     parts.followers.start("projection", projection.run)
     return projection
@@ -230,8 +241,17 @@ def _viewers_routes(
         *MeCalls(store, writer, catalogue=projection.snapshot, clock=clock).routes(),
         *backups.routes(writer, ownership),
         *AuthCalls(store, writer, ownership=ownership, tokens=gate.tokens, places=places, clock=clock).routes(),
+        # Before the public calls: one of theirs is /v1/{mkt}/{...}.
+        *SearchCalls(projection.snapshot, lambda: _search_index(parts), markets=sorted(markets), clock=clock).routes(),
         *PublicCalls(projection.snapshot, places, markets=sorted(markets), clock=clock, rng=parts.rng).routes(),
     ]
+
+
+def _search_index(parts: Parts) -> SearchIndex:
+    # Ten milliseconds to import, and only a cell that is searched needs it.
+    from eisbach.engines.embedded.search_index import TantivyIndex
+
+    return TantivyIndex(disk=parts.thread("search"))
 
 
 def _media(parts: Parts, projection: Projection) -> list[BaseRoute]:
@@ -289,6 +309,7 @@ def _status(
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
             ],
+            "digests": [asdict(found.statistics()) for found in parts.comparisons],
             "store": asdict(main.store.statistics()),
             "relays": {name: asdict(relay.statistics()) for name, relay in parts.relays.items()},
             "restarts": parts.followers.restarts,
@@ -303,6 +324,9 @@ def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
     store = main.store.statistics()
     found: dict[str, float] = {
         "in_work": gate.in_work,
+        "work_limit": gate.limit.value,
+        "shed": sum(gate.limit.shed.values()),
+        "pressure": gate.limit.pressure,
         "slots_owned": len(main.ownership.owned()),
         "store_queue": store.queue,
         "store_transactions": store.transactions,
@@ -313,4 +337,6 @@ def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
     for twin in parts.twins():
         name = twin.region.replace("-", "_")
         found |= {f"twin_lag_ms_{name}": twin.lag_ms, f"twin_ops_behind_{name}": twin.ops_behind}
+    for comparison in (one.statistics() for one in parts.comparisons):
+        found[f"twin_slots_differing_{comparison.region.replace('-', '_')}"] = len(comparison.differing)
     return found

@@ -40,12 +40,57 @@ from eisbach.engines.embedded.confinement import confine, die_with_parent, pytho
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.slots import STUDIO_GROUP
+from eisbach.ports.clock import Clock
+from eisbach.ports.control_store import ControlStore
 from eisbach.settings import ControlProcess, Secrets, read_process
 
-__all__ = ["run"]
+__all__ = ["OpenControl", "open_control", "run"]
 
 _EVERY_S: Final = 5.0
 _logger = structlog.get_logger(__name__)
+
+
+class OpenControl:
+    """A region's reconcilers over one control store."""
+
+    def __init__(
+        self, reconciler: SlotMapReconciler, mover: Mover, evacuation: Evacuation, losses: RegionLosses, clock: Clock
+    ) -> None:
+        self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Reconcile for ever."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._look())
+            both.create_task(self.mover.run())
+
+    async def _look(self) -> None:
+        while True:
+            await self._clock.sleep(_EVERY_S)
+            await self.reconciler.activate()
+
+
+async def open_control(
+    store: ControlStore, cells: HttpCells, placement: Placement, *, clock: Clock, key: bytes
+) -> OpenControl:
+    """Compose, and publish a first map.
+
+    Args:
+        store: the region's.
+        cells: the way to the region's cells.
+        placement: what the region's process document says.
+        clock: deadlines and pauses.
+        key: signs slot maps.
+    """
+    reconciler = SlotMapReconciler(store, placement, clock=clock, key=key)
+    await reconciler.activate()
+    mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
+    evacuation = Evacuation(
+        store, cells, region=placement.region, owners=lambda: viewers_slots(reconciler), clock=clock
+    )
+    losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
+    return OpenControl(reconciler, mover, evacuation, losses, clock)
 
 
 async def run(process: ControlProcess) -> None:
@@ -64,35 +109,22 @@ async def run(process: ControlProcess) -> None:
         _logger.warning("not_confined", process="control", detail=confinement.detail)
     store = SqliteControlStore(Path(process.folder) / "control.db")
     try:
-        reconciler = SlotMapReconciler(store, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
-        await reconciler.activate()
         cells = HttpCells(process.cells, token=secrets.service_token)
-        mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
+        control = await open_control(store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
         tokens = (secrets.service_token, secrets.operator_token)
-        evacuation = Evacuation(
-            store, cells, region=process.region, owners=lambda: viewers_slots(reconciler), clock=clock
-        )
-        losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
         announce = partial(_announce, process, secrets)
         routes = [
-            *control_routes(reconciler, mover, tokens=tokens),
+            *control_routes(control.reconciler, control.mover, tokens=tokens),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
-            *loss_routes(losses, announce=announce, tokens=tokens),
+            *loss_routes(control.losses, announce=announce, tokens=tokens),
             *region_routes(
-                evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
+                control.evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
             ),
         ]
-        app = _app(reconciler, tokens, confinement.detail, routes)
-
-        async def for_ever() -> None:
-            while True:
-                await clock.sleep(_EVERY_S)
-                await reconciler.activate()
-
+        app = _app(control.reconciler, tokens, confinement.detail, routes)
         # Together: if one of them ends, so does the process, and the supervisor starts it anew.
         async with asyncio.TaskGroup() as both:
-            both.create_task(for_ever())
-            both.create_task(mover.run())
+            both.create_task(control.run())
             both.create_task(serve(app, host=process.host, port=process.port))
     finally:
         await cells.aclose()

@@ -6,6 +6,7 @@ runs in it. May not know: what is composed.
 
 import random
 import secrets as entropy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,6 +59,8 @@ class Host:
     """(door, token) -> another region."""
     source: Callable[[str], ClosableSource]
     """Service token -> the cells of this region, for slots that move here."""
+    cpu_s: Callable[[], float] = lambda: 0.0
+    """CPU time of the loop's thread; a simulated process has none."""
     vfs: str | None = None
     """Of every SQLite file; None: the machine's own."""
 
@@ -68,6 +71,7 @@ def system_host(*, rehearsal: bool = False) -> Host:
         clock=RehearsalClock() if rehearsal else SystemClock(),
         rng=random.Random(entropy.randbits(64)),  # noqa: S311 - jitter and request ids, never keys
         disk=DiskThread,
+        cpu_s=time.thread_time,
         source=lambda token: HttpCells({}, token=token),
         peer=lambda door, token: HttpPeer(door, token=token),
     )

@@ -1,6 +1,7 @@
 """The spoke host's HTTP: dead letters, pause and resume, and the tail of the hub; for the region's own tokens only."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -9,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from eisbach.bootstrap.serve import authorised, problem
+from eisbach.hub.backfill import BackfillWish
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.replay import ReplayWish
 from eisbach.kernel.cloudevents import to_structured
@@ -58,6 +60,7 @@ class SpokeCalls:
             Route("/spokes/{spoke}/pause", self._known(self._pause), methods=["POST"]),
             Route("/spokes/{spoke}/resume", self._known(self._resume), methods=["POST"]),
             Route("/spokes/{spoke}/replay", self._known(self._replay), methods=["POST"]),
+            Route("/spokes/{spoke}/backfill", self._known(self._backfill), methods=["POST"]),
             Route("/events", self._known(self._tail)),
             *([
                 Route("/spokes/{spoke}/fault/{kind}", self._known(self._fault), methods=["POST"]),
@@ -125,6 +128,11 @@ class SpokeCalls:
         wish = await _body(request, ReplayWish)
         count = await self._host.replay(request.path_params["spoke"], wish)
         return _json({"chosen": count.chosen, "read": count.read, "dry_run": wish.dry_run})
+
+    async def _backfill(self, request: Request) -> Response:
+        wish = await _body(request, BackfillWish)
+        count = await self._host.backfill(request.path_params["spoke"], wish)
+        return _json({**asdict(count), "dry_run": wish.dry_run})
 
     async def _tail(self, _: Request) -> Response:
         envelopes = await self._log.tail()

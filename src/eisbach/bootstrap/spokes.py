@@ -86,7 +86,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         elsewhere = media.fetch_claim if process.peers else None
         claims = ClaimChecks(uploads, region=process.region, clock=clock, elsewhere=elsewhere)
         around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng, claims=claims)
-        host = SpokeHost(specs, around, transport=studio)
+        host = SpokeHost(specs, around, transport=studio, snapshots=studio)
         client = WebhookClient()
         stack.push_async_callback(client.aclose)
 

@@ -6,6 +6,7 @@ repeated under its key or fence), other refusals ``Rejected`` with the studio's 
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -23,6 +24,7 @@ from eisbach.kernel.errors import (
     Unavailable,
     VersionConflict,
 )
+from eisbach.kernel.events import Event
 from eisbach.kernel.ids import derived_id
 from eisbach.spokes.job_reconciler import HOME_LOST, BatchState
 from eisbach.spokes.media_copies import KnownAsset
@@ -47,6 +49,11 @@ class _Channels(msgspec.Struct):
     channels: list[Channel]
 
 
+class _Snapshot(msgspec.Struct):
+    events: list[Event[msgspec.Raw]]
+    after: str
+
+
 class _Batches(msgspec.Struct):
     jobs: list[BatchState]
 
@@ -65,7 +72,7 @@ class _Status(msgspec.Struct):
 
 
 class HttpStudio:
-    """``CommandTransport``, ``JobSource`` and ``StudioShelf`` of one region."""
+    """``CommandTransport``, ``JobSource``, ``StudioShelf`` and ``Snapshots`` of one region."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, *, token: str) -> None:
         self._session, self._url = session, url.rstrip("/")
@@ -111,6 +118,12 @@ class HttpStudio:
         body = msgspec.json.encode({"files_sha256": files_sha256})
         key = derived_id("copy", asset, region, files_sha256)
         await self.post(f"/studio/assets/{asset}/at/{region}", body, key=key)
+
+    async def snapshot(self, *, after: str, limit: int) -> tuple[Sequence[Event], str]:
+        """See ``Snapshots``."""
+        raw = await self.ask("GET", f"/studio/snapshot?after={quote(after, safe='/')}&limit={limit}")
+        page = msgspec.json.decode(raw, type=_Snapshot)
+        return page.events, page.after
 
     async def reachable(self) -> str | None:
         """None when the studio answers, else what is wrong."""

@@ -1,15 +1,18 @@
-"""The cell's ASGI application: from the route table to checked calls, and from answers and failures to bytes.
+"""The cell's application: from the route table to checked calls, and from answers and failures to bytes.
 
-In the order of what a refusal costs: class limit, caller, slot, body, position, then the handler. Routing is
-Starlette's; everything in between is raw ASGI, because a framework's request object costs more than the whole call
-(docs/figures.md). May not know: what any call does.
+In the order of what a refusal costs: class limit, caller, slot, body, position, then the handler. Two doors lead in:
+ASGI, for tests, for what is wrapped and for streams; and ``CellApp.direct``, by which a server that has a whole small
+request gets the answer's bytes: ASGI's messages cost more than the call (docs/figures.md).
+May not know: what any call does, which server calls.
 """
 
 import asyncio
+import contextlib
 import hmac
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -17,9 +20,10 @@ import msgspec
 import structlog
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
-from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eisbach.cell.adaptive_limit import AdaptiveLimit
+from eisbach.cell.dispatch import Table
 from eisbach.cell.identity import Tokens
 from eisbach.cell.metrics import Metrics, RouteFigures
 from eisbach.cell.ownership import Ownership
@@ -27,19 +31,18 @@ from eisbach.cell.position import Positions
 from eisbach.cell.problems import Problem, TooLarge, Unauthorized, problem_answer, problem_of
 from eisbach.cell.routes import Answer, Call, Importance, Route
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, Overloaded, SlotMoved
-from eisbach.kernel.limits import CELL_CONNECTIONS_MAX
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import encode_position, merged
 
-__all__ = ["EXPOSED_HEADERS", "Gate", "cell_app"]
+__all__ = ["EXPOSED_HEADERS", "CellApp", "Endpoint", "Gate", "cell_app"]
 
-SHARE: Final[Mapping[Importance, float]] = {"critical": 1.0, "degraded": 0.9, "best_effort": 0.75, "bulk": 0.75}
-"""Of the calls in work at which a class is refused (design section 5); the edge refuses first, by the same shares."""
 EXPOSED_HEADERS: Final = (
     "Eisbach-Cell", "Eisbach-Region", "Eisbach-Position", "Eisbach-Owner", "Eisbach-Age-Ms", "Eisbach-Durability",
     "Eisbach-Request-Id", "ETag", "Retry-After",
 )  # fmt: skip
 REQUEST_ID_CHARS_MAX: Final = 64
+
+_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 _logger = structlog.get_logger(__name__)
 
@@ -62,15 +65,30 @@ class Gate:
     metrics: Metrics
     rng: random.Random
     in_work: int = 0
+    """Long polls of peers left out: they wait without working, and counting them would shed viewers."""
+    limit: AdaptiveLimit = field(default_factory=lambda: AdaptiveLimit(lambda: 0.0))
+    who_answers: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers of every answer."""
+
+    def __post_init__(self) -> None:
+        self.who_answers = ((b"eisbach-cell", self.cell.encode()), (b"eisbach-region", self.region.encode()))
 
     def admit(self, importance: Importance) -> None:
         """Refuse what is too much.
 
         Raises:
-            Overloaded: the class's share of calls in work is taken.
+            Overloaded: the class's share of the limit is taken, or the cell is late and the class is not important.
         """
-        if self.in_work >= CELL_CONNECTIONS_MAX * SHARE[importance]:
-            raise Overloaded(f"{self.in_work} calls are in work here, too many for class {importance}; try again later")
+        if not self.limit.admits(importance, in_work=self.in_work):
+            raise Overloaded(
+                f"{self.in_work} calls are in work here, pressure {self.limit.pressure:.1f}: too much for class"
+                f" {importance}; try again later"
+            )
+
+    def measure(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """See how late the loop is: when what is ready now gets its turn, or how long it has not had it by now."""
+        if self.limit.begin(now):
+            loop.call_soon(lambda: self.limit.end(loop.time()))
 
     def authenticate(self, route: Route, call: Call) -> None:
         """Fill in who calls and on which slot.
@@ -81,7 +99,7 @@ class Gate:
         """
         if route.caller == "anyone":
             return
-        scheme, _, token = call.headers.get("authorization", "").partition(" ")
+        scheme, _, token = (call.header(b"authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized("this call needs 'Authorization: Bearer TOKEN'; sign in first", code="token_missing")
         if route.caller != "viewer":
@@ -100,7 +118,7 @@ class Gate:
         """
         slot = self.ownership.slot(slot_text)
         self.ownership.check(slot)
-        named = call.headers.get("eisbach-slot")
+        named = call.header(b"eisbach-slot")
         if named is not None and named != slot_text:
             raise Denied(
                 f"Eisbach-Slot is {named[:80]!r}, the token's is {slot_text!r}; send that", code="slot_mismatch"
@@ -108,56 +126,86 @@ class Gate:
         return slot
 
 
-class _Endpoint:
-    """A route as a raw ASGI application."""
+class Endpoint:
+    """A route behind its gate."""
 
     def __init__(self, route: Route, gate: Gate) -> None:
         self._route, self._gate = route, gate
-        self._decoder = msgspec.json.Decoder(route.body) if route.body else None
+        self._decoder = msgspec.json.Decoder(route.body) if route.body and not route.streams else None
         self._figures: RouteFigures = gate.metrics.route(f"{route.method} {route.path}", route.importance)
+        self.body_bytes_max = 0 if route.streams else route.body_bytes_max
+        """Of what ``direct`` takes."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gate = self._gate
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = headers.get("eisbach-request-id", "")
+    async def __call__(self, params: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an ASGI request."""
+        call = self._call(dict(scope["headers"]), params, _query(scope))
+        with contextlib.suppress(Disconnected):
+            answer = await self._answered(call, receive)
+            await send({"type": "http.response.start", "status": answer.status, "headers": self._head(answer, call)})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    async def direct(self, headers: dict[bytes, bytes], params: dict[str, str], body: bytes) -> tuple[bytes, bytes]:
+        """Answer a whole request: the head as HTTP/1.1, without its empty line, and the body."""
+        call = self._call(headers, params, {})
+        call.raw = body
+        answer = await self._answered(call, None)
+        head = self._head(answer, call)
+        lines = [_STATUS_LINES[answer.status]]
+        for name, value in head:
+            lines += (name, b": ", value, b"\r\n")
+        joined = b"".join(lines)
+        if joined.count(b"\n") != len(head) + 1:
+            raise AssertionError(f"a header of {self._route.path} holds a line end: {joined!r}")
+        return joined, answer.body
+
+    def _call(self, headers: dict[bytes, bytes], params: dict[str, str], query: dict[str, str]) -> Call:
+        request_id = headers.get(b"eisbach-request-id", b"").decode("latin-1")
         if not request_id or len(request_id) > REQUEST_ID_CHARS_MAX or not request_id.isprintable():
-            request_id = f"{gate.rng.getrandbits(64):016x}"
-        call = Call(request_id, scope.get("path_params", {}), _query(scope), headers)
-        gate.in_work += 1
+            request_id = f"{self._gate.rng.getrandbits(64):016x}"
+        return Call(request_id, params, query, headers)
+
+    async def _answered(self, call: Call, receive: Receive | None) -> Answer:
+        """Whatever happens, an answer; counted.
+
+        Raises:
+            Disconnected: nobody is left to answer.
+        """
+        gate, loop = self._gate, asyncio.get_running_loop()
+        started, works = loop.time(), self._route.caller != "peer"
+        gate.in_work += works
+        gate.measure(loop, started)
         try:
             answer = await self._answer(call, receive)
         except Disconnected:
-            return
+            raise
         except EisbachError as error:
             answer = self._refusal(error, call)
         except Exception as error:  # a bug: the caller gets a problem, the log the trace, the count an alarm
             gate.metrics.bugs += 1
-            _logger.exception("bug", route=self._route.path, request_id=request_id)
+            _logger.exception("bug", route=self._route.path, request_id=call.request_id)
             bug = Problem(
                 type="/docs/problems#bug", title="A bug", status=500, code="bug",
-                detail=f"{type(error).__name__}; the log has it under {request_id}", request_id=request_id,
+                detail=f"{type(error).__name__}; the log has it under {call.request_id}", request_id=call.request_id,
             )  # fmt: skip
             answer = problem_answer(bug)
         finally:
-            gate.in_work -= 1
+            gate.in_work -= works
         self._figures.count(answer.status, loop.time() - started)
-        await _send(answer, call, gate, send, head=scope["method"] == "HEAD")
+        return answer
 
-    async def _answer(self, call: Call, receive: Receive) -> Answer:
+    async def _answer(self, call: Call, receive: Receive | None) -> Answer:
         route, gate = self._route, self._gate
-        # A peer's long poll waits without working; counting it would shed viewers.
         if route.caller != "peer":
-            gate.admit("bulk" if call.headers.get("request-intent") == "prefetch" else route.importance)
+            gate.admit("bulk" if call.headers.get(b"request-intent") == b"prefetch" else route.importance)
         gate.authenticate(route, call)
-        if route.streams:
-            call.content = _pieces(call.headers, receive, route.body_bytes_max)
-        elif route.method != "GET":
-            call.raw = b"".join([piece async for piece in _pieces(call.headers, receive, route.body_bytes_max)])
-            if self._decoder is not None:
-                call.body = self._parse(call.raw)
-        if (position := call.headers.get("eisbach-position")) is None:
+        if receive is not None:
+            if route.streams:
+                call.content = _pieces(call, receive, route.body_bytes_max)
+            elif route.method != "GET":
+                call.raw = b"".join([piece async for piece in _pieces(call, receive, route.body_bytes_max)])
+        if self._decoder is not None:
+            call.body = self._parse(call.raw)
+        if (position := call.header(b"eisbach-position")) is None:
             return await route.handler(call)
         age_ms = await gate.positions.wait(call, position, reading=route.method == "GET")
         try:
@@ -169,6 +217,20 @@ class _Endpoint:
         if age_ms is None:
             return answer
         return _with_headers(answer, [*answer.headers, ("Eisbach-Age-Ms", str(age_ms))])
+
+    def _head(self, answer: Answer, call: Call) -> list[tuple[bytes, bytes]]:
+        gate = self._gate
+        headers = [*gate.who_answers, (b"eisbach-request-id", call.request_id.encode("latin-1", "replace"))]
+        if answer.status not in (204, 304):
+            headers.append((b"content-type", answer.content_type.encode()))
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+        if answer.position is not None:
+            # Merged with what the caller sent, so that a client may simply keep the last value it was given.
+            position = merged(call.position, answer.position) if call.position else answer.position
+            headers.append((b"eisbach-position", encode_position(position).encode()))
+        for name, value in answer.headers:
+            headers.append((name.lower().encode(), value.encode("latin-1")))
+        return headers
 
     def _parse(self, raw: bytes) -> object:
         assert self._decoder is not None
@@ -197,9 +259,9 @@ def _query(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=20)) if raw else {}
 
 
-async def _pieces(headers: Mapping[str, str], receive: Receive, bytes_max: int) -> AsyncIterator[bytes]:
+async def _pieces(call: Call, receive: Receive, bytes_max: int) -> AsyncIterator[bytes]:
     """The body, refused as soon as it is known to be too large."""
-    declared = headers.get("content-length", "0")
+    declared = call.header(b"content-length") or "0"
     if declared.isdigit() and int(declared) > bytes_max:
         raise TooLarge(f"the body has {declared} bytes; this call takes at most {bytes_max}")
     total = 0
@@ -214,38 +276,6 @@ async def _pieces(headers: Mapping[str, str], receive: Receive, bytes_max: int) 
         yield piece
         if not message.get("more_body", False):
             return
-
-
-async def _send(answer: Answer, call: Call, gate: Gate, send: Send, *, head: bool) -> None:
-    headers = [
-        (b"eisbach-cell", gate.cell.encode()),
-        (b"eisbach-region", gate.region.encode()),
-        (b"eisbach-request-id", call.request_id.encode("latin-1", "replace")),
-    ]
-    if answer.status not in (204, 304):
-        headers.append((b"content-type", answer.content_type.encode()))
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-    if answer.position is not None:
-        # Merged with what the caller sent, so that a client may simply keep the last value it was given.
-        headers.append((b"eisbach-position", encode_position(merged(call.position, answer.position)).encode()))
-    headers.extend((name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else answer.body})
-
-
-class _TableRoute(StarletteRoute):
-    """Refuses a wrong method as a problem, where Starlette would answer plain text."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in (self.methods or ()):
-            await self.app(scope, receive, send)
-            return
-        allowed = ", ".join(sorted(self.methods or ()))
-        detail = f"{scope['path'][:200]!r} takes {allowed}, not {scope['method'][:16]!r}"
-        problem = Problem(
-            type="/docs/problems#method", title="Another method", status=405, code="method", detail=detail
-        )
-        await _refuse(problem, send, [(b"allow", allowed.encode())])
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
@@ -269,6 +299,35 @@ async def _refuse(problem: Problem, send: Send, more: Sequence[tuple[bytes, byte
     await send({"type": "http.response.body", "body": answer.body})
 
 
+class CellApp:
+    """The table's calls, and behind them the routes of others."""
+
+    def __init__(self, routes: Sequence[Route], gate: Gate, others: ASGIApp) -> None:
+        self._table: Table[Endpoint] = Table()
+        for route in routes:
+            self._table.add(route.method, route.path, Endpoint(route, gate))
+        self.direct = self._table.find
+        """(method, path) -> (endpoint, path's parameters), for a server that hands over whole requests."""
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            method, path = scope["method"], scope["path"]
+            if (found := self._table.find(method, path)) is not None:
+                await found[0](found[1], scope, receive, send)
+                return
+            if methods := self._table.methods(path):
+                allowed = ", ".join(methods)
+                detail = f"{path[:200]!r} takes {allowed}, not {method[:16]!r}"
+                problem = Problem(
+                    type="/docs/problems#method", title="Another method", status=405, code="method", detail=detail
+                )
+                await _refuse(problem, send, [(b"allow", allowed.encode())])
+                return
+        await self._others(scope, receive, send)
+
+
 def cell_app(
     routes: Sequence[Route],
     gate: Gate,
@@ -280,14 +339,13 @@ def cell_app(
     """The application of a process.
 
     Args:
-        routes: the table, hottest first (routing looks at them in order).
+        routes: the table.
         gate: what every call passes.
         extra: Starlette routes of others, e.g. manifests and media; they check their own callers.
         cors: answer CORS here; only where no edge does.
         wrap: the outermost layer, e.g. the fault injection of a rehearsal.
     """
-    table: list[BaseRoute] = [_TableRoute(r.path, _Endpoint(r, gate), methods=[r.method]) for r in routes]
-    app: ASGIApp = Router(routes=[*table, *extra], redirect_slashes=False, default=_not_found)
+    app: ASGIApp = CellApp(routes, gate, Router(routes=extra, redirect_slashes=False, default=_not_found))
     if cors:
         app = CORSMiddleware(
             app,

@@ -25,9 +25,9 @@ from eisbach.kernel.errors import (
 )
 from eisbach.ports.moves import SlotChunk
 
-__all__ = ["HttpCells"]
+__all__ = ["ANSWER_S", "HttpCells"]
 
-_ANSWER_S: Final = 5.0
+ANSWER_S: Final = 5.0
 _CONNECT_S: Final = 0.2
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 _KINDS: Final[Mapping[str, type[EisbachError]]] = {
@@ -41,7 +41,7 @@ class HttpCells:
 
     def __init__(self, addresses: Mapping[str, str], *, token: str) -> None:
         """``addresses``: cell -> ``host:port``, empty in a cell; ``token``: the region's service token."""
-        self._addresses, self._headers = addresses, {"Authorization": f"Bearer {token}"}
+        self._addresses, self.headers = addresses, {"Authorization": f"Bearer {token}"}
         self._session: aiohttp.ClientSession | None = None
 
     def address(self, cell: str) -> str:
@@ -104,20 +104,25 @@ class HttpCells:
             await self._session.close()
 
     async def _send(self, address: str, call: str, body: msgspec.Struct, answer: type[T]) -> T:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(headers=self._headers)
         url = f"http://{address}/moves/{call}"
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_S, sock_connect=_CONNECT_S)
         try:
-            async with self._session.post(url, data=msgspec.msgpack.encode(body), timeout=timeout) as response:
-                if (response.content_length or 0) > _ANSWER_BYTES_MAX:
-                    raise Unavailable(f"{url} sends {response.content_length} bytes; that is no piece of a slot")
-                raw = await response.read()
-                if response.status != 200:
-                    raise _refusal(url, response.status, raw, slot=getattr(body, "slot", ""))
-                return msgspec.msgpack.decode(raw, type=answer)
+            status, raw = await self._post(url, msgspec.msgpack.encode(body))
+            if status != 200:
+                raise _refusal(url, status, raw, slot=getattr(body, "slot", ""))
+            return msgspec.msgpack.decode(raw, type=answer)
         except msgspec.DecodeError as error:
             raise Unavailable(f"{url} did not answer as a cell does: {error}") from error
+
+    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body; the simulated world has another way to the same routes."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self.headers)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=_CONNECT_S)
+        try:
+            async with self._session.post(url, data=body, timeout=timeout) as response:
+                if (response.content_length or 0) > _ANSWER_BYTES_MAX:
+                    raise Unavailable(f"{url} sends {response.content_length} bytes; that is no piece of a slot")
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
 

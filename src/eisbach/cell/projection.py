@@ -8,7 +8,6 @@ May not know: which engine the hub is, how the catalogue is shown.
 """
 
 import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -48,17 +47,9 @@ class Projection:
     """One a cell."""
 
     def __init__(
-        self,
-        store: ProjectionStore,
-        event_log: EventLog,
-        *,
-        name: str,
-        clock: Clock,
-        rng: random.Random,
-        changed: Callable[[Sequence[Change]], None] = lambda _: None,
+        self, store: ProjectionStore, event_log: EventLog, *, name: str, clock: Clock, rng: random.Random
     ) -> None:
-        """``name``: of the durable subscription, one per cell; ``changed``: told of every change, after it is kept."""
-        self._changed = changed
+        """``name``: of the durable subscription, one per cell."""
         self._store, self._log, self._name = store, event_log, name
         self._clock, self._rng = clock, rng
         self._catalogue = Catalogue()
@@ -85,7 +76,6 @@ class Projection:
         kept = await self._store.load()
         changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
         self._catalogue = Catalogue().evolve(changes)
-        self._changed(changes)
 
     async def run(self) -> None:
         """Follow the hub for ever; ends only by cancellation, which loses nothing."""
@@ -135,5 +125,4 @@ class Projection:
                 raise
             self._catalogue = self._catalogue.evolve(newer)
             self._changes += len(newer)
-            self._changed(newer)
         await delivery.ack()

@@ -111,7 +111,7 @@ class PublicCalls:
 
         def make() -> object:
             return Config(
-                features={"live": True, "watchlist": True, "search": False, "thumbnails": True},
+                features={"live": True, "watchlist": True, "search": True, "thumbnails": True},
                 heartbeat_s=int(HEARTBEAT_EVERY.total_seconds()),
                 telemetry_s=TELEMETRY_S,
                 steering_url=f"{self._places.here.api}/steer",
@@ -197,7 +197,7 @@ class PublicCalls:
             fresh = 1  # a cell that knows no title yet (first start, rebuild) must not be remembered for a minute
         stale = f"stale-while-revalidate={freshness.while_revalidating}, stale-if-error={freshness.if_error}"
         headers = [("ETag", etag), ("Cache-Control", f"public, max-age=0, s-maxage={fresh}, {stale}")]
-        if call.headers.get("if-none-match") == etag:
+        if call.header(b"if-none-match") == etag:
             return Answer(304, b"", headers)
         return Answer(200, body, headers)
 

@@ -12,7 +12,7 @@ from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark
 
-__all__ = ["WAIT_MS", "Batch", "PeerTransport", "PullAnswer", "PullRequest"]
+__all__ = ["WAIT_MS", "Batch", "PeerTransport", "PullAnswer", "PullRequest", "SlotDigests"]
 
 WAIT_MS: Final = 2_000
 """A sender with nothing to send holds the question this long."""
@@ -30,6 +30,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     wall_ms: int = 0
     region: str = ""
     """The asker's; its vectors are acknowledgements."""
+    digests: list[str] = []
+    """Slots whose digests are wanted, at most 8."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -37,6 +39,14 @@ class Batch(msgspec.Struct, frozen=True):
 
     ops: list[Op]
     heads: dict[str, Mark]
+
+
+class SlotDigests(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store holds of a slot, bucket by bucket (``kernel.digests``)."""
+
+    vector: dict[str, Mark]
+    """All of it is applied, nothing beyond it."""
+    buckets: list[str]
 
 
 class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +60,8 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How long the question was held: what is left of the asker's waiting is the round trip."""
     failed: dict[str, str] = {}
     """Slot -> code of what keeps the sender from answering for it; the others are answered."""
+    digests: dict[str, SlotDigests] = {}
+    """Of the slots asked for, those that are the sender's and were not written meanwhile."""
 
 
 class PeerTransport(Protocol):

@@ -18,8 +18,9 @@ import structlog
 
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest
+from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, SlotDigests
 from eisbach.cell.routes import Answer, Call, Route
+from eisbach.cell.twin_digests import digests_now
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
@@ -43,6 +44,7 @@ __all__ = [
 _SLICE_MS: Final = 250
 """A waiting sender looks up this often even when nothing is committed."""
 _SLOTS_MAX: Final = 10_000
+_DIGESTS_MAX: Final = 8
 _FIRST_DELAY: Final = timedelta(milliseconds=100)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
 _MAP_EVERY_MS: Final = 10_000
@@ -107,6 +109,7 @@ class PullServer:
         barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
         if self._acknowledged is not None:
             self._acknowledged.note(request.region, {t: request.slots[t] for t, _ in asked})
+        digests = await self._digests(request)
         began = self._clock.monotonic_ms()
         until = began + request.wait_ms
         while True:
@@ -121,12 +124,26 @@ class PullServer:
                     wall_ms=self._clock.wall_ms(),
                     waited_ms=now - began,
                     failed=failed,
+                    digests=digests,
                 )
             try:
                 async with asyncio.timeout(min(until - now, _SLICE_MS) / 1000):
                     await self._store.wait_for_commit(lsn)
             except TimeoutError:
                 continue  # look again: for the end of the wait, for a stop, for ops that a move brought
+
+    async def _digests(self, request: PullRequest) -> dict[str, SlotDigests]:
+        if len(request.digests) > _DIGESTS_MAX:
+            raise Invalid(f"digests of {len(request.digests)} slots; ask for at most {_DIGESTS_MAX} at once")
+        found: dict[str, SlotDigests] = {}
+        owned = set(self._ownership.followed())
+        for text in request.digests:
+            slot = self._ownership.slot(text)
+            if slot in owned and self._may_send(request.region, slot):
+                digests = await digests_now(self._store, slot)
+                if digests is not None:
+                    found[text] = digests
+        return found
 
     async def _batches(
         self, request: PullRequest, asked: Sequence[tuple[str, Slot]]
@@ -219,6 +236,10 @@ class Puller:
     def reachable(self) -> bool:
         """Whether the region answered within the last two held questions."""
         return self._clock.monotonic_ms() - self._heard_ms < 2 * WAIT_MS
+
+    def owner(self, slot: str) -> str | None:
+        """Its cell over there, as far as known."""
+        return self._owners.get(slot)
 
     def head(self, slot: str) -> Mark:
         """How far that region's own log of a slot goes at least, as far as heard since the start."""

@@ -36,8 +36,8 @@ class Call:
     params: Mapping[str, str]
     """Of the path."""
     query: Mapping[str, str]
-    headers: Mapping[str, str]
-    """Lower-case names."""
+    headers: Mapping[bytes, bytes]
+    """As they came; lower-case names. ``header`` reads one."""
     raw: bytes = b""
     body: Any = None
     """An instance of the route's ``body``; typed by the handler."""
@@ -61,13 +61,18 @@ class Call:
         assert self.on is not None, "only routes with caller='viewer' have a slot"
         return self.on
 
+    def header(self, name: bytes) -> str | None:
+        """The value of a header by its lower-case name; few are ever looked at, so only those are decoded."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
     def idempotency_key(self) -> str:
         """The client's key of this call.
 
         Raises:
             Invalid: absent or malformed.
         """
-        key = self.headers.get("idempotency-key", "")
+        key = self.header(b"idempotency-key") or ""
         if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not _KEY_CHARACTERS.issuperset(key):
             raise Invalid(f"Idempotency-Key {key[:80]!r} is not one; send 1 to 64 of A-Z, a-z, 0-9, '_', '-'")
         return key

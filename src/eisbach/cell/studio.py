@@ -10,6 +10,7 @@ from eisbach.cell.routes import Route
 from eisbach.cell.studio_items import StudioItems
 from eisbach.cell.studio_jobs import StudioJobs
 from eisbach.cell.studio_recovery import StudioRecovery
+from eisbach.cell.studio_snapshot import StudioSnapshot
 from eisbach.cell.studio_titles import StudioTitles
 from eisbach.cell.studio_uploads import StudioUploads
 from eisbach.hub.claim_check import ClaimChecks
@@ -36,4 +37,5 @@ def studio_routes(store: Store, *, blobs: Blobs, clock: Clock, rng: random.Rando
     uploads = StudioUploads(items, titles, blobs=blobs, rng=rng)
     jobs = StudioJobs(items, clock=clock)
     recovery = StudioRecovery(items, jobs, blobs=blobs)
-    return [*titles.routes(), *uploads.routes(), *jobs.routes(), *recovery.routes()]
+    snapshot = StudioSnapshot(items)
+    return [*titles.routes(), *uploads.routes(), *jobs.routes(), *recovery.routes(), *snapshot.routes()]

@@ -164,7 +164,7 @@ def optional_key(call: Call) -> str | None:
     Raises:
         Invalid: malformed.
     """
-    return call.idempotency_key() if "idempotency-key" in call.headers else None
+    return call.idempotency_key() if b"idempotency-key" in call.headers else None
 
 
 def studio_route(

@@ -34,6 +34,7 @@ __all__ = [
     "RenewedToken",
     "Resume",
     "SavedTitle",
+    "SearchPage",
     "SessionAnswer",
     "SignIn",
     "StartPlayback",
@@ -370,6 +371,17 @@ class Rails(Out, frozen=True, kw_only=True):
     resume: list[Resume]
     watchlist: list[SavedTitle]
     next: list[Card] = []
+
+
+class SearchPage(Out, frozen=True, kw_only=True):
+    """Titles that have every word, best first."""
+
+    hits: list[Card]
+    cursor: str | None = None
+    """For the next page; None: this is the last."""
+    took_ms: int
+    degraded: bool
+    """The index is not up to date (a cell that has just started): ask again."""
 
 
 class Steering(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):

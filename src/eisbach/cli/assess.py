@@ -39,7 +39,6 @@ def command(
 
     Nothing is executed or fetched, and nothing is guessed: what no file says is listed as unknown.
     """
-    from eisbach.plan.assess.assessment import assess
     from eisbach.plan.assess.documents_out import as_json, read_baseline
     from eisbach.plan.assess.findings import SEVERITIES
 
@@ -49,7 +48,7 @@ def command(
         if path.suffix not in _BY_ENDING:
             raise Invalid(f"--out {path} ends in none of {', '.join(_BY_ENDING)}")
     known = read_baseline(baseline) if baseline else frozenset()
-    found = assess(paths)
+    found = _assessed(paths, quiet=shared.as_json)
     findings = [f for f in found.findings if f.identity not in known]
     for path in write or []:
         _write(path, found, findings)
@@ -62,6 +61,18 @@ def command(
         _next(paths, write or [])
     if fail_on != "none" and any(SEVERITIES.index(f.severity) <= SEVERITIES.index(fail_on) for f in findings):
         raise typer.Exit(1)
+
+
+def _assessed(paths: list[Path], *, quiet: bool) -> "Assessment":
+    from rich.console import Console
+
+    from eisbach.plan.assess.assessment import assess
+
+    screen = Console(stderr=True)
+    if quiet or not screen.is_terminal:
+        return assess(paths)
+    with screen.status("reading") as status:
+        return assess(paths, told=lambda path: status.update(f"reading {path}"))
 
 
 def _write(path: Path, found: "Assessment", findings: Sequence["Finding"]) -> None:
@@ -86,7 +97,7 @@ def _experiments(folder: Path, found: "Assessment", findings: Sequence["Finding"
     for number, finding in enumerate(findings, 1):
         stem = f"{number:03d}-{finding.rule}"
         (folder / f"{stem}.json").write_text(json.dumps(chaos_experiment(finding, found.graph), indent=1) + "\n")
-        if (template := fis_template(finding)) is not None:
+        if (template := fis_template(finding, found.graph)) is not None:
             (folder / f"{stem}.fis.json").write_text(json.dumps(template, indent=1) + "\n")
 
 
@@ -109,8 +120,12 @@ def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) ->
     beyond = f", {more} more not shown" if more > 0 else ""
     known = f", {hidden} known" if hidden else ""
     say(f"{len(findings)} findings{beyond}{known}")
-    for pair, lost in found.pairs[:3]:
-        say(f"together {' and '.join(pair)} take {', '.join(lost)} down, neither alone does")
+    for cut in found.cuts.found[:3]:
+        say(
+            f"together {' and '.join(cut.members)} take {', '.join(cut.journeys[:4])} down, no smaller set of them does"
+        )
+    if found.cuts.candidates > 1:
+        say(f"looked at {found.cuts.bound()}")
     for unknown in graph.unknowns[:5]:
         say(f"unknown: {unknown.about}: {unknown.what} ({unknown.evidence})")
     if any(j.assumed for j in graph.journeys):

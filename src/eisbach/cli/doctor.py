@@ -12,7 +12,8 @@ import msgspec
 import typer
 
 from eisbach.cli.shared import NOT_WELL, Shared, out, say, show_json, verb
-from eisbach.kernel.errors import Unavailable
+from eisbach.cli.talk import find
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.settings import Settings
 
 __all__ = ["EXAMPLE", "command"]
@@ -23,7 +24,7 @@ _FREE_BYTES_MIN = 2 * 1024**3
 
 @verb
 def command(*, shared: Shared) -> None:
-    """Check programs, sandbox, pages, disk and kernel; exit code 1 when something is missing."""
+    """Check programs, sandbox, pages, disk and kernel, and alarms of what runs; exit code 1 when one is not well."""
     found = asyncio.run(_examine(shared.settings()))
     if shared.as_json:
         show_json(found)
@@ -47,6 +48,7 @@ async def _examine(settings: Settings) -> dict[str, Any]:
         missing.append(f"{disk.free // 1024**2} MiB free where {root} is; 2 GiB are wanted")
     if sys.platform != "linux":
         missing.append(f"eisbach up needs Linux (sessions, subreaper, /proc); this is {sys.platform}")
+    missing += _alarms(settings.data)
     pages = _pages()
     if pages is None:
         missing.append("the pages are not built; run make web in a clone")
@@ -55,6 +57,14 @@ async def _examine(settings: Settings) -> dict[str, Any]:
         "tools": tools, "sandbox": msgspec.to_builtins(sandbox), "data": str(root), "disk_free_bytes": disk.free,
         "pages": pages, "missing": missing,
     }  # fmt: skip
+
+
+def _alarms(data: str) -> list[str]:
+    """Of the platform that runs on the data folder, if one does."""
+    try:
+        return [f"nothing, but an alarm stands: {text}" for text in find(data).get("/ops/status").get("alarms", [])]
+    except EisbachError:
+        return []
 
 
 def _pages() -> str | None:

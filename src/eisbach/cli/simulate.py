@@ -47,10 +47,10 @@ def _list_mutants(shared: Shared) -> None:
     from eisbach.testing.world.mutants import MUTANTS
 
     if shared.as_json:
-        show_json({name: bug for name, (bug, _) in MUTANTS.items()})
+        show_json({name: one.bug for name, one in MUTANTS.items()})
         return
-    for name, (bug, _) in sorted(MUTANTS.items()):
-        say(f"{name}: {bug}")
+    for name, one in sorted(MUTANTS.items()):
+        say(f"{name} ({one.by}): {one.bug}")
     say("Next: eisbach simulate --mutant all --seeds 200")
 
 
@@ -88,7 +88,6 @@ def _verdict(result: "Result") -> None:
 
 
 def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, report: Path | None) -> None:
-    from eisbach.testing.world.known import is_known
     from eisbach.testing.world.many import Summary
 
     summary = Summary()
@@ -104,7 +103,7 @@ def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, repor
         show_json(summary.document())
     else:
         _show(summary, mutant)
-    raise typer.Exit(NOT_WELL if any(not is_known(r.seed, r.breaches) for r in summary.failed) else 0)
+    raise typer.Exit(NOT_WELL if summary.failed else 0)
 
 
 def _play(shared: Shared, summary: "Summary", seeds: Iterator[int], mutant: str, workers: int) -> None:
@@ -121,7 +120,6 @@ def _play(shared: Shared, summary: "Summary", seeds: Iterator[int], mutant: str,
 
 
 def _show(summary: "Summary", mutant: str) -> None:
-    from eisbach.testing.world.known import KNOWN_OPEN, is_known
     from eisbach.testing.world.many import close_volumes, shrunk
     from eisbach.testing.world.many import command as repeat
 
@@ -139,19 +137,15 @@ def _show(summary: "Summary", mutant: str) -> None:
     )
     for missing in coverage["missing"][:10]:
         say(f"not hit: {missing}")
-    known = [r for r in summary.failed if is_known(r.seed, r.breaches)]
-    for result in known:
-        say(f"known and open: seed {result.seed}: {result.breaches[0]} ({KNOWN_OPEN[result.seed][1]})")
-    failures = [r for r in summary.failed if r not in known]
-    if not failures:
+    if not summary.failed:
         say("Next: eisbach simulate --seed 17 shows a run; --mutant all shows that the judge is not blind")
         return
-    first = failures[0]
+    first = summary.failed[0]
     smallest, without = shrunk(first.seed, mutant=mutant)
     close_volumes()
     for line in smallest.timeline[-_TIMELINE_LINES:]:
         out().print(line, markup=False)
-    for failed in failures[:20]:
+    for failed in summary.failed[:20]:
         say(f"seed {failed.seed}: {failed.breaches[0]}")
     say(f"Next: {repeat(first.seed, mutant=mutant, without=without)} (shrunk: {len(without)} faults do not matter)")
 

@@ -94,6 +94,10 @@ class Evacuation:
         """Evacuate to, or return from, region ``other``; what is proved within ``wait_ms``, recorded.
 
         Slots that could not be proved say why; calling again goes on with them.
+
+        Raises:
+            Unavailable: the control store refused; when that was at the start, nothing was stopped.
+            VersionConflict: somebody else evacuates or returns at this moment.
         """
         began = self._clock.monotonic_ms()
         began_ms = self._clock.wall_ms()
@@ -109,13 +113,19 @@ class Evacuation:
                     proof = await leave(slot, cell, other)
             return slot, proof
 
+        record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms)
+        # Before the first slot is touched: after a crash in between it is known that some may be away.
+        await self._keep(record)
         slots = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
-        record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms, slots=slots)
+        record = msgspec.structs.replace(record, slots=slots)
         if record.proved:
             record = msgspec.structs.replace(record, ended_ms=self._clock.wall_ms())
+        await self._keep(record)
+        return record
+
+    async def _keep(self, record: EvacuationRecord) -> None:
         stored = await self._store.get(EVACUATION)
         await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
-        return record
 
     async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
         """Stop writes of the slot here; proved when the other disk covers this one."""

@@ -242,6 +242,8 @@ class Mover:
             lease = await self._cells.look(record.source, record.slot)
             if lease.state == "frozen" and lease.move == record.move:
                 reason = await self._cut(record, revision)  # an earlier run of this process began it
+            elif lease.state not in ("active", "frozen"):
+                reason = f"{record.source} has the slot {lease.state or 'not'} by now, not active"
             elif progress.ready and lease.relay_behind <= RELAY_BEHIND_MAX:
                 reason = await self._cut(record, revision)
             elif self._clock.wall_ms() - record.began_ms > DEADLINE_MS:

@@ -172,6 +172,7 @@ def _orders(site: FrontSite) -> list[str]:
             [("~^(?<one_of_two>.+)__(?<two_of_two>.+)$", "${two_of_two}__$one_of_two")],
             default="$media",
         ),
+        *nginx.mapping("$residency", "foreign", [(residency, "0") for residency in residencies], default="1"),
         *nginx.mapping("$calls", "second", [("~__(?<after_first>.+)$", "$after_first")]),
         *nginx.mapping(
             "$upstream_http_eisbach_code",
@@ -244,11 +245,12 @@ def _passed(read_ms: int = _READ_MS) -> list[str]:
         f"proxy_read_timeout {read_ms}ms;",
         f"proxy_next_upstream_tries {TRIES_MAX};",
         "error_page 502 504 = @silent;",
+        "error_page 413 = @too_large;",  # where a location has error pages of its own, the server's do not count
     ]
 
 
 def _calls() -> list[Place]:
-    guard = 'if ($calls = "") { rewrite ^ /=lost last; }'
+    guard = 'if ($foreign) { rewrite ^ /=elsewhere last; } if ($calls = "") { rewrite ^ /=lost last; }'
     lanes: list[Place] = []
     for again in ("plain", "keyed"):
         also = " non_idempotent" if again == "keyed" else ""
@@ -309,6 +311,8 @@ def _refusals() -> list[Place]:
     return [
         ("location @too_large", page(413, "too_large", f"A call has at most {BODY_BYTES_MAX // 1024} KiB of body.")),
         *silent("No region that may answer this was reached; try again.", private=False),
+        ("location = /=elsewhere", ["internal;", *page(
+            421, "slot_elsewhere", "No region behind this name has this slot; ask one that sign-in named.")]),
         ("location @no_console", page(502, "unavailable", "The supervisor does not answer; is eisbach up running?")),
         ("location = /=shed", ["internal;", *page(
             503, "$shed_code", "The region takes no more of these calls now; wait before the next try.")]),

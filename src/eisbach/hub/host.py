@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from eisbach.hub.backfill import BackfillCount, BackfillWish, Snapshots, backfill
 from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
@@ -35,7 +36,16 @@ _logger = structlog.get_logger(__name__)
 class SpokeHost:
     """One process a region."""
 
-    def __init__(self, specs: Sequence[SpokeSpec], around: Surroundings, *, transport: CommandTransport) -> None:
+    def __init__(
+        self,
+        specs: Sequence[SpokeSpec],
+        around: Surroundings,
+        *,
+        transport: CommandTransport,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        """``snapshots``: what a backfill tells from; None: there is none here."""
+        self._snapshots = snapshots
         store, clock, rng = around.store, around.clock, around.rng
         self._store, self._clock, self._rng = store, clock, rng
         nudge = Nudge()
@@ -155,6 +165,20 @@ class SpokeHost:
         if not 0.1 <= wish.rate <= 1000:
             raise Invalid(f"a replay at {wish.rate} events a second is out of bounds; use 0.1 to 1000")
         return await replay(wish, self._runner(spoke), self._around.log, clock=self._clock)
+
+    async def backfill(self, spoke: str, wish: BackfillWish) -> BackfillCount:
+        """Give a spoke a page of the history that the hub no longer holds; see ``hub.backfill``.
+
+        Raises:
+            NotFound: no such spoke here.
+            Invalid: a rate that is none, or nothing to tell from here.
+            Unavailable: see ``hub.backfill``.
+        """
+        if self._snapshots is None:
+            raise Invalid("there is no snapshot to backfill from here")
+        if not 0.1 <= wish.rate <= 1000:
+            raise Invalid(f"a backfill at {wish.rate} events a second is out of bounds; use 0.1 to 1000")
+        return await backfill(wish, self._runner(spoke), self._snapshots, self._around.log, clock=self._clock)
 
     async def pause(self, spoke: str) -> None:
         """Have a spoke start nothing more until it is resumed, also after a restart.

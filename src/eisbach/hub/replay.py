@@ -15,13 +15,13 @@ from typing import Final
 import msgspec
 
 from eisbach.hub.runner import HELD_MAX, SpokeRunner
-from eisbach.kernel.errors import Overloaded
+from eisbach.kernel.errors import NotFound, Overloaded
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 
-__all__ = ["REPLAY_MAX", "ReplayCount", "ReplayWish", "replay"]
+__all__ = ["REPLAY_MAX", "ReplayCount", "ReplayWish", "every_event", "replay"]
 
 REPLAY_MAX: Final = HELD_MAX // 2
 """Events of one replay; the other half of what may be held is for what fails meanwhile."""
@@ -34,6 +34,8 @@ class ReplayWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Wall clock of the event's op, inclusive."""
     to_ms: int = 1 << 53
     """Exclusive."""
+    from_event: str = ""
+    """Id of an event: it, and what came after it in the hub's log; empty: from the beginning of the log."""
     subject: str = ""
     """Only this subject; empty: all."""
     rate: float = 50.0
@@ -54,18 +56,26 @@ async def replay(wish: ReplayWish, runner: SpokeRunner, log: EventLog, *, clock:
     """Choose, and unless it is a dry run have them handled again.
 
     Raises:
+        NotFound: the hub does not hold ``from_event``.
         Overloaded: more than ``REPLAY_MAX``, nothing was done; choose a shorter time.
         Unavailable: log or store cannot be used now; of a real run some may have been chosen.
     """
-    read, chosen = 0, list[Event]()
-    async for event in _all(log, runner.spec.name):
+    read, chosen, begun = 0, list[Event](), not wish.from_event
+    async for event in every_event(log, runner.spec.name):
         read += 1
+        begun = begun or event.id == wish.from_event
+        if not begun:
+            continue
         if not wish.from_ms <= hlc_ms(event.hlc) < wish.to_ms or (wish.subject and event.subject != wish.subject):
             continue
         if runner.has_handled(event):
             chosen.append(event)
         if len(chosen) > REPLAY_MAX:
             raise Overloaded(f"spoke {runner.spec.name} has handled over {REPLAY_MAX} events of that time; choose less")
+    if not begun:
+        raise NotFound(
+            f"the hub does not hold event {wish.from_event[:80]!r} (it keeps seven days); use a time instead"
+        )
     if not wish.dry_run:
         start = clock.wall_ms()
         for place, event in enumerate(chosen):
@@ -73,7 +83,7 @@ async def replay(wish: ReplayWish, runner: SpokeRunner, log: EventLog, *, clock:
     return ReplayCount(chosen=len(chosen), read=read)
 
 
-async def _all(log: EventLog, spoke: str) -> AsyncIterator[Event]:
+async def every_event(log: EventLog, spoke: str) -> AsyncIterator[Event]:
     """Every event that the log holds now, in its order, once."""
     name = f"replay-{spoke}"[:64]
     subscription = await log.subscribe(name, anew=True)

@@ -11,7 +11,6 @@ May not know: engines, what a handler does, how commands are sent.
 import asyncio
 import base64
 import random
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +22,11 @@ import structlog
 from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.delays import delay_after
 from eisbach.hub.effects import OWN_PREFIX, RecordedEffects
+from eisbach.hub.failures import first_of, stack_of
 from eisbach.hub.held import HeldEvents
 from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.nudge import Nudge
-from eisbach.kernel.errors import Invalid, Rejected, Retryable
+from eisbach.kernel.errors import Invalid, Rejected
 from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import Delivery, EventLog, UnreadableEnvelope
@@ -45,7 +45,6 @@ _PROLONG_EVERY: Final = timedelta(seconds=3)
 _LONGEST_DELAY: Final = timedelta(minutes=10)
 _HISTORY_MAX: Final = 30
 _REASON_CHARS: Final = 2000
-_STACK_CHARS: Final = 4000
 _UNREADABLE_SHOWN: Final = 4096
 _PAUSED: Final = f"{OWN_PREFIX}paused"
 
@@ -127,7 +126,7 @@ class SpokeRunner:
                     working = [self._admit(event, tasks) for event in delivery.envelope.events]
                     tasks.create_task(self._acknowledge(delivery, [w for w in working if w is not None], out))
         except BaseExceptionGroup as group:
-            raise _first_of(group) from group
+            raise first_of(group) from group
         finally:
             await subscription.aclose()
 
@@ -158,11 +157,14 @@ class SpokeRunner:
     async def _keep_paused(self, value: bytes) -> None:
         await self._store.settle(Settlement(spoke=self.spec.name, event_id="", subject="", state={_PAUSED: value}))
 
+    def wants(self, event: Event) -> bool:
+        """Whether it is one of this spoke's: type, scope and attributes."""
+        return self._reads(event) and _wanted(self.spec, event)
+
     def has_handled(self, event: Event) -> bool:
         """Whether it is this spoke's, accounted for, and neither in work nor held."""
-        mine = self._reads(event) and _wanted(self.spec, event)
         settled = event.id not in self._events and event.id not in self._working
-        return mine and settled and self._inbox.judge(event) is Verdict.seen
+        return self.wants(event) and settled and self._inbox.judge(event) is Verdict.seen
 
     async def handle_again(self, event: Event, *, due_ms: int) -> None:
         """Have a handled event handled once more, as if it failed before; a second call replaces the first."""
@@ -353,7 +355,7 @@ class SpokeRunner:
         now = self._clock.wall_ms()
         said = f"not done within {self.spec.time_limit}" if isinstance(error, TimeoutError) else str(error)
         reason = f"{type(error).__name__}: {said}"[:_REASON_CHARS]
-        history = [*(held.history if held else ()), FailedAttempt(now, reason, _stack(error))][-_HISTORY_MAX:]
+        history = [*(held.history if held else ()), FailedAttempt(now, reason, stack_of(error))][-_HISTORY_MAX:]
         raw = msgspec.json.encode(event)
         mark = self._inbox.account(event) if held is None or held.why == "gap" else None
         _logger.warning("spoke_failed", spoke=self.spec.name, event_id=event.id, attempt=attempt, reason=reason)
@@ -382,19 +384,9 @@ class SpokeRunner:
         self._events.pop(event.id, None)
 
 
-def _stack(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))[-_STACK_CHARS:]
-
-
 def _wanted(spec: SpokeSpec, event: Event) -> bool:
     return all(getattr(event, name) == wanted for name, wanted in spec.where.items())
 
 
 def _ms(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The retryable one if all are; else whatever is worst, so that a bug is not taken for a full disk."""
-    found = [_first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    return next((error for error in found if not isinstance(error, Retryable)), found[0])

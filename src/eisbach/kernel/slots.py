@@ -6,8 +6,7 @@ slots of a group is fixed for life (64 on the laptop, 1024 by default): cells sp
 
 import re
 import zlib
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from eisbach.kernel.errors import Invalid
 
@@ -17,8 +16,7 @@ _WORD = re.compile(r"[a-z0-9-]{1,16}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Group:
+class Group(NamedTuple):
     """A set of slots with one residency, market and cohort, e.g. ``eu/de/main``."""
 
     residency: str
@@ -42,8 +40,7 @@ class Group:
         return f"{self.residency}/{self.market}/{self.cohort}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Slot:
+class Slot(NamedTuple):
     """Fixed hash bucket of a group: the unit of ownership and of ordering, e.g. ``eu/de/main/17``."""
 
     group: Group

@@ -89,10 +89,10 @@ function Twins({ status }: { status: Status }): JSX.Element {
       {status.replication.length === 0 ? <p class="empty">One region, so there is no twin.</p> : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Twins, table">
           <table>
-            <thead><tr><th scope="col">Pulls from → to</th><th scope="col" class="n">Lag</th><th scope="col" class="n">Ops behind</th></tr></thead>
+            <thead><tr><th scope="col">Pulls from → to</th><th scope="col" class="n">Lag</th><th scope="col" class="n">Ops behind</th><th scope="col" class="n">Slots that differ</th></tr></thead>
             <tbody>
               {status.replication.map((l) => (
-                <tr key={`${l.from} ${l.to}`}><th scope="row">{l.from} → {l.to}</th><td class={`n ${l.lag_ms === null || l.lag_ms > 1000 ? "warn" : ""}`}>{l.lag_ms === null ? "–" : `${Math.round(l.lag_ms)} ms`}</td><td class="n">{l.ops_behind ?? "–"}</td></tr>
+                <tr key={`${l.from} ${l.to}`}><th scope="row">{l.from} → {l.to}</th><td class={`n ${l.lag_ms === null || l.lag_ms > 1000 ? "warn" : ""}`}>{l.lag_ms === null ? "–" : `${Math.round(l.lag_ms)} ms`}</td><td class="n">{l.ops_behind ?? "–"}</td><td class={`n ${l.differing ? "warn" : ""}`}>{l.differing ?? "–"}</td></tr>
               ))}
             </tbody>
           </table>

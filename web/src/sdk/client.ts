@@ -8,9 +8,9 @@ import { Heartbeat, type HeartbeatStatistics } from "./heartbeat";
 import { type Claims, Identity } from "./identity";
 import { MemoryStorage, type Storage, randomId } from "./keep";
 import { type Endpoint, Regions } from "./regions";
-import { manifestsOf, toChannels, toHome, toNow, toPlayback, toRails, toResume, toTitle } from "./shapes";
+import { manifestsOf, toChannels, toHome, toNow, toPlayback, toRails, toResume, toSearchPage, toTitle } from "./shapes";
 import { type Answer, type Call, type Wire, send } from "./transport";
-import type { AssetRef, Channel, Home, Manifests, MyRails, NowNext, Playback, ResumeEntry, TitleDetail } from "./types";
+import type { AssetRef, Channel, Home, Manifests, MyRails, NowNext, Playback, ResumeEntry, SearchPage, TitleDetail } from "./types";
 
 export interface ClientOptions {
   /** Base URL of the front, or of the node that served the page; no slash at the end. */
@@ -113,6 +113,14 @@ export class Client {
   async now(): Promise<NowNext[]> {
     await this.signIn();
     return toNow((await this.open(`/v1/${this.claims().market}/epg/now`)).body);
+  }
+
+  /** Titles that have every word of `words`; `cursor` is that of the page before. */
+  async search(words: string, cursor?: string): Promise<SearchPage> {
+    await this.signIn();
+    const { market, age } = this.claims();
+    const query = new URLSearchParams({ q: words, age: String(age), ...(cursor === undefined ? {} : { cursor }) });
+    return toSearchPage((await this.open(`/v1/${market}/search?${query.toString()}`)).body);
   }
 
   private open(path: string): Promise<Answer<unknown>> {

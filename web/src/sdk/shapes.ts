@@ -4,7 +4,7 @@
  */
 import type { Endpoint } from "./regions";
 import type {
-  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, Saved, SignedIn, TitleDetail,
+  Card, Channel, Home, Manifests, MyRails, Names, NowNext, Playback, ProgrammeSlot, Rail, ResumeEntry, Saved, SearchPage, SignedIn, TitleDetail,
 } from "./types";
 
 type Json = Record<string, unknown>;
@@ -97,6 +97,13 @@ function pathOf(url: string): string {
 export function toHome(v: unknown): Home {
   const o = obj(v);
   return { version: text(o["version"]), rails: listIn(v, "rails").map(toRail).filter((r) => r.items.length > 0) };
+}
+
+export function toSearchPage(v: unknown): SearchPage {
+  const o = obj(v);
+  const cursor = text(o["cursor"]);
+  const hits = listIn(v, "hits").map(toCard).filter((c) => c.id !== "");
+  return { hits, degraded: o["degraded"] === true, ...(cursor === "" ? {} : { cursor }) };
 }
 
 function toRail(v: Json): Rail {

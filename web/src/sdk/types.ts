@@ -52,6 +52,14 @@ export interface Home {
   rails: Rail[];
 }
 
+export interface SearchPage {
+  hits: Card[];
+  /** For the next page; absent on the last. */
+  cursor?: string;
+  /** The service is not up to date: ask again. */
+  degraded: boolean;
+}
+
 export interface TitleDetail extends Card {
   revision?: number;
   audio?: string[];

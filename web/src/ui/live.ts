@@ -6,7 +6,7 @@ export interface Change { at_ms: number; target: string; from: string; to: strin
 export interface Region { name: string; edge: string; origin: string; state: string }
 export interface ProcessRow { target: string; kind: string; region: string; pid: number | null; state: string; url: string; since_ms: number; restarts: number; requests_per_s: number | null }
 export interface CellRow { id: string; region: string; group: string; slots: number | null; state: string; version: string; requests_per_s?: number | null }
-export interface Replication { from: string; to: string; lag_ms: number | null; ops_behind: number | null }
+export interface Replication { from: string; to: string; lag_ms: number | null; ops_behind: number | null; differing?: number | null }
 export interface HubRow { region: string; spoke: string; backlog: number | null; oldest_ms: number | null; dead_letters: number | null }
 export interface JobRow { region: string; asset: string; kind: string; done: number; total: number; state: string }
 

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { preload } from "../player";
 import { BrowserStorage, Client } from "../sdk";
-import { Globe, Mark, Moon, Sun } from "../ui/icons";
+import { Globe, Mark, Moon, Search, Sun } from "../ui/icons";
 import { useTheme } from "../ui/theme";
 import "../ui/theme.css";
 import "./viewer.css";
@@ -14,6 +14,7 @@ import { reportToParent } from "./embed";
 import { listenForArrows } from "./focus";
 import { ChannelsPage, HomePage, ListPage, TitlePage } from "./pages";
 import { type Address, useAddress } from "./router";
+import { SearchPage } from "./search";
 import { expose } from "./statistics";
 import { initialLang, keepLang } from "./texts";
 import { WatchPage } from "./watch";
@@ -36,6 +37,8 @@ function Page({ address }: { address: Address }): JSX.Element {
       return <ChannelsPage />;
     case "list":
       return <ListPage />;
+    case "search":
+      return <SearchPage words={address.id} />;
     case "title":
       return <TitlePage id={address.id} />;
     default:
@@ -68,6 +71,7 @@ function Shell(): JSX.Element {
           <a href="#/list" aria-current={at("list")}>{t("myList")}</a>
         </nav>
         <div class="top-tools">
+          <a class="icon-button" href="#/search/" aria-label={t("search")} title={t("search")} aria-current={at("search")}><Search /></a>
           <button class="icon-button" aria-label={t("languageLabel")} title={t("language")} onClick={() => app.setLang(lang === "de" ? "en" : "de")}><Globe /></button>
           <button class="icon-button" aria-label={theme === "dark" ? t("light") : t("dark")} onClick={toggle}>{theme === "dark" ? <Sun /> : <Moon />}</button>
         </div>

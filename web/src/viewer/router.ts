@@ -8,6 +8,7 @@ export type Address =
   | { page: "home" }
   | { page: "channels" }
   | { page: "list" }
+  | { page: "search"; id: string }
   | { page: "title"; id: string }
   | { page: "watch"; id: string }
   | { page: "live"; id: string }
@@ -20,6 +21,7 @@ export function parseAddress(hash: string): Address {
   if (page === "" && id === "") return { page: "home" };
   if (page === "live" && id === "") return { page: "channels" };
   if (page === "list" && id === "") return { page: "list" };
+  if (page === "search") return { page, id: name };
   if ((page === "title" || page === "watch" || page === "live") && name !== "") return { page, id: name };
   return { page: "unknown" };
 }
@@ -32,7 +34,7 @@ function safeDecode(text: string): string | null {
   }
 }
 
-export const href = (page: "title" | "watch" | "live", id: string): string => `#/${page}/${encodeURIComponent(id)}`;
+export const href = (page: "title" | "watch" | "live" | "search", id: string): string => `#/${page}/${encodeURIComponent(id)}`;
 
 /** When the viewer last asked for a page, on `performance.now()`: what the first frame of a playback is measured from. */
 let askedAt = 0;

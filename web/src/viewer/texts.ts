@@ -1,6 +1,6 @@
 /** What the viewer app says, in German and English. A key that is missing in one language does not compile. */
 const en = {
-  home: "Home", live: "Live", myList: "My list", skip: "Skip to content", main: "Main", language: "Deutsch", languageLabel: "Switch language to German",
+  home: "Home", live: "Live", myList: "My list", search: "Search", searchHint: "Titles, genres, anything in the description", found: "{n} found for “{words}”", foundMore: "More than {n} found for “{words}”", nothingFound: "Nothing found for “{words}”", nothingFoundHint: "Fewer or other words may help.", more: "Show more", skip: "Skip to content", main: "Main", language: "Deutsch", languageLabel: "Switch language to German",
   light: "Switch to light", dark: "Switch to dark", play: "Play", resume: "Resume", resumeAt: "Resume at {time}", watchLive: "Watch live", details: "Details",
   add: "Add to my list", remove: "Remove from my list", continueWatching: "Continue watching", now: "Now", next: "Next", liveBadge: "Live",
   minutes: "{n} min", minutesLeft: "{n} min left", age: "from {n}", allAges: "for all ages", audio: "Audio", subtitles: "Subtitles", off: "Off",
@@ -19,7 +19,7 @@ const en = {
 export type Key = keyof typeof en;
 
 const de: Record<Key, string> = {
-  home: "Start", live: "Live", myList: "Merkliste", skip: "Zum Inhalt springen", main: "Hauptmenü", language: "English", languageLabel: "Sprache auf Englisch umstellen",
+  home: "Start", live: "Live", myList: "Merkliste", search: "Suche", searchHint: "Titel, Genres, Wörter der Beschreibung", found: "{n} Treffer für „{words}“", foundMore: "Über {n} Treffer für „{words}“", nothingFound: "Nichts gefunden für „{words}“", nothingFoundHint: "Weniger oder andere Wörter helfen vielleicht.", more: "Weitere zeigen", skip: "Zum Inhalt springen", main: "Hauptmenü", language: "English", languageLabel: "Sprache auf Englisch umstellen",
   light: "Helle Ansicht", dark: "Dunkle Ansicht", play: "Abspielen", resume: "Weitersehen", resumeAt: "Weitersehen ab {time}", watchLive: "Live ansehen", details: "Details",
   add: "Auf die Merkliste", remove: "Von der Merkliste nehmen", continueWatching: "Weitersehen", now: "Jetzt", next: "Danach", liveBadge: "Live",
   minutes: "{n} Min.", minutesLeft: "noch {n} Min.", age: "ab {n}", allAges: "ohne Altersbeschränkung", audio: "Ton", subtitles: "Untertitel", off: "Aus",

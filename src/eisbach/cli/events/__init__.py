@@ -2,7 +2,7 @@
 
 import typer
 
-from eisbach.cli.events import dead_letters, replay, schemas, spokes, tail
+from eisbach.cli.events import backfill, dead_letters, replay, schemas, spokes, tail
 
 __all__ = ["application"]
 
@@ -20,6 +20,7 @@ def application() -> typer.Typer:
         ("pause", spokes.pause, spokes.PAUSE_EXAMPLE),
         ("resume", spokes.resume, spokes.RESUME_EXAMPLE),
         ("replay", replay.command, replay.EXAMPLE),
+        ("backfill", backfill.command, backfill.EXAMPLE),
         ("schemas", schemas.command, schemas.EXAMPLE),
     ):
         app.command(name=name, epilog=example)(command)

@@ -21,6 +21,7 @@ def command(
     *,
     shared: Shared,
     since: Annotated[str, typer.Option(help="How far back: 90s, 30m, 2h, 7d.")] = "1h",
+    from_event: Annotated[str, typer.Option("--from", help="Instead of --since: from this event id on.")] = "",
     subject: Annotated[str, typer.Option(help="Only this subject.")] = "",
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="At most so many a second.")] = 50.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, count what would be done.")] = False,
@@ -28,7 +29,8 @@ def command(
     """Have a spoke handle again what it has handled: after a mistake in its code, or to rebuild its state."""
     region, spoke = parts(target)
     wish = {
-        "from_ms": int(time.time() * 1000) - span_ms(since), "subject": subject, "rate": rate, "dry_run": not yes,
+        "from_ms": 0 if from_event else int(time.time() * 1000) - span_ms(since), "from_event": from_event,
+        "subject": subject, "rate": rate, "dry_run": not yes,
     }  # fmt: skip
     found = find(shared.settings().data).post(f"/ops/spokes/{region}/{spoke}/replay", wish)
     if shared.as_json:

@@ -8,6 +8,7 @@ Linux only. May not know: what the children are.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -49,6 +50,7 @@ class Children:
     async def open(self) -> None:
         """Become a subreaper and start the zygote."""
         prctl(PR_SET_CHILD_SUBREAPER, 1)
+        logging.getLogger("asyncio").addFilter(_worth_saying)
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
         await self._start_zygote()
 
@@ -180,6 +182,11 @@ class Children:
             self.signal(pid, signal.SIGKILL)
             self._sessions.discard(pid)
             self._send({"over": pid})
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Not that asyncio looked for a child which was reaped here: it would stand among the platform's own lines."""
+    return "will report returncode 255" not in str(record.msg)
 
 
 def _children_of(pid: int) -> list[int]:

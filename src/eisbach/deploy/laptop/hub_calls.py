@@ -24,7 +24,7 @@ __all__ = ["HubCalls"]
 
 _LIMIT: Final = aiohttp.ClientTimeout(total=5.0)
 _REPLAY_LIMIT: Final = aiohttp.ClientTimeout(total=25.0)
-"""A replay reads the whole log first."""
+"""A replay or a backfill reads the whole log first."""
 _TAIL_LIMIT: Final = aiohttp.ClientTimeout(total=None, connect=5.0)
 _ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 _SINGLE: Final = "single"
@@ -59,7 +59,7 @@ class HubCalls:
                     self._operators(self._pass_on(f"/spokes/{{spoke}}/{act}")),
                     methods=["POST"],
                 )
-                for act in ("pause", "resume", "replay")
+                for act in ("pause", "resume", "replay", "backfill")
             ),
         ]
 
@@ -147,7 +147,7 @@ class HubCalls:
         query = {} if spoke is None else {"spoke": spoke}
         async with (
             aiohttp.ClientSession(
-                timeout=_REPLAY_LIMIT if url.endswith("/replay") else _LIMIT, headers=self._headers
+                timeout=_REPLAY_LIMIT if url.endswith(("/replay", "/backfill")) else _LIMIT, headers=self._headers
             ) as session,
             session.request("GET" if method == "HEAD" else method, url, params=query, data=body or None) as answer,
         ):

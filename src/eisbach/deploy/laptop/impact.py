@@ -39,11 +39,15 @@ class Summary:
     """Who, one text each; empty: nobody."""
     next: str
     """The next safe command."""
+    alarms: Sequence[str] = ()
+    """What no restart mends."""
 
 
 def effect(part: Part, stage: str, others: Sequence[Part]) -> tuple[bool, str]:
     """Whether somebody is hurt by ``part`` being broken, and who, or who takes over."""
     kind, region = part.spec.kind, part.spec.region
+    if part.state == "slow":
+        return False, _slow_effect(part, stage)
     elsewhere = sorted(
         {o.spec.region for o in others if o.spec.kind == kind and o.spec.region != region and o.state in _WORKING}
     )
@@ -66,10 +70,33 @@ def effect(part: Part, stage: str, others: Sequence[Part]) -> tuple[bool, str]:
     }.get(kind, (False, f"{part.spec.target} is not in use"))
 
 
-def _cell_effect(part: Part, others: Sequence[Part]) -> tuple[bool, str]:
+def _slow_effect(part: Part, stage: str) -> str:
+    """It answers, with pauses of a fraction of a second: nobody takes over, whoever it serves waits longer."""
+    region = part.spec.region
+    return {
+        "cell": f"{_viewers(part)} wait longer",
+        "edge": f"viewers of {region} wait longer",
+        "origin": f"viewers of {region} wait longer",
+        "single": "everybody waits longer" if stage == "single" else "the left side of the demo waits longer",
+        "front": "new visitors wait longer",
+        "hub": f"events of {region} come later",
+        "spokes": f"spokes of {region} take longer",
+        "worker": "its jobs take longer",
+        "control": "ownership changes take longer",
+        "agent": "the edge learns of a new map later",
+        "link": "the regions merge later",
+    }.get(part.spec.kind, f"{part.spec.target} takes longer")
+
+
+def _viewers(part: Part) -> str:
+    """Whom a cell serves."""
     groups = [group for group in part.layout if not group.startswith("any/")]
     slots = sum(len(part.layout[group]) for group in groups)
-    who = f"viewers of {slots} slots of {', '.join(groups)}" if groups else "editors"
+    return f"viewers of {slots} slots of {', '.join(groups)}" if groups else "editors"
+
+
+def _cell_effect(part: Part, others: Sequence[Part]) -> tuple[bool, str]:
+    who = _viewers(part)
     name = part.spec.target.rpartition("/")[2]
     twins = [
         o.spec.region for o in others
@@ -91,12 +118,24 @@ class Circumstances:
     last: str = "none yet"
     """The last change in words."""
     now_ms: int
+    alarms: Sequence[str] = ()
+    """What no restart mends: twins that differ."""
     begun: bool = True
     """Everything has been ready once; before that, what is not ready is only on its way."""
 
 
 def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
-    """The first sentence of ``status``."""
+    """The first sentence of ``status``; an alarm comes before everything else."""
+    found = _summarise(parts, about)
+    if not about.alarms:
+        return found
+    sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"
+    return Summary(
+        sentence=sentence, hurt=[*about.alarms, *found.hurt], next="eisbach status --json", alarms=about.alarms
+    )
+
+
+def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     broken = _worst_first([p for p in parts if p.state != "ready"])
     if broken and not about.begun and not any(p.fault for p in parts):
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
@@ -152,9 +191,9 @@ def _what(broken: Sequence[Part], parts: Sequence[Part]) -> str:
 
 
 def _name(part: Part, parts: Sequence[Part]) -> str:
-    """The region when all of it is broken, else the process."""
+    """The region when more of it than one process is broken on purpose, else the process."""
     region = part.spec.region
-    if region and all(p.fault for p in parts if p.spec.region == region):
+    if region and sum(bool(p.fault) for p in parts if p.spec.region == region) > 1:
         return f"region/{region}"
     return part.spec.target
 

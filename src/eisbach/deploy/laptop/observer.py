@@ -119,7 +119,10 @@ class Observer:
         ]
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
-        about = Circumstances(stage=stage, beside=_beside(faults), last=last, now_ms=now, begun=supervisor.begun)
+        about = Circumstances(
+            stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=_alarms(self._figures),
+            begun=supervisor.begun,
+        )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
             summarise(parts, about),
@@ -153,6 +156,16 @@ def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
     return [
         *((f"{f.target} and {f.other} are cut off from each other", f"link/{f.target}/{f.other}") for f in cuts),
         *((f"{f.target} {words[f.kind]} and its events wait", f.target) for f in spokes),
+    ]
+
+
+def _alarms(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Twins that differ, as cells say of themselves."""
+    return [
+        f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
+        for target, told in sorted(figures.items())
+        for found in told.get("digests", ())
+        for slot in found["differing"]
     ]
 
 

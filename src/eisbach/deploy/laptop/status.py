@@ -71,6 +71,8 @@ class ReplicationRow(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     lag_ms: float | None
     ops_behind: int | None
+    differing: int | None = None
+    """Slots whose digests differ though both regions applied the same ops: an alarm."""
 
 
 class HubRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     hurt: Sequence[str]
     next: str
+    alarms: Sequence[str] = ()
+    """What no restart mends and a person must look at; also in ``hurt``."""
     rehearsal: bool
     now_ms: int
     started_ms: int
@@ -166,6 +170,7 @@ def build_status(
         sentence=summary.sentence,
         hurt=summary.hurt,
         next=summary.next,
+        alarms=summary.alarms,
         regions=regions,
         processes=[_process(o) for o in observed],
         cells=[_cell(o) for o in observed if o.layout],
@@ -211,13 +216,19 @@ def _cell(o: Observed) -> CellRow:
 
 def _replication(observed: Sequence[Observed]) -> list[ReplicationRow]:
     worst: dict[tuple[str, str], tuple[float | None, int | None]] = {}
+    differing: dict[tuple[str, str], int] = {}
     for o in observed:
+        for found in (o.figures or {}).get("digests", ()):
+            key = (str(found["region"]), o.spec.region)
+            differing[key] = differing.get(key, 0) + len(found["differing"])
         for row in (o.figures or {}).get("replication", ()):
             key = (str(row["from"]), o.spec.region)
             lag, behind = worst.get(key, (None, None))
             worst[key] = (_most(lag, row.get("lag_ms")), _total(behind, row.get("ops_behind")))
     return [
-        ReplicationRow(from_=source, to=target, lag_ms=lag, ops_behind=behind)
+        ReplicationRow(
+            from_=source, to=target, lag_ms=lag, ops_behind=behind, differing=differing.get((source, target))
+        )
         for (source, target), (lag, behind) in sorted(worst.items())
     ]
 

@@ -17,11 +17,11 @@ __all__ = ["SqliteControlStore"]
 class SqliteControlStore:
     """A few documents; one process."""
 
-    def __init__(self, path: Path, *, disk: Disk = inline) -> None:
+    def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
         self._disk = disk
         with sqlite_errors(f"opening control store {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = apsw.Connection(str(path))
+            self._database = apsw.Connection(str(path), vfs=vfs)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.execute(

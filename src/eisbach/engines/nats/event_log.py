@@ -50,9 +50,16 @@ _NO_MESSAGE: Final = 10037
 class JetStreamEventLog:
     """The log of one region, over one connection."""
 
-    def __init__(self, url: str, *, region: str) -> None:
-        """``url``: ``nats://host:port``. ``open`` begins to connect."""
-        self._url = url
+    def __init__(self, url: str, *, region: str, only: Mapping[str, str] | None = None) -> None:
+        """``open`` begins to connect.
+
+        Args:
+            url: ``nats://host:port``.
+            region: whose log it is.
+            only: subscription -> the one source that it reads; the hub then sends it nothing else. A cell that wants
+                the studio's documents must not be sent, and parse, every write of every cell of its region.
+        """
+        self._url, self._only = url, dict(only or {})
         self._region = parse_id(region, what="region")
         self._stream = f"EV_{subject_token(region)}"
         self._client = nats.aio.client.Client()
@@ -180,10 +187,15 @@ class JetStreamEventLog:
         if backlog:
             floor = info.ack_floor.stream_seq if info.ack_floor else 0
             with contextlib.suppress(nats.js.errors.NotFoundError):  # it was just handled, or pruned
-                oldest = await js.get_msg(self._stream, seq=floor + 1, next=True, subject=f"ev.{self._token}.*")
+                oldest = await js.get_msg(self._stream, seq=floor + 1, next=True, subject=self._filter(info.name))
                 if oldest.time is not None:
                     age = int((dt.datetime.now(dt.UTC) - oldest.time).total_seconds() * 1000)
         return SubscriptionState(name=info.name, backlog=backlog, oldest_ms=max(0, age))
+
+    def _filter(self, subscription: str | None) -> str:
+        """The subjects that a subscription reads."""
+        source = self._only.get(subscription or "")
+        return self._subject(source) if source else f"ev.{self._token}.*"
 
     @property
     def _token(self) -> str:
@@ -222,6 +234,7 @@ class JetStreamSubscription:
                 self._log._stream,  # noqa: SLF001
                 api.ConsumerConfig(
                     durable_name=self._name,
+                    filter_subject=self._log._filter(self._name),  # noqa: SLF001
                     deliver_policy=api.DeliverPolicy.ALL if self._from_start else api.DeliverPolicy.NEW,
                     ack_policy=api.AckPolicy.EXPLICIT,
                     ack_wait=_ACK_WAIT_S,
@@ -249,7 +262,10 @@ class JetStreamSubscription:
         doing = f"read for subscription {self._name}"
         with nats_errors(doing):
             try:
-                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=1)
+                # Beside messages that came between two reads nats-py asks on without an end, where no heartbeat may be:
+                # refused (400), they would come again only after the acknowledgement wait. They are a sign of life.
+                heartbeat = None if pull.pending_msgs else 1
+                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=heartbeat)
             except nats.js.errors.FetchTimeoutError:
                 return []  # heartbeats came: the hub lives and has nothing
             except (TimeoutError, nats.js.errors.APIError, nats.errors.Error):

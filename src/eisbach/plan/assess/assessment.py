@@ -1,13 +1,14 @@
 """One assessment: a graph and everything that was found in it, ranked by the journeys lost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eisbach.plan.assess.cuts import Cuts, cuts
 from eisbach.plan.assess.findings import SEVERITIES, Finding
 from eisbach.plan.assess.model import Graph
 from eisbach.plan.assess.rules import beside
-from eisbach.plan.assess.single import Impact, impact, pairs, single_points
+from eisbach.plan.assess.single import Impact, impact, single_points
 from eisbach.plan.assess.sources import Read, read
 
 __all__ = ["Assessment", "assess", "judge"]
@@ -20,18 +21,18 @@ class Assessment:
     graph: Graph
     groups: Mapping[str, tuple[Sequence[str], int]]
     findings: Sequence[Finding]
-    pairs: Sequence[tuple[tuple[str, str], tuple[str, ...]]]
-    """Smallest sets of two, when neither is a single point."""
+    cuts: Cuts
+    """Smallest sets of two and three of which no part is a single point."""
     impact: Impact
 
 
-def assess(paths: Sequence[Path]) -> Assessment:
-    """Read and judge.
+def assess(paths: Sequence[Path], *, told: Callable[[Path], None] = lambda _: None) -> Assessment:
+    """Read and judge; ``told`` hears each file before it is read.
 
     Raises:
         Invalid, Refused: as ``sources.read``.
     """
-    return judge(read(paths))
+    return judge(read(paths, told=told))
 
 
 def judge(found: Read) -> Assessment:
@@ -41,7 +42,7 @@ def judge(found: Read) -> Assessment:
     findings = [*single_points(graph, hit), *beside(graph, hit.structure, groups, found.recovery)]
     weighed = [_weighed(f, hit) for f in findings]
     ranked = sorted(weighed, key=lambda f: (SEVERITIES.index(f.severity), -f.weight, f.rule, f.components))
-    return Assessment(graph=graph, groups=groups, findings=_once(ranked), pairs=pairs(graph, hit), impact=hit)
+    return Assessment(graph=graph, groups=groups, findings=_once(ranked), cuts=cuts(graph, hit), impact=hit)
 
 
 def _weighed(finding: Finding, hit: Impact) -> Finding:

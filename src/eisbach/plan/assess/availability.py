@@ -3,7 +3,9 @@
 Exact by enumeration where at most 14 things can fail, else Monte Carlo with one bit a sample in ``evaluate``: 65,536
 samples, 8,192 of more than 1,000 components; the range then is three standard errors. Copies of a component share a
 common cause: a share ``BETA`` of its unavailability takes all copies at once (the beta-factor model: Fleming, 1974; 0.1
-is its customary value).
+is its customary value). So do components that stand on one disk, host or zone: that share of the unavailability of the
+least available of them is the place's, which takes all of them at once; what is left is their own, so that each alone
+is as available as before.
 Availabilities that no file or overlay says are assumed by kind and listed as assumed. Seeded: equal inputs, equal
 answers.
 """
@@ -17,7 +19,7 @@ from typing import Final
 from eisbach.plan.assess.evaluate import Structure
 from eisbach.plan.assess.model import Component, Graph, Journey
 
-__all__ = ["ASSUMED", "BETA", "Estimate", "availability", "of_component", "percent"]
+__all__ = ["ASSUMED", "BETA", "Estimate", "availability", "of_component", "percent", "places"]
 
 BETA: Final = 0.1
 ASSUMED: Final[Mapping[str, float]] = {
@@ -82,30 +84,68 @@ def _way(structure: Structure, journey: Journey) -> list[str]:
     return list(seen)
 
 
+def places(graph: Graph, names: Sequence[str]) -> dict[str, list[str]]:
+    """``level place`` -> components of ``names`` that stand only there, two or more; each in its narrowest place."""
+    found: dict[str, list[str]] = {}
+    left = list(names)
+    for level in ("disk", "host", "zone"):
+        here: dict[str, list[str]] = {}
+        for name in left:
+            standing = graph.components[name].domains.get(level, ())
+            if len(standing) == 1:
+                here.setdefault(f"{level} {standing[0]}", []).append(name)
+        shared = {place: members for place, members in here.items() if len(members) > 1}
+        found |= shared
+        taken = {name for members in shared.values() for name in members}
+        left = [name for name in left if name not in taken]
+    return found
+
+
+class _Odds:
+    """Chances of everything that can fail on a way: components, and the places that some of them share."""
+
+    def __init__(self, graph: Graph, way: Sequence[str]) -> None:
+        of = {name: of_component(graph.components[name]) for name in way}
+        self.assumed = {name for name in way if of[name][1]}
+        self.chance = {name: of[name][0] for name in way if of[name][0] < 1}
+        self.shared = places(graph, list(self.chance))
+        for place, members in self.shared.items():
+            common = BETA * min(1 - self.chance[m] for m in members)
+            for member in members:
+                self.chance[member] = 1 - (1 - self.chance[member] - common) / (1 - common)
+            self.chance[place] = 1 - common
+
+    def without(self, perfect: str) -> dict[str, float]:
+        """The chances, with one component perfect, but for the place it shares."""
+        return {name: 1.0 if name == perfect else chance for name, chance in self.chance.items()}
+
+
 def _estimate(graph: Graph, structure: Structure, journey: Journey, *, explain: bool) -> Estimate:
     way = _way(structure, journey)
-    odds = {name: of_component(graph.components[name]) for name in way}
-    failing = [name for name in way if odds[name][0] < 1]
+    odds = _Odds(graph, way)
+    failing = list(odds.chance)
     exact = len(failing) <= _EXACT_MAX
-    samples = _SAMPLES if len(failing) <= _MANY else _SAMPLES_OF_MANY
-    worlds = _every_world(failing) if exact else _sampled(failing, {n: odds[n][0] for n in failing}, samples)
+    samples = 1 << len(failing) if exact else _SAMPLES if len(failing) <= _MANY else _SAMPLES_OF_MANY
+    worlds = _every_world(failing) if exact else _sampled(failing, odds.chance, samples)
 
     def value_if(perfect: str = "") -> float:
         """The journey's availability, with one component perfect."""
-        if exact:
-            chances = {n: 1.0 if n == perfect else odds[n][0] for n in failing}
-            return _weighed(structure, journey, graph, worlds, chances)
-        up = _all(graph, {n: w for n, w in worlds.items() if n != perfect}, samples)
-        return structure.journey(journey, structure.works(up)).bit_count() / samples
+        up = dict.fromkeys(graph.components, (1 << samples) - 1)
+        up |= {n: w for n, w in worlds.items() if n in up and (exact or n != perfect)}
+        for place, members in odds.shared.items():
+            for member in members:
+                up[member] &= worlds[place]
+        alive = structure.journey(journey, structure.works(up))
+        return _weighed(alive, failing, odds.without(perfect)) if exact else alive.bit_count() / samples
 
     value = value_if()
     error = 0.0 if exact else 3 * math.sqrt(max(value * (1 - value), 1 / samples) / samples)
     most_tried = (_TRIED_MAX if len(failing) <= _MANY else 5) if explain else 0
-    tried = {name: value_if(name) for name in [n for n in failing if odds[n][1]][:most_tried]}
+    tried = {name: value_if(name) for name in [n for n in failing if n in odds.assumed][:most_tried]}
     most = max(tried, key=lambda n: tried[n]) if tried else ""
     return Estimate(
         journey=journey.name, low=max(0.0, value - error), value=value, high=min(1.0, value + error), exact=exact,
-        assumed=sum(odds[n][1] for n in way), moves_most=most, moved_to=tried[most] if most else value,
+        assumed=len(odds.assumed), moves_most=most, moved_to=tried[most] if most else value,
     )  # fmt: skip
 
 
@@ -122,17 +162,8 @@ def _every_world(names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _all(graph: Graph, worlds: Mapping[str, int], count: int) -> dict[str, int]:
-    full = (1 << count) - 1
-    return {name: worlds.get(name, full) for name in graph.components}
-
-
-def _weighed(
-    structure: Structure, journey: Journey, graph: Graph, worlds: Mapping[str, int], odds: Mapping[str, float]
-) -> float:
+def _weighed(alive: int, names: Sequence[str], odds: Mapping[str, float]) -> float:
     """The sum of the odds of the worlds in which the journey succeeds."""
-    names = list(worlds)
-    alive = structure.journey(journey, structure.works(_all(graph, worlds, 1 << len(names))))
     weights = [1.0]
     for name in names:
         weights = [w * (1 - odds[name]) for w in weights] + [w * odds[name] for w in weights]

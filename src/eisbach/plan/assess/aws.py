@@ -116,7 +116,9 @@ class _Reader:
     def _component(self, resource: Resource, *, is_dead: bool) -> None:
         kind, managed = KINDS[resource.kind]
         values, at = resource.values, Evidence(resource.file, resource.line)
-        found = self.facts.component(resource.name, scope=self.scope, at=at, kind=kind, managed=managed)
+        found = self.facts.component(
+            resource.name, scope=self.scope, at=at, kind=kind, managed=managed, resource=resource.kind
+        )
         for word in (*values.get("aliases", ()), *self._words(resource)):
             self.facts.alias(self.scope, word, resource.name)
         found.replicas = values.get("replicas", None if managed else 1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from eisbach.plan.assess.bounds import Refused
 from eisbach.plan.assess.documents import Node, read_yaml
 from eisbach.plan.assess.endpoints import endpoints, needed_at_start, replica_of
 from eisbach.plan.assess.facts import Facts
@@ -95,11 +96,17 @@ class _Service:
         if is_backup(image, command):
             found.kind = "job"
         for said in (node.get("deploy", "replicas"), node.get("scale")):
-            if (count := said.integer()) is not None and count >= 0:
+            if (count := said.integer()) is not None:
+                if count < 0:
+                    raise Refused(self.file, said.line, f"service {self.name} has {count} replicas")
                 found.replicas, found.facts["replicas"] = count, self.at(said)
         if found.replicas is None:
             found.replicas = 1
         found.entry |= bool(node.get("ports").value)
+        if profiles := [n.text() for n in node.get("profiles").each()]:
+            found.entry = False
+            what = f"whether it runs: only with the profile {' or '.join(profiles)}; taken for no door"
+            facts.unknowns.append(Unknown(found.name, what, self.at(node.get("profiles"))))
         self._words(facts)
         if is_new or node.get("volumes").value:
             self._volumes(facts, found.kind, command)
@@ -125,14 +132,20 @@ class _Service:
                 found.domains["host"], found.facts["host"] = (bound[1],), self.at(constraint)
 
     def _volumes(self, facts: Facts, kind: str, command: str) -> None:
-        found, named = facts.components[self.name], list[tuple[str, Node]]()
+        found, named, bound = facts.components[self.name], list[tuple[str, Node]](), False
         for volume in self.node.get("volumes").each():
-            source = volume.get("source").text() if isinstance(volume.value, dict) else volume.text().partition(":")[0]
+            source, _, rest = volume.text().partition(":")
+            if isinstance(volume.value, dict):
+                source, rest = volume.get("source").text(), volume.get("target").text()
             if source and not source.startswith((".", "/", "~", "$")):
                 named.append((source, volume))
+            elif source and not rest.endswith(":ro") and volume.get("read_only").flag() is not True:
+                bound |= "." not in source.rsplit("/", 1)[-1] or source.startswith("$")  # a folder of the host
         if kind in STORES:
-            forgets = (kind == "cache" and not named) or ("--save " in command and "appendonly no" in command)
-            found.stateful = (bool(named) or kind == "database") and not forgets
+            forgets = (kind == "cache" and not named and not bound) or (
+                "--save " in command and "appendonly no" in command
+            )
+            found.stateful = (bool(named) or bound or kind == "database") and not forgets
         if named and found.stateful is not False:
             disks = [f"{self.scope}/{source}" for source, _ in named]
             found.domains["disk"] = tuple(dict.fromkeys([*found.domains.get("disk", ()), *disks]))
@@ -221,7 +234,10 @@ def _extended(node: Node, services: Node, path: Path, *, depth: int) -> Node:
         side = path.parent / other
         if not _inside(side, path.parent):
             return node
-        documents = read_yaml(side.read_text(errors="replace"), str(side))
+        try:
+            documents = read_yaml(side.read_text(errors="replace"), str(side))
+        except Refused as refused:
+            raise Refused(str(path), extends.line, f"extends {other}, which cannot be read: {refused}") from refused
         services = documents[0].get("services") if documents else Node(None, 1)
     base = services.get(name)
     if not isinstance(base.value, dict) or base.value is node.value:

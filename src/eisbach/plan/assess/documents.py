@@ -200,6 +200,11 @@ class _Builder:
             key = self._keys[-1]
             if key is None:
                 raise Refused(self.file, node.line, "a mapping or list is used as a key; keys are text here")
+            if key[0] in parent and key[0] == "<<":
+                node = Node([*parent["<<"].each(), *node.each()], node.line, node.weight, node.depth)
+            elif key[0] in parent:
+                first = parent[key[0]].line
+                raise Refused(self.file, key[1], f"key {key[0][:60]!r} is written twice, first in line {first}")
             parent[key[0]] = Node(node.value, key[1], node.weight, node.depth)
             self._keys[-1] = None
 

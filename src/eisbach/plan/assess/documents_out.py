@@ -11,6 +11,7 @@ from eisbach.plan.assess.availability import availability
 from eisbach.plan.assess.experiments import chaos_experiment, fis_template
 from eisbach.plan.assess.findings import RULES, Finding
 from eisbach.plan.assess.migration import migration
+from eisbach.plan.assess.order import start_order
 
 __all__ = ["as_json", "mermaid", "read_baseline", "sarif"]
 
@@ -21,6 +22,7 @@ _BASELINE_BYTES_MAX: Final = 1024 * 1024
 def as_json(found: Assessment, findings: Sequence[Finding]) -> dict[str, Any]:
     """Everything, stable in order."""
     graph = found.graph
+    waves, circle = start_order(graph)
     return {
         "files": dict(graph.files),
         "skipped": [{"file": file, "why": why} for file, why in graph.skipped],
@@ -52,7 +54,11 @@ def as_json(found: Assessment, findings: Sequence[Finding]) -> dict[str, Any]:
             for e in availability(graph, found.impact.structure)
         ],
         "findings": [_finding(f, found) for f in findings],
-        "pairs": [{"components": list(pair), "journeys": list(lost)} for pair, lost in found.pairs],
+        "cuts": {
+            "bound": found.cuts.bound(),
+            "sets": [{"members": list(cut.members), "journeys": list(cut.journeys)} for cut in found.cuts.found],
+        },
+        "start_order": {"waves": [list(w) for w in waves], "circle": list(circle)},
         "unknown": [{"about": u.about, "what": u.what, "where": str(u.evidence)} for u in graph.unknowns],
         "migration": [
             {
@@ -69,7 +75,8 @@ def _finding(finding: Finding, found: Assessment) -> dict[str, Any]:
         "id": finding.identity, "rule": finding.rule, "severity": finding.severity,
         "components": list(finding.components), "via": finding.via, "journeys": list(finding.journeys),
         "weight": finding.weight, "evidence": [str(e) for e in finding.evidence], "reasoning": finding.reasoning,
-        "advice": finding.advice, "experiment": chaos_experiment(finding, found.graph), "fis": fis_template(finding),
+        "advice": finding.advice, "experiment": chaos_experiment(finding, found.graph),
+        "fis": fis_template(finding, found.graph),
     }  # fmt: skip
 
 

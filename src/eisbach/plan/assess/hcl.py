@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from eisbach.plan.assess.bounds import DEPTH_MAX, Refused
+from eisbach.plan.assess.bounds import DEPTH_MAX, HCL_BYTES_MAX, Refused
 
 __all__ = ["ADDRESS", "Block", "Folder", "Module", "called", "local_source", "parse"]
 
@@ -40,6 +40,10 @@ def parse(text: str, file: str) -> Mapping[str, Any]:
     """
     import hcl2  # brings a parser generator; only who reads Terraform pays for it
 
+    if len(text) > HCL_BYTES_MAX:
+        raise Refused(
+            file, 1, f"{len(text)} characters of HCL; at most {HCL_BYTES_MAX} are parsed: give a plan instead"
+        )
     if _depth(text) > DEPTH_MAX:
         raise Refused(file, 1, f"nested deeper than {DEPTH_MAX}; nobody writes that by hand")
     options = hcl2.SerializationOptions(with_comments=False)
@@ -176,15 +180,18 @@ class Module:
     def _text(self, text: str) -> Any:
         if "${" not in text or len(text) > _TEXT_MAX:
             return text
+        if text.startswith('"${') and text.endswith('}"') and text.count("${") == 1:  # as Terraform 0.11 wrote it
+            text = text[1:-1]
         if (whole := _WHOLE.match(text)) is not None:
             found = self._of(whole[1])
             return text if found is _UNSET else found
         if (choice := _CHOICE.match(text)) is not None and (picked := self._picked(choice)) is not None:
-            return self._text(picked)
+            return _literal(picked) if _literal(picked) is not None else self._text(f"${{{picked}}}")
         if self.prefix:
             text = ADDRESS.sub(lambda m: m[1] if m[1].startswith("module.") else self.prefix + m[1], text)
-        text = _IN_TEXT.sub(lambda m: self._inline(m, "${%s}"), text)
-        return _BARE.sub(lambda m: self._inline(m, "%s"), text)
+        found = _IN_TEXT.sub(lambda m: self._inline(m, "${%s}"), text)
+        found = _BARE.sub(lambda m: self._inline(m, "%s"), found)
+        return found if len(found) <= _TEXT_MAX else text  # locals that double each other end here
 
     def _inline(self, match: re.Match[str], form: str) -> str:
         found = self._of(match[1])
@@ -210,8 +217,7 @@ class Module:
             right = truth == "true"
         else:
             return None
-        branch = choice[4] if right else choice[5]
-        return branch if branch.startswith('"') else f"${{{branch}}}"
+        return choice[4] if right else choice[5]
 
     def _of(self, token: str) -> Any:
         """What a name is here; ``_UNSET`` where no file says it, or where it names itself."""
@@ -240,6 +246,15 @@ class Module:
         return _UNSET if default is None else default
 
 
+def _literal(text: str) -> bool | int | str | None:
+    """A literal of an expression; None for what is none."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
+    return text if re.fullmatch(r'"[^"$]*"', text) else None
+
+
 def local_source(call: Block, folder: Folder) -> Path | None:
     """The folder of a call's local source; None for a module from elsewhere."""
     source = str(call.body.get("source") or "").strip('"')
@@ -259,4 +274,5 @@ def _joined(base: Path, source: str) -> Path:
 
 def called(folders: Sequence[Folder]) -> set[Path]:
     """Folders that another one calls: they are read where they are called, not as roots."""
-    return {path for folder in folders for call in folder.calls.values() if (path := local_source(call, folder))}
+    sources = [(local_source(call, folder), folder) for folder in folders for call in folder.calls.values()]
+    return {path for path, folder in sources if path is not None and path != folder.path}

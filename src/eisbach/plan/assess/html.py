@@ -13,10 +13,13 @@ from typing import Any, Final
 
 from eisbach.plan.assess.assessment import Assessment
 from eisbach.plan.assess.availability import Estimate, availability, percent
+from eisbach.plan.assess.cuts import Cuts
 from eisbach.plan.assess.evaluate import is_hard
 from eisbach.plan.assess.findings import Finding
+from eisbach.plan.assess.hcl import ADDRESS
 from eisbach.plan.assess.migration import Step, migration
 from eisbach.plan.assess.model import Component
+from eisbach.plan.assess.order import start_order
 from eisbach.plan.page import Figure, Page, escape, figures, section
 
 __all__ = ["DRAWN_MAX", "page"]
@@ -24,6 +27,7 @@ __all__ = ["DRAWN_MAX", "page"]
 DRAWN_MAX: Final = 300
 _HERE: Final = Path(__file__).parent
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _PAD = 168, 46, 220, 74, 26
+_CUTS_SHOWN: Final = 30
 _LEVELS: Final = ("region", "zone", "host", "account", "vendor")
 
 
@@ -52,17 +56,21 @@ def page(found: Assessment, findings: Sequence[Finding], made: str) -> str:
         section("graph", "What dies with what", drawing,
                 lead="Choose a component: what does not work without it is marked. Areas are failure domains."),
         section("findings", "Findings", _findings(findings), lead="Ranked by severity and the journeys lost."),
+        section("sets", "What takes a journey down together", _cuts(found.cuts),
+                lead=f"No part of a set does it alone. {_looked(found.cuts)}"),
         section("availability", "Availability by journey", _estimates(estimates),
                 lead="Estimated from what the files say; what nobody said is assumed by kind, and named here."),
         section("steps", "What to do, in order", _steps(migration(found.graph, found.groups)),
                 lead="Each step includes those before it. Judged on the graph, not measured on a running system."),
+        section("start", "Start after a full stop", _start(found),
+                lead="Each wave needs those before it to serve. Only what waits for others, or is waited for."),
         section("unknown", "What no file says", _unknown(found),
                 lead="Nothing of this was guessed. Say it in assess.yaml."),
     ])  # fmt: skip
     return Page(
         title="What takes your journeys down", lead=lead, body=body, made=made,
-        links=(("graph", "Graph"), ("findings", "Findings"), ("availability", "Availability"), ("steps", "Steps"),
-               ("unknown", "Unknown")),
+        links=(("graph", "Graph"), ("findings", "Findings"), ("sets", "Sets"), ("availability", "Availability"),
+               ("steps", "Steps"), ("start", "Start"), ("unknown", "Unknown")),
         style=(_HERE / "assess.css").read_text(encoding="utf-8"),
         scripts=[(_HERE / "assess.js").read_text(encoding="utf-8")], data={"dead": dead},
     ).html()  # fmt: skip
@@ -87,7 +95,8 @@ def _drawing(found: Assessment, findings: Sequence[Finding]) -> tuple[str, dict[
     areas: list[str] = []
     top = _PAD
     deepest = max(layer.values(), default=0)
-    for lane, members in sorted(lanes.items(), key=lambda pair: (pair[0] == "", pair[0])):
+    doors = {_lane(graph.components[e]) for j in graph.journeys for e in j.entry if e in layer}
+    for lane, members in sorted(lanes.items(), key=lambda pair: (pair[0] not in doors, pair[0] == "outside", pair[0])):
         rows: dict[int, int] = defaultdict(int)
         for name in sorted(members, key=lambda n: (layer[n], n)):
             place[name] = (_PAD + layer[name] * _ACROSS, top + _PAD + rows[layer[name]] * _DOWN)
@@ -112,9 +121,10 @@ def _drawing(found: Assessment, findings: Sequence[Finding]) -> tuple[str, dict[
         '<button type="button" data-zoom="1.25">Zoom in</button>'
         '<button type="button" data-zoom="0.8">Zoom out</button><button type="button" data-zoom="0">Whole</button>'
         f'<span role="status" id="said">Nothing chosen.</span></div>'
-        f'<svg id="picture" viewBox="{size}" role="group" aria-label="Components and their dependencies">'
+        f'<div class="view"><svg id="picture" viewBox="{size}" style="width:{size.split()[2]}px" role="group" '
+        'aria-label="Components and their dependencies">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        f'<path d="M0 0L8 4L0 8z"/></marker></defs>{"".join(areas)}{edges}{boxes}</svg>{note}</div>'
+        f'<path d="M0 0L8 4L0 8z"/></marker></defs>{"".join(areas)}{edges}{boxes}</svg></div>{note}</div>'
     )
     index = {name: i for i, name in enumerate(names)}
     dead = {
@@ -162,7 +172,10 @@ def _edge(source: str, target: str, place: dict[str, tuple[int, int]], *, soft: 
 
 
 def _box(number: int, component: Component, at: tuple[int, int], *, single: bool) -> str:
-    name = component.name if len(component.name) <= 17 else f"{component.name[:16]}…"
+    name = component.name
+    if ADDRESS.fullmatch(name):  # of a Terraform resource the last word is what people know it by
+        name = name.rpartition(".")[2]
+    name = name if len(name) <= 17 else f"{name[:16]}…"
     copies = "managed" if component.managed else f"{component.replicas or '?'} x"
     x, y = at
     return (
@@ -186,6 +199,26 @@ def _findings(findings: Sequence[Finding]) -> str:
         f"{html.escape(f' · {f.weight:.0%} of the journeys') if f.weight else ''}</p></article>"
         for f in findings
     )
+
+
+def _looked(found: Cuts) -> str:
+    if found.candidates < 2:
+        return "There is nothing to combine: what the journeys use takes one down alone, or is not used by any."
+    return f"Looked at {found.bound()}."
+
+
+def _cuts(found: Cuts) -> str:
+    if not found.found:
+        return '<p class="card">No set was found.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(' and '.join(cut.members))}</td><td>{escape(', '.join(cut.journeys))}</td></tr>"
+        for cut in found.found[:_CUTS_SHOWN]
+    )
+    more = len(found.found) - _CUTS_SHOWN
+    beyond = f"<p>{more} more are in the JSON report.</p>" if more > 0 else ""
+    head = "<tr><th>Together</th><th>Journeys lost</th></tr>"
+    table = f"<table>{head}{rows}</table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Sets">{table}</div>{beyond}'
 
 
 def _estimates(estimates: Sequence[Estimate]) -> str:
@@ -212,6 +245,15 @@ def _steps(steps: Sequence[Step]) -> str:
     )
     head = "<tr><th>Step</th><th class=number>Availability</th><th class=number>Worst blast</th><th>Touches</th></tr>"
     return f'<div class="scroll" tabindex="0" role="region" aria-label="Steps"><table>{head}{rows}</table></div>'
+
+
+def _start(found: Assessment) -> str:
+    waves, circle = start_order(found.graph)
+    items = "".join(f"<li>{escape(', '.join(wave[:40]))}{' …' if len(wave) > 40 else ''}</li>" for wave in waves)
+    stuck = f"<p><b>Starts last, if at all:</b> {escape(', '.join(circle[:40]))}</p>" if circle else ""
+    if not items and not stuck:
+        return '<p class="card">No file says who waits for whom.</p>'
+    return f'<div class="card"><ol class="plain">{items}</ol>{stuck}</div>'
 
 
 def _unknown(found: Assessment) -> str:

@@ -70,6 +70,8 @@ class Component:
     entry: bool = False
     """It takes calls from outside."""
     image: str = ""
+    resource: str = ""
+    """What it is in the words of ``aws`` (rds, ecs); empty for what is no resource of a cloud."""
     scope: str = ""
     """Compose project, namespace, stack or module: names are looked up here first."""
     evidence: list[Evidence] = field(default_factory=list)

@@ -6,7 +6,7 @@ It is read last and wins. An unknown key is refused with the nearest known one: 
 import difflib
 from typing import Any, Final
 
-from eisbach.plan.assess.bounds import Refused
+from eisbach.plan.assess.bounds import JOURNEYS_MAX, Refused
 from eisbach.plan.assess.documents import Node
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.model import DOMAIN_LEVELS, Evidence, Journey
@@ -106,6 +106,7 @@ def _component(name: str, node: Node, file: str, facts: Facts) -> None:
     if (backup := node.get("backup").flag()) is not None:
         values["backup"] = backup
     found = facts.component(facts.resolve(name, "") or name, scope="", at=at, **values)
+    found.unsaid -= values.keys()
     if kind == "database" and found.stateful is None:
         found.stateful = True
     for level in DOMAIN_LEVELS:
@@ -133,6 +134,8 @@ def _dependency(node: Node, file: str, facts: Facts) -> None:
 
 
 def _journey(name: str, node: Node, file: str, facts: Facts) -> None:
+    if len(facts.journeys) >= JOURNEYS_MAX:
+        raise Refused(file, node.line, f"more than {JOURNEYS_MAX} journeys")
     _known(node, _JOURNEY, file, f"journey {name}")
     weight = node.get("weight").number()
     weight = 1.0 if weight is None else weight

@@ -1,17 +1,15 @@
-"""What takes journeys down: single components, single domains, pairs; and who dies with whom. By ``evaluate``."""
+"""What takes journeys down alone: single components, single domains; and who dies with whom. By ``evaluate``."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Final
 
 from eisbach.plan.assess.evaluate import Structure, redundant
 from eisbach.plan.assess.findings import Finding
 from eisbach.plan.assess.model import Component, Graph
 
-__all__ = ["Impact", "domains_of", "impact", "pairs", "single_points"]
+__all__ = ["Impact", "domains_of", "impact", "single_points"]
 
-_PAIR_CANDIDATES_MAX: Final = 60
 _LEVELS: Final = ("vendor", "account", "region", "zone", "host")
 Domain = tuple[str, str]
 
@@ -55,6 +53,13 @@ class Impact:
     def _lost(self, bit: int) -> tuple[str, ...]:
         worlds = ((j.name, self.structure.journey(j, self.works)) for j in self._graph.journeys)
         return tuple(name for name, alive in worlds if not alive >> bit & 1)
+
+    def alone(self) -> frozenset[str]:
+        """Components without which a journey is lost."""
+        dead = 0
+        for journey in self._graph.journeys:
+            dead |= self.full & ~self.structure.journey(journey, self.works)
+        return frozenset(name for i, name in enumerate(self.names) if dead >> i & 1)
 
     def dies_with(self, name: str) -> list[str]:
         """Components that do not work without this one."""
@@ -127,34 +132,6 @@ def _domain(graph: Graph, place: Domain, names: Sequence[str], journeys: tuple[s
         f"Losing that {level} takes {_list(journeys)} down, whatever the number of copies.",
         advice=f"Spread the copies over two or more {level}s.",
     )  # fmt: skip
-
-
-def pairs(graph: Graph, found: Impact) -> list[tuple[tuple[str, str], tuple[str, ...]]]:
-    """The smallest sets of two that take a journey down although neither does alone: (pair, journeys)."""
-    alone = {n for n in found.names if found.lost_without(n)}
-    near: dict[str, None] = {}
-    for journey in graph.journeys:
-        for entry in journey.entry:
-            waiting = [entry]
-            while waiting:
-                name = waiting.pop()
-                if name not in near:
-                    near[name] = None
-                    waiting.extend(found.structure.needs(name))
-    candidates = [n for n in near if n not in alone][:_PAIR_CANDIDATES_MAX]
-    couples = list(combinations(candidates, 2))
-    full = (1 << len(couples)) - 1
-    up = dict.fromkeys(found.names, full)
-    for i, couple in enumerate(couples):
-        for name in couple:
-            up[name] &= ~(1 << i)
-    works = found.structure.works(up) if couples else up
-    result: list[tuple[tuple[str, str], tuple[str, ...]]] = []
-    for i, couple in enumerate(couples):
-        lost = tuple(j.name for j in graph.journeys if not found.structure.journey(j, works) >> i & 1)
-        if lost:
-            result.append((couple, lost))
-    return result
 
 
 def _list(names: Sequence[str]) -> str:

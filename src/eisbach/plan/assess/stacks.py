@@ -46,11 +46,7 @@ class _Run:
 
 
 def stacks(templates: Sequence[Template], facts: Facts) -> list["Stack"]:
-    """Every stack: each template that no other calls, and what it calls.
-
-    Raises:
-        Refused: templates that call each other into more than the bounds.
-    """
+    """Every stack: each template that no other calls, and what it calls, breadth first within the bounds."""
     run = _Run({t.path: t for t in templates}, facts)
     inner = {found.path for t in templates for found in (_called(t, node, run) for _, node in _calls(t)) if found}
     roots = [t for t in templates if t.path not in inner] or list(templates)
@@ -122,8 +118,6 @@ class Stack:
         self.children: dict[str, Stack] = {}
         self._asked: set[str] = set()
         run.count += 1
-        if run.count > STACKS_MAX:
-            raise Refused(template.file, 1, f"templates call each other into more than {STACKS_MAX} stacks")
         self.names = {name: self._named(name, prefix) for name, _ in template.document.get("Resources").items()}
         for name, node in _calls(template):
             self._nest(name, node, prefix, deep)
@@ -140,8 +134,10 @@ class Stack:
 
     def _nest(self, name: str, node: Node, prefix: str, deep: int) -> None:
         target = _called(self.template, node, self._run)
-        if target is None or deep >= DEEP_MAX:
+        if target is None or deep >= DEEP_MAX or self._run.count >= STACKS_MAX:
             why = f"nested stack {name} is not followed; give its template, too"
+            if target is not None:
+                why = f"nested stack {name} is not followed: deeper than {DEEP_MAX}, or more than {STACKS_MAX} stacks"
             self._run.facts.skipped.append((f"{self.file}:{node.line}", why))
             return
         if "://" in _address(node) or "${" in _address(node):

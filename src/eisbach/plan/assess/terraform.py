@@ -88,9 +88,9 @@ def is_understood(kind: str) -> bool:
 def read_folders(folders: Mapping[Path, Folder], facts: Facts) -> None:
     """Everything that the folders of a run say: each that no other calls is a root, with the local modules it calls."""
     inner = called(list(folders.values()))
-    for path, folder in folders.items():
-        if path in inner:
-            continue
+    roots = [path for path in folders if path not in inner] or list(folders)
+    for path in roots:
+        folder = folders[path]
         scope = facts.scope_of(str(path), path.name or "terraform")
         found: list[Resource] = []
         for module in Module(folder, folders).tree():
@@ -185,10 +185,10 @@ def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(item, list):
             waiting += [(name, v) for v in item]
         elif isinstance(item, str):
-            count += 1
-            if count > _TEXTS_MAX:
-                return
             yield name, item.strip('"')
+        count += 1
+        if count > _TEXTS_MAX:
+            return
 
 
 def _one(value: Any) -> Any:
@@ -198,7 +198,11 @@ def _one(value: Any) -> Any:
 def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], lines: Lines) -> dict[str, Any]:
     names = ("name", "function_name", "table_name", "bucket", "cluster_id", "identifier")
     values: dict[str, Any] = {"aliases": [t for k, t in texts if k in names and "${" not in t and kind in KINDS]}
-    values["unsaid"] = [name for name, keys in _DECIDED.items() if any("${" in str(body.get(key)) for key in keys)]
+    values["unsaid"] = [
+        name
+        for name, keys in _DECIDED.items()
+        if any("${" in text for key in keys for _, text in _texts(body.get(key)))
+    ]
     if kind in ("rds", "rdscluster"):
         values["multi_az"] = _truth(body.get("multi_az"))
         days = _number(body.get("backup_retention_period"))

@@ -4,13 +4,12 @@ A CLIENT or PRODUCER span names its peer (``peer.service``, ``server.address``, 
 another service does; what a trace covers is noted, so that silence can be told from absence.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from eisbach.plan.assess.documents import Node
 from eisbach.plan.assess.facts import Facts
-from eisbach.plan.assess.model import Evidence
+from eisbach.plan.assess.model import Evidence, Unknown
 
 __all__ = ["is_traces", "read_traces"]
 
@@ -49,17 +48,25 @@ def read_traces(documents: list[Node], file: str, facts: Facts) -> None:
             seen.setdefault((span.service, span.peer), (span, span.kind in _CLIENT))
     facts.met += len(spans)
     facts.understood += len(spans)
-    calls: dict[str, int] = defaultdict(int)
-    for source, _ in seen:
-        calls[source] += 1
+    for span in spans:  # one that calls nobody and that nobody calls is there all the same
+        if facts.resolve(span.service, "") is None:
+            _seen(facts, span.service, Evidence(file, span.line), "service")
     for (source, target), (span, sync) in seen.items():
         at = Evidence(file, span.line)
         for name in (source, target):
             if facts.resolve(name, "") is None:
-                facts.component(name, scope="", at=at, kind="service" if name in facts.traced else "external")
+                _seen(facts, name, at, "service" if name in facts.traced else "external")
         facts.link(
             facts.resolve(source, "") or source, target, scope="", at=at, how="observed", sync=None if sync else False
         )
+
+
+def _seen(facts: Facts, name: str, at: Evidence, kind: str) -> None:
+    """A component that only traces show: how many copies it has, they do not say."""
+    unsaid = frozenset({"replicas"}) if kind == "service" else frozenset()
+    facts.component(name, scope="", at=at, kind=kind, unsaid=unsaid)
+    if unsaid:
+        facts.unknowns.append(Unknown(name, "how many copies run: only traces show it", at))
 
 
 def _spans(document: Node) -> Iterator[_Span]:

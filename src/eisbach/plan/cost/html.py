@@ -97,7 +97,7 @@ def _warnings(report: Report) -> str:
     weak = {(x.price.region, x.price.id) for a in report.answers for x in a.bill.lines if x.price.confidence == "low"}
     if weak:
         found.append(
-            f"{len(weak)} prices are remembered, not read from a list (low confidence, taken as plus or minus 25 %). "
+            f"Remembered, not read from a list: {len(weak)} of the prices (low confidence, taken as +-25 %). "
             "eisbach cost refresh reads them from AWS."
         )
     rows = "".join(f"<li>{escape(words)}</li>" for words in found)
@@ -214,7 +214,8 @@ def _open(report: Report, a: Answer) -> str:
 def _line(line: Line) -> tuple[str, ...]:
     amount = "unpriced" if line.amount is None else f"{line.amount:,.2f}"
     quantity = f"{line.quantity:,.0f} {line.price.unit}"
-    return (line.group, line.item, line.price.region, quantity, line.formula, _tiers(line.price), amount)
+    place = line.price.region.replace("-", "\N{NON-BREAKING HYPHEN}")
+    return (line.group, line.item, place, quantity, line.formula, _tiers(line.price), amount)
 
 
 def _tiers(price: Price) -> str:

@@ -158,6 +158,6 @@ def _warnings(report: Report, console: Console) -> None:
         console.print(Text(f"stale: {words}; eisbach cost refresh", style="yellow"))
     weak = {(x.price.region, x.price.id) for a in report.answers for x in a.bill.lines if x.price.confidence == "low"}
     if weak:
-        words = f"{len(weak)} prices are remembered, not read from a list (low confidence, +-25 %)"
+        words = f"remembered, not read from a list: {len(weak)} of the prices (low confidence, +-25 %)"
         console.print(Text(f"weak: {words}; eisbach cost refresh reads them where there is a network", style="yellow"))
     console.print(Text(f"Not in it: {'; '.join(NOT_MODELLED)}.", style="dim"))

@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import msgspec
 
+from eisbach.cell.streams import GUARD
+from eisbach.domain.playback import StreamGuard
 from eisbach.domain.progress import PROGRESS_PREFIX, WATCHLIST_PREFIX
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.ops import Op
@@ -27,7 +29,7 @@ def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
     """Every breach of a promise."""
     found: list[str] = []
     for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _clocks,
-                  _read_your_writes, _refused, _shed):  # fmt: skip
+                  _read_your_writes, _refused, _places, _shed):  # fmt: skip
         found += check(history, regions)
     return found
 
@@ -76,13 +78,28 @@ def _pos(op: Op) -> int | None:
 
 
 def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P2: an op id names one write, wherever it is kept; epochs rise in the order of writing."""
+    """P2: an op id names one write, wherever it is kept; of a region and slot, epoch follows epoch, never beside it."""
     seen: dict[OpId, Op] = {}
     for evidence in regions:
-        for op in evidence.ops:
+        kept = [op for log in evidence.logs.values() for op in log]
+        for op in (*evidence.ops, *kept):
             other = seen.setdefault(_id(op), op)
             if other != op:
                 yield f"P2 {op.id} is two writes: {other.change} and {op.change}"
+        mine = {op.id for op in evidence.ops}
+        yield from (
+            f"P2 {op.id} was written beside the owner of its slot in {evidence.region}"
+            for op in kept
+            if op.origin == evidence.region and op.id not in mine
+        )
+        chains: dict[str, list[Op]] = defaultdict(list)
+        for op in evidence.ops:
+            if op.origin == evidence.region:
+                chains[op.slot].append(op)
+        for ops in chains.values():
+            for one, after in pairwise(sorted(ops, key=lambda op: (op.epoch, op.seq))):
+                if after.hlc <= one.hlc and not one.more:
+                    yield f"P2 {after.id} was written before {one.id}, under a later epoch or sequence number"
 
 
 def _dense(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
@@ -198,11 +215,12 @@ def _knew(later: Op, version: Version) -> bool:
 def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P10: hybrid time rises with every write of a region, and never runs more than 500 ms ahead."""
     for evidence in regions:
-        own = [op for op in evidence.ops if op.origin == evidence.region]
-        by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
-        for one, other in pairwise(by_transaction):
-            if other.hlc <= one.hlc:
-                yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
+        for log in evidence.logs.values():
+            own = [op for op in log if op.origin == evidence.region]
+            by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
+            for one, other in pairwise(by_transaction):
+                if other.hlc <= one.hlc:
+                    yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
         index = _index(evidence)
         for intent, ack in history.acknowledged():
             op = index.get((ack.slot, ack.region, *ack.mark))
@@ -238,12 +256,55 @@ def _latest(every: dict[OpId, Op], shown: Op) -> Version:
 
 
 def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """What was refused with the word that nothing was written was not written."""
+    """P1, P6: what was refused with the word that nothing was written was not; reads are not refused by a freeze."""
     written = {pos for evidence in regions for op in evidence.ops if (pos := _pos(op)) is not None}
     for intent in history.intents:
         for code, value in intent.refusals:
+            if history.delivered[f"try-{value}"] > 1:
+                continue
+            if intent.kind == "read" and code == "slot_frozen":
+                yield f"P6 {_name(intent)} was refused because its slot is frozen; reads never are"
             if intent.kind == "progress" and value in written:
                 yield f"P1 {_name(intent)} was refused as not written ({code}), and its {value} was written"
+
+
+def _places(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """Reads are preconditions: who replaces an account's places keeps every place that it does not say has ended."""
+    every = {_id(op): op for evidence in regions for op in evidence.ops}
+    places: dict[tuple[str, str], list[Op]] = defaultdict(list)
+    for op in every.values():
+        if op.change is not None and op.change.sk == GUARD and op.change.value is not None:
+            places[op.slot, op.change.pk].append(op)
+    for (_, account), ops in places.items():
+        by_version = {op.version: op for op in ops}
+        for op in ops:
+            assert op.change is not None
+            before = by_version.get(op.change.base) if op.change.base is not None else None
+            if before is None or before.origin != op.origin:
+                continue  # the first one, or merged with the other region's
+            lost = _streams(before) - _streams(op) - _ended(every, op)
+            if lost:
+                yield f"READS {op.id} of account {account} forgets places that {before.id} gave: {sorted(lost)}"
+
+
+def _guard(op: Op) -> StreamGuard:
+    assert op.change is not None
+    return msgspec.json.decode(op.change.value or b"", type=StreamGuard)
+
+
+def _streams(op: Op) -> set[str]:
+    return {stream.sid for stream in _guard(op).streams}
+
+
+def _ended(every: dict[OpId, Op], op: Op) -> set[str]:
+    """Sessions that the op's transaction says have stopped."""
+    found = {*_guard(op).ended}
+    part: Op | None = op
+    while part is not None:
+        if part.event is not None and part.event.type == "tv.playback.session.stopped.v1":
+            found.add(part.event.subject)
+        part = every.get((op.slot, op.origin, op.epoch, part.seq + 1)) if part.more else None
+    return found
 
 
 def _shed(history: History, _regions: Sequence[Evidence]) -> Iterator[str]:

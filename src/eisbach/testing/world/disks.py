@@ -97,9 +97,12 @@ class Volume:
 
     def survivors(self, chance: random.Random, *, power: bool) -> Files:
         """What the next life finds: everything after a kill; after a power cut, any part of what was not synced."""
+        # What is not SQLite's was written whole, synced and renamed (``write_whole``): it is there or not.
+        there = {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
         if power:
-            return {name: self.files[name].after_power_cut(chance) for name in sorted(self.files)}
-        return {name: (self.folder / name).read_bytes() for name in sorted(self.files)}
+            written = sorted(name for name, file in self.files.items() if file.steps)
+            there |= {name: self.files[name].after_power_cut(chance) for name in written}
+        return there
 
 
 class _VfsFile(apsw.VFSFile):

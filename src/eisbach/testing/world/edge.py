@@ -8,10 +8,14 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import msgspec
+
 from eisbach.edge.rules import Answer, Call, Forward, Outcome, Peer, Refuse, Region, decide, follow, next_hop
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slotmap import CellEntry, SlotMap
 from eisbach.testing.asgi_client import AsgiAnswer
+from eisbach.testing.world.control import AgentNode
+from eisbach.testing.world.genesis import STRANGER, Shape, placement
 from eisbach.testing.world.history import History
 from eisbach.testing.world.links import send
 from eisbach.testing.world.network import Network, Refused, Silent
@@ -45,13 +49,21 @@ class World:
 
 
 class Edge:
-    """One a region; see ``network.Endpoint``. It keeps nothing, so it only ever is there or unreachable."""
+    """One a region; see ``network.Endpoint``. It keeps nothing but its map, so it only ever is there or unreachable."""
 
-    def __init__(self, region: str, others: list[str], world: World) -> None:
-        self.name, self.region, self._world = f"{region}/edge", region, world
-        peers = tuple(Peer(region=other, residency="eu", door=other) for other in others)
-        self._region = Region(name=region, residency="eu", peers=peers)
+    def __init__(self, region: str, shape: Shape, world: World, agent: AgentNode | None) -> None:
+        """``agent``: whose map it follows; None: the first map is all there is."""
+        self.name, self.region, self._world, self._agent = f"{region}/edge", region, world, agent
+        # The stranger comes first: that no call of these viewers goes there is the rules' word.
+        others = sorted((r for r in shape.cells if r != region), key=lambda r: r != STRANGER)
+        peers = tuple(Peer(region=r, residency="us" if r == STRANGER else "eu", door=r) for r in others)
+        self._region = Region(name=region, residency="us" if region == STRANGER else "eu", peers=peers)
         self.up = True
+        told = placement(shape, region)
+        cells = {name: CellEntry(address=address) for name, address in told.cells.items()}
+        groups = {group: list(owners) for group, owners in told.groups.items()}
+        self._map = SlotMap(region=region, version=0, issued_ms=0, cells=cells, groups=groups, preferred={})
+        self._document = b""
 
     async def awake(self) -> None:
         """It is never stopped."""
@@ -70,10 +82,12 @@ class Edge:
 
     def slot_map(self) -> SlotMap:
         """The map in force."""
-        mine = {n.document.cell: n for n in self._world.cells.values() if n.region == self.region}
-        first = next(iter(mine.values())).slot_map()
-        cells = {name: CellEntry(address=node.name) for name, node in mine.items()}
-        return SlotMap(region=self.region, version=1, issued_ms=0, cells=cells, groups=first.groups, preferred={})
+        agent = self._agent
+        if agent is not None and agent.document != self._document:
+            self._document = agent.document
+            raw = msgspec.json.decode(agent.document, type=dict[str, msgspec.Raw])["map"]
+            self._map = msgspec.json.decode(raw, type=SlotMap)
+        return self._map
 
     async def handle(self, request: Request, *, peer: bool = False) -> AsgiAnswer:
         """What the caller gets.
@@ -118,7 +132,8 @@ class Edge:
             hop = next_hop(forward, tried, outcome)
             if hop is None:
                 break
-            self._world.history.retried.add(request.headers.get("eisbach-request-id", ""))
+            # The last hop's word says nothing of the first: as if it had reached two cells.
+            self._world.history.delivered[request.headers["eisbach-request-id"]] += 1
             if answer is not None:
                 self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
         if answer is not None:
@@ -137,6 +152,7 @@ class Edge:
         target = world.cells[f"{self.region}/{hop}"]
 
         async def work() -> AsgiAnswer:
+            world.history.delivered[request.headers["eisbach-request-id"]] += 1
             try:
                 return await send(target, request.method, request.target, request.body, request.headers)
             except Unavailable as error:

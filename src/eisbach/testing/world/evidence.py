@@ -10,7 +10,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Conflict, Item
 from eisbach.testing.world.nodes import LEDGER, TYPES, CellNode, HubNode
 
-__all__ = ["Evidence", "gather"]
+__all__ = ["Evidence", "gather", "owners"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,9 @@ class Evidence:
 
     region: str
     ops: Sequence[Op]
-    """In commit order."""
+    """Of each slot, as its owner has them."""
+    logs: Mapping[str, Sequence[Op]]
+    """Cell -> what was written or applied there, in commit order."""
     items: Mapping[tuple[str, str, str], Item]
     """(slot, pk, sk) -> live item."""
     conflicts: Sequence[Conflict]
@@ -30,32 +32,52 @@ class Evidence:
     """Gaps that the spoke gave up waiting for in its last life."""
 
 
-async def gather(cell: CellNode, hub: HubNode) -> Evidence:
-    """Read everything; cell and hub are up."""
-    assert cell.cell is not None
+async def owners(cells: Sequence[CellNode]) -> dict[str, list[CellNode]]:
+    """Slot -> the cells of a region whose lease row says that they own it; they are up."""
+    found: dict[str, list[CellNode]] = {}
+    for cell in cells:
+        assert cell.cell is not None
+        for slot, lease in (await cell.cell.store.leases()).items():
+            found.setdefault(str(slot), [])
+            if lease.state in ("active", "frozen", "away"):
+                found[str(slot)].append(cell)
+    return found
+
+
+async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
+    """Read everything; cells and hub are up, and each slot has one owner."""
     assert hub.store is not None
-    store = cell.cell.store
     ops: list[Op] = []
-    lsn = 0
-    while entries := await store.log_after(lsn, limit=1000):
-        ops += [entry.op for entry in entries]
-        lsn = entries[-1].lsn
     items: dict[tuple[str, str, str], Item] = {}
-    for slot, pk in sorted({(op.slot, op.change.pk) for op in ops if op.change is not None}):
-        for item in await store.query(Slot.parse(slot), pk, limit=1000):
-            items[slot, *item.key] = item
-    slots = sorted({op.slot for op in ops})
+    digests: dict[str, Sequence[str]] = {}
+    for text, (cell,) in sorted((await owners(cells)).items()):
+        assert cell.cell is not None
+        slot, store = Slot.parse(text), cell.cell.store
+        mine = list((await store.ops_after(slot, {}, limit=10_000)).ops)
+        ops += mine
+        for pk in sorted({op.change.pk for op in mine if op.change is not None}):
+            for item in await store.query(slot, pk, limit=1000):
+                items[text, *item.key] = item
+        if mine:
+            digests[text] = await store.digest(slot)
+    conflicts: list[Conflict] = []
+    logs: dict[str, Sequence[Op]] = {}
+    for cell in cells:
+        assert cell.cell is not None
+        conflicts += await cell.cell.store.conflicts(limit=10_000)
+        logs[cell.name] = [entry.op for entry in await cell.cell.store.log_after(0, limit=100_000)]
     handled: dict[str, list[str]] = {}
     for subject in sorted({op.event.subject for op in ops if op.event is not None and op.event.type in TYPES}):
         kept = await hub.store.get(LEDGER, subject)
         handled[subject] = msgspec.json.decode(kept, type=list[str]) if kept else []
     spokes = hub.statistics()["spokes"]
     return Evidence(
-        region=cell.region,
+        region=hub.region,
         ops=ops,
+        logs=logs,
         items=items,
-        conflicts=await store.conflicts(limit=10_000),
-        digests={slot: await store.digest(Slot.parse(slot)) for slot in slots},
+        conflicts=conflicts,
+        digests=digests,
         handled=handled,
         outwaited=spokes[LEDGER]["gaps_outwaited"],
     )

@@ -7,40 +7,60 @@ Coverage is the set of (phase, fault) pairs that were hit; ``PAIRS`` are those t
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
-from eisbach.testing.world.genesis import REGIONS
+from eisbach.testing.world.control import FORGED
+from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.process import Process
 
-__all__ = ["MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Nemesis", "Plan", "Strike", "draw"]
+__all__ = ["MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Action", "Nemesis", "Plan", "Strike", "draw"]
 
 Pair = tuple[str, str]
+Aim = tuple[str, Pair]
 _CELL_PHASES: Final = ("opening", "disk.store", "call.serve", "pull.ask", "pull.serve", "publish.ask", "cursor.ask")
 _HUB_PHASES: Final = ("opening", "disk.log", "disk.spokes", "publish.serve", "cursor.serve")
+_STEPS: Final = ("look", "prepare", "freeze", "drain", "settle")
+"""Calls of a move from its coordinator to cells; between cells there is ``export``."""
 _DEATHS: Final = ("kill", "power", "pause", "full", "failed-sync")
 _CLOCKS: Final = ("jump-ahead", "jump-back", "drift", "freeze")
 _CUTS: Final = ("cut", "cut-one-way", "cut-off")
-STRIKE_PAIRS: Final[tuple[tuple[str, Pair], ...]] = (
+_TWINS: Final[tuple[Aim, ...]] = (
     *(("c1", (phase, kind)) for phase in _CELL_PHASES for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
     *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
+    *(("hub", (phase, "wiped")) for phase in _HUB_PHASES),
 )
-"""(process, (phase, fault)) that a strike can hit."""
-_LEGS: Final = tuple(
-    f"{call}.{leg}" for call in ("edge", "door", "call", "pull", "publish", "cursor") for leg in ("ask", "answer")
+_KILLS: Final[tuple[Aim, ...]] = tuple(aim for aim in _TWINS if aim[1][1] == "kill") * 2
+"""Beside the pair that a seed is led by, kills come three times as often: they show most."""
+_MOVING: Final[tuple[Aim, ...]] = (
+    *(("control", (f"{step}.ask", kind)) for step in _STEPS for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
+    *(("control", (phase, kind)) for phase in ("opening", "disk.control") for kind in (*_DEATHS, "freeze")),
+    # A cell answers ``look`` and ``export`` without waiting for anything: there is no time in which to hit it.
+    *(("cell", (f"{step}.serve", kind)) for step in _STEPS[1:] for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
+    *(("cell", ("export.ask", kind)) for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
+    *(("agent", (phase, kind)) for phase in ("opening", "fetch.ask") for kind in ("kill", "power", "pause", "cut-off")),
 )
+STRIKE_PAIRS: Final[Mapping[str, tuple[Aim, ...]]] = {
+    "twins": _TWINS, "residency": _TWINS, "moving": _MOVING,
+}  # fmt: skip
+"""Shape -> (process, (phase, fault)) that a strike can hit; ``cell`` is any cell of the region where slots move."""
+_CALLS: Final = ("edge", "door", "call", "pull", "publish", "cursor", "fetch", *_STEPS, "export")
+_LEGS: Final = tuple(f"{call}.{leg}" for call in _CALLS for leg in ("ask", "answer"))
 MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
     *((leg, fault) for leg in _LEGS for fault in ("loss", "lateness")),
     *((leg, "doubling") for leg in _LEGS if leg.endswith(".ask")),
     *((leg, "cut") for leg in _LEGS if not leg.startswith("edge.")),
+    *(("fetch.answer", f"forged-{kind}") for kind in FORGED),
 )
 """(message, fault): viewers' own links are never cut, they only lose."""
-PAIRS: Final[frozenset[Pair]] = frozenset({pair for _, pair in STRIKE_PAIRS} | set(MESSAGE_PAIRS))
-"""Every pair that can occur; a process in ``opening`` is a cell or a hub."""
-CALM_S: Final = 8.5
-"""After this nothing goes wrong any more."""
+PAIRS: Final[frozenset[Pair]] = frozenset(
+    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS)
+)
+"""Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
+CALM_AFTER_S: Final = 3.0
+"""After the viewers' last call something may still go wrong for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,37 +85,73 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Everything that goes wrong in a run."""
+class Action:
+    """Something that an operator does: no fault, but a time for faults to hit."""
 
+    at_s: float
+    kind: str
+    """``move`` a slot of the region to another of its cells, or ``evacuate`` it."""
+    region: str
+    slot: int
+    seconds: float
+    """How long the region stays evacuated."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.region} slot {self.slot} at {self.at_s:.2f} s, for {self.seconds:.2f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that happens to a run beside its viewers."""
+
+    shape: Shape
+    viewing_s: float
+    """How long viewers act."""
     strikes: tuple[Strike, ...]
+    actions: tuple[Action, ...]
     weather: Mapping[str, float]
-    """``loss``, ``doubling``, ``lateness``: shares of messages."""
+    """``loss``, ``doubling``, ``lateness``: shares of messages; ``forgery``: of slot maps."""
+
+    @property
+    def calm_s(self) -> float:
+        """After this nothing goes wrong any more."""
+        return self.viewing_s + CALM_AFTER_S
 
     def without(self, parts: Collection[str]) -> "Plan":
         """The plan less some strikes (by number) and weather (by name)."""
-        return Plan(
+        return replace(
+            self,
             strikes=tuple(s for s in self.strikes if str(s.number) not in parts),
+            actions=tuple(a for n, a in enumerate(self.actions) if f"a{n}" not in parts),
             weather={name: 0.0 if name in parts else share for name, share in self.weather.items()},
         )
 
     def parts(self) -> list[str]:
         """What ``without`` can leave out."""
-        return [*(str(s.number) for s in self.strikes), *(n for n, share in self.weather.items() if share)]
+        strikes, actions = (str(s.number) for s in self.strikes), (f"a{n}" for n in range(len(self.actions)))
+        return [*strikes, *actions, *(name for name, share in self.weather.items() if share)]
 
 
 def draw(seed: int) -> Plan:
-    """The plan of a seed; every pair of ``STRIKE_PAIRS`` leads the plan of some seed in each run of that many."""
+    """The plan of a seed; every aim of a shape leads the plan of some seed in each run of that many of the shape."""
     chance = random.Random(f"{seed}:plan")  # noqa: S311 - must be repeatable
+    shape = shape_of(seed)
+    aims = STRIKE_PAIRS[shape.name]
+    viewing_s = chance.uniform(1.5, 5.0)
     strikes: list[Strike] = []
     for number in range(chance.randint(1, 6)):
-        aimed = STRIKE_PAIRS[seed % len(STRIKE_PAIRS)] if number == 0 else chance.choice(STRIKE_PAIRS)
-        process, (phase, kind) = aimed
+        aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choice((*aims, *_TWINS, *_KILLS))
+        process, (phase, kind) = aim
+        region = chance.choice(REGIONS)
+        if shape.control and (process in ("cell", "control") or number == 0):
+            region = REGIONS[0]  # there slots move
+        if process == "cell":
+            process = chance.choice(shape.cells[region])
         strikes.append(
             Strike(
                 number=number,
-                at_s=chance.uniform(0.2, 4.8),
-                target=f"{chance.choice(REGIONS)}/{process}",
+                at_s=chance.uniform(0.1, 0.9 * viewing_s),
+                target=f"{region}/{process}",
                 phase=phase,
                 kind=kind,
                 seconds=chance.choice((0.1, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5),
@@ -103,7 +159,20 @@ def draw(seed: int) -> Plan:
             )
         )
     weather = {name: chance.choice((0.0, 0.01, 0.05)) for name in ("loss", "doubling", "lateness")}
-    return Plan(strikes=tuple(strikes), weather=weather)
+    weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
+    actions = tuple(_actions(chance, viewing_s)) if shape.control else ()
+    return Plan(
+        shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather
+    )  # fmt: skip
+
+
+def _actions(chance: random.Random, viewing_s: float) -> Iterator[Action]:
+    for _ in range(chance.randint(1, 3)):
+        at_s = chance.uniform(0.1, 0.8 * viewing_s)
+        yield Action(at_s=at_s, kind="move", region=REGIONS[0], slot=chance.choice((0, 0, 1)), seconds=0)
+    if chance.random() < 0.3:
+        at_s, region = chance.uniform(0.5, 0.7 * viewing_s), chance.choice(REGIONS)
+        yield Action(at_s=at_s, kind="evacuate", region=region, slot=0, seconds=chance.uniform(0.5, 3))
 
 
 class Nemesis:
@@ -124,7 +193,8 @@ class Nemesis:
     def begin(self) -> None:
         """From now on."""
         for name, share in self._plan.weather.items():
-            setattr(self._network.weather, name, share)
+            if name != "forgery":
+                setattr(self._network.weather, name, share)
         for strike in self._plan.strikes:
             self._tasks.append(asyncio.create_task(self._arm(strike)))
 
@@ -164,8 +234,10 @@ class Nemesis:
 
     def _phase(self, process: Process, phase: str) -> None:
         for strike in self._armed.pop((process.name, phase), ()):
-            # A little later, while the phase lasts: also its middle and its end are to be hit.
-            self._later(0.0004 * (strike.amount % 4), lambda strike=strike: self._strike(strike))  # type: ignore[misc]
+            # A little later, while the phase lasts: its middle and its end are to be hit, too; and sometimes what it
+            # leads to, a few pieces of work further on.
+            delay_s = 0.0004 * (strike.amount % 4) if strike.amount < 8 else 0.0015 * (strike.amount - 7)
+            self._later(delay_s, lambda strike=strike: self._strike(strike))  # type: ignore[misc]
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         async def wait() -> None:
@@ -202,6 +274,12 @@ class Nemesis:
             cut()
         self._later(0.6 + strike.seconds, process.start)
 
+    def _wiped(self, strike: Strike, process: Process) -> None:
+        """The event log is gone for good; what the spokes keep is on another disk (P16)."""
+        process.die(power=False, why=f"its log is wiped by #{strike.number}")
+        process.files = {name: content for name, content in process.files.items() if not name.startswith("hub.db")}
+        self._later(strike.seconds, process.start)
+
     def _pause(self, strike: Strike, process: Process) -> None:
         process.pause()
         self._later(strike.seconds, process.go_on)
@@ -213,14 +291,17 @@ class Nemesis:
     def _failed_sync(self, strike: Strike, process: Process) -> None:
         life = process.life
         life.volume.failing_syncs = 1 + strike.amount % 3
-        if strike.amount % 2:  # what a failed sync leaves behind shows only when the power goes before the next commit
+        if (
+            strike.amount % 2
+        ):  # what a failed sync leaves behind shows only to a life that begins before the next commit
+            power = strike.amount % 4 == 3
 
-            def cut() -> None:
+            def die() -> None:
                 if process.life is life and life.volume.refused:
-                    process.die(power=True, why=f"power cut after the failed sync of #{strike.number}")
+                    process.die(power=power, why=f"dies after the failed sync of #{strike.number}")
                     self._later(strike.seconds, process.start)
 
-            life.volume.on_failed_sync = lambda: self._later(0.001 * strike.amount, cut)
+            life.volume.on_failed_sync = lambda: self._later(0.0015 + 0.0005 * strike.amount, die)
 
     def _repair(self, process: Process) -> None:
         process.life.volume.full = False

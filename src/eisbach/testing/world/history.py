@@ -3,6 +3,7 @@
 Promises: entries are in the order of virtual time. May not know: what is right.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -67,10 +68,9 @@ class History:
     """Of one run."""
 
     intents: list[Intent] = field(default_factory=list)
-    retried: set[str] = field(default_factory=set)
-    """Request ids of tries that an edge sent more than once: the last hop's word says nothing of the first."""
-    doubled: bool = False
-    """Whether links doubled messages: then a refusal says nothing of the other copy."""
+    delivered: Counter[str] = field(default_factory=Counter)
+    """Request id -> how often it reached a cell. Once: then a refusal says that nothing was written; an edge's second
+    try or a doubled message says nothing of the other copy."""
     shed_tries: list[str] = field(default_factory=list)
     """Edges that tried an answered call elsewhere: never to happen (shed is not dead)."""
 

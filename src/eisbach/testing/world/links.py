@@ -1,27 +1,31 @@
-"""How the production code reaches others in the world: another region's cells, and its own region's event log.
+"""How the production code reaches others in the world: another region's cells, its own
+region's cells, and its own region's event log.
 
 Adapters of ports, as ``cell.peer_http`` and ``engines.nats`` are outside. May not know: what is sent.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from eisbach.cell.move_http import ANSWER_S as MOVE_ANSWER_S
+from eisbach.cell.move_http import HttpCells
 from eisbach.cell.peer_http import ANSWER_S
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
 from eisbach.kernel.slotmap import SlotMap
 from eisbach.ports.event_log import Delivery, Envelope, EventLog, LastEnvelope, SubscriptionState
 from eisbach.testing.asgi_client import AsgiAnswer, AsgiClient
-from eisbach.testing.world.network import Network, Refused, Silent
+from eisbach.testing.world.network import Endpoint, Network, Refused, Silent
 from eisbach.testing.world.process import Process
 
 if TYPE_CHECKING:
     from eisbach.testing.world.nodes import CellNode, HubNode
 
-__all__ = ["HubLink", "PeerLink", "send"]
+__all__ = ["CellsLink", "HubLink", "PeerLink", "Ways", "send"]
 
 T = TypeVar("T")
 _HUB_ANSWER_S = 2.0
@@ -35,17 +39,36 @@ async def send(target: "CellNode", method: str, path: str, body: bytes, headers:
     return await AsgiClient(cell.app).send(method, path, body, headers=headers)
 
 
+class MapHolder(Endpoint, Protocol):
+    """Who gives other regions the slot map: a region's edge."""
+
+    def slot_map(self) -> SlotMap:
+        """The map in force."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Ways:
+    """Whom processes reach, by name; filled while the world is made."""
+
+    network: Network
+    nodes: "dict[str, CellNode]"
+    """Of every cell, by ``region/cell`` and by address."""
+    maps: dict[str, MapHolder] = field(default_factory=dict)
+    """By region."""
+
+
 class PeerLink:
     """``cell.puller.PeerTransport`` over the simulated network."""
 
-    def __init__(self, source: Process, network: Network, cells: Mapping[str, "CellNode"], *, token: str) -> None:
-        """``cells``: of the other region; the first one's process also serves the map, as an edge's agent would."""
-        self._source, self._network, self._cells = source, network, cells
+    def __init__(self, source: Process, ways: Ways, region: str, *, token: str) -> None:
+        """``region``: the other one."""
+        self._source, self._ways, self._region = source, ways, region
         self._headers = {"authorization": f"Bearer {token}"}
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
         """See ``PeerTransport``."""
-        target = next(iter(self._cells.values()))
+        target = self._ways.maps[self._region]
 
         async def work() -> SlotMap:
             return target.slot_map()
@@ -54,7 +77,7 @@ class PeerLink:
 
     async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
         """See ``PeerTransport``."""
-        target = self._cells[cell]
+        target = self._ways.nodes[f"{self._region}/{cell}"]
         body = msgspec.msgpack.encode(request)
 
         def work() -> Awaitable[AsgiAnswer]:
@@ -68,11 +91,34 @@ class PeerLink:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    async def _ask(self, target: "CellNode", phase: str, work: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+    async def _ask(self, target: Endpoint, phase: str, work: Callable[[], Awaitable[T]], *, seconds: float) -> T:
         try:
-            return await self._network.call(self._source, target, phase, work, seconds=seconds)
+            return await self._ways.network.call(self._source, target, phase, work, seconds=seconds)
         except (Refused, Silent) as error:
             raise Unavailable(str(error)) from error
+
+
+class CellsLink(HttpCells):
+    """Cells of the own region, for moves: the production calls over the simulated network."""
+
+    def __init__(self, source: Process, ways: Ways, addresses: Mapping[str, str], *, token: str) -> None:
+        super().__init__(addresses, token=token)
+        self._source, self._ways = source, ways
+
+    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        host, _, path = url.removeprefix("http://").partition("/")
+        target = self._ways.nodes[host]
+        phase = path.rpartition("/")[2]
+        headers = {name.lower(): value for name, value in self.headers.items()}
+
+        def work() -> Awaitable[AsgiAnswer]:
+            return send(target, "POST", f"/{path}", body, headers)
+
+        try:
+            answer = await self._ways.network.call(self._source, target, phase, work, seconds=MOVE_ANSWER_S)
+        except (Refused, Silent) as error:
+            raise Unavailable(str(error)) from error
+        return answer.status, answer.body
 
 
 class HubLink:

@@ -1,13 +1,10 @@
 """Bugs planted into the production code on purpose: each must be found by the judge, else the judge is blind.
 
-Plant one of your own: write a function that takes ``patch`` and calls ``patch(owner, "name", replacement)`` for
-whatever it breaks, with ``@mutant("what a person would call the bug")`` above; its name becomes the one of
-``eisbach simulate --mutant``. docs/simulation.md.
+Those of who wrote code and judge; ``mutants_moves`` and ``mutants_read`` have the others.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from eisbach.cell import playback_calls
 from eisbach.cell.position import Positions
@@ -24,51 +21,15 @@ from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel import merge
-from eisbach.kernel.errors import EisbachError, NotFound
+from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.hlc import HybridClock
 from eisbach.kernel.versions import Mark
-from eisbach.testing.world import edge
+from eisbach.testing.world import edge, mutants_moves, mutants_read
+from eisbach.testing.world.planting import MUTANTS, Patch, mutant, planted
 
 __all__ = ["MUTANTS", "planted"]
 
-Patch = Callable[[Any, str, Any], None]
-MUTANTS: Final[dict[str, tuple[str, Callable[[Patch], None]]]] = {}
-"""Name -> (the bug in words, how it is planted)."""
-
-
-def mutant(bug: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Put a mutant into the table."""
-
-    def keep(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS[plant.__name__.replace("_", "-")] = (bug, plant)
-        return plant
-
-    return keep
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run with a mutant, or with none for the empty name; everything is put back afterwards.
-
-    Raises:
-        NotFound: no such mutant.
-    """
-    before: list[tuple[Any, str, Any]] = []
-
-    def patch(owner: Any, attribute: str, value: Any) -> None:
-        before.append((owner, attribute, vars(owner)[attribute]))
-        setattr(owner, attribute, value)
-
-    if name and name not in MUTANTS:
-        raise NotFound(f"there is no mutant {name!r}; there are {', '.join(sorted(MUTANTS))}")
-    try:
-        if name:
-            MUTANTS[name][1](patch)
-        yield
-    finally:
-        for owner, attribute, value in reversed(before):
-            setattr(owner, attribute, value)
-
+_OTHERS = (mutants_moves, mutants_read)  # importing them puts theirs into the table
 
 # --- the store ---------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ class Network:
 
     def __init__(self, chance: random.Random, note: Callable[[str, str], None]) -> None:
         """``note``: (phase, fault) of a message that was hurt."""
-        self._chance, self._note = chance, note
+        self._chance, self.note = chance, note
         self.weather = Weather()
         self.sent = 0
 
@@ -131,7 +131,7 @@ class Network:
             answer(Refused(f"{target.name} is down"), None)
             return
         if self._chance.random() < self.weather.doubling:
-            self._note(f"{phase}.ask", "doubling")
+            self.note(f"{phase}.ask", "doubling")
             target.spawn(self._serve(target, phase, work, late=True))
 
         def done(task: "asyncio.Task[T]") -> None:
@@ -159,15 +159,15 @@ class Network:
         shortest, longest = _LAN_S if source.region == target.region else _WAN_S
         delay = shortest + (longest - shortest) * chance.random()
         if chance.random() < weather.lateness:
-            self._note(phase, "lateness")
+            self.note(phase, "lateness")
             delay *= chance.uniform(5, 50)
         lost = chance.random() < weather.loss
 
         def there() -> None:
             if lost:
-                self._note(phase, "loss")
+                self.note(phase, "loss")
             elif self.is_cut(source, target):
-                self._note(phase, "cut")
+                self.note(phase, "cut")
             else:
                 arrive()
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import msgspec
 
 from eisbach.bootstrap.cell import open_cell
 from eisbach.bootstrap.cell_parts import OpenCell
 from eisbach.bootstrap.host import Host
-from eisbach.cell.move_http import HttpCells
+from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
@@ -22,12 +23,10 @@ from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
-from eisbach.kernel.slotmap import SlotMap
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.settings import CellProcess, Secrets
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.links import HubLink, PeerLink
-from eisbach.testing.world.network import Network
+from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
 
 __all__ = ["LEDGER", "CellNode", "HubNode"]
@@ -55,10 +54,8 @@ class CellNode(Process):
         super().__init__(f"{document.region}/{document.cell}", document.region, volumes, seed=seed, files=files)
         self.document, self._secrets = document, secrets
         self.cell: OpenCell | None = None
-        self.network: Network | None = None
+        self.ways: Ways | None = None
         self.hub: HubNode | None = None
-        self.cells: dict[str, CellNode] = {}
-        """Every cell of the world by ``region/cell``."""
         self.anchor_ms = 0
         """Of the hybrid clock in this life, less its monotonic clock (P10)."""
         self.bugs: list[str] = []
@@ -75,41 +72,29 @@ class CellNode(Process):
         self.ceiling_ms()
         super().die(power=power, why=why)
 
-    def slot_map(self) -> SlotMap:
-        """The region's map, as its agent gives it to peers."""
-        document = self.document
-        groups = {
-            group: [next(c for c, owned in document.owners.items() if n in owned.get(group, [])) for n in range(count)]
-            for group, count in document.groups.items()
-            if any(group in owned for owned in document.owners.values())
-        }
-        return SlotMap(region=self.region, version=1, issued_ms=0, cells={}, groups=groups, preferred={})
-
     def _host(self) -> Host:
-        assert self.network is not None
-        network = self.network
-
-        def peer(door: str, token: str) -> PeerLink:
-            there = {n.document.cell: n for n in self.cells.values() if n.region == door}
-            return PeerLink(self, network, there, token=token)
-
+        assert self.ways is not None
+        ways = self.ways
         return Host(
             clock=self.clock,
             rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable
             disk=lambda name: Executor(self, name.partition("-")[0]),
-            peer=peer,
-            source=lambda token: HttpCells({}, token=token),
+            peer=lambda door, token: PeerLink(self, ways, door, token=token),
+            source=lambda token: CellsLink(self, ways, {}, token=token),
             vfs=self.vfs,
         )
 
     async def live(self) -> None:
         """Open and serve."""
-        assert self.network is not None
+        assert self.ways is not None
         assert self.hub is not None
         document = msgspec.structs.replace(self.document, folder=str(self.life.volume.folder))
-        link = HubLink(self, self.network, self.hub)
+        link = HubLink(self, self.ways.network, self.hub)
+        clock, persisted = self.clock, self._persisted_ms()
+        before_ms = max(clock.wall_ms(), persisted) - clock.monotonic_ms()
         async with open_cell(document, self._secrets, event_log=link, host=self._host()) as cell:
-            await self._note_anchor(cell)
+            # Anchored at some time between the two; the wall clock may have jumped meanwhile.
+            self.anchor_ms = max(before_ms, clock.wall_ms() - clock.monotonic_ms())
             self.cell = cell
             self.ready()
             try:
@@ -120,14 +105,17 @@ class CellNode(Process):
                 if status["bugs"] or status["restarts"]:
                     self.bugs.append(f"{self.name}: bugs {status['bugs']}, followers died {status['restarts']}")
 
-    async def _note_anchor(self, cell: OpenCell) -> None:
-        """What the hybrid clock of this life is anchored to, worked out anew from disk and clock."""
-        persisted = 0
-        lsn = 0
-        while entries := await cell.store.log_after(lsn, limit=1000):
-            persisted = max(persisted, *(hlc_ms(entry.op.hlc) for entry in entries))
-            lsn = entries[-1].lsn
-        self.anchor_ms = max(self.clock.wall_ms(), persisted) - self.clock.monotonic_ms()
+    def _persisted_ms(self) -> int:
+        """The hybrid time on the disk, read by hand: also what a group was stamped with that failed to commit (P10)."""
+        try:
+            database = apsw.Connection(str(self.life.volume.folder / "store.db"), vfs=self.vfs)
+            database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            try:
+                return hlc_ms(int(rows(database, "SELECT hlc FROM head")[0][0]))
+            finally:
+                database.close()
+        except apsw.Error:
+            return 0  # no store yet, or a power cut right now
 
 
 class _NoStudio:

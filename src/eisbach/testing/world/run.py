@@ -8,31 +8,48 @@ import gc
 import hashlib
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
+from eisbach.engines.embedded.store import SqliteStore
+from eisbach.kernel.slots import Slot
 from eisbach.testing.world.checks import judge
+from eisbach.testing.world.checks_around import leaks, maps
 from eisbach.testing.world.clients import Viewer
+from eisbach.testing.world.control import FORGED, AgentNode, ControlNode
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.edge import Edge, World
-from eisbach.testing.world.evidence import Evidence, gather
-from eisbach.testing.world.faults import CALM_S, Nemesis, Pair, draw
-from eisbach.testing.world.genesis import REGIONS, devices, document, images, secrets_of
+from eisbach.testing.world.evidence import Evidence, gather, owners
+from eisbach.testing.world.faults import Nemesis, Pair, draw
+from eisbach.testing.world.genesis import (
+    GROUP,
+    REGIONS,
+    address,
+    devices,
+    document,
+    images,
+    placement,
+    secrets_of,
+    shape_of,
+)
 from eisbach.testing.world.history import History, elle
+from eisbach.testing.world.links import Ways
 from eisbach.testing.world.loop import Deadlock, SimLoop
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CellNode, HubNode
+from eisbach.testing.world.operator import Operator
 from eisbach.testing.world.process import Process
 
 __all__ = ["Result", "simulate"]
 
-VIEWING_S: Final = 5.5
-"""Then relays and pullers go idle, which is a phase of its own."""
 CONVERGE_S: Final = 30.0
 """P4: within this after the last fault."""
+
+RELAY_LOOKS_S: Final = 2.5
+"""Within this a relay has asked its log anew for the cursor."""
 
 _FOLDER: Final = re.compile(r"/\S*/eisbach-world-[^/\s]+/\d+/")
 
@@ -64,21 +81,50 @@ class _Run:
         self.seed, self._volumes = seed, volumes
         self._loop = asyncio.get_running_loop()
         self.plan = draw(seed).without(without)
-        self.history = History(doubled=bool(self.plan.weather["doubling"]))
+        self.history = History()
         self.timeline: list[str] = []
         network = Network(self.chance("network"), self._hurt)
         self.world = World(network, self.history)
+        self.ways = Ways(network=network, nodes={})
         self.hubs: dict[str, HubNode] = {}
-        files = images(volumes)
-        for region in REGIONS:
-            hub = HubNode(region, volumes, seed=str(seed), files=files[f"{region}/hub"])
-            cell = CellNode(document(region), secrets_of(region), volumes, seed=str(seed), files=files[f"{region}/c1"])
-            cell.network, cell.hub, cell.cells = network, hub, self.world.cells
-            self.hubs[region], self.world.cells[cell.name] = hub, cell
-            self.world.edges[region] = Edge(region, [r for r in REGIONS if r != region], self.world)
-        self.processes: dict[str, Process] = {p.name: p for p in (*self.hubs.values(), *self.world.cells.values())}
+        self.controls: dict[str, ControlNode] = {}
+        self.agents: dict[str, AgentNode] = {}
+        self.processes: dict[str, Process] = {}
+        for region in self.plan.shape.cells:
+            self._build(region)
+        self.operator = Operator(self.controls, list(self.world.cells.values()), self.record)
         self.nemesis = Nemesis(self.plan, self.processes, network, self.record)
         self.converged_s = 0.0
+
+    def _build(self, region: str) -> None:
+        """The processes of a region, in the order in which they start."""
+        shape, volumes, seed, secrets = self.plan.shape, self._volumes, str(self.seed), secrets_of(region)
+        files, network = images(shape, volumes), self.world.network
+        hub = self.hubs[region] = HubNode(region, volumes, seed=seed, files=files[f"{region}/hub"])
+        built: list[Process] = [hub]
+        for name in shape.cells[region]:
+            told = document(shape, region, name)
+            cell = CellNode(told, secrets, volumes, seed=seed, files=files[f"{region}/{name}"])
+            cell.ways, cell.hub = self.ways, hub
+            self.world.cells[cell.name] = self.ways.nodes[cell.name] = cell
+            self.ways.nodes[address(region, name)] = cell
+            built.append(cell)
+        agent = None
+        if shape.control:
+            place = placement(shape, region)
+            control = ControlNode(region, place, secrets, volumes, seed=seed, files=files[f"{region}/control"])
+            agent = AgentNode(region, {GROUP: shape.slots}, secrets, volumes, seed=seed, files=files[f"{region}/agent"])
+            control.ways, agent.network, agent.control = self.ways, network, control
+            agent.forge = self._forger(region)
+            self.controls[region], self.agents[region] = control, agent
+            built += [control, agent]
+        self.world.edges[region] = self.ways.maps[region] = Edge(region, shape, self.world, agent)
+        self.processes |= {process.name: process for process in built}
+
+    def _forger(self, region: str) -> Callable[[], str]:
+        """How the next slot map that a region's agent fetches is forged; empty: not at all."""
+        chance, share = self.chance(f"forger-{region}"), self.plan.weather["forgery"]
+        return lambda: chance.choice(FORGED) if self._loop.time() < self.plan.calm_s and chance.random() < share else ""
 
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}:{name}")  # noqa: S311 - must be repeatable
@@ -91,23 +137,37 @@ class _Run:
 
     async def play(self) -> list[str]:
         """Everything up to the verdict."""
+        plan = self.plan
         for process in self.processes.values():
             process.start()
         await asyncio.gather(*(process.opened.wait() for process in self.processes.values()))
         self.nemesis.begin()
         viewers = [
             Viewer(number, device, self.world, self.chance(f"viewer-{number}"))
-            for number, device in enumerate(devices())
+            for number, device in enumerate(devices(plan.shape))
         ]
-        watching = [asyncio.create_task(viewer.watch(VIEWING_S)) for viewer in viewers]
-        await asyncio.sleep(CALM_S - self._loop.time())
+        acting = [asyncio.create_task(viewer.watch(plan.viewing_s)) for viewer in viewers]
+        acting += [asyncio.create_task(self.operator.act(action)) for action in plan.actions]
+        await asyncio.sleep(plan.calm_s - self._loop.time())
         self.nemesis.calm()
-        await asyncio.gather(*watching)
+        await asyncio.gather(*acting)
         breaches = await self._converge()
         if not breaches:
-            regions = [await gather(c, self.hubs[c.region]) for c in self.world.cells.values()]
+            regions = [
+                await gather([c for c in self.world.cells.values() if c.region == region], self.hubs[region])
+                for region in REGIONS
+            ]
             breaches = judge(self.history, regions)
             self._note_end(regions)
+        breaches += self.operator.breaches
+        for control in self.controls.values():
+            for one in await control.control.mover.records() if control.control else ():
+                self.record(
+                    f"{control.name} ends with slot {one.slot} at {one.owner}, epoch {one.epoch}, move {one.move}"
+                    f" {one.outcome} {one.reason}, frozen for {one.freeze_ms} ms"
+                )
+        breaches += maps(self.agents, self.controls)
+        breaches += leaks(self.world.cells, self.history)
         for process in self.processes.values():
             await process.stop()
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -121,6 +181,8 @@ class _Run:
         """Wait for equal digests, caught-up relays and idle spokes; what is not so in time."""
         calm_s = self._loop.time()
         trouble: list[str] = []
+        if any(strike.kind == "wiped" for strike in self.plan.strikes):
+            await asyncio.sleep(RELAY_LOOKS_S)  # before, an idle relay takes its old cursor for the wiped log's
         while self._loop.time() - calm_s <= CONVERGE_S:
             await asyncio.sleep(0.5)
             trouble = await self._trouble()
@@ -132,21 +194,35 @@ class _Run:
     async def _trouble(self) -> list[str]:
         if down := [name for name, process in self.processes.items() if not process.up]:
             return [f"{name} is not up" for name in down]
-        found: list[str] = []
-        vectors: dict[str, list[object]] = {}
+        found = await self.operator.recover()
         for cell in self.world.cells.values():
             assert cell.cell is not None
-            status = cell.cell.status()
-            behind = status["relays"][cell.document.cell]["behind"]
+            behind = cell.cell.status()["relays"][cell.document.cell]["behind"]
             if behind:
                 found.append(f"the relay of {cell.name} is {behind} lsns behind")
-            if found:
-                return found
-            for slot in cell.cell.ownership.owned():
-                vectors.setdefault(str(slot), []).append(dict(await cell.cell.store.vector(slot)))
-        found += [f"slot {slot}: vectors differ, {seen}" for slot, seen in vectors.items() if seen[0] != seen[1]]
         if found:
             return found
+        stores: dict[str, list[SqliteStore]] = {}
+        for region in REGIONS:
+            mine = await owners([c for c in self.world.cells.values() if c.region == region])
+            for slot, cells in mine.items():
+                if len(cells) != 1:
+                    found.append(f"slot {slot} has owners {[c.name for c in cells]} in {region}")
+                stores.setdefault(slot, []).extend(c.cell.store for c in cells if c.cell is not None)
+        return found or await self._differences(stores) or await self._backlogs()
+
+    async def _differences(self, stores: "Mapping[str, Sequence[SqliteStore]]") -> list[str]:
+        found: list[str] = []
+        for text, (one, other) in stores.items():
+            slot = Slot.parse(text)
+            if (seen := await one.vector(slot)) != (theirs := await other.vector(slot)):
+                found.append(f"slot {text}: vectors differ, {seen} {theirs}")
+            elif await one.digest(slot) != await other.digest(slot):
+                found.append(f"slot {text}: digests differ")
+        return found
+
+    async def _backlogs(self) -> list[str]:
+        found: list[str] = []
         for hub in self.hubs.values():
             assert hub.log is not None
             state = await hub.log.state()
@@ -156,13 +232,6 @@ class _Run:
             for name, spoke in hub.statistics().get("spokes", {}).items():
                 if spoke["held"] or spoke["in_work"]:
                     found.append(f"spoke {name} of {hub.name} holds {spoke['held']}")
-        if not found:
-            first, *others = [
-                {str(s): await c.cell.store.digest(s) for s in c.cell.ownership.owned()}
-                for c in self.world.cells.values()
-                if c.cell is not None
-            ]
-            found += [f"digests differ: {first} {other}" for other in others if other != first]
         return found
 
     def _note_end(self, regions: list[Evidence]) -> None:
@@ -184,7 +253,7 @@ def simulate(seed: int, volumes: Volumes, *, without: Collection[str] = (), keep
         without: parts of the plan to leave out (``Plan.parts``).
         keep: keep timeline and Elle history although nothing was breached.
     """
-    images(volumes)
+    images(shape_of(seed), volumes)
     gc.collect()
     gc.disable()  # a connection that is collected writes: when must not depend on what this process did before
     loop = SimLoop(str(seed))

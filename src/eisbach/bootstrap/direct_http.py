@@ -1,0 +1,181 @@
+"""uvicorn's HTTP protocol with a short way for whole small requests: parsed, handed over, answered by one write.
+
+uvicorn checks every header of an answer with two regular expressions, writes head and body apart, and makes a
+dictionary, an event and several messages a request: more than a heartbeat's own work (docs/figures.md). All else is
+uvicorn's: parser, connections, pipelining, flow control, the graceful end; and what is not a plain request of the table
+(HEAD, a query, an escaped path, a stream, chunks, an upgrade, a pipelined request) goes uvicorn's way.
+May not know: what a call does.
+"""
+
+import asyncio
+from asyncio import TimerHandle
+from typing import Any, Final, Protocol
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["Direct", "DirectEndpoint", "direct_protocol"]
+
+_logger = structlog.get_logger(__name__)
+_SLACK_S: Final = 0.05
+
+
+class DirectEndpoint(Protocol):
+    """A call that takes a whole request."""
+
+    body_bytes_max: int
+
+    async def direct(self, headers: dict[bytes, bytes], params: dict[str, str], body: bytes) -> tuple[bytes, bytes]:
+        """(head with status line and headers but without its empty line, body)."""
+        ...
+
+
+class Direct(Protocol):
+    """How the protocol asks for a call."""
+
+    def __call__(self, method: str, path: str, /) -> tuple[DirectEndpoint, dict[str, str]] | None:
+        """The endpoint and the path's parameters."""
+        ...
+
+
+class _Ignored:
+    """Stands where uvicorn would wake a reader of messages; nobody reads."""
+
+    def set(self) -> None: ...
+
+
+_IGNORED: Final = _Ignored()
+
+
+class _Exchange:
+    """A request on the short way, in the place of uvicorn's cycle."""
+
+    __slots__ = ("body", "disconnected", "endpoint", "headers", "keep_alive", "params", "response_complete")
+
+    message_event = _IGNORED
+
+    def __init__(
+        self, endpoint: DirectEndpoint, params: dict[str, str], headers: dict[bytes, bytes], *, keep_alive: bool
+    ) -> None:
+        self.endpoint, self.params, self.headers, self.keep_alive = endpoint, params, headers, keep_alive
+        self.body = b""
+        self.disconnected = self.response_complete = False
+
+
+class _DirectProtocol(HttpToolsProtocol):
+    """One a connection. ``direct`` is set by ``direct_protocol``."""
+
+    direct: Direct
+    cycle: Any
+    _idle_since = 0.0
+
+    # --- uvicorn arms a timer at each answer and ends it at each request; this one looks when it was last busy --------
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The timer goes on."""
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task: TimerHandle | None = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # its answer arms the timer again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > _SLACK_S:
+            self._look_after(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    # --- the parser's callbacks -----------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        if (self.cycle is None or self.cycle.response_complete) and (exchange := self._short()) is not None:
+            self.cycle = exchange
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # makes the scope that the long way needs
+        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _short(self) -> _Exchange | None:
+        url = self.url
+        if self.expect_100_continue or not url.startswith(b"/") or b"?" in url or b"%" in url or b"#" in url:
+            return None
+        method = self.parser.get_method()
+        found = self.direct(method.decode("ascii"), url.decode("latin-1")) if method != b"HEAD" else None
+        if found is None or self.parser.should_upgrade():
+            return None
+        endpoint, params = found
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > endpoint.body_bytes_max:
+            return None
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        return _Exchange(endpoint, params, headers, keep_alive=keep_alive)
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, _Exchange):
+            self.cycle.body += body  # as long as Content-Length says: the parser holds it to that
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if isinstance(self.cycle, _Exchange):
+            task = self.loop.create_task(self._answer(self.cycle))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        else:
+            super().on_message_complete()
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        try:
+            head, body = await exchange.endpoint.direct(exchange.headers, exchange.params, exchange.body)
+            if self.flow.write_paused and not exchange.disconnected:
+                await self.flow.drain()
+        except BaseException as error:
+            exchange.response_complete = True
+            if not isinstance(error, asyncio.CancelledError):
+                _logger.exception("bug", path=self.url.decode("latin-1"))
+            self.transport.close()
+            raise
+        if exchange.disconnected:
+            return
+        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((head, end, body)))
+        exchange.response_complete = True
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+def direct_protocol(direct: Direct) -> type[HttpToolsProtocol]:
+    """The protocol class for ``uvicorn.Config(http=...)``."""
+    return type("DirectProtocol", (_DirectProtocol,), {"direct": staticmethod(direct)})

@@ -1,0 +1,111 @@
+"""The studio's documents as events: what a backfill tells a spoke of what the hub no longer holds.
+
+One event a document, of the type that its present state has, with the version it was last written under; ids begin
+with ``snapshot:`` and are the same at every repeat until the document changes. Pages by kind and id.
+May not know: spokes, hubs.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from eisbach.cell.routes import Answer, Call, Route, json_answer
+from eisbach.cell.studio_items import StudioItems, studio_route
+from eisbach.domain.catalog import Channel, Title
+from eisbach.domain.ingest import (
+    ASSET_READY,
+    ASSET_RECEIVED,
+    ASSET_REJECTED,
+    AssetRecord,
+    AssetRejected,
+    received_event,
+)
+from eisbach.hub.envelopes import event_of
+from eisbach.kernel.errors import Invalid
+from eisbach.kernel.events import Event, EventDraft
+from eisbach.kernel.ops import Op
+from eisbach.kernel.versions import Version
+
+__all__ = ["StudioSnapshot"]
+
+_LIMIT_MAX: Final = 500
+_KINDS: Final = ("assets", "channels", "titles")
+"""In the order in which they are told: a title names its asset."""
+_PUBLISHED: Final = {"published": "published", "unpublished": "unpublished"}
+
+
+class StudioSnapshot:
+    """One call."""
+
+    def __init__(self, items: StudioItems) -> None:
+        self._items = items
+
+    def routes(self) -> list[Route]:
+        """For the spoke host."""
+        return [studio_route("GET", "snapshot", self.page, "Every document as an event")]
+
+    async def page(self, call: Call) -> Answer:
+        """``?after=KIND/ID&limit=`` -> ``{events, after}``; ``after`` is empty on the last page.
+
+        Raises:
+            Invalid: a parameter that is none.
+        """
+        after, text = call.query.get("after", ""), call.query.get("limit", str(_LIMIT_MAX))
+        if not text.isdecimal() or not 1 <= int(text[:5]) <= _LIMIT_MAX:
+            raise Invalid(f"limit {text[:10]!r} is not 1 to {_LIMIT_MAX}")
+        if after and after.partition("/")[0] not in _KINDS:
+            raise Invalid(f"after {after[:40]!r} is not a kind of {_KINDS}, '/' and an id")
+        events: list[Event] = []
+        last = ""
+        async for name, event in self._documents(after):
+            if len(events) >= int(text):
+                return json_answer({"events": events, "after": last})
+            last = name
+            if event is not None:
+                events.append(event)
+        return json_answer({"events": events, "after": ""})
+
+    async def _documents(self, after: str) -> AsyncIterator[tuple[str, Event | None]]:
+        for kind in _KINDS:
+            for identity in await self._items.indexed(kind):
+                if (name := f"{kind}/{identity}") > after:
+                    yield name, await self._event(kind, identity)
+
+    async def _event(self, kind: str, identity: str) -> Event | None:
+        if kind == "assets":
+            asset = await self._items.read(f"asset/{identity}", "doc", AssetRecord)
+            if asset is None:
+                return None
+            return self._told(f"asset/{identity}", asset.version, _asset_draft(asset.value))
+        if kind == "channels":
+            channel = await self._items.read(f"channel/{identity}", "doc", Channel)
+            if channel is None:
+                return None
+            draft = EventDraft("tv.catalog.channel.upserted.v1", identity, msgspec.json.encode(channel.value))
+            return self._told(f"channel/{identity}", channel.version, draft)
+        title = await self._items.read(f"title/{identity}", "doc", Title)
+        if title is None:
+            return None
+        verb = _PUBLISHED.get(title.value.state, "upserted")
+        market = next(iter(title.value.rights[0].markets), None) if title.value.rights else None
+        draft = EventDraft(f"tv.catalog.title.{verb}.v1", identity, msgspec.json.encode(title.value), market=market)
+        return self._told(f"title/{identity}", title.version, draft)
+
+    def _told(self, pk: str, version: Version, draft: EventDraft) -> Event | None:
+        op = Op(
+            slot=str(self._items.slot(pk)), origin=version.origin, epoch=0, seq=version.seq, hlc=version.hlc,
+            change=None, event=draft,
+        )  # fmt: skip
+        event = event_of(op, cell="studio")
+        name = f"snapshot:{pk}:{version.origin}:{version.hlc}"
+        return None if event is None else msgspec.structs.replace(event, id=name)
+
+
+def _asset_draft(record: AssetRecord) -> EventDraft:
+    if record.state == "ready" and record.asset is not None:
+        return EventDraft(ASSET_READY, record.id, msgspec.json.encode(record.asset))
+    if record.state == "rejected":
+        rejected = AssetRejected(asset=record.id, title=record.title, reason=record.reason)
+        return EventDraft(ASSET_REJECTED, record.id, msgspec.json.encode(rejected))
+    return EventDraft(ASSET_RECEIVED, record.id, msgspec.json.encode(received_event(record)))

@@ -1,0 +1,21 @@
+"""What is kept of a failure, and which of several counts. Pure."""
+
+import traceback
+from typing import Final
+
+from eisbach.kernel.errors import Retryable
+
+__all__ = ["first_of", "stack_of"]
+
+_STACK_CHARS: Final = 4000
+
+
+def stack_of(error: Exception) -> str:
+    """The end of its traceback."""
+    return "".join(traceback.format_exception(error))[-_STACK_CHARS:]
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The retryable one if all are; else whatever is worst, so that a bug is not taken for a full disk."""
+    found = [first_of(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return next((error for error in found if not isinstance(error, Retryable)), found[0])

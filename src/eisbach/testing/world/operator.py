@@ -1,0 +1,123 @@
+"""The operator of a run: asks for moves and evacuations at the times of the plan, and brings evacuated regions back.
+
+What is asked is asked of the production reconcilers, as the control process's calls would. May not know: faults.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from eisbach.bootstrap.control import OpenControl
+from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Vector, covers
+from eisbach.testing.world.control import ControlNode
+from eisbach.testing.world.evidence import owners
+from eisbach.testing.world.faults import Action
+from eisbach.testing.world.genesis import GROUP, REGIONS
+from eisbach.testing.world.nodes import CellNode
+
+__all__ = ["Operator"]
+
+_EVACUATION_WAIT_MS = 1_500
+
+
+class Operator:
+    """One a run."""
+
+    def __init__(
+        self, controls: Mapping[str, ControlNode], cells: Sequence[CellNode], record: Callable[[str], None]
+    ) -> None:
+        self._controls, self._cells, self._record = controls, cells, record
+        self.breaches: list[str] = []
+        """Proofs that did not hold (P12)."""
+
+    async def act(self, action: Action) -> None:
+        """Do it when its time has come; what cannot be done then is not done."""
+        await asyncio.sleep(action.at_s - asyncio.get_running_loop().time())
+        if action.kind == "move":
+            await self._move(action)
+            return
+        await self._perform(action.region, "evacuate")
+        await asyncio.sleep(action.seconds)
+        await self._perform(action.region, "return")
+
+    async def recover(self) -> list[str]:
+        """Bring back whatever is away; what is not settled yet."""
+        trouble: list[str] = []
+        for region, node in self._controls.items():
+            if node.control is None:
+                return [f"{node.name} is not up"]
+            last = await node.control.evacuation.last()
+            if last is not None and not (last.action == "return" and last.proved):
+                await self._perform(region, "return")
+                trouble.append(f"{region} is on its way back")
+            trouble += [
+                f"move {one.move} of slot {one.slot} is {one.phase}, told {one.told}"
+                for one in await node.control.mover.records()
+                if one.phase != "settled" or not {one.source, one.target} <= set(one.told)
+            ]
+        return trouble
+
+    async def _move(self, action: Action) -> None:
+        async def work(control: OpenControl) -> str:
+            groups = control.reconciler.groups[GROUP]
+            known = {one.slot: one.owner for one in await control.mover.records()}
+            slot = f"{GROUP}/{action.slot}"
+            owner = known.get(slot, groups[action.slot])
+            target = next(cell for cell in sorted(set(groups) | {"c1", "c2"}) if cell != owner)
+            await control.mover.request(Slot.parse(slot), owner=owner, target=target)
+            return f"slot {slot} is to move from {owner} to {target}"
+
+        await self._ask(action.region, work)
+
+    async def _perform(self, region: str, what: str) -> None:
+        other = next(r for r in REGIONS if r != region)
+
+        async def work(control: OpenControl) -> str:
+            found = await control.evacuation.perform(what, other, wait_ms=_EVACUATION_WAIT_MS)
+            for slot, proof in found.slots.items():
+                have, need = (proof.other, proof.vector) if what == "evacuate" else (proof.vector, proof.other)
+                if proof.proved and not covers(have, need):
+                    self.breaches.append(
+                        f"P12 {what} of {region} is called proved, but {need} is not in {have} ({slot})"
+                    )
+            if found.proved:
+                await self._check(*((region, other) if what == "evacuate" else (other, region)), what=what)
+            trouble = sorted({one.trouble for one in found.slots.values() if not one.proved})
+            return f"{what} of {region}: {'proved' if found.proved else trouble}"
+
+        await self._ask(region, work)
+
+    async def _check(self, left: str, serving: str, *, what: str) -> None:
+        """The proof says that ``serving`` holds all that ``left`` does; look at both disks (P12)."""
+        cells = {region: [c for c in self._cells if c.region == region] for region in (left, serving)}
+        if what == "return" or any(c.cell is None for found in cells.values() for c in found):
+            return  # while the other one serves, it goes on writing
+        theirs, ours = await owners(cells[left]), await owners(cells[serving])
+        for slot in theirs.keys() & ours.keys():
+            # In the middle of a move the old owner may not have heard yet that it is none any more.
+            held = [await _vector(server, slot) for server in ours[slot]]
+            for leaver in theirs[slot]:
+                wanted = await _vector(leaver, slot)
+                if not any(covers(one, wanted) for one in held):
+                    self.breaches.append(f"P12 {left} was proved to be evacuated, but {serving} lacks ops of {slot}")
+
+    async def _ask(self, region: str, work: Callable[[OpenControl], Awaitable[str]]) -> None:
+        node = self._controls[region]
+
+        async def run() -> None:
+            if node.control is None:
+                self._record(f"operator: {node.name} is down")
+                return
+            try:
+                self._record(f"operator: {await work(node.control)}")
+            except EisbachError as error:
+                self._record(f"operator: refused ({type(error).__name__}: {error})"[:200])
+
+        task = node.spawn(run())
+        await asyncio.wait([task])
+
+
+async def _vector(cell: CellNode, slot: str) -> Vector:
+    assert cell.cell is not None
+    return await cell.cell.store.vector(Slot.parse(slot))

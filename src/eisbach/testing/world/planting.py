@@ -1,0 +1,66 @@
+"""How bugs are planted into the production code while a run is on, and taken out again.
+
+Plant one of your own: write a function that takes ``patch`` and calls ``patch(owner, "name", replacement)`` for
+whatever it breaks, with ``@mutant("what a person would call the bug")`` above; its name becomes the one of
+``eisbach simulate --mutant``. docs/simulation.md.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal, NamedTuple
+
+from eisbach.kernel.errors import NotFound
+
+__all__ = ["MUTANTS", "Mutant", "Patch", "mutant", "planted"]
+
+Patch = Callable[[Any, str, Any], None]
+By = Literal["author", "model", "reader"]
+"""Who thought of it: who wrote the code and the judge; the protocol's models, of which every mutant is a bug that
+somebody really wrote; or a reader of design and production code before he looked at what the judge finds."""
+
+
+class Mutant(NamedTuple):
+    """A bug to plant."""
+
+    bug: str
+    """In words."""
+    plant: Callable[[Patch], None]
+    by: By
+
+
+MUTANTS: Final[dict[str, Mutant]] = {}
+"""By name."""
+
+
+def mutant(bug: str, *, by: By = "author") -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Put a mutant into the table."""
+
+    def keep(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        MUTANTS[plant.__name__.replace("_", "-")] = Mutant(bug, plant, by)
+        return plant
+
+    return keep
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Run with a mutant, or with none for the empty name; everything is put back afterwards.
+
+    Raises:
+        NotFound: no such mutant.
+    """
+    before: list[tuple[Any, str, Any]] = []
+
+    def patch(owner: Any, attribute: str, value: Any) -> None:
+        before.append((owner, attribute, vars(owner)[attribute]))
+        setattr(owner, attribute, value)
+
+    if name and name not in MUTANTS:
+        raise NotFound(f"there is no mutant {name!r}; there are {', '.join(sorted(MUTANTS))}")
+    try:
+        if name:
+            MUTANTS[name].plant(patch)
+        yield
+    finally:
+        for owner, attribute, value in reversed(before):
+            setattr(owner, attribute, value)

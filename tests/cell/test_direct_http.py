@@ -1,0 +1,175 @@
+"""The server's short way, on a socket: what is sent in any way that HTTP allows is answered as the long way answers it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from kit import opened, signed_in
+
+from eisbach.bootstrap.cell import OpenCell
+from eisbach.bootstrap.serve import serve
+from eisbach.testing.asgi_client import AsgiClient
+
+HOST = "127.0.21.77"
+
+
+class Served(NamedTuple):
+    cell: OpenCell
+    viewer: AsgiClient
+    port: int
+
+
+@pytest.fixture
+async def served(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Served]:
+    async with opened(tmp_path) as cell:
+        viewer = await signed_in(cell)
+        serving = asyncio.create_task(serve(cell.app, host=HOST, port=unused_tcp_port))
+        for _ in range(400):
+            with contextlib.suppress(OSError):
+                (await asyncio.open_connection(HOST, unused_tcp_port))[1].close()
+                break
+            await asyncio.sleep(0.01)
+        yield Served(cell, viewer, unused_tcp_port)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def put(served: Served, body: bytes, *more: str, version: str = "1.1", path: str = "/v1/me/progress/tears") -> bytes:
+    headers = [f"{name}: {value}" for name, value in served.viewer.headers.items()]
+    if not any(line.lower().startswith("transfer-encoding") for line in more):
+        headers.append(f"Content-Length: {len(body)}")
+    head = "\r\n".join([f"PUT {path} HTTP/{version}", "Host: x", *headers, *more])
+    return head.encode() + b"\r\n\r\n" + body
+
+
+class Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        async with asyncio.timeout(10):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            assert head[0].startswith("HTTP/1.1 "), head[0]
+            headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head[1:] if line)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+            return int(head[0].split()[1]), headers, body
+
+
+@contextlib.asynccontextmanager
+async def connected(served: Served) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection(HOST, served.port)
+    try:
+        yield Connection(reader, writer)
+    finally:
+        writer.close()
+
+
+BODY = b'{"pos_s":12,"dur_s":100}'
+
+
+async def test_a_request_in_single_bytes_is_one_request(served: Served) -> None:
+    async with connected(served) as one:
+        for byte in put(served, BODY):
+            one.writer.write(bytes([byte]))
+            await one.writer.drain()
+
+        status, headers, _ = await one.answer()
+
+    assert (status, headers["eisbach-cell"], headers["eisbach-durability"]) == (204, "c1", "local")
+    assert "eisbach-position" in headers
+
+
+async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
+    async with connected(served) as one:
+        wrong = put(served, b"{")
+        one.writer.write(put(served, BODY) + wrong + put(served, BODY, "Eisbach-Request-Id: third"))
+        answers = [await one.answer() for _ in range(3)]
+
+    assert [status for status, _, _ in answers] == [204, 400, 204]
+    assert answers[2][1]["eisbach-request-id"] == "third"
+
+
+@pytest.mark.parametrize("more", [("Transfer-Encoding: chunked",), ("Expect: 100-continue",)])
+async def test_other_ways_to_send_a_body_go_the_long_way(served: Served, more: tuple[str, ...]) -> None:
+    body = BODY if "Expect" in more[0] else b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    async with connected(served) as one:
+        one.writer.write(put(served, body, *more))
+        status, _, _ = await one.answer()
+        if status == 100:
+            status, _, _ = await one.answer()
+
+    assert status == 204
+
+
+async def test_a_query_and_an_escaped_path_are_understood(served: Served) -> None:
+    async with connected(served) as one:
+        for path in ("/v1/me/progress/tears?x=1", "/v1/me/progress/t%65ars"):
+            one.writer.write(put(served, BODY, path=path))
+            assert (await one.answer())[0] == 204
+        one.writer.write(put(served, BODY, path="/v1/me/progress/%2e%2e"))
+        assert (await one.answer())[0] == 400
+
+
+async def test_a_body_over_the_bound_is_refused_before_it_is_read(served: Served) -> None:
+    async with connected(served) as one:
+        one.writer.write(put(served, b"", "Content-Length: 99999999").replace(b"Content-Length: 0\r\n", b""))
+        status, _, body = await one.answer()
+
+    assert (status, b"body_too_large" in body) == (413, True)
+
+
+@pytest.mark.parametrize(("version", "more"), [("1.0", ()), ("1.1", ("Connection: close",))])
+async def test_who_wants_no_further_answer_is_hung_up_on(served: Served, version: str, more: tuple[str, ...]) -> None:
+    async with connected(served) as one:
+        one.writer.write(put(served, BODY, *more, version=version))
+        status, headers, _ = await one.answer()
+        async with asyncio.timeout(5):
+            rest = await one.reader.read()
+
+    assert (status, headers["connection"], rest) == (204, "close", b"")
+
+
+async def test_another_method_and_an_unknown_path_are_problems(served: Served) -> None:
+    async with connected(served) as one:
+        one.writer.write(put(served, b"").replace(b"PUT", b"PATCH", 1))
+        status, headers, _ = await one.answer()
+        assert (status, headers["allow"]) == (405, "GET, HEAD, PUT")
+        one.writer.write(put(served, b"", path="/v1/nothing/of/this"))
+        assert (await one.answer())[0] == 404
+
+
+async def test_head_answers_without_a_body(served: Served) -> None:
+    async with connected(served) as one:
+        one.writer.write(
+            b"HEAD /v1/de/titles/tears HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/de/titles/tears HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            head = await one.reader.readuntil(b"\r\n\r\n")
+        _, headers, body = await one.answer()
+
+    assert head.lower().count(b"content-length: %d" % len(body)) == 1, "and what follows is the next answer's head"
+    assert int(headers["content-length"]) == len(body) > 0
+
+
+async def test_who_hangs_up_before_the_answer_hurts_nobody(served: Served) -> None:
+    for _ in range(20):
+        async with connected(served) as one:
+            one.writer.write(put(served, BODY))
+            await one.writer.drain()
+            one.writer.transport.abort()
+    async with connected(served) as one:
+        one.writer.write(put(served, BODY))
+        assert (await one.answer())[0] == 204
+    assert served.cell.metrics.bugs == 0
+    assert served.cell.gate.in_work == 0
+
+
+async def test_a_line_end_cannot_be_smuggled_into_an_answer(served: Served) -> None:
+    async with connected(served) as one:
+        one.writer.write(put(served, BODY, "Eisbach-Request-Id: a\rb"))
+        answer = await one.reader.readuntil(b"\r\n\r\n")
+
+    assert b"a\rb" not in answer

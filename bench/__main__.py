@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-NAMES = ("store", "hub", "edge", "calls", "stages", "transcode", "playback", "assess", "cells")
+NAMES = ("store", "hub", "edge", "calls", "stages", "transcode", "playback", "assess", "cells", "aws")
 ON_REQUEST = ("cold",)
 """Needs the package registries."""
 

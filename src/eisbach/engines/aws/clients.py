@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
+from botocore.loaders import Loader, create_loader
 
-__all__ = ["AwsClients", "AwsPlace", "AwsUsage", "open_clients"]
+__all__ = ["LONG_POLL_S", "AwsClients", "AwsPlace", "AwsUsage", "open_clients"]
 
 LONG_POLL_S: Final = 10
 """How long SQS may wait for a message: each empty answer is billed, 20 s is the most it allows."""
@@ -50,16 +52,17 @@ class AwsUsage:
     replicated_units: float = 0.0
     """Write units on global tables: billed once more in every other region."""
 
-    def count(self, parsed: Mapping[str, Any], *, replicated: frozenset[str] = frozenset()) -> None:
-        """Add the units that an answer of DynamoDB names."""
+    def count(self, parsed: Mapping[str, Any], *, writes: bool, replicated: frozenset[str] = frozenset()) -> None:
+        """Add the units that an answer of DynamoDB names: a transaction names its kind, other calls have but one."""
         told: Any = parsed.get("ConsumedCapacity") or []
         for one in told if isinstance(told, list) else [told]:
-            write = one.get("WriteCapacityUnits")
-            read = one.get("ReadCapacityUnits")
-            self.write_units += write or 0.0
-            self.read_units += read or 0.0
+            units = one.get("WriteCapacityUnits" if writes else "ReadCapacityUnits", one.get("CapacityUnits", 0.0))
+            if not writes:
+                self.read_units += units
+                continue
+            self.write_units += units
             if one["TableName"].rpartition("/")[2] in replicated:
-                self.replicated_units += write or 0.0
+                self.replicated_units += units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +70,30 @@ class AwsClients:
     """One client a service; vendor objects without types, so they stay inside ``engines.aws``."""
 
     place: AwsPlace
-    dynamodb: Any
-    sns: Any
-    sqs: Any
-    polling: Any
-    """SQS again, with time for long polls."""
     usage: AwsUsage
+    dynamodb: Any
+    sns: Any = None
+    sqs: Any = None
+    polling: Any = None
+    """SQS again, with time for long polls."""
+
+
+@cache
+def _models() -> Loader:
+    """The descriptions of AWS's services: half the cost of a client, and the same for all of a process."""
+    return create_loader()
 
 
 @asynccontextmanager
-async def open_clients(place: AwsPlace) -> AsyncIterator[AwsClients]:
-    """Clients for one region; connects at the first call, so a region that is down does not stop a process's start."""
+async def open_clients(place: AwsPlace, *, hub: bool = False) -> AsyncIterator[AwsClients]:
+    """Clients for one region; connects at the first call, so a region that is down does not stop a process's start.
+
+    Args:
+        place: region and endpoint.
+        hub: SNS and SQS too.
+    """
     session, usage = AioSession(), AwsUsage()
+    session.register_component("data_loader", _models())
 
     def counted(service: str) -> Any:
         def count(request: Any, event_name: str, **_: Any) -> None:
@@ -107,9 +122,9 @@ async def open_clients(place: AwsPlace) -> AsyncIterator[AwsClients]:
 
         yield AwsClients(
             place=place,
-            dynamodb=await client("dynamodb"),
-            sns=await client("sns"),
-            sqs=await client("sqs"),
-            polling=await client("sqs", answer_s=LONG_POLL_S + place.answer_s),
             usage=usage,
+            dynamodb=await client("dynamodb"),
+            sns=await client("sns") if hub else None,
+            sqs=await client("sqs") if hub else None,
+            polling=await client("sqs", answer_s=LONG_POLL_S + place.answer_s) if hub else None,
         )

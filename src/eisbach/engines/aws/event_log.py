@@ -72,7 +72,7 @@ class SnsSqsEventLog:
 
     async def open(self) -> "SnsSqsEventLog":
         """Make the clients; nothing is asked of AWS yet."""
-        self._clients = await self._stack.enter_async_context(open_clients(self._place))
+        self._clients = await self._stack.enter_async_context(open_clients(self._place, hub=True))
         self._archive = HubArchive(self._clients, f"{self._prefix}-hub")
         self._queues = Queues(self._clients, self._prefix, receives_max=self._receives_max)
         return self

@@ -209,7 +209,7 @@ class HubArchive:
                 raise
             await self.ensure()
             told = await call(**what)
-        self._clients.usage.count(told)
+        self._clients.usage.count(told, writes=operation == "put_item")
         return told
 
     async def _transact(self, items: list[dict[str, Any]]) -> None:
@@ -217,7 +217,7 @@ class HubArchive:
         for last in (False, True):
             try:
                 told = await client.transact_write_items(TransactItems=items, ReturnConsumedCapacity="INDEXES")
-                self._clients.usage.count(told)
+                self._clients.usage.count(told, writes=True)
                 return  # noqa: TRY300 - the loop ends here
             except ClientError as error:
                 if code_of(error) == "TransactionCanceledException" and "ConditionalCheckFailed" in reasons_of(error):

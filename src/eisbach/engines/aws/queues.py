@@ -33,7 +33,7 @@ def topic_name(prefix: str) -> str:
     """The name of the hub's topic; ``prefix`` is the deployment's, e.g. ``eisbach``."""
     if _PREFIX.fullmatch(prefix) is None:
         raise Invalid(f"hub prefix {prefix[:80]!r} is not 1 to 31 of a-z, 0-9, '-'")
-    return f"{prefix}-events.fifo"
+    return f"{prefix}-hub.fifo"
 
 
 def queue_name(prefix: str, name: str, *, generation: int = 0, dead: bool = False) -> str:

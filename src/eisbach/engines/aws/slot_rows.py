@@ -1,0 +1,106 @@
+"""The small row of a slot that every write needs: kept in memory, written with every commit that moves it.
+
+May not know: DynamoDB, asyncio.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+import msgspec
+
+from eisbach.kernel.ops import Op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
+from eisbach.ports.store import Lease
+
+__all__ = ["HeldOp", "SlotRows", "SlotView"]
+
+_NOTHING = Mark(0, 0)
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    """The stored form; new fields come last, with a default."""
+
+    lease: tuple[int, str, int, int, str | None] | None
+    marks: dict[str, tuple[int, int]]
+    prev: dict[str, int]
+    floors: dict[str, tuple[int, int]]
+    format: int = 1
+
+
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_Stored)
+
+
+class SlotView(NamedTuple):
+    """What readers see of a slot after a commit."""
+
+    slot: Slot
+    lease: Lease | None
+    vector: dict[str, Mark]
+    applied: dict[str, Mark]
+    """The vector without held ops."""
+    floors: dict[str, Mark]
+    erased: frozenset[str]
+
+
+class HeldOp(NamedTuple):
+    """An op in the log that the items do not show yet."""
+
+    lsn: int
+    hlc: int
+    origin: str
+    mark: Mark
+
+
+class SlotRows:
+    """Lease, vector, last events, floors, held ops and erased accounts of one slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot, self.name = slot, str(slot)
+        self.lease: Lease | None = None
+        self.marks: dict[str, Mark] = {}
+        """The vector: how far the log holds each origin's ops."""
+        self.prev: dict[str, int] = {}
+        """Event type -> seq of its last event that this region wrote in the lease's epoch."""
+        self.floors: dict[str, Mark] = {}
+        """How far each origin's ops were pruned."""
+        self.held: deque[HeldOp] = deque()
+        self.erased: set[str] = set()
+
+    @property
+    def epoch(self) -> int:
+        """Of the lease; 0 without one."""
+        return self.lease.epoch if self.lease is not None else 0
+
+    def encode(self) -> bytes:
+        """The stored form; held ops and erased accounts have rows of their own."""
+        marks = {origin: tuple(mark) for origin, mark in self.marks.items()}
+        floors = {origin: tuple(mark) for origin, mark in self.floors.items()}
+        lease = tuple(self.lease) if self.lease is not None else None
+        return _encoder.encode(_Stored(lease, marks, self.prev, floors))  # type: ignore[arg-type]
+
+    @classmethod
+    def decode(cls, name: str, raw: bytes) -> "SlotRows":
+        """Read ``encode``."""
+        stored, made = _decoder.decode(raw), cls(Slot.parse(name))
+        made.lease = Lease(*stored.lease) if stored.lease is not None else None
+        made.marks = {origin: Mark(*mark) for origin, mark in stored.marks.items()}
+        made.floors = {origin: Mark(*mark) for origin, mark in stored.floors.items()}
+        made.prev = stored.prev
+        return made
+
+    def view(self) -> SlotView:
+        """A copy for readers."""
+        marks, below = dict(self.marks), dict[str, Mark]()
+        for held in self.held:
+            below.setdefault(held.origin, Mark(held.mark.epoch, held.mark.seq - 1))
+        return SlotView(self.slot, self.lease, marks, marks | below, dict(self.floors), frozenset(self.erased))
+
+    def logged(self, op: Op, *, region: str) -> None:
+        """The log now holds ``op``: move vector, seq and last events, so that no number is used twice."""
+        mark = Mark(op.epoch, op.seq)
+        self.marks[op.origin] = max(mark, self.marks.get(op.origin, _NOTHING))
+        if op.origin == region and self.lease is not None and op.epoch == self.lease.epoch:
+            self.lease = self.lease._replace(seq=max(self.lease.seq, op.seq))
+            if op.event is not None:
+                self.prev[op.event.type] = op.seq

@@ -1,0 +1,287 @@
+"""The store of a cell on DynamoDB: a global table for the op log, a regional one for everything else.
+
+Promises: ``ports.store``, with what docs/engines.md lists as different. Callers that wait at the same time share one
+transaction, as they share an fsync in the embedded store. The twin's ops come from this region's replica of the log
+(``replicated_ops``) and are merged by the same rules. May not know: what the items mean.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+
+from eisbach.engines.aws.cleaning import PruneWish, delete_below, erase_account, prunable
+from eisbach.engines.aws.clients import AwsPlace, AwsUsage, open_clients
+from eisbach.engines.aws.store_reads import DynamoReads
+from eisbach.engines.aws.tables import ACTIONS_MAX, BYTES_MAX, Conflicted, Tables
+from eisbach.engines.aws.works import ApplyWork, FloorWork, LeaseWork, TransactWork, Work
+from eisbach.engines.aws.writer import Writer
+from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailable
+from eisbach.kernel.limits import CONFLICTS_KEPT, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
+from eisbach.kernel.ops import Op
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Vector
+from eisbach.ports.clock import Clock
+from eisbach.ports.store import (
+    Applied,
+    Lease,
+    Receipt,
+    StoreStatistics,
+    Transaction,
+)
+from eisbach.ports.store_bounds import check_ops, check_transaction
+
+__all__ = ["DynamoStore", "open_dynamo_store"]
+
+QUERY_MAX: Final = 1000
+_WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
+_APPLIED_AT_ONCE: Final = 20
+_CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
+_AGAIN_S: Final = 0.25
+_LOADS: Final = 5
+
+_logger = structlog.get_logger(__name__)
+
+
+class DynamoStore(DynamoReads):
+    """Made by ``open_dynamo_store``."""
+
+    def __init__(self, writer: Writer, tables: Tables, *, clock: Clock) -> None:
+        super().__init__(writer, tables, clock=clock)
+        self._queue: deque[Work] = deque()
+        self._draining: asyncio.Task[None] | None = None
+        self._waking: asyncio.Task[None] | None = None
+        self._erasing: asyncio.Task[None] | None = None
+        self._transactions = self._refused = 0
+        self._after_commits()
+
+    @property
+    def region(self) -> str:
+        """See ``ports.store``."""
+        return self._writer.region
+
+    @property
+    def usage(self) -> AwsUsage:
+        """What the bill counts, since start."""
+        return self._tables.usage
+
+    @property
+    def overtaken(self) -> int:
+        """Commits that were decided again because another process had committed."""
+        return self._writer.overtaken
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    async def transact(self, transaction: Transaction) -> Receipt:
+        """See ``ports.store``."""
+        check_transaction(transaction)
+        self._transactions += 1
+        receipt: Receipt = await self._submit(TransactWork(transaction))
+        return receipt
+
+    async def set_lease(self, slot: Slot, *, expected: Lease | None, lease: Lease) -> None:
+        """See ``ports.store``."""
+        await self._submit(LeaseWork(slot, expected, lease))
+
+    async def apply(self, slot: Slot, ops: Sequence[Op]) -> Applied:
+        """See ``ports.store``. Over 20 ops are several commits: whole transactions each, and what is checked is
+        checked before the first.
+        """
+        check_ops(ops)
+        told: list[Applied] = [await self._submit(ApplyWork(slot, part, ops)) for part in _parts(ops) or [[]]]
+        last = told[-1]
+        return last._replace(changed=sum(t.changed for t in told), conflicts=sum(t.conflicts for t in told))
+
+    async def prune_log(self, slot: Slot, *, acknowledged: Vector, relayed_lsn: int, limit: int = 256) -> int:
+        """See ``ports.store``."""
+        rows = self._writer.slots.get(slot)
+        if rows is None:
+            return 0
+        last_lsn = min(relayed_lsn, rows.held[0].lsn - 1) if rows.held else relayed_lsn
+        wish = PruneWish(acknowledged, last_lsn, self._clock.wall_ms(), limit)
+        found = await prunable(self._tables, region=self.region, view=self._writer.views[slot], wish=wish)
+        if found.floors:
+            await self._submit(FloorWork(slot, found.floors))
+            self._writer.forget_tail()
+            await delete_below(self._tables, region=self.region, views=self._writer.views, slot=slot, lsns=found.lsns)
+        return found.count
+
+    def _submit(self, work: Work) -> "asyncio.Future[Any]":
+        if self._closed:
+            raise Unavailable("the store is closed; the process is stopping")
+        if len(self._queue) >= WRITER_QUEUE_MAX:
+            self._refused += 1
+            raise Overloaded(
+                f"{len(self._queue)} writes wait for DynamoDB, at most {WRITER_QUEUE_MAX} may; try again later",
+                retry_after=WRITER_QUEUE_WAIT_MAX,
+            )
+        work.since_ms = self._clock.monotonic_ms()
+        work.future = asyncio.get_running_loop().create_future()
+        self._queue.append(work)
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain(), name="store-writer")
+        return work.future
+
+    async def _drain(self) -> None:
+        """Commit groups until the queue is empty; at most one of these runs."""
+        try:
+            while self._queue:
+                if not (group := self._next_group()):
+                    continue
+                try:
+                    results = await self._writer.run(group)
+                except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
+                    results = [error] * len(group)
+                self._note_commit()
+                self._answer(group, results)
+        finally:
+            self._draining = None
+        self._after_commits()
+
+    def _next_group(self) -> list[Work]:
+        """As many waiting works as one transaction holds; those that waited too long are refused now."""
+        group: list[Work] = []
+        queue, now, rows, size = self._queue, self._clock.monotonic_ms(), 2, 0
+        while queue:
+            work = queue[0]
+            if work.limited and (late := now - work.since_ms) > _WAIT_MAX_MS:
+                refused = Overloaded(
+                    f"the write waited {late} ms for DynamoDB, at most {_WAIT_MAX_MS}; try again later",
+                    retry_after=WRITER_QUEUE_WAIT_MAX,
+                )
+                self._answer([queue.popleft()], [refused])
+                continue
+            rows, size = rows + work.rows, size + work.bytes
+            if group and (rows > ACTIONS_MAX or size > BYTES_MAX):
+                break
+            group.append(queue.popleft())
+        return group
+
+    def _answer(self, group: Sequence[Work], results: Sequence[Any]) -> None:
+        for work, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                self._refused += isinstance(result, EisbachError)
+                if not work.future.done():
+                    work.future.set_exception(result)
+            elif not work.future.done():
+                work.future.set_result(result)
+
+    # --- in the background ---------------------------------------------------------------------------------------
+
+    def _after_commits(self) -> None:
+        if self._closed:
+            return
+        if self._writer.held_for_ms is not None and self._waking is None:
+            self._waking = asyncio.create_task(self._wake(), name="store-held")
+        if self._writer.erasures and self._erasing is None:
+            self._erasing = asyncio.create_task(self._erase(), name="store-eraser")
+
+    async def _wake(self) -> None:
+        """See that held ops are applied in time even when nobody writes."""
+        try:
+            while (wait_ms := self._writer.held_for_ms) is not None and not self._closed:
+                await self._clock.sleep((wait_ms + 1) / 1000)
+                try:
+                    await self._submit(Nothing())
+                except Retryable:  # they stay held, and are tried again
+                    await self._clock.sleep(_AGAIN_S)
+        finally:
+            self._waking = None
+
+    async def _erase(self) -> None:
+        try:
+            while self._writer.erasures:
+                slot, pk = min(self._writer.erasures)
+                await erase_account(self._tables, region=self.region, view=self._writer.views[slot], pk=pk)
+                self._writer.forget_tail()
+                self._writer.erasures.discard((slot, pk))
+        except EisbachError as error:
+            # The note is in the table: the next commit, or the next start, begins here again.
+            _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+        finally:
+            self._erasing = None
+
+    def statistics(self) -> StoreStatistics:
+        """See ``ports.store``. Units of DynamoDB are in ``usage``."""
+        writer = self._writer
+        return StoreStatistics(
+            transactions=self._transactions,
+            refused=self._refused,
+            commits=writer.commits,
+            queue=len(self._queue),
+            items_read=self._items_read,
+            items_written=writer.items_written,
+            bytes_written=writer.bytes_written,
+            conflicts=writer.conflicts,
+            last_lsn=writer.head.lsn,
+            clock_jumped=writer.hlc is not None and writer.hlc.jumped,
+            erasing=len(writer.erasures),
+        )
+
+    async def aclose(self) -> None:
+        """Finish what is queued."""
+        self._closed = True
+        while (task := self._draining) is not None:
+            await asyncio.wait([task])
+        for task in (self._waking, self._erasing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._committed.set()
+
+
+class Nothing(Work):
+    """Every commit first applies the held ops whose time has come."""
+
+    rows = 0
+
+    def decide(self, desk: Any, group: Any) -> None:
+        """Done before."""
+
+
+def _parts(ops: Sequence[Op]) -> list[list[Op]]:
+    """Runs of about 20 ops that end where a transaction does."""
+    parts: list[list[Op]] = []
+    for op in ops:
+        if not parts or (len(parts[-1]) >= _APPLIED_AT_ONCE and not parts[-1][-1].more):
+            parts.append([])
+        parts[-1].append(op)
+    return parts
+
+
+@asynccontextmanager
+async def open_dynamo_store(
+    place: AwsPlace, *, prefix: str, cell: str, region: str, clock: Clock
+) -> AsyncIterator[DynamoStore]:
+    """Open a cell's tables, which exist, and close the store at the end.
+
+    Args:
+        place: AWS's region and how it is reached.
+        prefix: of the tables' names: the deployment's.
+        cell: the other part of their names.
+        region: the origin of what is written here; tables never change it.
+        clock: for stamps, and for the times at which held ops come due.
+
+    Raises:
+        Invalid: the tables are of another region.
+        Unavailable: they do not exist, or cannot be reached.
+    """
+    async with open_clients(place) as clients:
+        tables = Tables(clients, prefix=prefix, cell=cell)
+        writer = Writer(tables, region=region, cell=cell, clock=clock)
+        for _ in range(_LOADS):
+            try:
+                await writer.load()
+                break
+            except Conflicted:
+                continue
+        else:
+            raise Unavailable(f"cell {cell} is written too fast to be opened; try again")
+        store = DynamoStore(writer, tables, clock=clock)
+        try:
+            yield store
+        finally:
+            await store.aclose()

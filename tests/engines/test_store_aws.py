@@ -1,0 +1,305 @@
+"""DynamoDB keeps the promises of the store, in two emulated regions that lag, are cut off, throttle and go down."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from eisbach.engines.aws.clients import open_clients
+from eisbach.engines.aws.store import DynamoStore, open_dynamo_store
+from eisbach.engines.aws.tables import op_place
+from eisbach.kernel.erasure import ERASED
+from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Retryable, Unavailable
+from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.versions import Mark
+from eisbach.ports.store import Lease, Transaction, Write
+from eisbach.testing.aws.emulator import AwsEmulator
+from eisbach.testing.aws.store_host import AwsStoreHost
+from eisbach.testing.store_erase_promises import ErasePromises, until_erased
+from eisbach.testing.store_host import HERE, KEY, OTHER, SLOT, THERE, event, items, owned, put, remove, value, write
+from eisbach.testing.store_promises import StorePromises
+
+# The largest transaction is over 1 MiB, and aiohttp warns that it is sent in one piece: it is rare, and takes 1 ms.
+pytestmark = [pytest.mark.aws, pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")]
+
+
+@pytest.fixture
+async def host(aws: AwsEmulator) -> AsyncIterator[AwsStoreHost]:
+    host = AwsStoreHost(aws)
+    yield host
+    await host.aclose()
+
+
+class TestDynamoStore(StorePromises, ErasePromises):
+    """All of them."""
+
+
+# --- twins that meet through the replicated table only -----------------------------------------------------------
+
+
+async def both_ways(*stores: DynamoStore) -> None:
+    """Each takes what its region's replica of the log holds, until all hold the same."""
+    async with asyncio.timeout(20):
+        while True:
+            for store in stores:
+                for origin in {other.region for other in stores} - {store.region}:
+                    if ops := await store.replicated_ops(SLOT, origin):
+                        await store.apply(SLOT, ops)
+            vectors = [await store.vector(SLOT) for store in stores]
+            if all(vector == vectors[0] for vector in vectors):
+                return
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_twins_converge_though_the_items_of_a_transaction_arrive_apart_and_late(
+    host: AwsStoreHost, seed: int
+) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    host.aws.lag(0.01, spread=0.3, seed=seed)
+    for n in range(6):
+        await write(here, *(put(f"{n}-{m}") for m in range(4)), put("both", b"here %d" % n))
+        await write(there, put("both", b"there %d" % n))
+    seen: list[Sequence[int]] = []
+    while (await there.vector(SLOT)).get(HERE, Mark(0, 0)).seq < 30:
+        if ops := await there.replicated_ops(SLOT, HERE):
+            seen.append([op.seq for op in ops])
+            await there.apply(SLOT, ops)
+
+    await both_ways(here, there)
+
+    assert [seq for ops in seen for seq in ops] == list(range(1, 31))
+    assert all(ops[-1] % 5 == 0 for ops in seen), "a transaction was cut"
+    assert await here.digest(SLOT) == await there.digest(SLOT)
+    assert await items(here) == await items(there)
+
+
+async def test_regions_that_were_cut_off_converge_after_the_heal_and_no_key_had_two_writers(host: AwsStoreHost) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    host.aws.cut_link(*host.aws.regions)
+    for n in range(5):
+        await write(here, put("a", b"here %d" % n), put(f"h{n}"))
+        await host.clock.advance(0.01)
+        await write(there, put("a", b"there %d" % n), remove(f"h{n}"))
+    apart = [await there.replicated_ops(SLOT, HERE), await here.replicated_ops(SLOT, THERE)]
+
+    host.aws.heal_link(*host.aws.regions)
+    await both_ways(here, there)
+
+    assert apart == [[], []]
+    assert await here.digest(SLOT) == await there.digest(SLOT)
+    assert [await value(here), await value(there)] == [b"there 4", b"there 4"]
+    assert len(await here.conflicts()) > 0
+    replication = host.aws.statistics()["replication"]
+    assert (replication["sent"], replication["dropped"]) == (20, 0)  # last writer wins had nothing to decide
+
+
+async def test_an_epoch_is_not_entered_before_the_last_op_of_the_one_before_it_has_come(host: AwsStoreHost) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    await write(here, put("a"))
+    await here.set_lease(SLOT, expected=Lease(1, "active", 1), lease=Lease(3, "active", 0))
+    await write(here, put("b"))
+    key = {"pk": {"S": f"{SLOT}#{HERE}"}, "sk": {"N": str(op_place(Mark(1, 1)))}}
+    async with open_clients(host.place(THERE)) as west:
+        async with asyncio.timeout(10):
+            while len(await there.replicated_ops(SLOT, HERE)) < 2:
+                await asyncio.sleep(0.01)
+        last = await west.dynamodb.get_item(TableName="eb-c1-log", Key=key)
+        await west.dynamodb.delete_item(TableName="eb-c1-log", Key=key)  # as if it had not come yet
+
+        missing = await there.replicated_ops(SLOT, HERE)
+        await west.dynamodb.put_item(TableName="eb-c1-log", Item=last["Item"])
+        whole = await there.replicated_ops(SLOT, HERE)
+
+    assert list(missing) == []
+    assert [(op.epoch, op.seq) for op in whole] == [(1, 1), (3, 1)]
+
+
+async def test_an_erased_accounts_bytes_are_in_no_table_of_either_region(host: AwsStoreHost) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    await write(here, put("a", b"very-private"), put("b", b"very-private", pk="acc-2"), key=KEY)
+    await write(there, put("a", b"very-private"))
+    await both_ways(here, there)
+
+    await write(here, Write(ItemChange("acc-1", ERASED, b"{}")), Write(ItemChange("acc-2", ERASED, b"{}")))
+    await until_erased(here)
+    await both_ways(here, there)
+    await until_erased(there)
+    async with asyncio.timeout(10):
+        while host.aws.statistics()["replication"]["queued"]:
+            await asyncio.sleep(0.01)
+
+    for region in (HERE, THERE):
+        async with open_clients(host.place(region)) as clients:
+            for table in ("eb-c1-log", "eb-c1-state"):
+                rows = (await clients.dynamodb.scan(TableName=table, ConsistentRead=True))["Items"]
+                assert rows
+                assert b"very-private" not in repr(rows).encode()
+
+
+# --- several processes -------------------------------------------------------------------------------------------
+
+
+async def test_two_processes_that_write_one_slot_leave_a_dense_log_and_lose_nothing(host: AwsStoreHost) -> None:
+    one = await owned(host)
+    async with host.another() as other:
+
+        async def writes(store: DynamoStore, name: str) -> int:
+            done = 0
+            for n in range(15):
+                try:
+                    await write(store, put(f"{name}{n}"), event())
+                    done += 1
+                except Overloaded:  # the other was faster, twelve times in a row
+                    continue
+            return done
+
+        done = sum(await asyncio.gather(writes(one, "x"), writes(other, "y")))
+
+        assert one.overtaken + other.overtaken > 0
+    ops = (await (await host.restart()).ops_after(SLOT, {}, limit=100)).ops
+    assert [op.seq for op in ops] == list(range(1, 2 * done + 1))
+    assert [op.event.prev for op in ops if op.event is not None] == [0, *range(2, 2 * done, 2)]
+    assert len({op.change.sk for op in ops if op.change is not None}) == done
+
+
+async def test_a_process_that_was_overtaken_decides_again_and_not_on_what_it_remembers(host: AwsStoreHost) -> None:
+    one = await owned(host)
+    await write(one, put(value=b"1"))
+    read = await one.read(SLOT, (await items(one))[0].key)
+    assert read is not None
+    async with host.another() as other:
+        await write(other, put(value=b"2"))
+
+    results = await asyncio.gather(
+        one.transact(Transaction(slot=SLOT, reads={read.key: read.version}, writes=[put(value=b"3")])),
+        one.set_lease(OTHER, expected=None, lease=Lease(1, "active", 0)),
+        return_exceptions=True,
+    )
+
+    assert [type(r).__name__ for r in results] == ["VersionConflict", "NoneType"]
+    assert await value(one) == b"2"
+
+
+# --- a region in trouble -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [1, 3], ids=["the SDK asks again", "the store looks whether it was done"])
+async def test_a_commit_whose_answer_was_lost_is_acknowledged_and_done_once(host: AwsStoreHost, lost: int) -> None:
+    store = await owned(host)
+    host.aws.fault(host.regions[HERE], "mute", operation="TransactWriteItems", count=lost)
+
+    receipt = await write(store, put())
+
+    assert receipt.mark == Mark(1, 1)
+    assert [op.seq for op in (await (await host.restart()).ops_after(SLOT, {}, limit=9)).ops] == [1]
+
+
+async def test_a_commit_that_did_not_arrive_in_time_never_does(host: AwsStoreHost) -> None:
+    """What was told as 'nothing was written' must not come true later."""
+    await owned(host)
+    async with host.another(tries=1, answer_s=0.3) as store:
+        host.aws.fault(host.regions[HERE], "slow", operation="TransactWriteItems", count=1, seconds=1.0)
+
+        with pytest.raises(Unavailable, match="nothing was written"):
+            await write(store, put(value=b"late"))
+        await asyncio.sleep(1.2)  # it arrives now
+
+        assert await value(store) is None
+        assert (await write(store, put(value=b"next"))).mark == Mark(1, 1)
+
+
+@pytest.mark.parametrize("mode", ["throttle", "error", "cut"])
+async def test_a_write_into_a_region_in_trouble_is_told_so_and_the_other_region_does_not_notice(
+    host: AwsStoreHost, mode: str
+) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    await write(here, put("before"))
+    host.aws.fault(host.regions[HERE], mode)
+    calls = _calls(host)
+
+    with pytest.raises(Retryable) as told:
+        await write(here, put("during"))
+    tried = _calls(host) - calls
+    await write(there, put("there"))
+    host.aws.heal()
+    await write(here, put("after"))
+
+    kind = {"throttle": Overloaded}.get(mode, OutcomeUnknown | Unavailable)
+    assert isinstance(told.value, kind)
+    assert tried <= 9, "a storm of retries"  # three each: what the work needs, the commit, the look at the head
+    assert {item.key.sk for item in await items(here)} == {"before", "after"}
+    await both_ways(here, there)
+    assert await here.digest(SLOT) == await there.digest(SLOT)
+
+
+async def test_a_hanging_region_is_given_up_within_its_time(host: AwsStoreHost) -> None:
+    await owned(host)
+    async with host.another(tries=2, answer_s=0.2) as store:
+        host.aws.fault(host.regions[HERE], "hang")
+
+        async with asyncio.timeout(8):
+            with pytest.raises(Retryable):
+                await write(store, put())
+        host.aws.heal()
+
+        assert (await write(store, put())).mark == Mark(1, 1)
+
+
+async def test_a_store_opens_only_in_its_region_and_with_its_tables(host: AwsStoreHost) -> None:
+    await owned(host)
+
+    with pytest.raises(Invalid, match="belongs to region"):
+        async with open_dynamo_store(host.place(HERE), prefix="eb", cell="c1", region=THERE, clock=host.clock):
+            pass
+    with pytest.raises(Unavailable, match="eb-c9-state"):
+        async with open_dynamo_store(host.place(HERE), prefix="eb", cell="c9", region=HERE, clock=host.clock):
+            pass
+
+
+# --- the bill ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("writes", "units"),
+    [
+        # Five rows under 1 KB at two units each: head, slot, item, op, place in the order of commits.
+        (lambda: [put("progress/p1/tears", b"x" * 80)], 10.0),
+        (lambda: [put("a", b"x" * 80), put("b", b"x" * 80)], 14.0),
+    ],
+)
+async def test_a_write_costs_the_units_that_the_bill_will_have(
+    host: AwsStoreHost, writes: Callable[[], list[Write]], units: float
+) -> None:
+    store = await owned(host)
+    await write(store, *writes())
+    before, replicated = store.usage.write_units, store.usage.replicated_units
+
+    await write(store, *writes())
+
+    assert store.usage.write_units - before == units
+    assert store.usage.replicated_units - replicated == 2.0 * len(writes())
+
+
+async def test_a_read_of_a_small_item_costs_a_unit(host: AwsStoreHost) -> None:
+    """Of larger ones and of batches the emulator reports one unit and none: they are not asserted."""
+    store = await owned(host)
+    await write(store, put())
+    before = store.usage.read_units
+
+    await value(store)
+
+    assert store.usage.read_units - before == 1.0
+
+
+async def test_callers_who_wait_together_share_a_commit(host: AwsStoreHost) -> None:
+    store = await owned(host)
+    await write(store, put("warm"))
+    before = store.statistics().commits
+
+    await asyncio.gather(*(write(store, put(f"{n}")) for n in range(24)))
+
+    assert store.statistics().commits - before <= 3
+
+
+def _calls(host: AwsStoreHost) -> int:
+    return sum(host.aws.statistics()["doors"][host.regions[HERE]]["calls"].values())

@@ -289,3 +289,29 @@ def test_a_folder_of_the_host_under_a_cache_is_kept_and_a_file_is_not(tmp_path: 
     found = judged(tmp_path, {"compose.yaml": text}).graph.components
 
     assert (found["kept"].stateful, found["not"].stateful) == (True, False)
+
+
+def test_what_a_backup_plan_names_is_backed_up_and_what_it_may_select_is_unknown(tmp_path: Path) -> None:
+    tables = "".join(f'resource "aws_dynamodb_table" "{name}" {{\n  name = "{name}"\n}}\n' for name in ("a", "b"))
+    plan = 'resource "aws_backup_selection" "s" {\n  resources = [aws_dynamodb_table.a.arn]\n}\n'
+
+    found = judged(tmp_path, {"main.tf": tables + plan})
+
+    assert not [c for c in claims(found) if c[0] == "missing-backup"]
+    assert found.graph.components["aws_dynamodb_table.a"].backup is True
+    assert "a backup plan selects by tags" in said(found, "aws_dynamodb_table.b")
+
+
+@pytest.mark.parametrize(
+    ("default", "reported", "unknown"),
+    [('  default = ""\n', True, False), ("", False, True), ("  default = null\n", False, True)],
+)
+def test_a_queue_whose_dead_letters_a_variable_decides_is_unknown_and_one_without_any_is_found(
+    tmp_path: Path, default: str, reported: bool, unknown: bool
+) -> None:
+    text = f'variable "r" {{\n{default}}}\nresource "aws_sqs_queue" "q" {{\n  redrive_policy = var.r\n}}\n'
+
+    found = judged(tmp_path, {"main.tf": text})
+
+    assert (("unbounded-queue", "aws_sqs_queue.q") in claims(found)) is reported
+    assert ("dead-letter" in said(found, "aws_sqs_queue.q")) is unknown

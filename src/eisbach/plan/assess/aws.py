@@ -85,6 +85,10 @@ class _Reader:
         self.resources, self.scope, self.facts = resources, scope, facts
         self.by_name = {r.name: r for r in resources}
         self.routes = {route: r.name for r in reversed(resources) for route in r.values.get("routes", ())}
+        selections = [r for r in resources if r.kind == "backups"]
+        self.backed = {reference.target for r in selections for reference in r.references}
+        self.planned = bool(selections)
+        """A backup plan selects something, if only by tags."""
         self.members: dict[str, list[Resource]] = defaultdict(list)
         for resource in resources:
             if resource.kind == "member":
@@ -129,8 +133,14 @@ class _Reader:
         if resource.kind in ("rds", "rdscluster", "dynamodb", "s3"):
             found.stateful = True
             self._kept(found, resource)
+            if resource.name in self.backed:
+                found.backup = True
+            elif self.planned and not found.backup:
+                found.unsaid |= {"backup"}
         for field_name in sorted(found.unsaid):
             what = f"{field_name}: a variable or parameter decides, and no file sets it"
+            if field_name == "backup" and self.planned:
+                what = "backup: a backup plan selects by tags or variables; whether it covers this, no file says"
             if resource.kind.startswith("other"):
                 what = f"{field_name}: not read from resources of this provider"
             self.facts.unknowns.append(Unknown(found.name, what, at))
@@ -138,7 +148,10 @@ class _Reader:
             what = f"{field_name}: the default of {variable} was taken; a run may set another"
             self.facts.unknowns.append(Unknown(found.name, what, at))
         if resource.kind == "sqs":
-            found.dead_letters = True if is_dead else bool(values.get("redrive"))
+            found.dead_letters = True if is_dead else values.get("redrive")
+            if found.dead_letters is None:
+                what = "whether it has a dead-letter queue: a variable decides, and no file sets it"
+                self.facts.unknowns.append(Unknown(found.name, what, at))
         zones = values.get("zones", ())
         if zones:
             found.domains["zone"] = tuple(sorted(zones))

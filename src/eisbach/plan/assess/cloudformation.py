@@ -38,6 +38,7 @@ _KINDS: Final = {
     "AWS::ElasticLoadBalancingV2::ListenerRule": "listener", "AWS::ServiceDiscovery::Service": "name",
     "AWS::ServiceDiscovery::PrivateDnsNamespace": "zone", "AWS::ServiceDiscovery::HttpNamespace": "zone",
     "AWS::MemoryDB::Cluster": "elasticache", "AWS::ElasticBeanstalk::Environment": "asg",
+    "AWS::Backup::BackupSelection": "backups",
 }  # fmt: skip
 _NO_COMPONENT: Final = re.compile(
     r"Custom::|AWS::(?:IAM|EC2|Logs|CloudWatch|Events|Scheduler|SSM|SecretsManager|KMS|ApplicationAutoScaling|AutoScaling"

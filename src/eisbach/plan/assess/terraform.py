@@ -39,7 +39,7 @@ _KINDS: Final = {
     "aws_cloudwatch_event_bus": "bus", "aws_appsync_graphql_api": "api", "aws_apprunner_service": "apprunner",
     "aws_eks_cluster": "cluster", "aws_eks_node_group": "nodes", "aws_service_discovery_service": "name",
     "aws_service_discovery_private_dns_namespace": "zone", "aws_service_discovery_http_namespace": "zone",
-    "aws_elastic_beanstalk_environment": "asg",
+    "aws_elastic_beanstalk_environment": "asg", "aws_backup_selection": "backups",
     "google_sql_database_instance": "othersql", "google_redis_instance": "othercache",
     "google_pubsub_topic": "othertopic", "google_pubsub_subscription": "otherqueue",
     "google_storage_bucket": "otherbucket", "google_cloud_run_service": "otherservice",
@@ -212,7 +212,7 @@ def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], li
         recovery = _one(body.get("point_in_time_recovery"))
         values["pitr"] = isinstance(recovery, dict) and _truth(recovery.get("enabled"))
     elif kind == "sqs":
-        values["redrive"] = bool(body.get("redrive_policy"))
+        values["redrive"] = _redrives(body.get("redrive_policy"))
     elif kind in ("ecs", "asg"):
         wanted = _number(body.get("desired_count" if kind == "ecs" else "min_size"))
         values["replicas"] = 1 if wanted is None else wanted
@@ -231,6 +231,14 @@ def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], li
     elif kind in ("name", "zone"):
         values["word"] = str(body.get("name") or "").strip('"')
     return values
+
+
+def _redrives(policy: Any) -> bool | None:
+    """Whether a queue has a dead-letter queue; None where a variable decides it."""
+    text = str(policy or "").strip('"')
+    if text in ("", "null", "{}"):
+        return False
+    return None if "${" in text and "deadLetter" not in text and not ADDRESS.search(text) else True
 
 
 def _nodes(body: Mapping[str, Any]) -> int:

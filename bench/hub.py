@@ -92,7 +92,7 @@ async def serve(folder: Path) -> asyncio.subprocess.Process:
 
 
 async def through_relay(store: SqliteStore, log: JetStreamEventLog) -> None:
-    relay = Relay(store, log, region="bench", cell="c1", clock=SystemClock(), rng=random.Random(1))
+    relay = Relay(store, log, source="bench/c1", clock=SystemClock(), rng=random.Random(1), pipelined=log)
     running = asyncio.create_task(relay.run())
     while relay.statistics().events < EVENTS:  # noqa: ASYNC110 - statistics are polled, as everywhere
         await asyncio.sleep(0.005)

@@ -110,7 +110,7 @@ async def test_a_wiped_hub_is_filled_again_by_the_relay(host: AwsHubHost, tmp_pa
         for _ in range(3):
             await write(store, event())
         log = await host.open()
-        relay = Relay(store, log, region="eu-central", cell="c1", clock=clock, rng=random.Random(1))
+        relay = Relay(store, log, source="eu-central/c1", clock=clock, rng=random.Random(1))
         running = asyncio.create_task(relay.run())
         before = await take(await log.subscribe("reader"), 1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.kernel.errors import Unavailable
-from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, fill, lsns, take
+from eisbach.testing.event_log_promises import EventLogPromises, PipelinedLogPromises, an_envelope, fill, lsns, take
 from eisbach.testing.manual_clock import ManualClock
 
 
@@ -40,7 +40,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     await host.restart()
 
 
-class TestSqliteEventLog(EventLogPromises):
+class TestSqliteEventLog(PipelinedLogPromises, EventLogPromises):
     """All of them."""
 
 

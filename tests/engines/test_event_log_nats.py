@@ -13,7 +13,15 @@ from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.ports.event_log import UnreadableEnvelope
-from eisbach.testing.event_log_promises import EventLogPromises, an_envelope, backlog_of, fill, lsns, take
+from eisbach.testing.event_log_promises import (
+    EventLogPromises,
+    PipelinedLogPromises,
+    an_envelope,
+    backlog_of,
+    fill,
+    lsns,
+    take,
+)
 from eisbach.testing.nats_host import SERVER, NatsHost
 
 pytestmark = pytest.mark.processes
@@ -27,7 +35,7 @@ async def host(tmp_path: Path) -> AsyncIterator[NatsHost]:
     await host.aclose()
 
 
-class TestJetStreamEventLog(EventLogPromises):
+class TestJetStreamEventLog(PipelinedLogPromises, EventLogPromises):
     """All of them."""
 
 

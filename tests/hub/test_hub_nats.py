@@ -85,7 +85,7 @@ async def test_kill_hang_and_wipe_of_the_hub_lose_and_double_nothing(host: NatsH
         path = Route(store)
         log = await host.open()
         spokes = await SqliteSpokeStore(tmp_path / "spokes.db").open()
-        relay = Relay(store, log, region="eu-central", cell="c1", clock=clock, rng=rng)
+        relay = Relay(store, log, source="eu-central/c1", clock=clock, rng=rng, pipelined=log)
         around = Surroundings(region="eu-central", log=log, store=spokes, clock=clock, rng=rng)
         runner = SpokeHost([handler], around, transport=path)
         running = [asyncio.create_task(part) for part in (relay.run(), runner.run())]

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,9 @@ class Faulty:
 
     def __init__(self, log: SqliteEventLog) -> None:
         self.log, self.down, self.lose_answers = log, False, 0
+        self.foreign = 0
+        """Another cell's envelope comes before every append of this many."""
+        self.under_way = self.most_under_way = 0
 
     async def last(self, source: str) -> LastEnvelope:
         if self.down:
@@ -38,9 +41,25 @@ class Faulty:
         return await self.log.last(source)
 
     async def append(self, envelope: Envelope, *, expected: int) -> int:
+        return await self._append(envelope, lambda: self.log.append(envelope, expected=expected))
+
+    async def append_behind(self, envelope: Envelope, *, expected: int) -> int:
+        return await self._append(envelope, lambda: self.log.append_behind(envelope, expected=expected))
+
+    async def _append(self, envelope: Envelope, append: Callable[[], Awaitable[int]]) -> int:
         if self.down:
             raise Unavailable("the hub is down")
-        sequence = await self.log.append(envelope, expected=expected)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(0)  # as a network does: whoever comes next is under way too
+            if self.foreign and envelope.first_lsn % self.foreign == 0:
+                theirs = [msgspec.structs.replace(event, cell="c2") for event in envelope.events]
+                other = msgspec.structs.replace(envelope, source="eu-central/c2", events=theirs)
+                await self.log.append(other, expected=(await self.log.last("eu-central/c2")).sequence)
+            sequence = await append()
+        finally:
+            self.under_way -= 1
         if self.lose_answers:
             self.lose_answers -= 1
             raise OutcomeUnknown("no answer")
@@ -48,7 +67,8 @@ class Faulty:
 
 
 class World:
-    def __init__(self, store: SqliteStore, folder: Path, clock: ManualClock) -> None:
+    def __init__(self, store: SqliteStore, folder: Path, clock: ManualClock, at_once: int) -> None:
+        self.at_once = at_once
         self.store, self.folder, self.clock = store, folder, clock
         self.log = Faulty(SqliteEventLog(folder / "hub.db", clock=clock))
         self._running: asyncio.Task[None] | None = None
@@ -62,7 +82,14 @@ class World:
             await self.store.transact(Transaction(slot=SLOT, writes=[write]))
 
     async def start(self) -> Relay:
-        relay = Relay(self.store, self.log, region="eu-central", cell="c1", clock=self.clock, rng=random.Random(5))
+        relay = Relay(
+            self.store,
+            self.log,
+            source="eu-central/c1",
+            clock=self.clock,
+            rng=random.Random(5),
+            pipelined=self.log if self.at_once > 1 else None,
+        )
         self._running = asyncio.create_task(relay.run())
         await self.idle()
         return relay
@@ -101,12 +128,12 @@ class World:
         return [msgspec.json.decode(event.data)["n"] for event in await self.published()]
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=[1, 8], ids=["one by one", "eight at once"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     clock = ManualClock()
     async with open_store(tmp_path / "store.db", region="eu-central", clock=clock, disk=inline) as store:
         await store.set_lease(SLOT, expected=None, lease=Lease(epoch=1, state="active", seq=0))
-        world = World(store, tmp_path, clock)
+        world = World(store, tmp_path, clock, request.param)
         await world.log.log.open()
         yield world
         await world.stop()
@@ -251,3 +278,46 @@ def test_a_payload_that_cannot_be_published_becomes_an_event_that_says_so(data: 
 
     encode_envelope(envelope)
     assert "eisbach_invalid" in msgspec.json.decode(envelope.events[0].data)
+
+
+async def big(world: World, count: int) -> None:
+    """Events of which three fill an envelope: many envelopes in one read of the op log."""
+    for _ in range(count):
+        world._written += 1
+        data = b'{"n":%d,"x":"%s"}' % (world._written, b"x" * 60_000)
+        write = Write(None, EventDraft(TYPE, f"e{world._written}", data))
+        await world.store.transact(Transaction(slot=SLOT, writes=[write]))
+
+
+async def test_where_the_engine_gains_by_it_several_appends_are_under_way_and_the_order_stays(world: World) -> None:
+    await big(world, 60)
+
+    await world.start()
+    await world.idle(1)
+
+    assert await world.numbers() == list(range(1, 61))
+    assert world.log.most_under_way == world.at_once
+
+
+@pytest.mark.parametrize("every", [2, 5, 11])
+async def test_other_cells_envelopes_in_between_cost_tries_and_nothing_else(world: World, every: int) -> None:
+    await big(world, 60)
+    world.log.foreign = every
+
+    await world.start()
+    await world.idle(60)
+
+    events = [event for event in await world.published() if event.cell == "c1"]
+    mine = list(dict.fromkeys(msgspec.json.decode(event.data)["n"] for event in events))
+    assert mine == list(range(1, 61))
+
+
+@pytest.mark.parametrize("lost", [1, 3, 7])
+async def test_answers_that_are_lost_while_several_are_under_way_leave_no_gap(world: World, lost: int) -> None:
+    await big(world, 60)
+    world.log.lose_answers = lost
+
+    await world.start()
+    await world.idle(120)
+
+    assert list(dict.fromkeys(await world.numbers())) == list(range(1, 61))

@@ -72,9 +72,7 @@ class Old:
 
     async def relay(self) -> None:
         """What is written from now on reaches the hub, and what was written too."""
-        relay = Relay(
-            self.desk.store, self.log, region="eu-central", cell="studio", clock=self.clock, rng=random.Random(1)
-        )
+        relay = Relay(self.desk.store, self.log, source="eu-central/studio", clock=self.clock, rng=random.Random(1))
         task = asyncio.create_task(relay.run())
         await settle(400)
         task.cancel()

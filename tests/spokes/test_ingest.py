@@ -62,7 +62,7 @@ async def path(tmp_path: Path) -> AsyncIterator[Desk]:
         desk = await stack.enter_async_context(open_desk(tmp_path, clock))
         log = await SqliteEventLog(tmp_path / "hub.db", clock=clock).open()
         spokes = await SqliteSpokeStore(tmp_path / "spokes.db").open()
-        relay = Relay(desk.store, log, region="eu-central", cell="studio", clock=clock, rng=rng)
+        relay = Relay(desk.store, log, source="eu-central/studio", clock=clock, rng=rng)
         around = Surroundings(region="eu-central", log=log, store=spokes, clock=clock, rng=rng)
         host = SpokeHost(INGEST_SPOKES, around, transport=desk)
         do = partial(do_media_job, workspace=Workspace(desk.folder / "blobs"), tools=tools)

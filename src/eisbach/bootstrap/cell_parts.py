@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -52,7 +52,7 @@ from eisbach.media.hls import Pathway
 from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
 from eisbach.ports.clock import Clock
-from eisbach.ports.event_log import EventLog
+from eisbach.ports.event_log import EventLog, PipelinedLog
 from eisbach.ports.search_index import SearchIndex
 from eisbach.settings import CellProcess
 
@@ -101,7 +101,10 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
     elif process.control:
         parts.followers.once("tell-control", lambda: tell_control(parts, store, holds=True))
     await ownership.open(first)
-    relay = Relay(store, parts.event_log, region=process.region, cell=cell, clock=clock, rng=parts.rng)
+    relay = Relay(
+        store, parts.event_log, source=f"{process.region}/{cell}", clock=clock, rng=parts.rng,
+        pipelined=cast("PipelinedLog", parts.event_log) if process.hub.startswith("nats:") else None,
+    )  # fmt: skip
     parts.relays[cell] = relay
     parts.followers.start(f"relay-{cell}", relay.run)
 

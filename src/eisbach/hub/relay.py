@@ -3,14 +3,21 @@
 Runs inside the cell's process, reads the store and never writes it. Its cursor is what the event log says was the
 last lsn of this cell (design section 4): publish before advancing, so a crash in between repeats an envelope, which
 the compare-and-append refuses or inboxes drop; the other order would lose it. A wiped log has no cursor, so all that
-the op log still holds is published again. May not know: engines, spokes.
+the op log still holds is published again.
+Where the engine gains by it, several appends are under way at once, each expecting that the one before it is the last
+of the whole log. When another cell's envelope comes between, or an append fails, all behind it are refused, so no gap
+can arise; the relay then asks the log for its cursor and goes one by one until nobody interferes. One that was under
+way on a connection that broke may still arrive; so a relay that knows how far it got without a gap goes on there, not
+behind what such a latecomer says: that repeats a few envelopes, which inboxes drop. May not know: engines, spokes.
 """
 
 import asyncio
 import random
+from collections import deque
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -19,12 +26,14 @@ from eisbach.hub.envelopes import envelopes_of
 from eisbach.kernel.errors import Rejected, Retryable, VersionConflict
 from eisbach.kernel.limits import ENVELOPE_EVENTS_MAX
 from eisbach.ports.clock import Clock
-from eisbach.ports.event_log import EventLog
+from eisbach.ports.event_log import Envelope, EventLog, PipelinedLog
 from eisbach.ports.store import IMPORTED_LSN_MIN, Store
 
 __all__ = ["Relay", "RelayStatistics"]
 
 _READ_OPS: Final = 512
+_AT_ONCE: Final = 8
+"""Appends under way: round trip and disk of one are the time of the others."""
 _LOOK_AGAIN: Final = timedelta(seconds=2)
 """An idle relay asks the log for its cursor this often: that is how it learns that the log was wiped."""
 _COMPANY_MS: Final = 10
@@ -58,10 +67,31 @@ class Relay:
     """One a cell."""
 
     def __init__(
-        self, store: Store, event_log: EventLog, *, region: str, cell: str, clock: Clock, rng: random.Random
+        self,
+        store: Store,
+        event_log: EventLog,
+        *,
+        source: str,
+        clock: Clock,
+        rng: random.Random,
+        pipelined: PipelinedLog | None = None,
     ) -> None:
-        self._store, self._log = store, event_log
-        self._region, self._cell = region, cell
+        """Make one.
+
+        Args:
+            store: whose op log.
+            event_log: of the region.
+            source: ``{region}/{cell}``.
+            clock: of the process.
+            rng: for jitter.
+            pipelined: the same log, where several appends may be under way; None: one by one.
+        """
+        self._store, self._log, self._pipelined = store, event_log, pipelined
+        self._window = 1
+        """Appends that may be under way now."""
+        self._whole: int | None = None
+        """Up to here this relay has seen every append answered, without a gap."""
+        self._region, _, self._cell = source.partition("/")
         self._clock, self._rng = clock, rng
         self._sequence = self._lsn = 0
         self._events = self._envelopes = self._failures = self._resumed = self._rewound = 0
@@ -73,9 +103,10 @@ class Relay:
                 await self._resume()
                 await self._follow()
             except VersionConflict:
+                self._window = 1
                 continue  # another writer of this source, or an append whose answer was lost: the log knows
             except (Retryable, Rejected) as error:
-                self._failures += 1
+                self._failures, self._window = self._failures + 1, 1
                 if self._failures in (1, 100):
                     _logger.warning("relay_waits", cell=self._cell, failures=self._failures, error=str(error))
                 delay = delay_after(self._failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
@@ -97,6 +128,8 @@ class Relay:
         last = await self._log.last(f"{self._region}/{self._cell}")
         self._resumed += 1
         self._sequence, self._lsn = last.sequence, last.last_lsn
+        if self._pipelined is not None and self._whole is not None:
+            self._lsn = min(self._lsn, self._whole)
         if last.sequence == 0:
             self._lsn = IMPORTED_LSN_MIN  # a wiped log also gets what moves brought here
         if self._lsn > (end := self._store.statistics().last_lsn):
@@ -117,11 +150,7 @@ class Relay:
             if pause_ms > 0 and 0 < len(entries) < ENVELOPE_EVENTS_MAX:
                 await self._clock.sleep(pause_ms / 1000)
                 entries = await self._store.log_after(self._lsn, limit=_READ_OPS)
-            for envelope in envelopes_of(entries, region=self._region, cell=self._cell):
-                self._sequence = await self._log.append(envelope, expected=self._sequence)
-                self._lsn = envelope.last_lsn
-                self._envelopes += 1
-                self._events += len(envelope.events)
+            await self._publish(envelopes_of(entries, region=self._region, cell=self._cell))
             self._failures = 0
             if entries:
                 published_ms = self._clock.monotonic_ms()
@@ -132,6 +161,37 @@ class Relay:
                 last = await self._log.last(f"{self._region}/{self._cell}")
                 if last.sequence != self._sequence:
                     return
+
+    async def _publish(self, envelopes: Iterable[Envelope]) -> None:
+        """In order; the first that fails ends it, and those behind it come to nothing."""
+        flying: deque[tuple[Envelope, asyncio.Task[int]]] = deque()
+        try:
+            for envelope in envelopes:
+                expected = self._sequence + len(flying)
+                flying.append((envelope, asyncio.create_task(self._append(envelope, expected))))
+                while len(flying) >= self._window:
+                    self._arrived(flying[0][0], await flying[0][1])
+                    flying.popleft()
+            while flying:
+                self._arrived(flying[0][0], await flying[0][1])
+                flying.popleft()
+        finally:
+            for _, append in flying:
+                append.cancel()
+            await asyncio.gather(*(append for _, append in flying), return_exceptions=True)
+
+    def _append(self, envelope: Envelope, expected: int) -> Coroutine[Any, Any, int]:
+        if self._pipelined is None or self._window == 1:
+            return self._log.append(envelope, expected=expected)
+        return self._pipelined.append_behind(envelope, expected=expected)
+
+    def _arrived(self, envelope: Envelope, sequence: int) -> None:
+        alone = self._pipelined is not None and sequence == self._sequence + 1
+        self._window = min(_AT_ONCE, 2 * self._window) if alone else 1
+        self._sequence, self._lsn = sequence, envelope.last_lsn
+        self._whole = envelope.last_lsn
+        self._envelopes += 1
+        self._events += len(envelope.events)
 
     async def _committed_soon(self) -> bool:
         """Wait for the next commit, but not for ever."""

@@ -20,6 +20,7 @@ __all__ = [
     "Envelope",
     "EventLog",
     "LastEnvelope",
+    "PipelinedLog",
     "SubscriptionState",
     "UnreadableEnvelope",
     "decode_envelope",
@@ -145,6 +146,25 @@ class DurableSubscription(Protocol):
 
     async def aclose(self) -> None:
         """Stop; the position is kept."""
+        ...
+
+
+class PipelinedLog(Protocol):
+    """What an engine offers whose appends wait for a round trip and a disk: several under way, without a gap.
+
+    A predicted sequence of the source alone would not do: another source's envelope in between shifts all numbers by
+    one, and of ours then every second one would find the number it expects.
+    """
+
+    async def append_behind(self, envelope: Envelope, *, expected: int) -> int:
+        """Append if the last envelope of the whole log is ``expected``, and is of this source.
+
+        Appends whose expectations follow each other, asked for in order over one connection, are taken in that order;
+        when one is refused, all behind it are.
+
+        Raises:
+            as ``EventLog.append``.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ Give a fixture ``host`` that satisfies ``EventLogHost``, and inherit ``EventLogP
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,7 +14,7 @@ from eisbach.kernel.events import Event
 from eisbach.kernel.ops import op_id
 from eisbach.ports.event_log import Delivery, DurableSubscription, Envelope, EventLog
 
-__all__ = ["EventLogHost", "EventLogPromises", "an_envelope", "an_event"]
+__all__ = ["EventLogHost", "EventLogPromises", "PipelinedLogPromises", "an_envelope", "an_event"]
 
 SOURCE = "eu-central/c1"
 OTHER = "eu-central/c2"
@@ -306,3 +306,43 @@ async def _refusal(call: object) -> BaseException | None:
     results = await asyncio.gather(call, return_exceptions=True)  # type: ignore[call-overload]
     found: BaseException | None = results[0] if isinstance(results[0], BaseException) else None
     return found
+
+
+class PipelinedLogPromises:
+    """Beside ``EventLogPromises``, for engines that are a ``PipelinedLog`` too."""
+
+    async def test_appends_under_way_take_their_places_in_order_and_none_passes_one_that_was_refused(
+        self, host: EventLogHost
+    ) -> None:
+        """Each expects the one before it to be the log's last: what a relay does that does not wait."""
+        log: Any = await host.open()
+        (last,) = await fill(log, 1)
+
+        good = await asyncio.gather(
+            *[log.append_behind(an_envelope(2 + n), expected=last + n) for n in range(4)], return_exceptions=True
+        )
+        wrong = await asyncio.gather(
+            *[log.append_behind(an_envelope(6 + n), expected=last + 5 + n) for n in range(3)], return_exceptions=True
+        )
+
+        assert good == [last + 1 + n for n in range(4)]
+        assert [type(outcome) for outcome in wrong] == [VersionConflict] * 3
+        assert (await log.last(SOURCE)).last_lsn == 5
+
+    async def test_when_another_sources_envelope_comes_between_none_of_ours_behind_it_is_taken(
+        self, host: EventLogHost
+    ) -> None:
+        """Wherever it comes; a check of the source's own number alone would take every second one."""
+        log: Any = await host.open()
+        (last,) = await fill(log, 1)
+        for place in range(4):
+            before = (await log.last(SOURCE)).last_lsn
+            theirs = (await log.last(OTHER)).sequence
+            asked = [log.append_behind(an_envelope(before + 1 + n), expected=last + n) for n in range(4)]
+            asked.insert(place, log.append(an_envelope(place + 1, source=OTHER), expected=theirs))
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            taken = [type(outcome) is int for n, outcome in enumerate(outcomes) if n != place]
+
+            assert taken == [n < place for n in range(4)]
+            assert (await log.last(SOURCE)).last_lsn == before + place
+            last = (await fill(log, 1, first=before + place + 1))[0]

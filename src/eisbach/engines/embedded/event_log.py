@@ -92,12 +92,19 @@ class SqliteEventLog:
 
     async def append(self, envelope: Envelope, *, expected: int) -> int:
         """See ``EventLog``."""
+        return await self._append(envelope, expected, alone=False)
+
+    async def append_behind(self, envelope: Envelope, *, expected: int) -> int:
+        """See ``PipelinedLog``."""
+        return await self._append(envelope, expected, alone=True)
+
+    async def _append(self, envelope: Envelope, expected: int, *, alone: bool) -> int:
         database, body, now = self._open, encode_envelope(envelope), self._clock.wall_ms()
 
         def work() -> int:
             with sqlite_errors(f"append an envelope of {envelope.source}"), database:
                 found = _last(database, envelope.source).sequence
-                if found != expected:
+                if found != expected or (alone and _newest(database) != expected):
                     raise VersionConflict(
                         f"append after sequence {expected} of {envelope.source}: the last is {found}; read it again"
                     )
@@ -312,6 +319,10 @@ def _unsynced(database: apsw.Connection) -> Iterator[None]:
             yield
     finally:
         database.execute("PRAGMA synchronous = FULL")
+
+
+def _newest(database: apsw.Connection) -> int:
+    return int(rows(database, "SELECT coalesce(max(sequence), 0) FROM envelopes")[0][0])
 
 
 def _last(database: apsw.Connection, source: str) -> LastEnvelope:

@@ -39,6 +39,7 @@ __all__ = ["JetStreamEventLog"]
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _LAST_LSN: Final = "Eisbach-Last-Lsn"
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_EXPECTED_OF_ALL: Final = "Nats-Expected-Last-Sequence"
 _TIMEOUT_S: Final = 2.0
 _FETCH_S: Final = 5.0
 _ACK_WAIT_S: Final = 10.0
@@ -86,10 +87,17 @@ class JetStreamEventLog:
 
     async def append(self, envelope: Envelope, *, expected: int) -> int:
         """See ``EventLog``."""
+        return await self._append(envelope, {_EXPECTED: str(expected)})
+
+    async def append_behind(self, envelope: Envelope, *, expected: int) -> int:
+        """See ``PipelinedLog``: the server checks both."""
+        return await self._append(envelope, {_EXPECTED: str(expected), _EXPECTED_OF_ALL: str(expected)})
+
+    async def _append(self, envelope: Envelope, expectations: Mapping[str, str]) -> int:
         doing, subject = f"append an envelope of {envelope.source}", self._subject(envelope.source)
         body = encode_envelope(envelope)
         js = await self._jetstream(doing)
-        headers = {_EXPECTED: str(expected), _LAST_LSN: str(envelope.last_lsn)}
+        headers = {**expectations, _LAST_LSN: str(envelope.last_lsn)}
         with nats_errors(doing, writes=True):
             try:
                 return (await js.publish(subject, body, timeout=_TIMEOUT_S, headers=headers)).seq

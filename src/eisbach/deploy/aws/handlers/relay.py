@@ -57,7 +57,7 @@ async def _open(stack: AsyncExitStack) -> _Opened:
 async def _relayed(opened: _Opened, left_s: float) -> dict[str, Any]:
     clock, document = SystemClock(), opened.document
     relay = Relay(
-        opened.store, opened.log, region=document.region, cell=document.cell, clock=clock,
+        opened.store, opened.log, source=f"{document.region}/{document.cell}", clock=clock,
         rng=random.Random(),  # noqa: S311 - jitter
     )  # fmt: skip
     running = asyncio.create_task(relay.run())

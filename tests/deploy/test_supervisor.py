@@ -111,6 +111,24 @@ async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:
         assert (process.restarts, (await get(f"http://{HOST}:8080/"))[0]) == (0, 200)
 
 
+async def test_a_death_and_a_heal_at_the_same_moment_do_not_leave_a_dead_process_unnoticed(tmp_path: Path) -> None:
+    """``asyncio.wait_for`` of Python 3.11 swallows a cancellation that comes with what it waits for."""
+    async with supervisor(tmp_path, spec(tmp_path, "edge/eu-central", 8080)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["edge/eu-central"]
+        for turn in range(12):
+            await one.fault("hang", "edge/eu-central")
+            pid = process.pid
+            process.hold("down")
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead, and the loop has not heard of it
+            for _ in range(turn % 4):
+                await asyncio.sleep(0)
+            process.heal()
+            await until(
+                f"another one is ready, turn {turn}", lambda p=pid: process.pid != p and process.state == "ready"
+            )
+
+
 async def test_slow_answers_late(tmp_path: Path) -> None:
     async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
         await asyncio.wait_for(one.until_ready(), 15)

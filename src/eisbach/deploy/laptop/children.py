@@ -71,7 +71,8 @@ class Children:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._send({"id": number, "environment": self._environment, **request})
         try:
-            said = await asyncio.wait_for(answer, 30)
+            async with asyncio.timeout(30):
+                said = await answer
         except TimeoutError:
             said = {"error": "the zygote did not answer within 30 s"}
         finally:
@@ -106,7 +107,8 @@ class Children:
             self._writer.close()
         if self._zygote is not None and self.is_alive(self._zygote.pid):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.exited(self._zygote.pid), 2)
+                async with asyncio.timeout(2):
+                    await self.exited(self._zygote.pid)
             if self.is_alive(self._zygote.pid):
                 os.kill(self._zygote.pid, signal.SIGKILL)
         for _ in range(200):  # orphans come home as their parents end; a second bounds it

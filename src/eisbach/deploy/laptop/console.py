@@ -254,7 +254,8 @@ class Console:
             quiet = 0
             while not self._closing.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), _TICK_S)
+                    async with asyncio.timeout(_TICK_S):
+                        await self._closing.wait()
                 while not queue.empty():
                     yield b"event: change\ndata: " + msgspec.json.encode(as_json(queue.get_nowait())) + b"\n\n"
                 now = _parts(self._observer.status())

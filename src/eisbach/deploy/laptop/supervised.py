@@ -89,7 +89,8 @@ class Supervised:
             self._children.signal(pid, signal.SIGTERM)
             self._children.signal(pid, signal.SIGCONT)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._children.exited(pid), _TERM_GRACE_S)
+                async with asyncio.timeout(_TERM_GRACE_S):
+                    await self._children.exited(pid)
             self._children.signal(pid, signal.SIGKILL)
         if self._task:
             self._task.cancel()
@@ -161,7 +162,8 @@ class Supervised:
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _live(self) -> str:
         """One life of the process; why it ended."""
@@ -212,7 +214,10 @@ class Supervised:
                 elif self.state == "starting":
                     self.why = missing
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), pause)
+                # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with what it waits for,
+                # and the life that this watches would never be seen to end.
+                async with asyncio.timeout(pause):
+                    await changed.wait()
 
     async def _missing(self) -> str | None:
         for check in self.spec.ready:

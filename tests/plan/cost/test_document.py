@@ -49,7 +49,7 @@ def test_cadence_break_even_and_bad_days(report: Report) -> None:
     change = {lever.change: lever.delta for lever in report.levers}
     days = {day.kind: day.cost for day in report.days if day.design == report.reference.design.name}
 
-    assert said("adds 22,800 USD a month", change["durable progress every 30 s"], "22800")
+    assert said("adds 23,000 USD a month", change["durable progress every 30 s"], "23000")
     assert said("needs 0.55 ms of CPU", report.break_even.cpu_ms, "0.55")
     assert said("at 23 calls a second", report.break_even.cheaper_from, "23", "0.02")
     assert said("this workload has 3,000", report.break_even.here, "3019")

@@ -79,8 +79,12 @@ class Game:
         await asyncio.sleep(max(0.0, began + LAST_S - asyncio.get_running_loop().time()))
         self._hold(True)
         await self._quiet()
-        await self.deck.until_ready(but=self.stopped)
-        await self.deck.settle_ownership(REGIONS)
+        try:
+            await self.deck.until_ready(but=self.stopped)
+            await self.deck.settle_ownership(REGIONS)
+        except (AssertionError, TimeoutError) as error:
+            done.breaches = [f"not well again: {error!r}"]
+            return done
         healed = time.monotonic()
         acks = [a for a in self.book.acks[before:] if not (self.stopped and a.slot.startswith(HELD_GROUP))]
         done.acks = len(acks)

@@ -95,6 +95,7 @@ class Twin:
 
     def __init__(self, heads: Mapping[str, dict[str, Mark]]) -> None:
         self.heads, self.up = heads, True
+        self.failed: dict[str, str] = {}
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
         if not self.up:
@@ -105,7 +106,8 @@ class Twin:
         assert cell == "c1"
         (slot,) = request.slots
         found = {slot: Batch([], self.heads[slot])} if slot in self.heads else {}
-        return PullAnswer(batches=found, moved={}, wall_ms=0)
+        failed = {slot: self.failed[slot]} if slot in self.failed else {}
+        return PullAnswer(batches=found, moved={}, wall_ms=0, failed=failed)
 
 
 async def test_a_twin_that_holds_an_op_of_this_region_speaks_against_a_first_start() -> None:
@@ -116,3 +118,6 @@ async def test_a_twin_that_holds_an_op_of_this_region_speaks_against_a_first_sta
     assert await twin_knows(Twin(theirs), SLOTS, region="eu-central", twin="eu-west") == ""
     found = await twin_knows(Twin(ours), SLOTS, region="eu-central", twin="eu-west")
     assert found == "region eu-west holds its op 3.7 in slot eu/de/main/3"
+    pruned = Twin({})
+    pruned.failed = {"eu/de/main/1": "log_gap"}
+    assert "has long had ops" in await twin_knows(pruned, SLOTS, region="eu-central", twin="eu-west")

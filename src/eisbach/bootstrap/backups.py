@@ -36,6 +36,10 @@ class Backups:
             self.archiver = Archiver(store, blobs, cell=process.cell, kek=kek, clock=clock)
             self._reader = ArchiveReader(blobs, kek=kek, clock=clock)
 
+    def archived_lsn(self) -> int | None:
+        """Up to where the store's log is archived; None where no backups are made."""
+        return self.archiver.statistics().archived_lsn if self.archiver is not None else None
+
     def follow(self, followers: Followers, status: dict[str, Callable[[], Any]]) -> None:
         """Archive for as long as the process lives, and say so in ``/status``."""
         if (archiver := self.archiver) is not None:

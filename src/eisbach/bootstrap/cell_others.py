@@ -9,6 +9,7 @@ import aiohttp
 
 from eisbach.bootstrap.cell_ground import Parts, Slots
 from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.log_keeper import LogKeeper
 from eisbach.cell.losses import Losses
 from eisbach.cell.moving import Moving
 from eisbach.cell.ownership import Ownership
@@ -22,7 +23,7 @@ from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import PeerRegion
 
-__all__ = ["follow_map", "follow_twins", "losses", "may_send", "moving", "positions"]
+__all__ = ["follow_map", "follow_twins", "log_keeper", "losses", "may_send", "moving", "positions"]
 
 
 def follow_twins(parts: Parts, main: Slots) -> None:
@@ -76,6 +77,24 @@ def moving(parts: Parts, main: Slots) -> Moving:
         clock=parts.clock,
         acknowledged=parts.acknowledged,
     )
+
+
+def log_keeper(parts: Parts, main: Slots, archived_lsn: Callable[[], int | None]) -> LogKeeper:
+    """Forgets what is old and needed by nobody."""
+    relay = next(iter(parts.relays.values()))
+
+    def kept_elsewhere() -> int:
+        archived = archived_lsn()
+        relayed = relay.statistics().last_lsn
+        return relayed if archived is None else min(relayed, archived)
+
+    def needed_by(slot: Slot) -> list[str]:
+        return [peer.region for peer in parts.process.peers if may_hold(parts, peer, str(slot.group))]
+
+    return LogKeeper(
+        main.store, main.ownership, parts.acknowledged, needed_by=needed_by, kept_elsewhere=kept_elsewhere,
+        clock=parts.clock,
+    )  # fmt: skip
 
 
 def losses(parts: Parts, main: Slots) -> Losses:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import Parts, Slots
-from eisbach.bootstrap.cell_others import follow_map, follow_twins, losses, may_send, moving, positions
+from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.app import Gate, cell_app
@@ -231,6 +231,9 @@ def _viewers_routes(
     )  # fmt: skip
     backups = Backups(process, parts.secrets, store, clock=clock, disk=parts.thread)
     backups.follow(parts.followers, status)
+    keeper = log_keeper(parts, main, backups.archived_lsn)
+    parts.followers.start("log-keeper", keeper.run)
+    status["log_forgotten"] = lambda: keeper.forgotten
     status["sessions"] = lambda: asdict(sessions.statistics(now_ms=clock.monotonic_ms()))
     status["projection"] = lambda: asdict(projection.statistics())
     status["tokens"] = lambda: asdict(gate.tokens.statistics())

@@ -20,7 +20,7 @@ from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.control.beginnings import Begin
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.store import SqliteStore
-from eisbach.kernel.errors import EisbachError, Invalid, Unavailable
+from eisbach.kernel.errors import EisbachError, Invalid, LogGap, Unavailable
 from eisbach.kernel.slots import Slot
 
 __all__ = ["refuse_a_lost_disk", "tell_control", "twin_knows"]
@@ -86,6 +86,8 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
         async with gate:
             request = PullRequest(slots={str(slot): {}}, limit=1, wait_ms=0)
             answer = await transport.pull(owners[slot.number], request)
+        if answer.failed.get(str(slot)) == LogGap.code:  # its log is so old that the beginning is pruned
+            return f"region {twin} has long had ops in slot {slot}"
         batch = answer.batches.get(str(slot))
         mark = batch.heads.get(region) if batch is not None else None
         return f"region {twin} holds its op {mark.epoch}.{mark.seq} in slot {slot}" if mark is not None else ""

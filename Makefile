@@ -9,7 +9,7 @@ BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
-.PHONY: properties soak-rounds soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
+.PHONY: aws-proof properties soak-rounds soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -97,6 +97,10 @@ soak: .venv/dev web  ## every failure x player x live or on demand; writes a dat
 
 soak-rounds: .venv/dev web  ## 100 rounds: real processes killed, stopped, cut, full, with wrong clocks; writes docs/reports/rounds-DATE-TIME.md
 	PYTHONPATH=tests $(BIN)/python -m rounds.play --rounds 100 --report docs/reports $(ARGS)
+
+aws-proof: .venv/dev  ## on a real AWS account, costs money; refuses unless asked for three times (docs/aws.md); never run so far
+	@test -n "$(PLATFORM)" || { echo "aws-proof: say PLATFORM=platform.toml" >&2; exit 2; }
+	$(BIN)/eisbach deploy prove $(PLATFORM) --folder $(or $(FOLDER),aws-proof)
 
 soak-simulate: .venv/dev  ## the simulated world until Ctrl-C; writes docs/reports/simulation-DATE.md
 	$(BIN)/eisbach simulate --seeds 0 --first 100000 --report docs/reports $(ARGS)

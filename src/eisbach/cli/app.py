@@ -14,6 +14,7 @@ from eisbach.cli import (
     cost,
     cut,
     deploy,
+    deploy_account,
     doctor,
     engines,
     erase,
@@ -59,7 +60,11 @@ def application() -> typer.Typer:
     for group, commands, text in (
         ("cells", cells.COMMANDS, "Cells of a region and their slots."),
         ("regions", regions.COMMANDS, "Regions: taking one out of service and back, with proof."),
-        ("deploy", deploy.COMMANDS, "The platform on AWS: its templates, made and judged without an account."),
+        (
+            "deploy",
+            {**deploy.COMMANDS, **deploy_account.COMMANDS},
+            "The platform on AWS: its templates, made and judged without an account.",
+        ),
         ("burst", burst.COMMANDS, "Containers for the steady load, functions for what is above it."),
     ):
         sub = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

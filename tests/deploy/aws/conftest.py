@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
+from eisbach.deploy.aws.package import build_package
 from eisbach.deploy.aws.platform_file import Platform, load_platform
 from eisbach.deploy.aws.synth import Synthesised, placeholder, synthesise
 
@@ -41,6 +42,12 @@ EXAMPLE = ROOT / "examples" / "aws" / "platform.toml"
 @pytest.fixture(scope="session")
 def example() -> Platform:
     return load_platform(EXAMPLE)
+
+
+@pytest.fixture(scope="session")
+def here_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The functions' archive for this machine: what the emulator runs."""
+    return build_package(tmp_path_factory.mktemp("package") / "here.zip", target="here").path
 
 
 @pytest.fixture(scope="session")

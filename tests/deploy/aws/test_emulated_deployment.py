@@ -14,7 +14,6 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from eisbach.deploy.aws.deployer import BOOTSTRAP, Deployer, Stack, check_bootstrap, stacks_of
-from eisbach.deploy.aws.package import build_package
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.synth import Synthesised, placeholder, synthesise
 from eisbach.engines.aws.messages import message_of
@@ -197,12 +196,11 @@ async def test_a_region_that_does_not_answer_is_one_sentence(
 
 
 async def test_an_event_goes_from_the_hub_through_what_was_deployed_to_the_studio(
-    account: Account, example: Platform, tmp_path: Path
+    account: Account, example: Platform, here_package: Path, tmp_path: Path
 ) -> None:
     """Topic, filter, queue, mapping, function with its own code from the package, table; and a command at the end."""
     platform = msgspec.structs.replace(example, account=ACCOUNT)
-    package = build_package(tmp_path / "here.zip", target="here").path
-    made = synthesise(platform, out=tmp_path / "cdk.out", package=package)
+    made = synthesise(platform, out=tmp_path / "cdk.out", package=here_package)
     deployer = Deployer(account.client, clock=SystemClock(), seconds_max=60)
     studio, ids = Studio(), dict[str, str]()
 

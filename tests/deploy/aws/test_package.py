@@ -47,10 +47,8 @@ def test_it_has_the_sources_that_handlers_import_and_no_page_or_test(arm: Packed
     assert [n for n in names if "/stacks/" in n or "/testing/" in n or n.startswith("eisbach/web/static")] == []
 
 
-def test_every_handler_is_imported_from_the_package_alone(tmp_path: Path) -> None:
-    here = build_package(tmp_path / "here.zip", target="here")
-
-    assert {one.handler for one in measure(here.path, runs=1)} == {"spoke", "http", "relay"}
+def test_every_handler_is_imported_from_the_package_alone(here_package: Path) -> None:
+    assert {one.handler for one in measure(here_package, runs=1)} == {"spoke", "http", "relay"}
 
 
 def test_what_a_handler_lacks_is_named(tmp_path: Path) -> None:

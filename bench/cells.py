@@ -38,6 +38,7 @@ class Viewer:
     """Somebody who is signed in and plays."""
 
     headers: list[tuple[str, str]]
+    refresh: str = ""
     sid: str = ""
     session: str = ""
     seq: int = 0
@@ -76,11 +77,10 @@ class Measured:
 class Crowd:
     """The viewers of a side and the requests that they send."""
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
-        self.viewers = (
-            [self._signed_in(number) for number in range(VIEWERS)] if side.name != "limit" else self._anyone()
-        )
+    def __init__(self, side: Side, *, viewers: int = VIEWERS) -> None:
+        self.side, self.count = side, viewers
+        made = self._anyone if side.name == "limit" else self._signed_in
+        self.viewers = [made(number) for number in range(viewers)]
         self._runs = itertools.count()
 
     def _call(self, method: str, path: str, body: object, headers: list[tuple[str, str]]) -> dict:
@@ -96,27 +96,30 @@ class Crowd:
     def _signed_in(self, number: int) -> Viewer:
         device = f"bench-device-{number:06d}"
         found = self._call("POST", "/v1/auth/anonymous", {"device_id": device, "mkt": "de"}, [])
-        viewer = Viewer([("Authorization", f"Bearer {found['access']}"), ("Eisbach-Slot", found["slot"])])
+        viewer = Viewer(
+            [("Authorization", f"Bearer {found['access']}"), ("Eisbach-Slot", found["slot"])], found["refresh"]
+        )
         body = {"asset": {"type": "vod", "id": "tears"}}
         session = self._call("POST", "/v1/playback/sessions", body, [*viewer.headers, ("Idempotency-Key", "bench-0")])
         viewer.sid, viewer.session = session["sid"], session["session"]
         return viewer
 
-    def _anyone(self) -> list[Viewer]:
+    def _anyone(self, number: int) -> Viewer:
+        """For the limit, which looks at nobody: the same bytes."""
         headers = [("Authorization", "Bearer " + "x" * 480), ("Eisbach-Slot", "eu/de/main/17")]
-        return [Viewer(headers, f"s-{n:016x}", "s1." + "y" * 220 + "." + "z" * 43) for n in range(VIEWERS)]
+        return Viewer(headers, "", f"s-{number:016x}", "s1." + "y" * 220 + "." + "z" * 43)
 
     def progress(self, count: int) -> Iterator[bytes]:
         """Positions of many titles."""
         for number in range(count):
-            viewer = self.viewers[number % VIEWERS]
+            viewer = self.viewers[number % self.count]
             body = b'{"pos_s":%d.5,"dur_s":5400}' % (number % 5400)
-            yield request("PUT", f"/v1/me/progress/title-{number // VIEWERS % TITLES}", body, viewer.headers)
+            yield request("PUT", f"/v1/me/progress/title-{number // self.count % TITLES}", body, viewer.headers)
 
     def heartbeat(self, count: int) -> Iterator[bytes]:
         """The next of each session; none is due to be written."""
         for number in range(count):
-            viewer = self.viewers[number % VIEWERS]
+            viewer = self.viewers[number % self.count]
             viewer.seq += 1
             body = json.dumps(
                 {"seq": viewer.seq, "pos_s": 30.5, "state": "playing", "session": viewer.session}
@@ -128,7 +131,7 @@ class Crowd:
         run = next(self._runs)
         body = b'{"asset":{"type":"vod","id":"tears"},"device":{"id":"tv-1","plat":"tv","codecs":["avc1","hvc1"],"max_h":1080}}'
         for number in range(count):
-            viewer = self.viewers[number % VIEWERS]
+            viewer = self.viewers[number % self.count]
             yield request(
                 "POST", "/v1/playback/sessions", body, [*viewer.headers, ("Idempotency-Key", f"b-{run}-{number}")]
             )

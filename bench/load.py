@@ -5,10 +5,11 @@ Its own CPU is never counted; it is lean so that it leaves the machine to what i
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Outcome", "percentile", "request", "send_all"]
+__all__ = ["Arrival", "OpenLoop", "Outcome", "percentile", "request", "send_all"]
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ def request(method: str, path: str, body: bytes, headers: Sequence[tuple[str, st
 
 class _Connection(asyncio.Protocol):
     def __init__(self, take: Callable[[], bytes | None], wanted: int, outcome: Outcome) -> None:
-        self._take, self._wanted, self._outcome = take, str(wanted).encode(), outcome
+        self._take, self._wanted, self._outcome = take, wanted, outcome
         self._buffer, self._sent, self._at = b"", b"", 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -66,21 +67,14 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        status, length = self._buffer[9:12], 0
-        if status not in (b"204", b"304"):
-            head = self._buffer[:end].lower()
-            at = head.index(b"content-length:") + 15
-            length = int(head[at : (head + b"\r\n").index(b"\r\n", at)])
-        if len(self._buffer) < end + 4 + length:
+        status = answer_in(self._buffer)
+        if status is None:
             return
         answer, self._buffer = self._buffer, b""
         if status == self._wanted:
             self._outcome.latencies_s.append(time.perf_counter() - self._at)
             self._next()
-        elif status == b"503":
+        elif status == 503:
             self._outcome.refused += 1
             asyncio.get_running_loop().call_later(0.05, self._again)
         else:
@@ -114,3 +108,101 @@ async def send_all(
         await asyncio.gather(*(connection.done for connection in made))
     outcome.seconds = time.perf_counter() - began
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that comes at a moment, whatever became of those before it."""
+
+    at_s: float
+    """From the start."""
+    kind: str
+    raw: bytes
+    wanted: int
+
+
+class OpenLoop:
+    """Requests sent at their moments over kept connections; a latency begins when the request was due, so that
+    waiting for a free connection counts (no coordinated omission).
+    """
+
+    def __init__(self, host: str, port: int, arrivals: Sequence[Arrival], *, connections: int) -> None:
+        self._place, self._arrivals, self._count = (host, port), arrivals, connections
+        self._due: deque[tuple[float, Arrival]] = deque()
+        self._free: list[_Kept] = []
+        self.latencies_s: dict[str, list[float]] = {}
+        self.wrong: dict[str, int] = {}
+        """Kind and status -> answers that were not the wanted one."""
+        self.left = len(arrivals)
+        self._done = asyncio.Event()
+
+    async def run(self, *, within_s: float) -> None:
+        """Until every request is answered.
+
+        Raises:
+            TimeoutError: some were not.
+        """
+        loop = asyncio.get_running_loop()
+        made = [(await loop.create_connection(lambda: _Kept(self), *self._place))[1] for _ in range(self._count)]
+        began = time.perf_counter()
+        async with asyncio.timeout(within_s):
+            for arrival in self._arrivals:
+                if (wait := began + arrival.at_s - time.perf_counter()) > 0.0005:
+                    await asyncio.sleep(wait)
+                self._due.append((began + arrival.at_s, arrival))
+                self.next_for(None)
+            await self._done.wait()
+        for connection in made:
+            connection.transport.close()
+
+    def next_for(self, free: "_Kept | None") -> None:
+        """A connection is free, or a request is due."""
+        if free is not None:
+            self._free.append(free)
+        while self._free and self._due:
+            self._free.pop().send(*self._due.popleft())
+
+    def answered(self, arrival: Arrival, since: float, status: int) -> None:
+        """Count it."""
+        if status == arrival.wanted:
+            self.latencies_s.setdefault(arrival.kind, []).append(time.perf_counter() - since)
+        else:
+            name = f"{arrival.kind} {status}"
+            self.wrong[name] = self.wrong.get(name, 0) + 1
+        self.left -= 1
+        if not self.left:
+            self._done.set()
+
+
+class _Kept(asyncio.Protocol):
+    def __init__(self, owner: OpenLoop) -> None:
+        self._owner, self._buffer = owner, b""
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._owner.next_for(self)
+
+    def send(self, since: float, arrival: Arrival) -> None:
+        self._since, self._arrival = since, arrival
+        self.transport.write(arrival.raw)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if (found := answer_in(self._buffer)) is not None:
+            self._buffer = b""
+            self._owner.answered(self._arrival, self._since, found)
+            self._owner.next_for(self)
+
+
+def answer_in(buffer: bytes) -> int | None:
+    """The status when ``buffer`` holds a whole answer."""
+    end = buffer.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    status, length = int(buffer[9:12]), 0
+    if status not in (204, 304):
+        head = buffer[:end].lower() + b"\r\n"
+        at = head.index(b"content-length:") + 15
+        length = int(head[at : head.index(b"\r\n", at)])
+    return status if len(buffer) >= end + 4 + length else None

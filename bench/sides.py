@@ -30,7 +30,7 @@ from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.ports.event_log import decode_envelope
 
-__all__ = ["SIDES", "Side", "hub_running", "process_running", "running"]
+__all__ = ["SIDES", "Side", "hub_running", "more_cells", "process_running", "running", "wait_for"]
 
 ROOT = Path(__file__).parents[1]
 SIDES = ("cell", "monolith", "batched")
@@ -147,19 +147,34 @@ async def _publish_catalogue(url: str) -> None:
 
 
 @contextmanager
-def _cell(side: Side, secrets: Path) -> Iterator[None]:
+def _cell(side: Side, secrets: Path, *, cell: str = "c1", publish: bool = True) -> Iterator[None]:
     process = document(
-        side.folder, host=side.host, port=side.port, secrets=str(secrets), hub=side.hub, backups="",
+        side.folder, host=side.host, port=side.port, secrets=str(secrets), hub=side.hub, backups="", cell=cell,
         groups={GROUP: SLOTS, "any/all/studio": 8}, slots={GROUP: list(range(SLOTS))}, preferred={}, owners={},
         residencies={}, distances={},
     )  # fmt: skip
-    asyncio.run(_publish_catalogue(side.hub))
+    if publish:
+        asyncio.run(_publish_catalogue(side.hub))
     (side.folder / "cell.json").write_bytes(msgspec.json.encode(process))
     command, log = [ROOT / ".venv/bin/eisbach", "run", "cell", side.folder / "cell.json"], side.folder / "cell.log"
     with process_running(command, log) as child:
         wait_for(f"{side.base}/v1/de/titles/tears", child, log)
         side.roots["cell"] = child.pid
         yield
+
+
+@contextmanager
+def more_cells(first: Side, count: int) -> Iterator[list[Side]]:
+    """Further cells beside one that runs, on its hub; each serves all slots of its own viewers."""
+    with ExitStack() as stack:
+        sides: list[Side] = []
+        for number in range(2, count + 2):
+            side = Side("cell", first.host, PORT + number, folder=first.folder / f"more-{number}")
+            side.folder.mkdir()
+            secrets = first.folder / "secrets.json"
+            stack.enter_context(_cell(side, secrets, cell=f"c{number}", publish=False))
+            sides.append(side)
+        yield sides
 
 
 async def _save_catalogue(dsn: str) -> None:

@@ -1,0 +1,70 @@
+"""CPU per call at 1, 4 and 16 cells of one region with one hub: a cell must not pay for its neighbours.
+
+Each cell has 16 connections and its own viewers, all cells are called at the same time. Counted are all cells and the
+hub, less what they use idle (printed: that is what an empty cell costs). Limit: flat. Medians of rounds.
+"""
+
+import asyncio
+import itertools
+import statistics
+import time
+from contextlib import ExitStack
+
+import uvloop
+from bench.cells import HOST, Crowd, idle_rate
+from bench.figures import Row
+from bench.load import send_all
+from bench.sides import Side, more_cells, running
+
+COUNTS, CONNECTIONS, CALLS, ROUNDS = (1, 4, 16), 16, 16_000, 3
+KINDS = {"progress": 204, "heartbeat": 200}
+DRAIN_S = 0.4
+
+
+async def _all_at_once(crowds: list[Crowd], kind: str, batches: list[list[bytes]]) -> None:
+    await asyncio.gather(
+        *(
+            send_all(c.side.host, c.side.port, iter(batch), connections=CONNECTIONS, wanted=KINDS[kind])
+            for c, batch in zip(crowds, batches, strict=True)
+        )
+    )
+
+
+def measure(count: int, network: str) -> tuple[dict[str, float], float]:
+    """(kind -> CPU microseconds a call, idle CPU of a cell in per mille of a core)."""
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    with ExitStack() as stack:
+        first = stack.enter_context(running("cell", network))
+        sides = [first, *stack.enter_context(more_cells(first, count - 1))]
+        crowds = [Crowd(side, viewers=64) for side in sides]
+        whole = Side(
+            "all", "", 0, {f"{n}-{part}": pid for n, side in enumerate(sides) for part, pid in side.roots.items()}
+        )
+        idle = idle_rate(whole)
+        for number, kind in itertools.product(range(ROUNDS + 1), KINDS):
+            batches = [list(getattr(crowd, kind)(CALLS // count)) for crowd in crowds]
+            before, began = whole.cpu(), time.monotonic()
+            uvloop.run(_all_at_once(crowds, kind, batches))
+            time.sleep(DRAIN_S)
+            took = time.monotonic() - began
+            used = sum(after - before[part] - idle[part] * took for part, after in whole.cpu().items())
+            if number:
+                found[kind].append(used / (CALLS // count * count) * 1e6)
+        cells = [rate for part, rate in idle.items() if part.endswith("cell")]
+    return {kind: statistics.median(us) for kind, us in found.items()}, statistics.mean(cells) * 1000
+
+
+def run() -> list[Row]:
+    rows: list[Row] = []
+    base: dict[str, float] = {}
+    for place, count in enumerate(COUNTS):
+        found, idle = measure(count, f"{HOST}{30 + place}")
+        for kind, us in found.items():
+            first = base.setdefault(kind, us)
+            rows.append(
+                Row(figure=f"CPU per {kind}, {count} cell{'s' * (count > 1)}", measured=us, unit="us",
+                    baseline=f"{first:.1f} us: one cell", limit="flat", goal="within 10 %" if count > 1 else "",
+                    met=abs(us / first - 1) <= 0.1 if count > 1 else None,
+                    note=f"{us / first - 1:+.0%}; an idle cell takes {idle:.1f} per mille of a core"),
+            )  # fmt: skip
+    return sorted(rows, key=lambda row: row.figure.split()[2])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from bench.cells import HOST, Crowd
+from bench.cells_cpu import HOST, Crowd
 from bench.figures import Row
 from bench.load import Arrival, OpenLoop, percentile, request
 from bench.sides import SLOTS, Side, running

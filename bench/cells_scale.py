@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 
 import uvloop
-from bench.cells import HOST, Crowd, idle_rate
+from bench.cells_cpu import HOST, Crowd, idle_rate
 from bench.figures import Row
 from bench.load import send_all
 from bench.sides import Side, more_cells, running

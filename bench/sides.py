@@ -30,7 +30,7 @@ from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
 from eisbach.ports.event_log import decode_envelope
 
-__all__ = ["SIDES", "Side", "hub_running", "more_cells", "process_running", "running", "wait_for"]
+__all__ = ["SIDES", "Side", "hub_running", "more_cells", "process_running", "publish_catalogue", "running", "wait_for"]
 
 ROOT = Path(__file__).parents[1]
 SIDES = ("cell", "monolith", "batched")
@@ -138,7 +138,7 @@ def hub_running(folder: Path, host: str, *, region: str = REGION) -> Iterator[in
         yield child.pid
 
 
-async def _publish_catalogue(url: str) -> None:
+async def publish_catalogue(url: str) -> None:
     log = await JetStreamEventLog(url, region=REGION).open()
     try:
         await log.append(catalogue_envelope(*DEMO), expected=0)
@@ -149,13 +149,13 @@ async def _publish_catalogue(url: str) -> None:
 @contextmanager
 def _cell(side: Side, secrets: Path, *, cell: str = "c1", publish: bool = True) -> Iterator[None]:
     process = document(
-        side.folder, host=side.host, port=side.port, secrets=str(secrets), hub=side.hub, backups="", cell=cell,
+        side.folder, host=side.host, port=side.port, secrets=str(secrets), hub=side.hub, backups="",
         groups={GROUP: SLOTS, "any/all/studio": 8}, slots={GROUP: list(range(SLOTS))}, preferred={}, owners={},
         residencies={}, distances={},
     )  # fmt: skip
     if publish:
-        asyncio.run(_publish_catalogue(side.hub))
-    (side.folder / "cell.json").write_bytes(msgspec.json.encode(process))
+        asyncio.run(publish_catalogue(side.hub))
+    (side.folder / "cell.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(process, cell=cell)))
     command, log = [ROOT / ".venv/bin/eisbach", "run", "cell", side.folder / "cell.json"], side.folder / "cell.log"
     with process_running(command, log) as child:
         wait_for(f"{side.base}/v1/de/titles/tears", child, log)

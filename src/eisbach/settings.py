@@ -118,7 +118,9 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     front: str
     """Public URL of the front, e.g. ``http://localhost:8000``."""
     hub: str
-    """``nats://host:port`` or ``sqlite:path``."""
+    """``nats://host:port``, ``sqlite:path``, or ``aws:REGION/PREFIX``: SNS and SQS there, names beginning so."""
+    store: str = ""
+    """``dynamodb:REGION/PREFIX``: the cell's tables there; empty: a file in ``folder``."""
     studio: bool = False
     blobs: str = ""
     """Blob folder, for the studio only (uploads)."""

@@ -9,9 +9,19 @@ from eisbach.engines.aws.clients import open_clients
 from eisbach.engines.aws.store import DynamoStore, open_dynamo_store
 from eisbach.engines.aws.tables import op_place
 from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Retryable, Unavailable
+from eisbach.kernel.errors import (
+    EpochStale,
+    Invalid,
+    OutcomeUnknown,
+    Overloaded,
+    Retryable,
+    SlotFrozen,
+    SlotMoved,
+    Unavailable,
+)
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.versions import Mark
+from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.aws.emulator import AwsEmulator
 from eisbach.testing.aws.store_host import AwsStoreHost
@@ -303,3 +313,62 @@ async def test_callers_who_wait_together_share_a_commit(host: AwsStoreHost) -> N
 
 def _calls(host: AwsStoreHost) -> int:
     return sum(host.aws.statistics()["doors"][host.regions[HERE]]["calls"].values())
+
+
+# --- whose a slot is ---------------------------------------------------------------------------------------------
+
+
+async def test_a_slot_is_frozen_once_and_settled_upwards_only(host: AwsStoreHost) -> None:
+    store = await owned(host)
+    mark = (await write(store, put())).mark
+
+    cut = await store.freeze(SLOT, move=1, epoch=1)
+    again = await store.freeze(SLOT, move=1, epoch=1)
+    with pytest.raises(SlotFrozen):
+        await write(store, put())
+    store = await host.restart()
+    with pytest.raises(SlotFrozen):
+        await write(store, put())
+    settled = await store.settle(SLOT, move=1, epoch=2, owner=None)
+    late = await store.settle(SLOT, move=1, epoch=2, owner="c2")
+
+    assert cut == again
+    assert (cut.lease, cut.vector) == (Lease(1, "frozen", 1, 1), {HERE: mark})
+    assert settled == late == Lease(2, "active", 0, 1)
+    assert (await write(store, put())).mark == Mark(2, 1)
+    with pytest.raises(EpochStale):
+        await store.freeze(SLOT, move=1, epoch=1)
+
+
+async def test_a_slot_that_stands_aside_takes_the_twins_ops_and_no_writes_until_it_is_taken_back(
+    host: AwsStoreHost,
+) -> None:
+    here, there = await owned(host), await owned(host, THERE)
+    cut = await here.stand_aside(SLOT, epoch=2, owner=THERE)
+    assert cut == await here.stand_aside(SLOT, epoch=2, owner=THERE)
+
+    with pytest.raises(SlotMoved):
+        await write(here, put())
+    await write(there, put(value=b"meanwhile"))
+    await both_ways(here, there)
+    with pytest.raises(EpochStale):
+        await here.stand_aside(SLOT, epoch=2, owner=None)
+    await here.stand_aside(SLOT, epoch=3, owner=None)
+
+    assert await value(here) == b"meanwhile"
+    assert (await write(here, put())).mark == Mark(3, 1)
+
+
+async def test_copies_of_a_slot_are_refused_with_a_reason(host: AwsStoreHost) -> None:
+    store = await owned(host)
+
+    with pytest.raises(Invalid, match="do not move between such cells"):
+        await store.begin_import(OTHER, move=1, epoch=1)
+    with pytest.raises(Invalid, match="do not move between such cells"):
+        await store.export(SLOT, CopyCursor())
+
+
+async def test_tables_have_one_name_for_life(host: AwsStoreHost) -> None:
+    store = await owned(host)
+
+    assert [await store.identify("first"), await (await host.restart()).identify("second")] == ["first", "first"]

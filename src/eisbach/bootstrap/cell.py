@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
+from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots, projection_name
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import Host, system_host
@@ -91,7 +92,7 @@ def confine_cell(process: CellProcess) -> Confinement:
 async def open_event_log(
     url: str, *, region: str, clock: Clock, only: Mapping[str, str] | None = None
 ) -> AsyncIterator[EventLog]:
-    """The event log behind ``nats://host:port`` or ``sqlite:path``.
+    """The event log behind ``nats://host:port``, ``sqlite:path`` or ``aws:REGION/PREFIX``.
 
     ``only``: subscription -> the one source that it reads; an engine that can prunes by it.
     """
@@ -103,6 +104,12 @@ async def open_event_log(
             path = Path(url.removeprefix("sqlite:"))
             path.parent.mkdir(parents=True, exist_ok=True)
             log = await SqliteEventLog(path, clock=clock, disk=disk).open()
+        elif url.startswith("aws:"):
+            from eisbach.engines.aws.clients import AwsPlace
+            from eisbach.engines.aws.event_log import SnsSqsEventLog
+
+            aws, prefix = aws_place(url, "aws")
+            log = await SnsSqsEventLog(AwsPlace(region=aws), prefix=prefix, clock=clock).open()
         else:
             from eisbach.engines.nats.event_log import JetStreamEventLog
 

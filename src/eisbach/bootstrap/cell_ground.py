@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import ClosingDisk, Host
@@ -14,13 +15,37 @@ from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.puller import Puller, PullerStatistics
 from eisbach.cell.twin_digests import TwinDigests
-from eisbach.engines.embedded.store import SqliteStore
 from eisbach.hub.relay import Relay
+from eisbach.kernel.errors import Invalid
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Vector
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.ports.moves import SlotCopies
+from eisbach.ports.store import Store
 from eisbach.settings import CellProcess, Secrets
 
-__all__ = ["Parts", "Slots"]
+__all__ = ["CellStore", "Parts", "Slots", "aws_place"]
+
+
+class CellStore(Store, SlotCopies, Protocol):
+    """What a cell is composed on, whatever engine it is."""
+
+    async def applied(self, slot: Slot) -> Vector:
+        """The vector without held ops."""
+        ...
+
+    async def release_held(self) -> None:
+        """Apply ops from the future whose time has come."""
+        ...
+
+    async def is_ours(self) -> bool:
+        """Whether this process may still write it."""
+        ...
+
+    async def identify(self, candidate: str) -> str:
+        """The store's name for life: the first candidate that was ever given."""
+        ...
 
 
 @dataclass(slots=True)
@@ -68,5 +93,18 @@ class Parts:
 class Slots:
     """A store and the slots in it."""
 
-    store: SqliteStore
+    store: CellStore
     ownership: Ownership
+
+
+def aws_place(url: str, kind: str) -> tuple[str, str]:
+    """(AWS's region, prefix of names) in ``KIND:REGION/PREFIX``.
+
+    Raises:
+        Invalid: it is not that.
+    """
+    found, _, rest = url.partition(":")
+    region, _, prefix = rest.partition("/")
+    if found != kind or not region or not prefix:
+        raise Invalid(f"{url[:80]!r} is not {kind}:REGION/PREFIX, e.g. {kind}:eu-central-1/eisbach")
+    return region, prefix

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from eisbach.bootstrap.cell_ground import Parts, Slots
+from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.log_keeper import LogKeeper
 from eisbach.cell.losses import Losses
@@ -18,7 +18,6 @@ from eisbach.cell.position import Positions
 from eisbach.cell.puller import Puller
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.twin_digests import TwinDigests
-from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import PeerRegion
@@ -132,7 +131,7 @@ async def follow_map(parts: Parts, ownership: Ownership) -> None:
     parts.followers.start("slot-map", follow)
 
 
-def positions(parts: Parts, store: SqliteStore) -> Positions:
+def positions(parts: Parts, store: CellStore) -> Positions:
     """Read-your-writes over what the pullers know."""
 
     def age_ms(region: str) -> int:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
-from eisbach.bootstrap.cell_ground import Parts, Slots
+from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.cell.adaptive_limit import AdaptiveLimit
@@ -44,7 +44,7 @@ from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
 from eisbach.engines.embedded.projection_store import SqliteProjectionStore
-from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.engines.embedded.store import open_store
 from eisbach.hub.relay import Relay
 from eisbach.kernel.errors import Retryable
 from eisbach.kernel.slots import STUDIO_GROUP, Group
@@ -66,9 +66,9 @@ class OpenCell:
     """A composed cell, its followers running."""
 
     app: ASGIApp
-    store: SqliteStore
+    store: CellStore
     """Of the viewers' groups; in the studio cell, the studio's."""
-    studio_store: SqliteStore | None
+    studio_store: CellStore | None
     """The studio's own store, where one process is both."""
     catalogue: Projection | None
     """None in the studio cell."""
@@ -84,15 +84,7 @@ class OpenCell:
 async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, list[int]]) -> Slots:
     """Open a store, create the lease rows of a first start, and relay its op log to the hub."""
     process, clock = parts.process, parts.clock
-    opening = open_store(
-        Path(process.folder) / file,
-        region=process.region,
-        clock=clock,
-        cell=cell,
-        disk=parts.thread(f"store-{cell}"),
-        vfs=parts.host.vfs,
-    )
-    store = await parts.stack.enter_async_context(opening)
+    store = await _open_store(parts, file, cell)
     ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
     first = slots_in(slots)
     holds = bool(await store.leases())
@@ -116,6 +108,25 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
 
     parts.followers.start(f"release-{cell}", release)
     return Slots(store, ownership)
+
+
+async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
+    """The file of a cell, or its tables on DynamoDB; closed with the process's composition."""
+    process = parts.process
+    if not process.store:
+        disk = parts.thread(f"store-{cell}")
+        path = Path(process.folder) / file
+        return await parts.stack.enter_async_context(
+            open_store(path, region=process.region, clock=parts.clock, cell=cell, disk=disk, vfs=parts.host.vfs)
+        )
+    from eisbach.engines.aws.clients import AwsPlace
+    from eisbach.engines.aws.store import open_dynamo_store
+
+    region, prefix = aws_place(process.store, "dynamodb")
+    place = AwsPlace(region=region)
+    return await parts.stack.enter_async_context(
+        open_dynamo_store(place, prefix=prefix, cell=cell, region=process.region, clock=parts.clock)
+    )
 
 
 async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: Confinement | None) -> OpenCell:

@@ -15,11 +15,10 @@ import aiohttp
 import msgspec
 import structlog
 
-from eisbach.bootstrap.cell_ground import Parts
+from eisbach.bootstrap.cell_ground import CellStore, Parts
 from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.control.beginnings import Begin
 from eisbach.engines.embedded.blobs import FileBlobs
-from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import EisbachError, Invalid, LogGap, Unavailable
 from eisbach.kernel.slots import Slot
 
@@ -31,7 +30,7 @@ _AT_ONCE: Final = 8
 _logger = structlog.get_logger(__name__)
 
 
-async def refuse_a_lost_disk(parts: Parts, store: SqliteStore, slots: Sequence[Slot]) -> None:
+async def refuse_a_lost_disk(parts: Parts, store: CellStore, slots: Sequence[Slot]) -> None:
     """Called before an empty store gets its lease rows.
 
     Waits for the control process for as long as it does not answer: without its word nothing begins.
@@ -95,7 +94,7 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
     return next(filter(None, await asyncio.gather(*map(look, slots))), "")
 
 
-async def tell_control(parts: Parts, store: SqliteStore, *, holds: bool) -> str:
+async def tell_control(parts: Parts, store: CellStore, *, holds: bool) -> str:
     """Say which store is this cell's, for as long as it takes; what speaks against an empty one, or nothing."""
     process = parts.process
     identity = await store.identify(f"{parts.rng.getrandbits(128):032x}")

@@ -7,7 +7,7 @@ __all__ = ["EXAMPLE", "command"]
 EXAMPLE = "Example: eisbach engines --json"
 _ENGINES = (
     ("store", "SQLite, a file a cell", "all stages", "one writer a file; survives kill -9 and power loss (FULL)"),
-    ("store", "DynamoDB, two tables a cell", "none here: AWS", "only rehearsed on an emulator; no moves of slots yet"),
+    ("store", "DynamoDB, two tables a cell", "none here: AWS", "only rehearsed on an emulator; slots do not move"),
     ("event log", "NATS JetStream", "hub, cells, regions", "one server a region: down means waiting, not loss"),
     ("event log", "SQLite", "single, tests", "one process"),
     ("event log", "SNS + SQS FIFO", "none here: AWS", "only rehearsed on an emulator; limits in docs/engines.md"),

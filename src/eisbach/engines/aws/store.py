@@ -15,16 +15,18 @@ import structlog
 
 from eisbach.engines.aws.cleaning import PruneWish, delete_below, erase_account, prunable
 from eisbach.engines.aws.clients import AwsPlace, AwsUsage, open_clients
+from eisbach.engines.aws.lease_works import FreezeWork, SettleWork, StandAsideWork
 from eisbach.engines.aws.store_reads import DynamoReads
 from eisbach.engines.aws.tables import ACTIONS_MAX, BYTES_MAX, Conflicted, Tables
 from eisbach.engines.aws.works import ApplyWork, FloorWork, LeaseWork, TransactWork, Work
 from eisbach.engines.aws.writer import Writer
-from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailable
+from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Retryable, Unavailable
 from eisbach.kernel.limits import CONFLICTS_KEPT, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
 from eisbach.ports.clock import Clock
+from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
 from eisbach.ports.store import (
     Applied,
     Lease,
@@ -41,6 +43,7 @@ _WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
 _APPLIED_AT_ONCE: Final = 20
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _AGAIN_S: Final = 0.25
+_NOT_COPIED: Final = "slots do not move between such cells in this version (docs/engines.md)"
 _LOADS: Final = 5
 
 _logger = structlog.get_logger(__name__)
@@ -94,6 +97,74 @@ class DynamoStore(DynamoReads):
         told: list[Applied] = [await self._submit(ApplyWork(slot, part, ops)) for part in _parts(ops) or [[]]]
         last = told[-1]
         return last._replace(changed=sum(t.changed for t in told), conflicts=sum(t.conflicts for t in told))
+
+    async def release_held(self) -> None:
+        """Apply ops from the future whose time has come; every write and a timer do it too."""
+        await self._submit(Nothing())
+
+    async def is_ours(self) -> bool:
+        """Always: processes may share a cell's tables, each commit is compared with what is there."""
+        return True
+
+    async def identify(self, candidate: str) -> str:
+        """The tables' name for life: the first candidate that was ever given."""
+        key = {"pk": {"S": "identity"}, "sk": {"S": "identity"}}
+        row = await self._tables.first(key, {"name": {"S": candidate}})
+        name: str = row["name"]["S"]
+        return name
+
+    # --- whose a slot is -----------------------------------------------------------------------------------------
+
+    async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:
+        """See ``ports.moves``."""
+        cut: Cut = await self._submit(FreezeWork(slot, move, epoch))
+        return cut
+
+    async def settle(self, slot: Slot, *, move: int, epoch: int, owner: str | None) -> Lease:
+        """See ``ports.moves``."""
+        lease: Lease = await self._submit(SettleWork(slot, move, epoch, owner))
+        return lease
+
+    async def stand_aside(self, slot: Slot, *, epoch: int, owner: str | None) -> Cut:
+        """See ``ports.moves``."""
+        cut: Cut = await self._submit(StandAsideWork(slot, epoch, owner))
+        return cut
+
+    async def begin_import(self, slot: Slot, *, move: int, epoch: int) -> Lease:
+        """Refused: slots are not copied between cells on DynamoDB in this version.
+
+        Raises:
+            Invalid: always.
+        """
+        raise Invalid(f"slot {slot}: move {move} at epoch {epoch} into a cell on DynamoDB; {_NOT_COPIED}")
+
+    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
+        """Refused, as ``begin_import``.
+
+        Raises:
+            Invalid: always.
+        """
+        del cursor
+        raise Invalid(f"slot {slot}: a copy out of a cell on DynamoDB; {_NOT_COPIED}")
+
+    async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
+        """Refused, as ``begin_import``.
+
+        Raises:
+            Invalid: always.
+        """
+        del chunk
+        raise Invalid(f"slot {slot}: a piece of move {move} for a cell on DynamoDB; {_NOT_COPIED}")
+
+    async def discard(self, slot: Slot, *, move: int) -> bool:
+        """See ``ports.moves``; nothing is ever left behind here, since no slot was copied away."""
+        del slot, move
+        return False
+
+    async def sweep(self, *, limit: int = 1000) -> int:
+        """See ``ports.moves``; nothing is ever set aside here."""
+        del limit
+        return 0
 
     async def prune_log(self, slot: Slot, *, acknowledged: Vector, relayed_lsn: int, limit: int = 256) -> int:
         """See ``ports.store``."""

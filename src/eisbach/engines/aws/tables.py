@@ -226,6 +226,20 @@ class Tables:
         if rest:
             raise Overloaded(f"{self.state} did not take {len(rest)} rows in time; they are tried again")
 
+    async def first(self, key: Row, item: Row) -> Row:
+        """Write a row of the state table unless there is one; the row that is there then."""
+        with aws_errors(f"write {key} of {self.state}", writes=True):
+            try:
+                told = await self._dynamodb.put_item(
+                    TableName=self.state, Item={**key, **item}, ConditionExpression="attribute_not_exists(pk)",
+                    ReturnConsumedCapacity="INDEXES",
+                )  # fmt: skip
+                self._count(told, writes=True)
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+        return await self.get(key) or item
+
     async def replace_body(self, table: str, key: Row, body: bytes) -> None:
         """Set the body of an op row that still exists."""
         with aws_errors(f"replace a row of {table}", writes=True):

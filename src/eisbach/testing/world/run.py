@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from eisbach.engines.embedded.store import SqliteStore
+from eisbach.bootstrap.cell_ground import CellStore
 from eisbach.kernel.slots import Slot
 from eisbach.testing.world.checks import judge
 from eisbach.testing.world.checks_around import leaks, maps
@@ -202,7 +202,7 @@ class _Run:
                 found.append(f"the relay of {cell.name} is {behind} lsns behind")
         if found:
             return found
-        stores: dict[str, list[SqliteStore]] = {}
+        stores: dict[str, list[CellStore]] = {}
         for region in REGIONS:
             mine = await owners([c for c in self.world.cells.values() if c.region == region])
             for slot, cells in mine.items():
@@ -211,7 +211,7 @@ class _Run:
                 stores.setdefault(slot, []).extend(c.cell.store for c in cells if c.cell is not None)
         return found or await self._differences(stores) or await self._backlogs()
 
-    async def _differences(self, stores: "Mapping[str, Sequence[SqliteStore]]") -> list[str]:
+    async def _differences(self, stores: "Mapping[str, Sequence[CellStore]]") -> list[str]:
         found: list[str] = []
         for text, (one, other) in stores.items():
             slot = Slot.parse(text)

@@ -137,6 +137,31 @@ async def test_told_to_stop_it_answers_what_it_has_begun_and_leaves_a_clean_file
     assert not (Path(process.folder) / "store.db-wal").exists(), "SQLite removes it when the last connection closes"
 
 
+@contextlib.asynccontextmanager
+async def stopped_and_replaced(
+    child: subprocess.Popen[bytes], replacement: contextlib.AbstractAsyncContextManager[subprocess.Popen[bytes]]
+) -> AsyncIterator[None]:
+    """Stop ``child`` where it holds no lock of a file, so that another process can open what it has open."""
+    async with asyncio.timeout(20):
+        while True:
+            child.send_signal(signal.SIGSTOP)
+            while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(0.001)
+            if not writes_now(child.pid):
+                break
+            child.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.02)
+    async with replacement as second:
+        assert second.poll() is None, "the replacement has ended at its start"
+        yield
+
+
+def writes_now(pid: int) -> bool:
+    """Whether a process holds a lock to write on some file (SQLite's, in the middle of a commit)."""
+    locks = Path("/proc/locks").read_text().splitlines()
+    return any(line.split()[3:5] == ["WRITE", str(pid)] for line in locks)
+
+
 async def test_a_cell_that_wakes_up_after_another_has_taken_its_store_over_refuses_writes_and_ends(
     tmp_path: Path,
 ) -> None:
@@ -149,8 +174,7 @@ async def test_a_cell_that_wakes_up_after_another_has_taken_its_store_over_refus
     acknowledged: set[int] = set()
     async with started(path, process) as child, aiohttp.ClientSession() as session:
         headers = await sign_in(session, base, 0)
-        child.send_signal(signal.SIGSTOP)
-        async with started(other, second):
+        async with stopped_and_replaced(child, started(other, second)):
             writing = asyncio.create_task(write_until_it_dies(elsewhere, 0, acknowledged, [0]))
             async with asyncio.timeout(20):
                 while len(acknowledged) < 20:

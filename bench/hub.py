@@ -6,7 +6,9 @@ Limit out: a bare pull consumer that decodes and acknowledges the same envelopes
 
 import asyncio
 import json
+import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ import uvloop
 from bench.figures import Row, cpu_seconds
 from nats.js.api import StorageType, StreamConfig
 
+from eisbach.bootstrap.serve import settle_process
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
@@ -40,6 +43,8 @@ from eisbach.ports.store import Lease, Transaction, Write
 HOST, PORT = "127.0.23.9", 8222
 EVENTS, SINGLES, BASELINE = 20_000, 2_000, 5_000
 FASTSTREAM = "faststream[nats]==0.7.8"
+CELERY = "celery[redis]==5.7.0"
+REDIS = os.environ.get("REDIS_SERVER") or shutil.which("redis-server")  # apt-get install redis-server
 UV = Path(__file__).parents[1] / ".uv/bin/uv"
 TYPE = "tv.playback.progress.recorded.v1"
 DATA = b'{"account":"acc-0123456789abcdef","profile":"p1","title":"big-buck-bunny","pos_s":1234,"dur_s":5400}'
@@ -82,11 +87,16 @@ async def serve(folder: Path) -> asyncio.subprocess.Process:
         Path(sys.executable).parent / "nats-server", "-c", folder / "nats.conf",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
+    await listening(PORT)
+    return server
+
+
+async def listening(port: int) -> None:
     async with asyncio.timeout(10):
         while True:
             try:
-                (await asyncio.open_connection(HOST, PORT))[1].close()
-                return server  # noqa: TRY300 - the loop ends here
+                (await asyncio.open_connection(HOST, port))[1].close()
+                return  # noqa: TRY300 - the loop ends here
             except OSError:
                 await asyncio.sleep(0.01)
 
@@ -162,6 +172,35 @@ async def faststream(client: nats.NATS, bodies: list[bytes], folder: Path) -> di
     return json.loads(out.splitlines()[-1])
 
 
+async def celery(bodies: list[bytes], folder: Path) -> dict[str, float] | None:
+    """CPU and rate of the baseline, None where there is no redis-server or its environment cannot be made."""
+    if REDIS is None:
+        print("Celery's baseline did not run: no redis-server; apt-get install redis-server", file=sys.stderr)
+        return None
+    events = [msgspec.json.encode(event) for body in bodies for event in decode_envelope(body).events][:BASELINE]
+    (folder / "events.jsonl").write_bytes(b"\n".join(events))
+    server = await asyncio.create_subprocess_exec(
+        REDIS, "--bind", HOST, "--port", str(PORT + 2), "--save", "", "--appendonly", "no", "--dir", folder,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await listening(PORT + 2)
+        process = await asyncio.create_subprocess_exec(
+            UV, "run", "--no-project", "--quiet", "--with", CELERY, Path(__file__).with_name("baseline_celery.py"),
+            f"redis://{HOST}:{PORT + 2}/0", str(len(events)), folder, folder / "events.jsonl",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, trouble = await process.communicate()
+    finally:
+        server.terminate()
+        await server.wait()
+    found = [line for line in out.splitlines() if line.startswith(b"{")]
+    if not found:
+        print(f"Celery's baseline did not run: {trouble.decode()[-800:]}", file=sys.stderr)
+        return None
+    return json.loads(found[-1])
+
+
 async def main() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -182,6 +221,7 @@ async def main() -> list[Row]:
             raw_wall, raw_cpu = await measured(lambda: raw_envelopes(client, bodies))
             one_wall, one_cpu = await measured(lambda: singles(client, bodies[0][:400]))
             fast = await faststream(client, bodies, folder)
+            queue = await celery(bodies, folder)
         finally:
             await log.aclose()
             await client.close()
@@ -204,10 +244,12 @@ async def main() -> list[Row]:
         Row(
             figure="CPU per event through one spoke, inbox and an effect", measured=spoke_cpu / EVENTS * 1e6,
             unit="µs", limit=f"{bare_cpu / EVENTS * 1e6:.3g} µs bare pull consumer",
-            baseline=f"{fast['us']:.4g} µs FastStream" if fast else "FastStream: not measured",
+            baseline=(f"{fast['us']:.4g} µs FastStream" if fast else "FastStream: not measured")
+            + (f"; {queue['us']:.4g} µs Celery + Redis" if queue else "; Celery + Redis: not measured"),
             goal="≤ 1/4 of FastStream's", met=spoke_cpu / EVENTS * 1e6 <= fast["us"] / 4 if fast else None,
             note=f"{EVENTS / spoke_wall:,.0f} events/s; bare {EVENTS / bare_wall:,.0f}/s"
-            + (f"; FastStream {fast['rate']:,.0f}/s" if fast else ""),
+            + (f"; FastStream {fast['rate']:,.0f}/s" if fast else "")
+            + (f"; Celery {queue['rate']:,.0f}/s" if queue else ""),
         ),
     ]  # fmt: skip
 
@@ -221,4 +263,5 @@ async def _bodies(client: nats.NATS) -> list[object]:
 
 
 def run() -> list[Row]:
+    settle_process()  # as every process of ours does
     return uvloop.run(main())

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from eisbach.bootstrap.direct_http import direct_protocol
 from eisbach.cell.app import CellApp
 
-__all__ = ["authorised", "problem", "serve", "status_routes"]
+__all__ = ["authorised", "problem", "serve", "settle_process", "status_routes"]
 
 
 class _Server(uvicorn.Server):
@@ -40,7 +40,7 @@ _SWITCH_S: Final = 0.001
 """Python's own 5 ms are what the writer waits for the interpreter, several times a commit, when the loop is busy."""
 
 
-def _settle() -> None:
+def settle_process() -> None:
     """What has been composed stays: never look at it for garbage again."""
     gc.collect()
     gc.freeze()
@@ -61,7 +61,7 @@ async def serve(app: ASGIApp, *, host: str, port: int) -> None:
         server_header=False, date_header=False, proxy_headers=False,
     )  # fmt: skip
     server = _Server(config)
-    _settle()
+    settle_process()
     task = asyncio.create_task(server.serve())
     try:
         await asyncio.shield(task)

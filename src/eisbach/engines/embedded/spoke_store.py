@@ -303,8 +303,10 @@ class SqliteSpokeStore:
     async def _write(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting[:GROUP_COMMIT_MAX], self._waiting[GROUP_COMMIT_MAX:]
-            group = [one for one in asked if one[0].mark is None or one[0].spoke not in self._stale]
-            _refuse([one for one in asked if one not in group], "an earlier settlement failed; read the inbox again")
+            stale = [one[0].mark is not None and one[0].spoke in self._stale for one in asked]
+            group = [one for one, refused in zip(asked, stale, strict=True) if not refused]
+            lost = [one for one, refused in zip(asked, stale, strict=True) if refused]
+            _refuse(lost, "an earlier settlement failed; read the inbox again")
 
             def work(database: apsw.Connection, group: Sequence[tuple[Settlement, object]] = group) -> None:
                 with database:

@@ -122,7 +122,7 @@ async def latency() -> tuple[float, float, str]:
                 return
             called[op_id(str(SLOT), "bench", *receipt.mark)] = began
 
-        async with runners(log, spokes, 1) as (runner,):
+        async with runners(log, spokes, 1) as _:
             start = time.perf_counter()
             async with asyncio.TaskGroup() as writes:
                 for number in range(RATE * SECONDS):

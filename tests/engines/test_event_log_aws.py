@@ -333,3 +333,40 @@ async def _take_for_ever(subscription: SqsSubscription, count: int) -> list[int]
         except Unavailable:
             await asyncio.sleep(0.05)
     return found
+
+
+# --- readers that each need all of it ----------------------------------------------------------------------------
+
+
+async def test_each_reader_of_what_is_read_whole_gets_everything_of_its_source_from_the_beginning(
+    host: AwsHubHost,
+) -> None:
+    only = {"projection-c1": SOURCE}
+    log, other = await host.open(only=only), await host.open(only=only)
+    await fill(log, 3)
+    await fill(log, 1, source="eu-central/c2")
+
+    one, two = await log.subscribe("projection-c1"), await other.subscribe("projection-c1")
+    seen = [lsns(await take(reader, 3)) for reader in (one, two)]
+    await fill(log, 1, first=4)
+
+    assert seen == [[1, 2, 3], [1, 2, 3]]
+    assert lsns(await take(one, 1)) == lsns(await take(two, 1)) == [4]
+    assert await log.state() == {}, "no queue was made"
+
+
+async def test_a_reader_of_all_gets_again_what_it_refused_and_no_more_than_it_asked_for(host: AwsHubHost) -> None:
+    log = await host.open(only={"all": SOURCE})
+    await fill(log, 3)
+    reader = await log.subscribe("all", in_flight_max=2)
+    deliveries = reader.__aiter__()
+    first, second = await anext(deliveries), await anext(deliveries)
+    third = asyncio.ensure_future(anext(deliveries))
+    done, _ = await asyncio.wait({third}, timeout=0.2)
+
+    await first.nak(0)
+
+    again = await third
+    assert not done
+    assert (first.envelope.first_lsn, second.envelope.first_lsn) == (1, 2)
+    assert (again.envelope.first_lsn, again.attempt) == (1, 2)

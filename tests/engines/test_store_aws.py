@@ -1,6 +1,7 @@
 """DynamoDB keeps the promises of the store, in two emulated regions that lag, are cut off, throttle and go down."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from eisbach.engines.aws.clients import open_clients
 from eisbach.engines.aws.store import DynamoStore, open_dynamo_store
 from eisbach.engines.aws.tables import op_place
+from eisbach.engines.embedded.clock import SystemClock
+from eisbach.hub.relay import Relay
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import (
     EpochStale,
@@ -24,6 +27,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.aws.emulator import AwsEmulator
+from eisbach.testing.aws.hub_host import AwsHubHost
 from eisbach.testing.aws.store_host import AwsStoreHost
 from eisbach.testing.store_erase_promises import ErasePromises, until_erased
 from eisbach.testing.store_host import HERE, KEY, OTHER, SLOT, THERE, event, items, owned, put, remove, value, write
@@ -188,6 +192,52 @@ async def test_a_process_that_was_overtaken_decides_again_and_not_on_what_it_rem
 
     assert [type(r).__name__ for r in results] == ["VersionConflict", "NoneType"]
     assert await value(one) == b"2"
+
+
+async def test_a_process_that_refreshes_knows_what_others_committed(host: AwsStoreHost) -> None:
+    one = await owned(host)
+    await write(one, put("mine"))
+    async with host.another() as other:
+        receipt = await write(other, put("theirs"))
+    waiting = asyncio.ensure_future(one.wait_for_commit(1))
+    before = (await one.vector(SLOT), [entry.lsn for entry in await one.log_after(0, limit=9)])
+
+    await one.refresh()
+
+    assert before == ({HERE: Mark(1, 1)}, [1])
+    assert await one.vector(SLOT) == {HERE: receipt.mark}
+    assert await waiting == 2
+    assert [entry.lsn for entry in await one.log_after(0, limit=9)] == [1, 2]
+
+
+async def test_a_relay_of_another_process_does_not_publish_everything_again(
+    host: AwsStoreHost, aws: AwsEmulator
+) -> None:
+    """Its memory ends before what the first has published: that is no store that was restored."""
+    hub = AwsHubHost(aws)
+    one = await owned(host)
+    await write(one, event())
+    clock = SystemClock()
+
+    async def relayed(store: DynamoStore, up_to: int) -> Relay:
+        log = await hub.open()
+        relay = Relay(store, log, source=f"{HERE}/c1", clock=clock, rng=random.Random(1))
+        running = asyncio.create_task(relay.run())
+        async with asyncio.timeout(20):
+            while (await log.last(f"{HERE}/c1")).last_lsn < up_to or relay.statistics().resumed == 0:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return relay
+
+    async with host.another() as other:
+        await relayed(one, 1)
+        await write(one, event())
+        await relayed(one, 2)
+        late = await relayed(other, 2)
+    await hub.aclose()
+
+    assert (late.statistics().rewound, late.statistics().envelopes) == (0, 0)
 
 
 # --- a region in trouble -----------------------------------------------------------------------------------------

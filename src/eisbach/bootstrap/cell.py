@@ -109,7 +109,7 @@ async def open_event_log(
             from eisbach.engines.aws.event_log import SnsSqsEventLog
 
             aws, prefix = aws_place(url, "aws")
-            log = await SnsSqsEventLog(AwsPlace(region=aws), prefix=prefix, clock=clock).open()
+            log = await SnsSqsEventLog(AwsPlace(region=aws), prefix=prefix, clock=clock, only=only).open()
         else:
             from eisbach.engines.nats.event_log import JetStreamEventLog
 

@@ -132,6 +132,8 @@ class Relay:
             self._lsn = min(self._lsn, self._whole)
         if last.sequence == 0:
             self._lsn = IMPORTED_LSN_MIN  # a wiped log also gets what moves brought here
+        if self._lsn > self._store.statistics().last_lsn:
+            await self._store.refresh()  # another process of this cell may have written, and published, since
         if self._lsn > (end := self._store.statistics().last_lsn):
             # The store is younger than the log: restored or seeded anew. Its lsns say nothing about the log's.
             self._rewound += 1

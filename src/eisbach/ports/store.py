@@ -265,6 +265,15 @@ class Store(Protocol):
         """Ops in commit order, for the relay; committed ones only."""
         ...
 
+    async def refresh(self) -> None:
+        """Learn what other processes have committed, where an engine lets several share a store; what is not read from
+        the store itself (leases, vectors, ``statistics``) is then as fresh as this call.
+
+        Raises:
+            Unavailable, Overloaded: it cannot be read now.
+        """
+        ...
+
     async def wait_for_commit(self, lsn: int) -> int:
         """Return the last lsn as soon as it is greater than ``lsn``; cancellable, loses nothing."""
         ...

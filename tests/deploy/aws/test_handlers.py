@@ -195,13 +195,29 @@ def test_a_secret_that_was_never_written_is_named_without_its_value(spoke: Lambd
 # --- calls -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["sqlite", "dynamodb"])
+def store(request: pytest.FixtureRequest, region: Any, tmp_path: Path) -> str:
+    """A cell's store: on this machine's disk, or its two tables as the stacks make them."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path / 'cell'}"
+    for name, kind in (("log", "N"), ("state", "S")):
+        region("dynamodb").create_table(
+            TableName=f"eisbach-c1-{name}",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": kind},
+            ],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+    return "dynamodb"
+
+
 @pytest.fixture
-def cell(aws: AwsEmulator, region: Any, tmp_path: Path) -> Iterator[LambdaRuntime]:
-    """A cell on this machine's disk: the handler and the application are the ones of AWS, the store is not."""
-    runtime = LambdaRuntime(
-        "eisbach.deploy.aws.handlers.http.handle",
-        environment(aws, cell_document(store=f"sqlite:{tmp_path / 'cell'}")),
-    )
+def cell(aws: AwsEmulator, store: str) -> Iterator[LambdaRuntime]:
+    """The handler and the application of AWS."""
+    document = cell_document(store=store)
+    runtime = LambdaRuntime("eisbach.deploy.aws.handlers.http.handle", environment(aws, document))
     yield runtime
     runtime.close()
 
@@ -282,11 +298,11 @@ def test_a_handler_that_cannot_be_imported_is_an_init_error(aws: AwsEmulator) ->
 
 
 def test_the_relay_publishes_what_the_cells_log_holds_and_a_second_nudge_nothing(
-    cell: LambdaRuntime, aws: AwsEmulator, region: Any, tmp_path: Path
+    cell: LambdaRuntime, aws: AwsEmulator, region: Any, store: str
 ) -> None:
     told = body_of(cell.call(balancer("POST", "/v1/auth/anonymous", body={"device_id": "tv-000001", "mkt": "de"})))
     cell.close()
-    document = cell_document(store=f"sqlite:{tmp_path / 'cell'}")
+    document = cell_document(store=store)
     relay = LambdaRuntime("eisbach.deploy.aws.handlers.relay.handle", environment(aws, document))
     try:
         first, again = relay.call({"Records": [{"eventID": "1"}]}), relay.call({"sweep": True})

@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
+from weakref import WeakSet
 
 from botocore.exceptions import ClientError
 
+from eisbach.engines.aws.archive_subscription import ArchiveSubscription
 from eisbach.engines.aws.clients import AwsClients, AwsPlace, AwsUsage, open_clients
 from eisbach.engines.aws.errors import aws_errors, code_of
 from eisbach.engines.aws.hub_archive import Archived, HubArchive, SubscriptionRecord
@@ -50,6 +52,7 @@ class SnsSqsEventLog:
         prefix: str,
         clock: Clock,
         types: Mapping[str, Sequence[str]] | None = None,
+        only: Mapping[str, str] | None = None,
         receives_max: int = RECEIVES_MAX,
     ) -> None:
         """Opened by ``open``.
@@ -60,15 +63,18 @@ class SnsSqsEventLog:
             clock: for ages, and for the pauses of readers.
             types: subscription -> event types it reads; envelopes without any of them never reach its queue. The
                 envelope comes whole: the runner filters again.
+            only: subscription -> the one source it reads; each of its readers gets all of it, from the hub's table and
+                from the beginning: for what every process must know whole.
             receives_max: deliveries of an envelope before it goes to the dead-letter queue.
         """
         self._place, self._prefix, self._clock = place, prefix, clock
-        self._types, self._receives_max = dict(types or {}), receives_max
+        self._types, self._only, self._receives_max = dict(types or {}), dict(only or {}), receives_max
         self._stack = AsyncExitStack()
         self._clients: AwsClients | None = None
         self._published: dict[str, int] = {}
         """Source -> number of the last envelope that this object knows SNS to have."""
         self._subscriptions: dict[str, SqsSubscription] = {}
+        self._followers: WeakSet[ArchiveSubscription] = WeakSet()
 
     async def open(self) -> "SnsSqsEventLog":
         """Make the clients; nothing is asked of AWS yet."""
@@ -115,11 +121,15 @@ class SnsSqsEventLog:
 
     async def subscribe(
         self, name: str, *, from_start: bool = True, in_flight_max: int = 8, anew: bool = False
-    ) -> SqsSubscription:
+    ) -> SqsSubscription | ArchiveSubscription:
         """See ``EventLog``. The queue is made now, and filled from the archive as far as that is quick; its reader
         fills the rest. Of the joint between archive and topic, an envelope may come after a later one of its source.
         """
         assert self._open
+        if (source := self._only.get(name)) is not None:
+            follower = ArchiveSubscription(self._archive, source, in_flight_max=in_flight_max, clock=self._clock)
+            self._followers.add(follower)
+            return follower
         await self._ensure(await self._record(name, from_start=from_start, anew=anew))
 
         async def ensure() -> tuple[str, bool]:
@@ -162,6 +172,8 @@ class SnsSqsEventLog:
         """See ``EventLog``."""
         for subscription in self._subscriptions.values():
             await subscription.aclose()
+        for follower in list(self._followers):
+            await follower.aclose()
         self._subscriptions.clear()
         self._clients = None
         await self._stack.aclose()

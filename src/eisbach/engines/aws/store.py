@@ -98,9 +98,15 @@ class DynamoStore(DynamoReads):
         last = told[-1]
         return last._replace(changed=sum(t.changed for t in told), conflicts=sum(t.conflicts for t in told))
 
+    async def refresh(self) -> None:
+        """See ``ports.store``. One read unit when nothing is new."""
+        await self._submit(Refresh())
+
     async def release_held(self) -> None:
-        """Apply ops from the future whose time has come; every write and a timer do it too."""
-        await self._submit(Nothing())
+        """Apply ops from the future whose time has come; every write and a timer do it too. Learns what other
+        processes have committed: whoever calls this now and then is never further behind than that.
+        """
+        await self._submit(Refresh())
 
     async def is_ours(self) -> bool:
         """Always: processes may share a cell's tables, each commit is compared with what is there."""
@@ -256,7 +262,7 @@ class DynamoStore(DynamoReads):
             while (wait_ms := self._writer.held_for_ms) is not None and not self._closed:
                 await self._clock.sleep((wait_ms + 1) / 1000)
                 try:
-                    await self._submit(Nothing())
+                    await self._submit(Refresh())
                 except Retryable:  # they stay held, and are tried again
                     await self._clock.sleep(_AGAIN_S)
         finally:
@@ -304,10 +310,11 @@ class DynamoStore(DynamoReads):
         self._committed.set()
 
 
-class Nothing(Work):
-    """Every commit first applies the held ops whose time has come."""
+class Refresh(Work):
+    """Nothing of its own: every group first applies the held ops whose time has come."""
 
     rows = 0
+    refreshes = True
 
     def decide(self, desk: Any, group: Any) -> None:
         """Done before."""

@@ -51,6 +51,8 @@ class Work:
 
     limited = False
     """Whether it is refused after 50 ms in the queue."""
+    refreshes = False
+    """Whether memory is first compared with what is committed."""
     future: "asyncio.Future[Any]"
     since_ms: int
     rows = 1

@@ -128,6 +128,8 @@ class Writer:
         """
         for _ in range(_TRIES):
             try:
+                if not self._stale and any(work.refreshes for work in works):
+                    self._stale = (await self.tables.head()).number != self.head.number
                 if self._stale:
                     await self.load()
                 while await self._commit([ReleaseWork()]) != [0]:

@@ -271,6 +271,9 @@ class SqliteStore(StoreMoves):
         with reading():
             return self._reads.opened() == self._writer.opened
 
+    async def refresh(self) -> None:
+        """See ``ports.store``: a file has one writer, so there is nothing to learn."""
+
     async def wait_for_commit(self, lsn: int) -> int:
         """See ``ports.store``."""
         while self._last_lsn <= lsn:

@@ -1,8 +1,10 @@
 """A cell's application for functions and tasks: the one of ``bootstrap.cell``, told by a ``CellDocument``.
 
-The store of a cell on AWS is DynamoDB; ``sqlite:FOLDER`` is for rehearsals of the handlers on one machine.
+The store of a cell on AWS is DynamoDB and its hub SNS and SQS; ``sqlite:FOLDER`` is for rehearsals of the handlers on
+one machine. The catalogue's projection lies on the sandbox's own disk and is filled anew at every start.
 """
 
+import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,26 +23,33 @@ async def open_application(document: CellDocument, stack: AsyncExitStack) -> ASG
     """Open the cell; closed by ``stack``.
 
     Raises:
-        Invalid: no such store, or one that this version cannot compose a cell on.
+        Invalid: no such store, or tables of other names.
         Unavailable: its key material cannot be read.
     """
     kind, _, folder = document.store.partition(":")
-    if kind == "dynamodb":
-        raise Invalid(
-            f"cell {document.cell!r}: a cell on DynamoDB is not composed in this version; docs/aws.md says what runs"
-        )
-    if kind != "sqlite" or not folder:
+    if kind != "dynamodb" and not (kind == "sqlite" and folder):
         raise Invalid(f"store {document.store[:60]!r} of cell {document.cell!r} is neither dynamodb nor sqlite:FOLDER")
+    on_aws = kind == "dynamodb"
+    if on_aws:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eisbach-"))
     from eisbach.bootstrap.cell import open_cell
 
     secrets = await read_secrets(document.secret, region=document.aws_region)
-    cell = await stack.enter_async_context(open_cell(process_of(document, Path(folder)), secrets))
+    cell = await stack.enter_async_context(open_cell(process_of(document, Path(folder), on_aws=on_aws), secrets))
     return cell.app
 
 
-def process_of(document: CellDocument, folder: Path) -> CellProcess:
-    """What ``bootstrap.cell`` is told, with everything on this machine."""
+def process_of(document: CellDocument, folder: Path, *, on_aws: bool) -> CellProcess:
+    """What ``bootstrap.cell`` is told; not ``on_aws``: with everything on this machine.
+
+    Raises:
+        Invalid: the tables have other names than the engine gives them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    place = f"{document.aws_region}/{document.prefix}"
+    names = (f"{document.prefix}-{document.cell}-log", f"{document.prefix}-{document.cell}-state")
+    if on_aws and (document.log_table, document.state_table) != names:
+        raise Invalid(f"tables {document.log_table} and {document.state_table}: a cell's are {' and '.join(names)}")
     return CellProcess(
         region=document.region,
         cell=document.cell,
@@ -55,7 +64,8 @@ def process_of(document: CellDocument, folder: Path) -> CellProcess:
         edge=document.address,
         origin=document.address,
         front=document.front,
-        hub=f"sqlite:{folder / 'hub.db'}",
+        hub=f"aws:{place}" if on_aws else f"sqlite:{folder / 'hub.db'}",
+        store=f"dynamodb:{place}" if on_aws else "",
         studio=document.studio,
         blobs=str(folder / "blobs") if document.studio else "",
         residencies={document.region: document.residency},

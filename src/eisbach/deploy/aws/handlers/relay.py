@@ -39,16 +39,21 @@ async def _open(stack: AsyncExitStack) -> _Opened:
     if not isinstance(document, CellDocument):
         raise Invalid("this function relays a cell's log, and its document is a spoke's; the stacks set both")
     kind, _, folder = document.store.partition(":")
-    if kind != "sqlite" or not folder:
-        raise Invalid(
-            f"cell {document.cell!r}: a relay of a store on DynamoDB is not composed in this version; docs/aws.md"
-        )
-    from eisbach.engines.embedded.store import open_store
+    clock, place = SystemClock(), AwsPlace(region=document.aws_region)
+    store: Store
+    if kind == "dynamodb":
+        from eisbach.engines.aws.store import open_dynamo_store
 
-    clock = SystemClock()
-    opening = open_store(Path(folder) / "store.db", region=document.region, clock=clock, cell=document.cell)
-    store = await stack.enter_async_context(opening)
-    log = SnsSqsEventLog(AwsPlace(region=document.aws_region), prefix=document.prefix, clock=clock)
+        tables = open_dynamo_store(
+            place, prefix=document.prefix, cell=document.cell, region=document.region, clock=clock
+        )
+        store = await stack.enter_async_context(tables)
+    else:
+        from eisbach.engines.embedded.store import open_store
+
+        file = open_store(Path(folder) / "store.db", region=document.region, clock=clock, cell=document.cell)
+        store = await stack.enter_async_context(file)
+    log = SnsSqsEventLog(place, prefix=document.prefix, clock=clock)
     await log.open()
     stack.push_async_callback(log.aclose)
     return _Opened(document, store, log)
@@ -56,6 +61,7 @@ async def _open(stack: AsyncExitStack) -> _Opened:
 
 async def _relayed(opened: _Opened, left_s: float) -> dict[str, Any]:
     clock, document = SystemClock(), opened.document
+    await opened.store.refresh()  # what the cell's own process has committed since the last call
     relay = Relay(
         opened.store, opened.log, source=f"{document.region}/{document.cell}", clock=clock,
         rng=random.Random(),  # noqa: S311 - jitter

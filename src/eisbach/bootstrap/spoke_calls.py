@@ -18,6 +18,7 @@ from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Rejected
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke_store import DeadLetter, SpokeStore
+from eisbach.spokes.audit import PAGE_MAX, entries_after
 
 __all__ = ["SpokeCalls"]
 
@@ -61,6 +62,7 @@ class SpokeCalls:
             Route("/spokes/{spoke}/resume", self._known(self._resume), methods=["POST"]),
             Route("/spokes/{spoke}/replay", self._known(self._replay), methods=["POST"]),
             Route("/spokes/{spoke}/backfill", self._known(self._backfill), methods=["POST"]),
+            Route("/audit", self._known(self._audit)),
             Route("/events", self._known(self._tail)),
             *([
                 Route("/spokes/{spoke}/fault/{kind}", self._known(self._fault), methods=["POST"]),
@@ -133,6 +135,15 @@ class SpokeCalls:
         wish = await _body(request, BackfillWish)
         count = await self._host.backfill(request.path_params["spoke"], wish)
         return _json({**asdict(count), "dry_run": wish.dry_run})
+
+    async def _audit(self, request: Request) -> Response:
+        after, limit = request.query_params.get("after", "0"), request.query_params.get("limit", str(PAGE_MAX))
+        if not (after.isdecimal() and len(after) <= 12 and limit.isdecimal() and 1 <= int(limit[:4]) <= PAGE_MAX):
+            raise Invalid(
+                f"after is a number of an entry and limit 1 to {PAGE_MAX}, not {after[:20]!r}, {limit[:20]!r}"
+            )
+        entries = await entries_after(int(after), limit=int(limit), get=self._store.get)
+        return _json({"entries": entries})
 
     async def _tail(self, _: Request) -> Response:
         envelopes = await self._log.tail()

@@ -31,6 +31,7 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.settings import Secrets, SpokesProcess, read_process
+from eisbach.spokes.audit import audit
 from eisbach.spokes.ingest import INGEST_SPOKES
 from eisbach.spokes.job_reconciler import JobReconciler
 from eisbach.spokes.media_copies import MediaCopies
@@ -82,7 +83,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             packaged=folders.packaged, lost=copies.lost, clock=clock,
         )  # fmt: skip
         uploads = FileBlobs(Path(process.blobs), disk=disks[1])
-        specs = [*INGEST_SPOKES, copies.spoke(), upload_copies(media, uploads, region=process.region)]
+        specs = [*INGEST_SPOKES, audit, copies.spoke(), upload_copies(media, uploads, region=process.region)]
         elsewhere = media.fetch_claim if process.peers else None
         claims = ClaimChecks(uploads, region=process.region, clock=clock, elsewhere=elsewhere)
         around = Surroundings(region=process.region, log=log, store=store, clock=clock, rng=rng, claims=claims)

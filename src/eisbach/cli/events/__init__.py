@@ -2,7 +2,7 @@
 
 import typer
 
-from eisbach.cli.events import backfill, dead_letters, replay, schemas, spokes, tail
+from eisbach.cli.events import audit, backfill, dead_letters, replay, schemas, spokes, tail
 
 __all__ = ["application"]
 
@@ -21,6 +21,7 @@ def application() -> typer.Typer:
         ("resume", spokes.resume, spokes.RESUME_EXAMPLE),
         ("replay", replay.command, replay.EXAMPLE),
         ("backfill", backfill.command, backfill.EXAMPLE),
+        ("audit", audit.command, audit.EXAMPLE),
         ("schemas", schemas.command, schemas.EXAMPLE),
     ):
         app.command(name=name, epilog=example)(command)

@@ -48,6 +48,7 @@ class HubCalls:
             Route("/ops/dead-letters", self._operators(self._all)),
             Route("/ops/spokes", self._operators(self._spokes)),
             Route("/ops/hub-events", self._operators(self._tail)),
+            Route("/ops/audit/{region}", self._operators(self._pass_on("/audit"))),
             Route(letter, self._operators(self._pass_on("/dead-letters/{number}"))),
             Route(
                 f"{letter}/redrive", self._operators(self._pass_on("/dead-letters/{number}/redrive")), methods=["POST"]
@@ -133,7 +134,8 @@ class HubCalls:
                 return problem(413, "too_large", f"the body is over {BODY_BYTES_MAX} bytes")
             target = path.format(number=request.path_params.get("number"), spoke=spoke)
             try:
-                status, raw = await self._call(request.method, f"{door}{target}", body=body)
+                query = f"?{request.url.query}" if request.url.query else ""
+                status, raw = await self._call(request.method, f"{door}{target}{query}", body=body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 return problem(
                     503, "unavailable", f"the spoke host of {region} does not answer: {type(error).__name__}"

@@ -146,6 +146,8 @@ class _Service:
                 "--save " in command and "appendonly no" in command
             )
             found.stateful = (bool(named) or bound or kind == "database") and not forgets
+        if kind == "job" and is_backup(found.image, command):
+            facts.copied_disks += [(f"{self.scope}/{source}", self.at(node)) for source, node in named]
         if named and found.stateful is not False:
             disks = [f"{self.scope}/{source}" for source, _ in named]
             found.domains["disk"] = tuple(dict.fromkeys([*found.domains.get("disk", ()), *disks]))
@@ -195,6 +197,7 @@ class _Service:
                 facts.link(
                     self.name, name, scope=self.scope, at=at, how="inferred", starts=needed_at_start(key),
                     only_known=known, hard=False if kind == "job" or replica_of(key) else None,
+                    any_of=key if endpoint.listed else None,
                 )  # fmt: skip
 
     def _environment(self) -> list[tuple[str, str, Evidence]]:

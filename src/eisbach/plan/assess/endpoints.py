@@ -35,16 +35,19 @@ class Endpoint(NamedTuple):
 
     host: str
     path: str = ""
+    listed: bool = False
+    """The value names several: a list that a client walks."""
 
 
 def endpoints(key: str, value: str) -> Iterator[Endpoint]:
     """Hosts named by a variable's value, each once."""
-    text, seen = value[:_VALUE_CHARS], set[str]()
-    for found in _found(key, text):
+    seen: dict[str, str] = {}
+    for found in _found(key, value[:_VALUE_CHARS]):
         host = found.host.strip(".").lower()
-        if host and host not in seen and not _is_nowhere(host):
-            seen.add(host)
-            yield Endpoint(host, found.path)
+        if host and not _is_nowhere(host):
+            seen.setdefault(host, found.path)
+    for host, path in seen.items():
+        yield Endpoint(host, path, len(seen) > 1)
 
 
 def _found(key: str, text: str) -> Iterator[Endpoint]:

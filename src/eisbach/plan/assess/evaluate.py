@@ -64,10 +64,16 @@ class Structure:
         self._needs: dict[str, _Needs] = {}
         for name in graph.components:
             some = tuple(
-                (tuple(dict.fromkeys(members)), self._needed(group)) for group, members in grouped.get(name, {}).items()
+                (self._members(group, members, graph), self._needed(group))
+                for group, members in grouped.get(name, {}).items()
             )
             self._needs[name] = _Needs(tuple(dict.fromkeys(single.get(name, ()))), some)
         self.order = self._bottom_up()
+
+    def _members(self, group: str, named: Sequence[str], graph: Graph) -> tuple[str, ...]:
+        """Who can serve: of a declared group all of its members, also those that a source does not name."""
+        declared = self._groups[group][0] if group in self._groups else ()
+        return tuple(dict.fromkeys([*named, *(m for m in declared if m in graph.components)]))
 
     def _needed(self, group: str) -> int:
         return self._groups[group][1] if group in self._groups else 1

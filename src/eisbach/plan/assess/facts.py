@@ -42,6 +42,8 @@ class Facts:
         self.unknowns: list[Unknown] = []
         self.backups: list[tuple[str, str, Evidence]] = []
         """(scope, word, where): what a job copies."""
+        self.copied_disks: list[tuple[str, Evidence]] = []
+        """(disk, where): what a job mounts to copy it."""
         self.copies: list[tuple[str, str, str]] = []
         """(scope, replica, primary)."""
         self.recovery: dict[str, Evidence] = {}
@@ -116,8 +118,10 @@ class Facts:
         """Everything, resolved."""
         self._take_backups()
         found: dict[tuple[str, str, str], Dependency] = {}
+        lists = self._lists()
         for link in self.links:
             for target, group in self._targets(link):
+                group = lists.get((link.source, str(link.fields.get("any_of"))), group)  # noqa: PLW2901  # the list wins
                 if target != link.source and link.source in self.components:
                     _merge(found, link, target, group)
         self._group_alternatives(found)
@@ -126,6 +130,17 @@ class Facts:
             unknowns=self.unknowns, traced=frozenset(self.traced), files=self.files, skipped=self.skipped,
             resources=(self.understood, self.met),
         )  # fmt: skip
+
+    def _lists(self) -> dict[tuple[str, str], str]:
+        """(source, list) -> group: hosts of one value stand in for each other where they are the same kind of thing."""
+        members: dict[tuple[str, str], set[str]] = {}
+        for link in self.links:
+            if link.fields.get("any_of") and (name := self.resolve(link.target, link.scope)) in self.components:
+                members.setdefault((link.source, str(link.fields["any_of"])), set()).add(str(name))
+        alike = {
+            key: {(self.components[n].kind, self.components[n].image) for n in names} for key, names in members.items()
+        }
+        return {key: f"any of {key[1]}" for key, names in members.items() if len(names) > 1 and len(alike[key]) == 1}
 
     def _targets(self, link: Link) -> list[tuple[str, str]]:
         name = self.resolve(link.target, link.scope)
@@ -150,6 +165,11 @@ class Facts:
         return name
 
     def _take_backups(self) -> None:
+        copied = dict(reversed(self.copied_disks))
+        for component in self.components.values():
+            at = next((copied[disk] for disk in component.domains.get("disk", ()) if disk in copied), None)
+            if at is not None and component.kind != "job" and component.backup is None:
+                component.backup, component.facts["backup"] = True, at
         for scope, word, at in self.backups:
             name = self.resolve(word, scope)
             names = [name] if name is not None and name in self.components else []
@@ -165,6 +185,11 @@ class Facts:
                 if self.components[each].backup is None:
                     self.components[each].backup = True
                     self.components[each].facts["backup"] = at
+        for scope, replica, primary in self.copies:  # a copy of what is backed up can be made again
+            original = self.components.get(self.resolve(primary, scope) or "")
+            copy = self.components.get(replica)
+            if original is not None and original.backup and copy is not None and copy.backup is None:
+                copy.backup, copy.facts["backup"] = True, original.where("backup")
 
     def _group_alternatives(self, found: dict[tuple[str, str, str], Dependency]) -> None:
         """Single dependencies of one source on members of a group that an overlay declares become one on the group."""

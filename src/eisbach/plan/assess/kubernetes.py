@@ -3,6 +3,7 @@
 A Service is a group of the workloads that its selector fits; a workload's variables and ConfigMaps name what it calls.
 """
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -32,7 +33,7 @@ _PLAIN: Final = frozenset({
 _NOTHING: Final = (Node(None, 1), "-")
 _DOORS: Final = ("Ingress", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway", "IngressRoute", "Route")
 _SCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
-_UNDERSTOOD: Final = _WORKLOADS | _PLAIN | {"Service", "VirtualService", *_DOORS, *_SCALERS}
+_UNDERSTOOD: Final = _WORKLOADS | _PLAIN | {"Service", "VirtualService", "Schedule", *_DOORS, *_SCALERS}
 
 
 def is_kubernetes(document: Node) -> bool:
@@ -66,6 +67,8 @@ def read_kubernetes(manifests: Sequence[tuple[Node, str]], facts: Facts) -> None
     for document, file in flat:
         if document.get("kind").text() in _SCALERS:
             _scaled(document, workloads, facts, file)
+        elif _is_schedule(document):
+            _scheduled(document, workloads, facts, file)
     for document, file in flat:
         if document.get("kind").text() == "Service":
             _service(document, list(workloads.values()), facts, file)
@@ -187,20 +190,39 @@ class _Workload:
                 facts.link(
                     self.name, endpoint.host, scope=self.namespace, at=at, how="inferred", starts=needed_at_start(key),
                     only_known=len(labels) == 1 and not _is_url(value.text()), hard=False if backup else None,
+                    any_of=key if endpoint.listed else None,
                 )  # fmt: skip
 
     def _environment(self, container: Node) -> Iterator[tuple[str, Node, str]]:
         for source in container.get("envFrom").each():
             name = source.get("configMapRef", "name").text() or source.get("secretRef", "name").text()
             config, file = self.maps.get((self.namespace, name), _NOTHING)
-            yield from ((key, value, file) for key, value in config.get("data").items())
+            yield from ((key, _readable(config, key), file) for key, _ in _data(config))
         for entry in container.get("env").each():
             reference = entry.get("valueFrom", "configMapKeyRef")
+            reference = reference if reference.value else entry.get("valueFrom", "secretKeyRef")
             if reference.value:
                 config, file = self.maps.get((self.namespace, reference.get("name").text()), _NOTHING)
-                yield entry.get("name").text(), config.get("data", reference.get("key").text()), file
+                yield entry.get("name").text(), _readable(config, reference.get("key").text()), file
             else:
                 yield entry.get("name").text(), Node(entry.get("value").value, entry.get("value").line), self.file
+
+
+def _data(config: Node) -> Iterator[tuple[str, Node]]:
+    yield from config.get("data").items()
+    yield from config.get("stringData").items()
+
+
+def _readable(config: Node, key: str) -> Node:
+    """A value of a ConfigMap or a Secret as text; of a Secret only the hosts in it ever leave the reader."""
+    written = config.get("stringData", key)
+    if written.value is not None or config.get("kind").text() != "Secret":
+        return written if written.value is not None else config.get("data", key)
+    value = config.get("data", key)
+    try:
+        return Node(base64.b64decode(value.text(), validate=True).decode(), value.line)
+    except ValueError:
+        return Node(None, value.line)
 
 
 def _is_url(text: str) -> bool:
@@ -246,6 +268,21 @@ def _scaled(document: Node, workloads: Mapping[tuple[str, str, str], _Workload],
         found = facts.components[workload.name]
         found.replicas = least.integer() if least.integer() is not None else 1
         found.facts["replicas"] = Evidence(file, least.line)
+
+
+def _is_schedule(document: Node) -> bool:
+    return document.get("kind").text() == "Schedule" and document.get("apiVersion").text().startswith("velero.io/")
+
+
+def _scheduled(document: Node, workloads: Mapping[tuple[str, str, str], _Workload], facts: Facts, file: str) -> None:
+    """Velero copies the volumes of the namespaces that a schedule names: all, if it names none."""
+    template = document.get("spec", "template")
+    names = {n.text() for n in template.get("includedNamespaces").each()} or {"*"}
+    for workload in workloads.values():
+        found = facts.components[workload.name]
+        taken = names & {"*", workload.namespace} and template.get("snapshotVolumes").flag() is not False
+        if taken and found.stateful and found.backup is None:
+            found.backup, found.facts["backup"] = True, Evidence(file, document.get("spec").line)
 
 
 def _is_door(document: Node) -> bool:

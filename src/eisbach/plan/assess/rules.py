@@ -57,10 +57,8 @@ def _shared_places(graph: Graph, groups: Groups) -> list[Finding]:
         for level in ("zone", "host", "vendor", "account"):
             shared = {graph.components[m].domains.get(level, ()) for m in members}
             if len(shared) == 1 and len(next(iter(shared))) == 1:
-                first = graph.components[members[0]]
-                found.append(
-                    _fate([graph.components[m] for m in members], next(iter(places))[0], first.where(level), level)
-                )
+                first, place = graph.components[members[0]], next(iter(shared))[0]
+                found.append(_fate([graph.components[m] for m in members], place, first.where(level), level))
     disks: dict[str, list[Component]] = defaultdict(list)
     for component in graph.components.values():
         if component.kind in ("database", "index", "queue", "bucket"):

@@ -50,9 +50,18 @@ def read_plan(document: Node, file: str, scope: str, facts: Facts) -> None:
         names[_INDEX.sub("", name)].append(name)
     for made in found.values():
         made.references = [
-            replace(reference, target=name) for reference in made.references for name in names.get(reference.target, ())
+            replace(reference, target=name)
+            for reference in made.references
+            for name in _meant(made.name, names.get(reference.target, []))
         ]
     into_facts(list(found.values()), scope, facts)
+
+
+def _meant(source: str, targets: list[str]) -> list[str]:
+    """Of several resources under one name, the one with the source's own key: ``each.key`` in both."""
+    key = re.search(r"\[[^\]]*\]\Z", source)
+    same = [t for t in targets if key is not None and t.endswith(key[0])]
+    return same or targets
 
 
 def _one_more(first: Resource, copy: Resource) -> None:

@@ -1,5 +1,6 @@
 """What the files of a folder say together: variables, modules, nested stacks, overrides, autoscalers."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -315,3 +316,26 @@ def test_a_queue_whose_dead_letters_a_variable_decides_is_unknown_and_one_withou
 
     assert (("unbounded-queue", "aws_sqs_queue.q") in claims(found)) is reported
     assert ("dead-letter" in said(found, "aws_sqs_queue.q")) is unknown
+
+
+def test_nothing_of_a_secret_is_shown_but_hosts_that_files_declare(tmp_path: Path) -> None:
+    encoded = base64.b64encode(b"postgres://u:p@db:5432/x?also=hidden.vendor.example:443").decode()
+    token = base64.b64encode(b"top.secret.value:12345").decode()
+    pod = "spec: {containers: [{name: c, image: %s, envFrom: [{secretRef: {name: s}}]}]}"
+    workload = (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: %s}\n"
+        "spec: {template: {metadata: {labels: {app: %s}}, " + pod + "}}\n---\n"
+    )
+    secret = (
+        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ndata: {{URL: {encoded}, ADDRESS: {token}, BAD: '%%%'}}\n"
+    )
+    compose = "services: {web: {image: x, environment: {API_TOKEN: 'very.secret.word:4711', DB_PASSWORD: 'a.b.c:99'}}}"
+
+    kubernetes = judged(
+        tmp_path / "k", {"a.yaml": workload % ("web", "web", "web") + workload % ("db", "db", "postgres") + secret}
+    )
+    composed = judged(tmp_path / "c", {"compose.yaml": compose})
+
+    assert {(d.source, d.target) for d in kubernetes.graph.dependencies} == {("web", "db")}
+    assert set(kubernetes.graph.components) == {"web", "db"}
+    assert set(composed.graph.components) == {"web"}

@@ -81,7 +81,7 @@ def read_templates(templates: Sequence[Template], facts: Facts) -> None:
             facts.met += 1
             kind = node.get("Type").text()
             facts.understood += kind in _KINDS or _NO_COMPONENT.match(kind) is not None
-            here.append(_resource(name, node, _kind(kind, node), stack))
+            here += [_resource(name, node, _kind(kind, node), stack), *_events(name, node, stack)]
         found += [*here, *_implicit(here, stack)]
     into_facts(found, "stacks", facts)
 
@@ -90,6 +90,16 @@ def _kind(kind: str, node: Node) -> str:
     if kind == "AWS::RDS::DBInstance" and node.get("Properties", "DBClusterIdentifier").value is not None:
         return "member"
     return _KINDS.get(kind, "")
+
+
+def _events(name: str, node: Node, stack: Stack) -> Iterator[Resource]:
+    """A SAM function's events that name their API: what an integration is elsewhere."""
+    for event, inner in node.get("Properties", "Events").items():
+        for key in ("ApiId", "RestApiId"):
+            for reference in _references(inner.get("Properties", key), key):
+                made = Resource(name=f"{name}/{event}", kind="integration", line=inner.line, file=stack.file)
+                made.references = [reference, Reference(name, key, inner.line)]
+                yield made
 
 
 def _implicit(resources: Sequence[Resource], stack: Stack) -> Iterator[Resource]:

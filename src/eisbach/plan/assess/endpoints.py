@@ -26,6 +26,10 @@ _AT_START: Final = re.compile(
     re.IGNORECASE,
 )
 _REPLICA: Final = re.compile(r"PRIMARY|MASTER|REPLICA_?OF|REPLICATION|UPSTREAM_DB", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE|CREDENTIAL|(?:API|ACCESS|SIGNING|ENCRYPTION)_?KEY", re.IGNORECASE
+)
+"""Variables whose values are shown in no report, not even as what looks like a host; a URL still names one."""
 _LOCAL: Final = frozenset({"localhost", "0.0.0.0", "127.0.0.1", "host.docker.internal"})  # noqa: S104  # names to pass over
 _NO_CALL: Final = frozenset({"s3", "file", "data", "arn", "urn"})
 
@@ -57,7 +61,7 @@ def _found(key: str, text: str) -> Iterator[Endpoint]:
             continue
         for host in url["hosts"].split(","):
             yield Endpoint(host.partition(":")[0], (url["path"] or "").split("?")[0])
-    if urls:
+    if urls or _SECRET.search(key):
         return
     for host, _ in _HOST_PORT.findall(text):
         yield Endpoint(host)

@@ -103,7 +103,11 @@ class Facts:
         if known is not None:
             return known
         labels = word.split(".")
-        if len(labels) > 1 and (labels[-1] in ("local", "svc", "internal") or "svc" in labels):
+        if "svc" in labels[2:]:  # name.namespace.svc, or pod.name.namespace.svc
+            at = labels.index("svc", 2)
+            namespace = labels[at - 1]
+            return self._known(namespace, ".".join(labels[: at - 1])) or self._known(namespace, labels[0])
+        if len(labels) > 1 and labels[-1] in ("local", "internal"):
             return self._known(labels[1], labels[0])
         if len(labels) == 2 and (found := self._known(labels[1], labels[0])) is not None:
             return found
@@ -186,10 +190,10 @@ class Facts:
                     self.components[each].backup = True
                     self.components[each].facts["backup"] = at
         for scope, replica, primary in self.copies:  # a copy of what is backed up can be made again
-            original = self.components.get(self.resolve(primary, scope) or "")
+            source = self.components.get(self.resolve(primary, scope) or "")
             copy = self.components.get(replica)
-            if original is not None and original.backup and copy is not None and copy.backup is None:
-                copy.backup, copy.facts["backup"] = True, original.where("backup")
+            if source is not None and source.backup and copy is not None and copy.backup is None:
+                copy.backup, copy.facts["backup"] = True, source.where("backup")
 
     def _group_alternatives(self, found: dict[tuple[str, str, str], Dependency]) -> None:
         """Single dependencies of one source on members of a group that an overlay declares become one on the group."""

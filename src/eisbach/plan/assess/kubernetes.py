@@ -30,6 +30,7 @@ _PLAIN: Final = frozenset({
     "Certificate", "Issuer", "ClusterIssuer", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
 })  # fmt: skip
 """Understood as no component of their own."""
+_PODS_NAMED_MAX: Final = 100
 _NOTHING: Final = (Node(None, 1), "-")
 _DOORS: Final = ("Ingress", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway", "IngressRoute", "Route")
 _SCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
@@ -137,6 +138,11 @@ class _Workload:
         self.name = found.name
         if self.kind == "DaemonSet":
             found.managed = True
+        service = self.document.get("spec", "serviceName").text()
+        for number in range(min(found.replicas or 1, _PODS_NAMED_MAX) if self.kind == "StatefulSet" else 0):
+            facts.alias(
+                self.namespace, f"{self.local}-{number}.{service}", found.name
+            )  # each pod has a name of its own
         self._state(facts, kind, containers, " ".join(words))
         self._places(facts)
         region = self.document.get("metadata", "labels", "region")
@@ -179,33 +185,37 @@ class _Workload:
         found.spread = bool(spread)
 
     def _variables(self, container: Node, facts: Facts, *, backup: bool) -> None:
-        for key, value, file in self._environment(container):
+        for key, value, file, secret in self._environment(container):
             at = Evidence(file, value.line)
             for endpoint in endpoints(key, value.text()):
                 if replica_of(key):
                     facts.copies.append((self.namespace, self.name, endpoint.host))
                 if backup:
                     facts.backups.append((self.namespace, endpoint.host, at))
-                labels = endpoint.host.split(".")
+                known = secret or ("." not in endpoint.host and not _is_url(value.text()))
                 facts.link(
                     self.name, endpoint.host, scope=self.namespace, at=at, how="inferred", starts=needed_at_start(key),
-                    only_known=len(labels) == 1 and not _is_url(value.text()), hard=False if backup else None,
+                    only_known=known, hard=False if backup else None,
                     any_of=key if endpoint.listed else None,
                 )  # fmt: skip
 
-    def _environment(self, container: Node) -> Iterator[tuple[str, Node, str]]:
+    def _environment(self, container: Node) -> Iterator[tuple[str, Node, str, bool]]:
+        """(variable, value, file, whether a Secret holds it: what it names is never shown unless files declare it)."""
         for source in container.get("envFrom").each():
             name = source.get("configMapRef", "name").text() or source.get("secretRef", "name").text()
             config, file = self.maps.get((self.namespace, name), _NOTHING)
-            yield from ((key, _readable(config, key), file) for key, _ in _data(config))
+            secret = config.get("kind").text() == "Secret"
+            yield from ((key, _readable(config, key), file, secret) for key, _ in _data(config))
         for entry in container.get("env").each():
             reference = entry.get("valueFrom", "configMapKeyRef")
             reference = reference if reference.value else entry.get("valueFrom", "secretKeyRef")
             if reference.value:
                 config, file = self.maps.get((self.namespace, reference.get("name").text()), _NOTHING)
-                yield entry.get("name").text(), _readable(config, reference.get("key").text()), file
+                secret = config.get("kind").text() == "Secret"
+                yield entry.get("name").text(), _readable(config, reference.get("key").text()), file, secret
             else:
-                yield entry.get("name").text(), Node(entry.get("value").value, entry.get("value").line), self.file
+                value = entry.get("value")
+                yield entry.get("name").text(), Node(value.value, value.line), self.file, False
 
 
 def _data(config: Node) -> Iterator[tuple[str, Node]]:
@@ -214,7 +224,7 @@ def _data(config: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _readable(config: Node, key: str) -> Node:
-    """A value of a ConfigMap or a Secret as text; of a Secret only the hosts in it ever leave the reader."""
+    """A value of a ConfigMap or a Secret as text; of a Secret only hosts that files declare ever leave the reader."""
     written = config.get("stringData", key)
     if written.value is not None or config.get("kind").text() != "Secret":
         return written if written.value is not None else config.get("data", key)

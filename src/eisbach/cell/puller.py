@@ -8,21 +8,18 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-import msgspec
 import structlog
 
-from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, SlotDigests
-from eisbach.cell.routes import Answer, Call, Route
-from eisbach.cell.twin_digests import digests_now
+from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest
+from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
-from eisbach.kernel.errors import EisbachError, Invalid
+from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.slots import Slot
@@ -41,131 +38,11 @@ __all__ = [
     "clock_is_ahead",
 ]
 
-_SLICE_MS: Final = 250
-"""A waiting sender looks up this often even when nothing is committed."""
-_SLOTS_MAX: Final = 10_000
-_DIGESTS_MAX: Final = 8
 _FIRST_DELAY: Final = timedelta(milliseconds=100)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
 _MAP_EVERY_MS: Final = 10_000
 
 _logger = structlog.get_logger(__name__)
-
-
-class PullServer:
-    """The sender's side, one a store."""
-
-    def __init__(
-        self,
-        store: Store,
-        ownership: Ownership,
-        *,
-        clock: Clock,
-        acknowledged: Acknowledged | None = None,
-        may_send: Callable[[str, Slot], bool] = lambda _region, _slot: True,
-    ) -> None:
-        """``acknowledged``: is told what askers hold; ``may_send``: whether a region may hold a slot's data."""
-        self._may_send = may_send
-        self._store, self._ownership, self._clock, self._acknowledged = store, ownership, clock, acknowledged
-        self._turn = 0
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Answer everybody who waits, with nothing, within a quarter of a second; so that a stop need not wait."""
-        self._stopping = True
-
-    def routes(self) -> list[Route]:
-        """``POST /peer/cells/C/pull`` as the peer door passes it on, MessagePack both ways."""
-        return [
-            Route(
-                method="POST", path=path, handler=self._call, importance="critical", caller="peer",
-                summary="Ops that the asker's vectors do not cover", body_bytes_max=4 * 1024 * 1024, listed=False,
-            )
-            for path in ("/peer/cells/{cell}/pull", "/peer/pull")
-        ]  # fmt: skip
-
-    async def _call(self, call: Call) -> Answer:
-        try:
-            request = msgspec.msgpack.decode(call.raw, type=PullRequest)
-        except msgspec.DecodeError as error:
-            raise Invalid(f"not a pull request: {error}") from error
-        body = msgspec.msgpack.encode(await self.answer(request))
-        return Answer(200, body, content_type="application/msgpack")
-
-    async def answer(self, request: PullRequest) -> PullAnswer:
-        """What the asker lacks; waits up to ``wait_ms`` for news when there is none.
-
-        Raises:
-            Invalid: out of bounds, or not slots of this platform.
-        """
-        if not 1 <= request.limit <= PULL_OPS_MAX or len(request.slots) > _SLOTS_MAX or request.wait_ms > 30_000:
-            raise Invalid(
-                f"pull of {len(request.slots)} slots, limit {request.limit}, wait {request.wait_ms} ms: too much"
-            )
-        slots = {text: self._ownership.slot(text) for text in request.slots}
-        owned = set(self._ownership.followed())
-        moved = {t: self._ownership.owner(slot) or "" for t, slot in slots.items() if slot not in owned}
-        asked = [(t, s) for t, s in slots.items() if t not in moved and self._may_send(request.region, s)]
-        barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
-        if self._acknowledged is not None:
-            self._acknowledged.note(request.region, {t: request.slots[t] for t, _ in asked})
-        digests = await self._digests(request)
-        began = self._clock.monotonic_ms()
-        until = began + request.wait_ms
-        while True:
-            lsn = self._store.statistics().last_lsn
-            batches, failed = await self._batches(request, asked)
-            failed |= barred
-            now = self._clock.monotonic_ms()
-            if batches or moved or failed or now >= until or self._stopping:
-                return PullAnswer(
-                    batches=batches,
-                    moved=moved,
-                    wall_ms=self._clock.wall_ms(),
-                    waited_ms=now - began,
-                    failed=failed,
-                    digests=digests,
-                )
-            try:
-                async with asyncio.timeout(min(until - now, _SLICE_MS) / 1000):
-                    await self._store.wait_for_commit(lsn)
-            except TimeoutError:
-                continue  # look again: for the end of the wait, for a stop, for ops that a move brought
-
-    async def _digests(self, request: PullRequest) -> dict[str, SlotDigests]:
-        if len(request.digests) > _DIGESTS_MAX:
-            raise Invalid(f"digests of {len(request.digests)} slots; ask for at most {_DIGESTS_MAX} at once")
-        found: dict[str, SlotDigests] = {}
-        owned = set(self._ownership.followed())
-        for text in request.digests:
-            slot = self._ownership.slot(text)
-            if slot in owned and self._may_send(request.region, slot):
-                digests = await digests_now(self._store, slot)
-                if digests is not None:
-                    found[text] = digests
-        return found
-
-    async def _batches(
-        self, request: PullRequest, asked: Sequence[tuple[str, Slot]]
-    ) -> tuple[dict[str, Batch], dict[str, str]]:
-        batches: dict[str, Batch] = {}
-        failed: dict[str, str] = {}
-        left = request.limit
-        # Begin elsewhere each time: under steady writes the first slots would otherwise use up every answer.
-        self._turn += 1
-        first = self._turn % max(1, len(asked))
-        for text, slot in (*asked[first:], *asked[:first]):
-            if left <= 0:
-                break
-            try:
-                batch = await self._store.ops_after(slot, request.slots[text], limit=left)
-            except EisbachError as error:
-                failed[text] = error.code  # e.g. a gap: that slot needs a snapshot, the others do not
-                continue
-            if batch.ops:
-                batches[text] = Batch(list(batch.ops), dict(batch.heads))
-                left -= len(batch.ops)
-        return batches, failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

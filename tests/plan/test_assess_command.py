@@ -68,3 +68,26 @@ def test_a_hidden_call_of_what_no_journey_uses_loses_no_journey() -> None:
     found = {f.components: f.weight for f in assess([EXAMPLE]).findings if f.rule == "hidden-dependency"}
 
     assert found == {("app", "licence.drm-vendor.example"): 1.0, ("worker", "licence.drm-vendor.example"): 0.0}
+
+
+def test_names_from_strangers_cannot_steer_a_terminal_or_a_diagram(tmp_path: Path) -> None:
+    compose = tmp_path / "compose.yaml"
+    compose.write_text('services:\n  "a\\e[31m<b>\\"]\\n":\n    image: postgres\n    ports: ["80:80"]\n')
+
+    code, said = run(str(compose), "--out", str(tmp_path / "r.mmd"))
+
+    assert code == 0
+    assert "\x1b" not in said
+    (line,) = [x for x in (tmp_path / "r.mmd").read_text().splitlines() if "n0" in x]
+    assert "<b>" not in line
+    assert line.count('"') == 2
+
+
+def test_the_json_report_says_what_each_loss_takes_and_how_far_the_search_for_sets_went() -> None:
+    code, said = run(str(EXAMPLE), "--json")
+    found = json.loads(said)
+
+    assert code == 0
+    assert {(row["what"], row["name"]): row["share"] for row in found["blast_radius"]}["component", "db"] == 1.0
+    assert "none larger" in found["cuts"]["bound"]
+    assert found["start_order"]["circle"] == []

@@ -105,35 +105,40 @@ def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) ->
     from eisbach.plan.assess.availability import availability, percent
 
     graph = found.graph
-    say(f"{len(graph.components)} components, {len(graph.dependencies)} dependencies, from {len(graph.files)} files")
+    _say(f"{len(graph.components)} components, {len(graph.dependencies)} dependencies, from {len(graph.files)} files")
     for file, why in graph.skipped[:5]:
-        say(f"passed over {file}: {why}")
+        _say(f"passed over {file}: {why}")
     for e in availability(graph, found.impact.structure)[:8]:
         moved = f"; {e.moves_most} moves it most" if e.moves_most else ""
-        say(f"journey {e.journey}: about {percent(e.value, 2)} available ({e.assumed} availabilities assumed{moved})")
+        _say(f"journey {e.journey}: about {percent(e.value, 2)} available ({e.assumed} availabilities assumed{moved})")
     for f in findings[:_SHOWN]:
         via = f" via {f.via}" if f.via else ""
-        say(f"\n{f.severity.upper():<7} {f.rule}: {', '.join(f.components[:5])}{via}  ({f.evidence[0]})")
-        say(f"        {f.reasoning}\n        Do: {f.advice}")
-    say("")
+        _say(f"\n{f.severity.upper():<7} {f.rule}: {', '.join(f.components[:5])}{via}  ({f.evidence[0]})")
+        _say(f"        {f.reasoning}\n        Do: {f.advice}")
+    _say("")
     more = len(findings) - _SHOWN
     beyond = f", {more} more not shown" if more > 0 else ""
     known = f", {hidden} known" if hidden else ""
-    say(f"{len(findings)} findings{beyond}{known}")
+    _say(f"{len(findings)} findings{beyond}{known}")
     for cut in found.cuts.found[:3]:
-        say(
+        _say(
             f"together {' and '.join(cut.members)} take {', '.join(cut.journeys[:4])} down, no smaller set of them does"
         )
     if found.cuts.candidates > 1:
-        say(f"looked at {found.cuts.bound()}")
+        _say(f"looked at {found.cuts.bound()}")
     for unknown in graph.unknowns[:5]:
-        say(f"unknown: {unknown.about}: {unknown.what} ({unknown.evidence})")
+        _say(f"unknown: {unknown.about}: {unknown.what} ({unknown.evidence})")
     if any(j.assumed for j in graph.journeys):
-        say("no journeys are declared: each door was taken for one; say what viewers do in assess.yaml")
+        _say("no journeys are declared: each door was taken for one; say what viewers do in assess.yaml")
 
 
 def _next(paths: Sequence[Path], written: Sequence[Path]) -> None:
     if written:
-        say(f"Next: look at {written[0]}")
+        _say(f"Next: look at {written[0]}")
     else:
-        say(f"Next: eisbach assess {' '.join(map(str, paths[:3]))} --out report.html")
+        _say(f"Next: eisbach assess {' '.join(map(str, paths[:3]))} --out report.html")
+
+
+def _say(text: str) -> None:
+    """A line without control characters: names come from strangers' files, and a terminal obeys them."""
+    say("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text))

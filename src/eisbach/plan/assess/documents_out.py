@@ -16,6 +16,8 @@ from eisbach.plan.assess.order import start_order
 __all__ = ["as_json", "mermaid", "read_baseline", "sarif"]
 
 _LEVELS: Final = {"high": "error", "medium": "warning", "low": "note", "info": "none"}
+_BLAST_LISTED_MAX: Final = 1_000
+_MERMAID: Final = str.maketrans({'"': "'", "<": "&lt;", ">": "&gt;", "#": "&num;"})
 _BASELINE_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -54,6 +56,7 @@ def as_json(found: Assessment, findings: Sequence[Finding]) -> dict[str, Any]:
             for e in availability(graph, found.impact.structure)
         ],
         "findings": [_finding(f, found) for f in findings],
+        "blast_radius": _blast(found),
         "cuts": {
             "bound": found.cuts.bound(),
             "sets": [{"members": list(cut.members), "journeys": list(cut.journeys)} for cut in found.cuts.found],
@@ -68,6 +71,19 @@ def as_json(found: Assessment, findings: Sequence[Finding]) -> dict[str, Any]:
             for s in migration(graph, found.groups)
         ],
     }  # fmt: skip
+
+
+def _blast(found: Assessment) -> list[dict[str, Any]]:
+    """What the loss of one component or of one failure domain takes, largest first; nothing for what takes none."""
+    hit = found.impact
+    lost = [("component", name, hit.lost_without(name)) for name in sorted(hit.alone())]
+    lost += [(level, place, hit.lost_with((level, place))) for level, place in hit.domains]
+    taken = [(hit.weight(journeys), what, name, journeys) for what, name, journeys in lost if journeys]
+    taken.sort(key=lambda row: (-row[0], row[1], row[2]))
+    return [
+        {"what": what, "name": name, "journeys": list(journeys), "share": share}
+        for share, what, name, journeys in taken[:_BLAST_LISTED_MAX]
+    ]
 
 
 def _finding(finding: Finding, found: Assessment) -> dict[str, Any]:
@@ -122,7 +138,7 @@ def mermaid(found: Assessment, findings: Collection[Finding]) -> str:
     single = {c for f in findings if f.rule == "single-point" for c in f.components}
     lines = ["flowchart TD"]
     for name, component in graph.components.items():
-        label = name.replace('"', "'")
+        label = "".join(c if c.isprintable() else " " for c in name).translate(_MERMAID)
         shape = f'[("{label}")]' if component.kind in ("database", "cache", "index", "bucket") else f'["{label}"]'
         lines.append(f"  {ids[name]}{shape}{':::single' if name in single else ''}")
     for d in graph.dependencies:

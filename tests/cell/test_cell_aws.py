@@ -1,12 +1,17 @@
 """A whole cell on DynamoDB, SNS and SQS, in an emulated region: what a viewer does, and that it survives the process."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from kit import DEMO, catalogue_envelope, device_of, make_secrets, opened, play, signed_in, until
+from kit import DEMO, REGIONS, catalogue_envelope, device_of, make_secrets, opened, peer, play, signed_in, until
+from test_two_regions import HOSTS, PORT, door, ended
 
+from eisbach.bootstrap.cell import OpenCell
+from eisbach.bootstrap.serve import serve
 from eisbach.engines.aws.clients import AwsPlace, open_clients
 from eisbach.engines.aws.tables import make_tables
 from eisbach.kernel.errors import Invalid
@@ -70,3 +75,56 @@ async def test_a_store_that_is_none_is_named(tmp_path: Path, on_aws: dict[str, A
     with pytest.raises(Invalid, match="is not dynamodb:REGION/PREFIX"):
         async with opened(tmp_path, **(on_aws | {"store": url})):
             pass
+
+
+async def test_a_viewer_goes_on_in_the_other_region_and_the_first_catches_up_on_its_return(
+    tmp_path: Path, aws: AwsEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cells in two emulated regions that pull from each other over HTTP, as on any engine."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint(aws.regions[0]))  # one door: the region is in the signature
+    places = dict(zip(REGIONS, aws.regions, strict=True))
+    keys, device = make_secrets(), device_of([0, 1, 2, 3])
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(open_clients(AwsPlace(region=one))) for one in aws.regions]
+        await make_tables(clients, prefix="eb", cell="c1")
+
+    def more(region: str) -> dict[str, Any]:
+        other, place = REGIONS[1 - REGIONS.index(region)], places[region]
+        return {
+            "region": region, "keys": keys, "backups": "", "demo": region == REGIONS[0],
+            "peers": [peer(other, f"http://{HOSTS[other]}:{PORT}")],
+            "store": f"dynamodb:{place}/eb", "hub": f"aws:{place}/eb",
+        }  # fmt: skip
+
+    async def serving(stack: contextlib.AsyncExitStack, region: str, folder: Path) -> OpenCell:
+        cell = await stack.enter_async_context(opened(folder, **more(region)))
+        task = asyncio.create_task(serve(door(cell.app, region), host=HOSTS[region], port=PORT))
+        stack.push_async_callback(ended, task, cell)
+        return cell
+
+    async def position(cell: OpenCell, wanted: float) -> None:
+        viewer = await signed_in(cell, device)
+        async with asyncio.timeout(20):
+            while True:
+                rails = (await viewer.send("GET", "/v1/me/rails")).json()
+                if [r["pos_s"] for r in rails["resume"]] == [wanted]:
+                    return
+                await asyncio.sleep(0.05)
+
+    async with contextlib.AsyncExitStack() as stays:
+        west = await serving(stays, REGIONS[1], tmp_path / "west")
+        await west.event_log.append(
+            msgspec.structs.replace(catalogue_envelope(*DEMO), source=f"{REGIONS[1]}/studio"), expected=0
+        )
+        async with contextlib.AsyncExitStack() as lost:
+            central = await serving(lost, REGIONS[0], tmp_path / "central")
+            viewer = await signed_in(central, device)
+            assert (await viewer.send("PUT", "/v1/me/progress/tears", {"pos_s": 10, "dur_s": 100})).status == 204
+            await position(west, 10)
+        viewer = await signed_in(west, device)
+        assert (await viewer.send("PUT", "/v1/me/progress/tears", {"pos_s": 20, "dur_s": 100})).status == 204
+        back = await serving(stays, REGIONS[0], tmp_path / "central, another machine")
+        await position(back, 20)
+
+        for slot in (s for s in back.ownership.owned() if str(s.group) == "eu/de/main"):
+            assert await back.store.digest(slot) == await west.store.digest(slot)

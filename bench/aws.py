@@ -9,6 +9,7 @@ AWS's: they compare one writer with several, and say nothing about a region.
 import asyncio
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -100,7 +101,7 @@ async def writes(aws: AwsEmulator) -> list[Row]:
     async with AsyncExitStack() as stack:
 
         async def another() -> DynamoStore:
-            opening = open_dynamo_store(place, prefix="eb", cell="c1", region="eu-central", clock=SystemClock())
+            opening = open_dynamo_store(place, prefix="eb", cell="c3", region="eu-central", clock=SystemClock())
             return await stack.enter_async_context(opening)
 
         store = await another()
@@ -248,17 +249,72 @@ async def client_cpu(aws: AwsEmulator, clients: AwsClients) -> list[Row]:
     return found
 
 
-async def measure(aws: AwsEmulator) -> list[Row]:
+async def calls(aws: AwsEmulator, folder: Path) -> list[Row]:
+    """A whole cell on DynamoDB, SNS and SQS: what the calls of a viewer write, the relay's publications included."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cell"))
+    from kit import beat, device_of, opened, play, signed_in
+
+    place = f"{CENTRAL}/eb"
+    hub = {"sns.Publish": "sns.publish"}
+    os.environ["AWS_ENDPOINT_URL"] = aws.endpoint(CENTRAL)
+    more = {"store": f"dynamodb:{place}", "hub": f"aws:{place}", "backups": ""}
+    found, price = [], {}
+    async with opened(folder, **more) as cell:
+        viewers = [await signed_in(cell, device_of([0, 1, 2, 3], skip=n)) for n in range(3)]
+
+        async def counted(name: str, count: int, call: Callable[[int], Awaitable[object]]) -> None:
+            store, log = copy(cell.store.usage), copy(cell.event_log.usage)
+            for number in range(count):
+                await call(number)
+            await relayed()
+            used, sent = minus(cell.store.usage, store), minus(cell.event_log.usage, log)
+            price[name] = (usd(used, {}) + usd(AwsUsage(write_units=sent.write_units, calls=sent.calls), hub)) / count
+            found.append(
+                Row(figure=f"list price of a million of: {name}", measured=price[name] * 1e6, unit="USD",
+                    note=f"{used.write_units / count:.1f} WRU of the store, {sent.write_units / count:.1f} of the hub, "
+                    f"{sent.calls['sns.Publish'] / count:.2f} publications; calls one after the other")
+            )  # fmt: skip
+
+        async def relayed() -> None:
+            async with asyncio.timeout(20):
+                while any(relay["behind"] for relay in cell.status()["relays"].values()):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.02)
+
+        async def start(number: int) -> None:
+            assert (await play(viewers[0], f"k{number}")).status in (200, 201)
+
+        async def put(number: int) -> None:
+            body = {"pos_s": number + 1, "dur_s": 100}
+            assert (await viewers[1].send("PUT", "/v1/me/progress/tears", body)).status == 204
+
+        await relayed()
+        await counted("sign-in of a new viewer", 10, lambda n: signed_in(cell, device_of([0, 1, 2, 3], skip=10 + n)))
+        await counted("playback start", 2, start)
+        session = (await play(viewers[2], "k")).json()
+        await relayed()
+        await counted("heartbeat", 20, lambda n: beat(viewers[2], session, n + 1, state="playing"))
+        await counted("durable progress write", 20, put)
+    hour = price["playback start"] + 120 * price["heartbeat"] + 30 * price["durable progress write"]
+    found.append(
+        Row(figure="list price of a viewer-hour, writes of store and hub", measured=hour, unit="USD",
+            goal="<= 0.00015 for the whole control plane", met=False if hour > 0.00015 else None,
+            note="one start, a heartbeat each 30 s, a progress write each 2 minutes; nobody shares a commit; "
+            "read units, compute and transfer are not in it")
+    )  # fmt: skip
+    return found
+
+
+async def measure(aws: AwsEmulator, folder: Path) -> list[Row]:
     async with AsyncExitStack() as stack:
         both = [
             await stack.enter_async_context(open_clients(AwsPlace(region=region, endpoint=aws.endpoint(region))))
             for region in REGIONS
         ]
-        for cell in ("c1", "c2"):
+        for cell in ("c1", "c2", "c3"):
             await make_tables(both, prefix="eb", cell=cell)
         found = await writes(aws)
         found += await client_cpu(aws, both[0])
-    return [*found, *await events(aws), *await twins(aws)]
+    return [*found, *await calls(aws, folder), *await events(aws), *await twins(aws)]
 
 
 def run() -> list[Row]:
@@ -266,6 +322,6 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         aws = AwsEmulator(Path(folder)).start()
         try:
-            return asyncio.run(measure(aws))
+            return asyncio.run(measure(aws, Path(folder)))
         finally:
             aws.stop()

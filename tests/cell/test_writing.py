@@ -7,8 +7,10 @@ import pytest
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.studio_items import Decision, StudioItems
 from eisbach.cell.writing import Writer
+from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.store import open_store
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ops import ItemChange
@@ -34,7 +36,8 @@ async def test_a_viewers_call_writes_no_event_that_does_not_fit(tmp_path: Path) 
 
 async def test_the_studio_writes_no_event_that_does_not_fit(tmp_path: Path) -> None:
     async with open_store(tmp_path / "store.db", region="eu-central", clock=SystemClock()) as store:
-        items = StudioItems(store, slot_count=4)
+        claims = ClaimChecks(FileBlobs(tmp_path / "blobs"), region="eu-central", clock=SystemClock())
+        items = StudioItems(store, slot_count=4, claims=claims)
         await store.set_lease(items.slot("title/t"), expected=None, lease=Lease(epoch=1, state="active", seq=0))
 
         with pytest.raises(Invalid, match="not registered"):

@@ -24,7 +24,7 @@ from pathlib import Path
 import uvloop
 from bench.figures import Row
 from bench.load import Outcome, percentile, request, send_all
-from bench.sides import SIDES, Side, process_running, running, wait_for
+from bench.sides import SIDES, Side, edge_before, process_running, running, wait_for
 
 HOST = f"127.63.{os.getpid() % 250 + 1}."
 VIEWERS, CONNECTIONS, ROUNDS = 1024, 64, 5
@@ -94,7 +94,7 @@ class Crowd:
             return json.load(answer)
 
     def _signed_in(self, number: int) -> Viewer:
-        device = f"bench-device-{number:06d}"
+        device = f"{self.side.name}-device-{number:06d}"
         found = self._call("POST", "/v1/auth/anonymous", {"device_id": device, "mkt": "de"}, [])
         viewer = Viewer(
             [("Authorization", f"Bearer {found['access']}"), ("Eisbach-Slot", found["slot"])], found["refresh"]
@@ -137,6 +137,8 @@ class Crowd:
             )
 
 
+OF = {"edge": "cell"}
+"""Whose hub gets what is written through the edge."""
 WANTED = {"progress": 204, "heartbeat": 200, "start": 201}
 
 
@@ -176,6 +178,8 @@ def compare(kinds: tuple[str, ...] = tuple(CALLS), names: tuple[str, ...] = SIDE
     found: dict[str, dict[str, Measured]] = {kind: {} for kind in kinds}
     with ExitStack() as stack:
         sides = [stack.enter_context(running(name, f"{HOST}{n + 1}")) for n, name in enumerate(names)]
+        if "cell" in names:
+            sides.append(stack.enter_context(edge_before(sides[names.index("cell")])))
         sides.append(stack.enter_context(limit_running(f"{HOST}9", sides[0].folder / "secrets.json")))
         crowds = [Crowd(side) for side in sides]
         idle = [idle_rate(side) for side in sides]
@@ -189,7 +193,7 @@ def compare(kinds: tuple[str, ...] = tuple(CALLS), names: tuple[str, ...] = SIDE
                     )
                     if number:  # the first warms caches up
                         found[kind].setdefault(crowd.side.name, Measured()).add(parts, outcome)
-        for side in sides[:-1]:
+        for side in sides[: len(names)]:
             _check_published(side, written[side.name])
     return found
 
@@ -210,7 +214,7 @@ def rows(found: dict[str, dict[str, Measured]]) -> list[Row]:
     shown: list[Row] = []
     for kind, sides in found.items():
         cell, limit = sides["cell"], sides["limit"]
-        against = {name: cell.us / side.us for name, side in sides.items() if name not in ("cell", "limit")}
+        against = {name: cell.us / side.us for name, side in sides.items() if name not in ("cell", "edge", "limit")}
         share = limit.us / cell.us
         goal, met = GOALS[kind](against, share, cell)
         baseline = "; ".join(

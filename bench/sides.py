@@ -26,16 +26,32 @@ from bench.monolith.outbox import STREAM
 from bench.monolith.postgres import running as postgres_running
 from tests.cell.kit import DEMO, catalogue_envelope, document, make_secrets
 
+from eisbach.bootstrap.agent import nginx_process
+from eisbach.bootstrap.tools import locate_tools
+from eisbach.edge.nginx_edge import PEER_TOKEN_FILE, EdgeSite, edge_config, peer_token_map
+from eisbach.edge.rules import Region as EdgeRegion
 from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.engines.nats.event_log import JetStreamEventLog
+from eisbach.kernel.slotmap import CellEntry, SlotMap
 from eisbach.ports.event_log import decode_envelope
+from eisbach.settings import Settings
 
-__all__ = ["SIDES", "Side", "hub_running", "more_cells", "process_running", "publish_catalogue", "running", "wait_for"]
+__all__ = [
+    "SIDES",
+    "Side",
+    "edge_before",
+    "hub_running",
+    "more_cells",
+    "process_running",
+    "publish_catalogue",
+    "running",
+    "wait_for",
+]
 
 ROOT = Path(__file__).parents[1]
 SIDES = ("cell", "monolith", "batched")
 REGION, GROUP, SLOTS = "eu-central", "eu/de/main", 64
-HUB_PORT, PORT = 8222, 8101
+HUB_PORT, PORT, EDGE_PORT = 8222, 8101, 8080
 READY_WITHIN_S = 40.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -161,6 +177,28 @@ def _cell(side: Side, secrets: Path, *, cell: str = "c1", publish: bool = True) 
         wait_for(f"{side.base}/v1/de/titles/tears", child, log)
         side.roots["cell"] = child.pid
         yield
+
+
+@contextmanager
+def edge_before(cell: Side) -> Iterator[Side]:
+    """A region's edge, the real nginx with the configuration that we generate, and the cell behind it."""
+    prefix = cell.folder / "edge"
+    prefix.mkdir()
+    groups = {GROUP: ["c1"] * SLOTS, "any/all/studio": ["c1"] * 8}
+    slot_map = SlotMap(
+        region=REGION, version=1, issued_ms=0, cells={"c1": CellEntry(address=f"{cell.host}:{cell.port}")}, groups=groups,
+        preferred={group: [REGION] * len(owners) for group, owners in groups.items()},
+    )  # fmt: skip
+    site = EdgeSite(
+        region=EdgeRegion(name=REGION, residency="eu"), host=cell.host, port=EDGE_PORT, peer_port=EDGE_PORT + 1,
+        media=str(prefix), process=nginx_process(),
+    )  # fmt: skip
+    (prefix / "nginx.conf").write_text(edge_config(site, slot_map))
+    (prefix / PEER_TOKEN_FILE).write_bytes(peer_token_map("t").encode())
+    command = [locate_tools(Settings()).nginx, "-p", f"{prefix}/", "-e", "error.log", "-c", "nginx.conf"]
+    with process_running(command, prefix / "log") as child:
+        wait_for(f"http://{cell.host}:{EDGE_PORT}/v1/de/titles/tears", child, prefix / "log")
+        yield Side("edge", cell.host, EDGE_PORT, {"edge": child.pid, **cell.roots}, folder=cell.folder)
 
 
 @contextmanager

@@ -12,7 +12,15 @@ import msgspec
 
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import Batch, PullAnswer, PullRequest, SlotDigests
+from eisbach.cell.pull_messages import (
+    ANSWER_BYTES_MAX,
+    ANSWER_OPS_MAX,
+    Batch,
+    PullAnswer,
+    PullRequest,
+    SlotDigests,
+    weight,
+)
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.cell.twin_digests import digests_now
 from eisbach.kernel.errors import EisbachError, Invalid
@@ -150,19 +158,21 @@ class PullServer:
     ) -> tuple[dict[str, Batch], dict[str, str]]:
         batches: dict[str, Batch] = {}
         failed: dict[str, str] = {}
-        left = request.limit
+        left, room = ANSWER_OPS_MAX, ANSWER_BYTES_MAX
         # Begin elsewhere each time: under steady writes the first slots would otherwise use up every answer.
         self._turn += 1
         first = self._turn % max(1, len(asked))
         for text, slot in (*asked[first:], *asked[:first]):
-            if left <= 0:
+            if left <= 0 or room <= 0:
                 break
             try:
-                batch = await self._store.ops_after(slot, request.slots[text], limit=left)
+                batch = await self._store.ops_after(slot, request.slots[text], limit=min(left, request.limit))
             except EisbachError as error:
                 failed[text] = error.code  # e.g. a gap: that slot needs a snapshot, the others do not
                 continue
             if batch.ops:
                 batches[text] = Batch(list(batch.ops), dict(batch.heads))
                 left -= len(batch.ops)
+                room -= sum(map(weight, batch.ops))
+                await asyncio.sleep(0)  # viewers first: a large answer takes tens of milliseconds to collect
         return batches, failed

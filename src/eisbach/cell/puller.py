@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest
+from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls
 from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError
@@ -212,8 +212,8 @@ class Puller:
             self._fail(text, code)
         for text, batch in answer.batches.items():
             self._heads[text] = max(batch.heads.get(self._region, Mark(0, 0)), self.head(text))
-        # Together, so that they share a group commit.
-        await asyncio.gather(*(self._apply(text, batch) for text, batch in answer.batches.items()))
+        for together in handfuls(answer.batches):
+            await asyncio.gather(*(self._apply(text, batch) for text, batch in together))
         if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
             for text in set(slots) - answer.batches.keys():
                 self._behind.pop(text, None)

@@ -24,6 +24,8 @@ class NatsHost:
     def __init__(self, folder: Path, *, host: str = "127.0.23.1", port: int = 8222, region: str = "eu-central") -> None:
         self.folder, self.host, self.port, self.region = folder, host, port, region
         self.url = f"nats://{host}:{port}"
+        self.room = "8GB"
+        """What the server may keep on disk, from its next start on."""
         self._process: asyncio.subprocess.Process | None = None
         self._logs: list[JetStreamEventLog] = []
 
@@ -33,7 +35,7 @@ class NatsHost:
         text = nats_configuration(
             region=self.region, host=self.host, port=self.port, monitor_port=self.port + 1, store=store
         )
-        (self.folder / "nats.conf").write_text(text)
+        (self.folder / "nats.conf").write_text(text.replace("max_file_store: 8GB", f"max_file_store: {self.room}"))
         with (self.folder / "nats.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 SERVER, "-c", self.folder / "nats.conf", stdout=output, stderr=output

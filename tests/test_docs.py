@@ -18,7 +18,8 @@ NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Commands in fenced blocks, without prompts and comments."""
+    """Commands in fenced blocks and in running text, without prompts."""
+    yield from (text for text in re.findall(r"`(eisbach [^`\n]+)`", path.read_text()) if "..." not in text)
     for block in FENCED.findall(path.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
             said = line.strip().removeprefix("$ ")

@@ -141,7 +141,8 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
     if not broken and not about.beside:
-        well = f"Nobody is hurt: all {len(parts)} processes are ready; last change: {about.last}."
+        all_ready = f"all {len(parts)} processes are ready" if len(parts) > 1 else "the one process is ready"
+        well = f"Nobody is hurt: {all_ready}; last change: {about.last}."
         return Summary(sentence=well, hurt=[], next="eisbach changes")
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p])) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))

@@ -82,7 +82,12 @@ class SpokeFaults:
 
     async def _call(self, method: str, region: str, path: str) -> dict[str, Any]:
         if region not in self._doors:
-            raise NotFound(f"no spokes in region {region[:40]!r}; there are spokes in {', '.join(self._doors)}")
+            where = (
+                f"there are spokes in {', '.join(self._doors)}"
+                if self._doors
+                else "in stage single they live in 'single'"
+            )
+            raise NotFound(f"no spokes of their own in region {region[:40]!r}; {where}")
         url = f"{self._doors[region]}{path}"
         try:
             async with (

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import imageio_ffmpeg
 import pytest
 from playwright.sync_api import Browser
 
 from .browser import Watching, chromium, device_at_home_in, watching
 from .platform import ROOT, Platform, call, running
+from .viewer import Viewer
 
 pytestmark = pytest.mark.browser
 
@@ -158,6 +160,39 @@ def goes_on(page: Watching, kind: str, offered: list[str], live: str) -> None:
     page.playing(15)
     page.go(f"live/{live}")
     page.playing(15)
+
+
+@pytest.mark.parametrize("gone", ["", CENTRAL])
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_ffmpeg_plays_hls_and_dash_through_the_front_also_with_a_region_down(
+    platform: Platform, kind: str, gone: str
+) -> None:
+    if gone:
+        platform.fault("down", f"region/{gone}")
+    asset = {"type": kind, "id": channel(platform) if kind == "live" else titles(platform)[0]}
+    viewer = Viewer(platform.front, f"dev-ffmpeg-{kind}-{gone}").sign_in()
+    body = {"asset": asset, "profile": "main", "device": {"id": viewer.device, "plat": "web"}, "intent": "user"}
+    status, _, session = viewer.ask(
+        "POST", "/v1/playback/sessions", body, Idempotency_Key=f"ffmpeg-{kind}-{gone or 'both'}"
+    )
+    assert status == 201, session
+
+    seconds = {
+        protocol: decoded(f"{platform.front}/t/{session['manifests'][protocol].split('/t/', 1)[1]}")
+        for protocol in ("hls", "dash")
+    }
+
+    assert all(5.9 <= found <= 6.1 for found in seconds.values()), seconds
+
+
+def decoded(url: str) -> float:
+    """Seconds of picture that a plain ffmpeg shows of the first six."""
+    argv = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", url, "-map", "0:v:0", "-t", "6"]
+    done = subprocess.run(
+        [*argv, "-progress", "pipe:1", "-f", "null", "-"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{url.partition('/t/')[0]}: {done.returncode}\n{done.stderr[-2000:]}"
+    return max(int(line.partition("=")[2]) for line in done.stdout.splitlines() if line.startswith("out_time_us")) / 1e6
 
 
 def test_starting_with_one_region_hanging_shows_the_first_frame_within_two_seconds(

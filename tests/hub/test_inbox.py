@@ -33,6 +33,17 @@ def test_an_event_in_work_is_seen_and_its_successor_has_no_gap() -> None:
     assert [inbox.judge(an_event(1)), inbox.judge(an_event(2))] == [Verdict.seen, Verdict.fresh]
 
 
+def test_what_follows_an_event_behind_a_gap_is_behind_it_too() -> None:
+    inbox = Inbox({})
+
+    inbox.admit(an_event(2), waiting=True)
+    before = inbox.judge(an_event(3))
+    inbox.admit(an_event(1))
+    inbox.admit(an_event(2))
+
+    assert [before, inbox.judge(an_event(2)), inbox.judge(an_event(3))] == [Verdict.gap, Verdict.seen, Verdict.fresh]
+
+
 def test_an_event_whose_predecessor_never_came_is_a_gap() -> None:
     inbox = Inbox({})
 

@@ -230,6 +230,20 @@ async def test_an_event_before_its_predecessor_waits_for_it(hub) -> None:
     assert (before, handled) == ([], [1, 2])
 
 
+async def test_an_event_does_not_overtake_one_of_its_subject_although_another_subject_lies_between(hub) -> None:
+    """Found by the simulated world once a broker redelivered out of order: 2 waited for 1, and 3 overtook both."""
+    spec, handled = recorder()
+    await hub.start(spec)
+    await hub.publish(an_event(2, subject="other"), source="eu-central/c2")
+    await hub.publish(an_event(3), source="eu-central/c2")
+    before = list(handled)
+
+    await hub.publish(an_event(1), source="eu-central/c1")
+    await hub.idle()
+
+    assert (before, handled) == ([], [1, 2, 3])
+
+
 async def test_a_predecessor_that_never_comes_is_outwaited_and_still_handled_when_it_does(hub) -> None:
     spec, handled = recorder()
     host = await hub.start(spec)

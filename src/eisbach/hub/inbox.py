@@ -26,7 +26,7 @@ class Verdict(StrEnum):
     seen = "seen"
     """Drop it: accounted for, or in work."""
     gap = "gap"
-    """Hold it: its predecessor has not come yet."""
+    """Hold it: its predecessor has not come yet, or waits for one that has not."""
 
 
 def chain_of(event: Event) -> InboxKey:
@@ -35,16 +35,19 @@ def chain_of(event: Event) -> InboxKey:
 
 
 class _Chain:
-    __slots__ = ("above", "admitted", "successor", "watermark")
+    __slots__ = ("above", "admitted", "successor", "waiting", "watermark")
 
     def __init__(self, row: InboxRow) -> None:
         self.watermark = row.watermark
         self.above = dict(row.above)
         self.successor = {prev: seq for seq, prev in row.above.items()}
         self.admitted: set[int] = set()
+        self.waiting: set[int] = set()
+        """Of those, the ones that wait for their own predecessor."""
 
     def account(self, seq: int, prev: int) -> None:
         self.admitted.discard(seq)
+        self.waiting.discard(seq)
         if seq > self.watermark:
             self.above[seq] = prev
             self.successor[prev] = seq
@@ -66,6 +69,10 @@ class _Chain:
     def knows(self, seq: int) -> bool:
         return seq <= self.watermark or seq in self.above or seq in self.admitted
 
+    def has_begun(self, seq: int) -> bool:
+        """Known, and not itself behind a gap: else what follows it would overtake what it waits for."""
+        return self.knows(seq) and seq not in self.waiting
+
 
 class Inbox:
     """Of one spoke. Invariant: accounted = at or below the watermark, or in the set above it; never both."""
@@ -82,16 +89,21 @@ class Inbox:
             return Verdict.fresh if event.prev == 0 else Verdict.gap
         if chain.knows(event.seq):
             return Verdict.seen
-        return Verdict.fresh if chain.knows(event.prev) else Verdict.gap
+        return Verdict.fresh if chain.has_begun(event.prev) else Verdict.gap
 
     def knows_predecessor(self, event: Event) -> bool:
-        """Whether what came before it in its chain has come."""
+        """Whether what came before it in its chain has come and waits for nothing."""
         chain = self._chains.get(chain_of(event))
-        return event.prev == 0 or (chain is not None and chain.knows(event.prev))
+        return event.prev == 0 or (chain is not None and chain.has_begun(event.prev))
 
-    def admit(self, event: Event) -> None:
-        """It is in work or held now: repeats of it are ``seen``, its successor has no gap."""
-        self._chain(chain_of(event)).admitted.add(event.seq)
+    def admit(self, event: Event, *, waiting: bool = False) -> None:
+        """It is in work or held now: repeats of it are ``seen``; unless it waits itself, its successor has no gap."""
+        chain = self._chain(chain_of(event))
+        chain.admitted.add(event.seq)
+        if waiting:
+            chain.waiting.add(event.seq)
+        else:
+            chain.waiting.discard(event.seq)
 
     def account(self, event: Event) -> InboxMark:
         """It is settled; the mark must be written with its effects, in the order of these calls."""

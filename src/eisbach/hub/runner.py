@@ -205,7 +205,7 @@ class SpokeRunner:
                 self._events[held.event_id] = event
                 self._held.put(held, event.hlc)
                 if held.why == "gap":
-                    self._inbox.admit(event)
+                    self._inbox.admit(event, waiting=True)
 
     # Deliveries
 
@@ -217,7 +217,7 @@ class SpokeRunner:
         if verdict is Verdict.seen:
             self._repeats += 1
             return self._working.get(event.id)
-        self._inbox.admit(event)
+        self._inbox.admit(event, waiting=verdict is Verdict.gap)
         previous = self._tails.get(event.subject)
         task = tasks.create_task(self._work(event, previous, gap=verdict is Verdict.gap))
         self._working[event.id] = task
@@ -271,7 +271,9 @@ class SpokeRunner:
         now = self._clock.wall_ms()
         if gap and not self._inbox.knows_predecessor(event):
             await self._hold(event, "gap", due_ms=now + _ms(GAP_PATIENCE), accounted=False)
-        elif self.spec.waits_behind_failure and self._held.waits(event.subject, event.hlc):
+            return
+        self._inbox.admit(event)
+        if self.spec.waits_behind_failure and self._held.waits(event.subject, event.hlc):
             await self._hold(event, "behind", due_ms=now, accounted=True)
         else:
             async with self._slots:
@@ -313,6 +315,8 @@ class SpokeRunner:
         if held.why == "gap" and held.due_ms <= now and not self._inbox.knows_predecessor(event):
             self._outwaited += 1
             _logger.warning("gap_outwaited", spoke=self.spec.name, event_id=event.id, missing=event.prev)
+        if held.why == "gap":
+            self._inbox.admit(event)
         task = tasks.create_task(self._retry(event, held))
         self._working[event.id] = task
         self._tails[event.subject] = task

@@ -50,9 +50,11 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
     ops: list[Op] = []
     items: dict[tuple[str, str, str], Item] = {}
     digests: dict[str, Sequence[str]] = {}
+    conflicts: list[Conflict] = []
     for text, (cell,) in sorted((await owners(cells)).items()):
         assert cell.cell is not None
         slot, store = Slot.parse(text), cell.cell.store
+        conflicts += [one for one in await store.conflicts(limit=10_000) if one.slot == text]
         mine = list((await store.ops_after(slot, {}, limit=10_000)).ops)
         ops += mine
         for pk in sorted({op.change.pk for op in mine if op.change is not None}):
@@ -60,11 +62,9 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
                 items[text, *item.key] = item
         if mine:
             digests[text] = await store.digest(slot)
-    conflicts: list[Conflict] = []
     logs: dict[str, Sequence[Op]] = {}
     for cell in cells:
         assert cell.cell is not None
-        conflicts += await cell.cell.store.conflicts(limit=10_000)
         logs[cell.name] = [entry.op for entry in await cell.cell.store.log_after(0, limit=100_000)]
     handled: dict[str, list[str]] = {}
     for subject in sorted({op.event.subject for op in ops if op.event is not None and op.event.type in TYPES}):

@@ -32,8 +32,6 @@ _TWINS: Final[tuple[Aim, ...]] = (
     *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
     *(("hub", (phase, "wiped")) for phase in _HUB_PHASES),
 )
-_KILLS: Final[tuple[Aim, ...]] = tuple(aim for aim in _TWINS if aim[1][1] == "kill") * 2
-"""Beside the pair that a seed is led by, kills come three times as often: they show most."""
 _MOVING: Final[tuple[Aim, ...]] = (
     *(("control", (f"{step}.ask", kind)) for step in _STEPS for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
     *(("control", (phase, kind)) for phase in ("opening", "disk.control") for kind in (*_DEATHS, "freeze")),
@@ -42,6 +40,10 @@ _MOVING: Final[tuple[Aim, ...]] = (
     *(("cell", ("export.ask", kind)) for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
     *(("agent", (phase, kind)) for phase in ("opening", "fetch.ask") for kind in ("kill", "power", "pause", "cut-off")),
 )
+_OFTEN: Final[frozenset[Pair]] = frozenset(
+    {("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync")}
+)
+"""Beside the pair that a seed is led by, these and every kill come four times as often: they show most."""
 STRIKE_PAIRS: Final[Mapping[str, tuple[Aim, ...]]] = {
     "twins": _TWINS, "residency": _TWINS, "moving": _MOVING,
 }  # fmt: skip
@@ -110,7 +112,8 @@ class Plan:
     strikes: tuple[Strike, ...]
     actions: tuple[Action, ...]
     weather: Mapping[str, float]
-    """``loss``, ``doubling``, ``lateness``: shares of messages; ``forgery``: of slot maps."""
+    """``loss``, ``doubling``, ``lateness``: shares of messages; ``redelivery``: of envelopes that a broker brings again
+    later, out of order; ``forgery``: of slot maps."""
 
     @property
     def calm_s(self) -> float:
@@ -137,10 +140,12 @@ def draw(seed: int) -> Plan:
     chance = random.Random(f"{seed}:plan")  # noqa: S311 - must be repeatable
     shape = shape_of(seed)
     aims = STRIKE_PAIRS[shape.name]
+    any_of = tuple(dict.fromkeys((*aims, *_TWINS)))
+    weights = [4 if pair[1] == "kill" or pair in _OFTEN else 1 for _, pair in any_of]
     viewing_s = chance.uniform(1.5, 5.0)
     strikes: list[Strike] = []
     for number in range(chance.randint(1, 6)):
-        aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choice((*aims, *_TWINS, *_KILLS))
+        aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choices(any_of, weights)[0]
         process, (phase, kind) = aim
         region = chance.choice(REGIONS)
         if shape.control and (process in ("cell", "control") or number == 0):
@@ -158,7 +163,9 @@ def draw(seed: int) -> Plan:
                 amount=chance.randint(0, 12),
             )
         )
-    weather = {name: chance.choice((0.0, 0.01, 0.05)) for name in ("loss", "doubling", "lateness")}
+    worst = 0.1 if shape.control else 0.05
+    weather = {name: chance.choice((0.0, 0.01, worst)) for name in ("loss", "doubling", "lateness")}
+    weather["redelivery"] = chance.choice((0.0, 0.1))
     weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
     actions = tuple(_actions(chance, viewing_s)) if shape.control else ()
     return Plan(
@@ -167,10 +174,10 @@ def draw(seed: int) -> Plan:
 
 
 def _actions(chance: random.Random, viewing_s: float) -> Iterator[Action]:
-    for _ in range(chance.randint(1, 3)):
-        at_s = chance.uniform(0.1, 0.8 * viewing_s)
+    for _ in range(chance.randint(2, 5)):
+        at_s = chance.uniform(0.1, 0.9 * viewing_s)
         yield Action(at_s=at_s, kind="move", region=REGIONS[0], slot=chance.choice((0, 0, 1)), seconds=0)
-    if chance.random() < 0.3:
+    if chance.random() < 0.4:
         at_s, region = chance.uniform(0.5, 0.7 * viewing_s), chance.choice(REGIONS)
         yield Action(at_s=at_s, kind="evacuate", region=region, slot=0, seconds=chance.uniform(0.5, 3))
 
@@ -193,7 +200,7 @@ class Nemesis:
     def begin(self) -> None:
         """From now on."""
         for name, share in self._plan.weather.items():
-            if name != "forgery":
+            if name in ("loss", "doubling", "lateness"):
                 setattr(self._network.weather, name, share)
         for strike in self._plan.strikes:
             self._tasks.append(asyncio.create_task(self._arm(strike)))
@@ -290,7 +297,7 @@ class Nemesis:
 
     def _failed_sync(self, strike: Strike, process: Process) -> None:
         life = process.life
-        life.volume.failing_syncs = 1 + strike.amount % 3
+        life.volume.failing_syncs = 1 if strike.amount < 8 else 1 + strike.amount % 3
         if (
             strike.amount % 2
         ):  # what a failed sync leaves behind shows only to a life that begins before the next commit
@@ -312,6 +319,8 @@ class Nemesis:
 
     def _jump_back(self, strike: Strike, process: Process) -> None:
         process.clock.offset_ms -= 50 * 2**strike.amount % 20_000
+        if strike.amount % 2:  # clocks are wrong after a reboot more often than at any other time
+            self._later(0.1, lambda: self._kill(strike, process))
 
     def _drift(self, strike: Strike, process: Process) -> None:
         process.clock.drift(1 + (strike.amount - 6) / 60)

@@ -13,10 +13,12 @@ import msgspec
 
 from eisbach.cell.move_http import ANSWER_S as MOVE_ANSWER_S
 from eisbach.cell.move_http import HttpCells
+from eisbach.cell.moving import Freeze, Frozen
 from eisbach.cell.peer_http import ANSWER_S
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
 from eisbach.kernel.slotmap import SlotMap
+from eisbach.kernel.versions import Mark
 from eisbach.ports.event_log import Delivery, Envelope, EventLog, LastEnvelope, SubscriptionState
 from eisbach.testing.asgi_client import AsgiAnswer, AsgiClient
 from eisbach.testing.world.network import Endpoint, Network, Refused, Silent
@@ -56,6 +58,16 @@ class Ways:
     """Of every cell, by ``region/cell`` and by address."""
     maps: dict[str, MapHolder] = field(default_factory=dict)
     """By region."""
+    cuts: dict[tuple[str, int, int], Mapping[str, Mark]] = field(default_factory=dict)
+    """(slot, move, epoch) -> where a freeze said that the slot ends."""
+    breaches: list[str] = field(default_factory=list)
+    """Cuts that moved: what a frozen slot takes after its cut is acknowledged, and lost with the move (P2)."""
+
+    def note_cut(self, asked: Freeze, told: Frozen) -> None:
+        """A cell has answered FREEZE."""
+        first = self.cuts.setdefault((asked.slot, asked.move, asked.epoch), told.vector)
+        if told.vector != first:
+            self.breaches.append(f"P2 slot {asked.slot}: the cut of move {asked.move} moved from {first} on")
 
 
 class PeerLink:
@@ -118,6 +130,9 @@ class CellsLink(HttpCells):
             answer = await self._ways.network.call(self._source, target, phase, work, seconds=MOVE_ANSWER_S)
         except (Refused, Silent) as error:
             raise Unavailable(str(error)) from error
+        if phase == "freeze" and answer.status == 200:
+            asked = msgspec.msgpack.decode(body, type=Freeze)
+            self._ways.note_cut(asked, msgspec.msgpack.decode(answer.body, type=Frozen))
         return answer.status, answer.body
 
 

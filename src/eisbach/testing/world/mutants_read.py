@@ -242,18 +242,6 @@ def subjects_side_by_side(patch: Patch) -> None:
     patch(SpokeRunner, "_work", alone)
 
 
-@mutant("an envelope is acknowledged although one of its events could not be settled", by="reader")
-def acknowledged_although_failed(patch: Patch) -> None:
-    async def careless(self: SpokeRunner, delivery: Any, working: Any, out: Any) -> None:
-        del self
-        if working:
-            await asyncio.wait(working)
-        del out[delivery.sequence]
-        await delivery.ack()
-
-    patch(SpokeRunner, "_acknowledge", careless)
-
-
 @mutant("an inbox mark is committed before the effects it stands for", by="reader")
 def mark_before_effects(patch: Patch) -> None:
     settle = SqliteSpokeStore.settle

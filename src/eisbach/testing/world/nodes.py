@@ -5,7 +5,7 @@ May not know: faults, clients, promises.
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from eisbach.settings import CellProcess, Secrets
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
+from eisbach.testing.world.redelivery import Redelivering
 
 __all__ = ["LEDGER", "CellNode", "HubNode"]
 
@@ -138,6 +139,8 @@ class HubNode(Process):
     def __init__(self, region: str, volumes: Volumes, *, seed: str, files: Mapping[str, bytes]) -> None:
         super().__init__(f"{region}/hub", region, volumes, seed=seed, files=files)
         self.log: SqliteEventLog | None = None
+        self.redelivery: Callable[[], bool] = lambda: False
+        """Whether the next envelope is to come again later."""
         self.store: SqliteSpokeStore | None = None
         self.host: SpokeHost | None = None
 
@@ -157,7 +160,7 @@ class HubNode(Process):
     async def _serve(self, log: SqliteEventLog, store: SqliteSpokeStore) -> None:
         around = Surroundings(
             region=self.region,
-            log=log,
+            log=Redelivering(log, self.redelivery),
             store=store,
             clock=self.clock,
             rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable

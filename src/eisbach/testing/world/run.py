@@ -101,6 +101,7 @@ class _Run:
         shape, volumes, seed, secrets = self.plan.shape, self._volumes, str(self.seed), secrets_of(region)
         files, network = images(shape, volumes), self.world.network
         hub = self.hubs[region] = HubNode(region, volumes, seed=seed, files=files[f"{region}/hub"])
+        hub.redelivery = self._teller(f"redelivery-{region}", "redelivery")
         built: list[Process] = [hub]
         for name in shape.cells[region]:
             told = document(shape, region, name)
@@ -121,10 +122,15 @@ class _Run:
         self.world.edges[region] = self.ways.maps[region] = Edge(region, shape, self.world, agent)
         self.processes |= {process.name: process for process in built}
 
+    def _teller(self, name: str, weather: str) -> Callable[[], bool]:
+        """Draws, each time anew, whether something of the weather hits; never after the calm."""
+        chance, share = self.chance(name), self.plan.weather[weather]
+        return lambda: self._loop.time() < self.plan.calm_s and chance.random() < share
+
     def _forger(self, region: str) -> Callable[[], str]:
         """How the next slot map that a region's agent fetches is forged; empty: not at all."""
-        chance, share = self.chance(f"forger-{region}"), self.plan.weather["forgery"]
-        return lambda: chance.choice(FORGED) if self._loop.time() < self.plan.calm_s and chance.random() < share else ""
+        chance, hits = self.chance(f"forger-{region}"), self._teller(f"forgery-{region}", "forgery")
+        return lambda: chance.choice(FORGED) if hits() else ""
 
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}:{name}")  # noqa: S311 - must be repeatable
@@ -159,7 +165,7 @@ class _Run:
             ]
             breaches = judge(self.history, regions)
             self._note_end(regions)
-        breaches += self.operator.breaches
+        breaches += [*self.operator.breaches, *self.ways.breaches]
         for control in self.controls.values():
             for one in await control.control.mover.records() if control.control else ():
                 self.record(

@@ -198,6 +198,11 @@ def _merged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
 def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P9: a write that another one beat without knowing of it is in the conflict log of some region."""
     kept = {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
+    for evidence in regions:
+        mine = {(c.slot, *c.key, c.loser) for c in evidence.conflicts}
+        for one in evidence.conflicts_left:
+            if (one.slot, *one.key, one.loser) not in mine:
+                yield f"P9 a conflict of slot {one.slot} stayed behind in a move in {evidence.region}: {one.loser}"
     for (slot, pk, sk), ops in _fold(regions).items():
         for number, op in enumerate(ops[:-1]):
             known = any(_knew(later, op.version) for later in ops[number + 1 :])

@@ -25,6 +25,9 @@ class Evidence:
     items: Mapping[tuple[str, str, str], Item]
     """(slot, pk, sk) -> live item."""
     conflicts: Sequence[Conflict]
+    """As the slots' owners list them."""
+    conflicts_left: Sequence[Conflict]
+    """That another cell of the region lists, from when it owned the slot."""
     digests: Mapping[str, Sequence[str]]
     handled: Mapping[str, Sequence[str]]
     """Subject -> event ids that the spoke handled, in order."""
@@ -62,9 +65,11 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
                 items[text, *item.key] = item
         if mine:
             digests[text] = await store.digest(slot)
+    others: list[Conflict] = []
     logs: dict[str, Sequence[Op]] = {}
     for cell in cells:
         assert cell.cell is not None
+        others += await cell.cell.store.conflicts(limit=10_000)
         logs[cell.name] = [entry.op for entry in await cell.cell.store.log_after(0, limit=100_000)]
     handled: dict[str, list[str]] = {}
     for subject in sorted({op.event.subject for op in ops if op.event is not None and op.event.type in TYPES}):
@@ -77,6 +82,7 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
         logs=logs,
         items=items,
         conflicts=conflicts,
+        conflicts_left=[one for one in others if one not in conflicts],
         digests=digests,
         handled=handled,
         outwaited=spokes[LEDGER]["gaps_outwaited"],

@@ -41,9 +41,13 @@ _MOVING: Final[tuple[Aim, ...]] = (
     *(("agent", (phase, kind)) for phase in ("opening", "fetch.ask") for kind in ("kill", "power", "pause", "cut-off")),
 )
 _OFTEN: Final[frozenset[Pair]] = frozenset(
-    {("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync")}
-)
-"""Beside the pair that a seed is led by, these and every kill come four times as often: they show most."""
+    {
+        ("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync"),
+        ("disk.spokes", "kill"), ("settle.serve", "kill"), ("drain.ask", "kill"), ("disk.store", "jump-back"),
+    }
+)  # fmt: skip
+"""Beside the pair that a seed is led by, these come twelve times as often as others and kills four times as often: they
+show most."""
 STRIKE_PAIRS: Final[Mapping[str, tuple[Aim, ...]]] = {
     "twins": _TWINS, "residency": _TWINS, "moving": _MOVING,
 }  # fmt: skip
@@ -141,10 +145,10 @@ def draw(seed: int) -> Plan:
     shape = shape_of(seed)
     aims = STRIKE_PAIRS[shape.name]
     any_of = tuple(dict.fromkeys((*aims, *_TWINS)))
-    weights = [4 if pair[1] == "kill" or pair in _OFTEN else 1 for _, pair in any_of]
+    weights = [12 if pair in _OFTEN else 4 if pair[1] == "kill" else 1 for _, pair in any_of]
     viewing_s = chance.uniform(1.5, 5.0)
     strikes: list[Strike] = []
-    for number in range(chance.randint(1, 6)):
+    for number in range(chance.randint(1, 7)):
         aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choices(any_of, weights)[0]
         process, (phase, kind) = aim
         region = chance.choice(REGIONS)

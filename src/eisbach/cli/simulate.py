@@ -1,5 +1,6 @@
 """``eisbach simulate``: the production code in a world of faults; one command repeats every failure."""
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -30,15 +31,20 @@ def command(
     without: Annotated[str, typer.Option(help="With --seed: faults to leave out, as a failure prints them.")] = "",
     workers: Annotated[int, typer.Option(help="Processes; 0: one a core.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Write a dated report into this folder.")] = None,
-    history: Annotated[Path | None, typer.Option(help="With --seed: write the history for Elle (EDN) here.")] = None,
+    elle: Annotated[
+        Path | None, typer.Option("--elle", "--history", help="With --seed: write the history for Elle (EDN) here.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="With --mutant all: write the table into this page, between its marks.")
+    ] = None,
 ) -> None:
     """Play seeds in the simulated world: crashes, cuts, torn disks, wrong clocks; judge every promise."""
     if mutant == "list":
         _list_mutants(shared)
     elif mutant == "all":
-        _every_mutant(shared, seeds, workers)
+        _every_mutant(shared, seeds, workers, table)
     elif seed is not None:
-        _one(shared, seed, mutant, [part for part in without.split(",") if part], history)
+        _one(shared, seed, mutant, [part for part in without.split(",") if part], elle)
     else:
         _many(shared, iter(range(first, first + seeds)) if seeds else count(first), mutant, workers, report)
 
@@ -91,6 +97,8 @@ def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, repor
     from eisbach.testing.world.many import Summary
 
     summary = Summary()
+    # Ctrl-C, and what a supervisor sends: both end a long run with its report.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _play(shared, summary, seeds, mutant, workers)
     except KeyboardInterrupt:
@@ -150,7 +158,7 @@ def _show(summary: "Summary", mutant: str) -> None:
     say(f"Next: {repeat(first.seed, mutant=mutant, without=without)} (shrunk: {len(without)} faults do not matter)")
 
 
-def _every_mutant(shared: Shared, seeds: int, workers: int) -> None:
+def _every_mutant(shared: Shared, seeds: int, workers: int, table: Path | None) -> None:
     from eisbach.testing.world.many import hunt
 
     rows = []
@@ -160,6 +168,10 @@ def _every_mutant(shared: Shared, seeds: int, workers: int) -> None:
             place = f"seed {row.seed} of {row.tried}: {row.breach}" if row.seed is not None else "NOT FOUND"
             say(f"{row.name}: {place}"[:200])
     missed = [row.name for row in rows if row.seed is None]
+    if table is not None:
+        from eisbach.testing.world.report import write_mutants
+
+        write_mutants(table, rows, seeds=seeds)
     if shared.as_json:
         show_json({"mutants": [row.document() for row in rows], "missed": missed})
     else:

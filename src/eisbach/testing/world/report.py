@@ -1,11 +1,18 @@
-"""The dated report of a long run."""
+"""The dated report of a long run, and the table of mutants in the documents."""
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from eisbach.testing.world.many import Summary, command
+from eisbach.kernel.errors import Invalid
+from eisbach.testing.world.many import Found, Summary, command
+from eisbach.testing.world.mutants import MUTANTS
 
-__all__ = ["write_report"]
+__all__ = ["write_mutants", "write_report"]
+
+_BEGIN: Final = "<!-- mutants: written by eisbach simulate --mutant all --table -->"
+_END: Final = "<!-- end of mutants -->"
 
 
 def write_report(folder: Path, summary: Summary) -> Path:
@@ -31,3 +38,30 @@ def write_report(folder: Path, summary: Summary) -> Path:
         lines += ["", f"## Seed {failed.seed}", "", f"    {command(failed.seed)}", "", *failed.breaches[:5]]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def write_mutants(page: Path, rows: Sequence[Found], *, seeds: int) -> None:
+    """Replace the table of mutants in a page.
+
+    Raises:
+        Invalid: the page has no place for it.
+    """
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise Invalid(f"{page} has no place for the table: put it between {_BEGIN} and {_END}")
+    tried = sorted(row.tried for row in rows)
+    found = [row for row in rows if row.seed is not None]
+    median = tried[len(tried) // 2]
+    today = f"{dt.datetime.now(dt.UTC):%d %B %Y}"
+    lines = [
+        f"{len(found)} of {len(rows)} found within {seeds} seeds each, from seed 0; median {median} seeds ({today}).",
+        "",
+        "| mutant | the bug | by | found after | as |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (row.tried, row.name)):
+        one = MUTANTS[row.name]
+        place = f"{row.tried} (seed {row.seed})" if row.seed is not None else "**not found**"
+        lines.append(f"| {row.name} | {one.bug} | {one.by} | {place} | {row.breach.partition(' ')[0]} |")
+    page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)

@@ -339,3 +339,63 @@ def test_nothing_of_a_secret_is_shown_but_hosts_that_files_declare(tmp_path: Pat
     assert {(d.source, d.target) for d in kubernetes.graph.dependencies} == {("web", "db")}
     assert set(kubernetes.graph.components) == {"web", "db"}
     assert set(composed.graph.components) == {"web"}
+
+
+CDK = """Resources:
+  WorkerFn1A2B:
+    Type: AWS::Lambda::Function
+    Properties:
+      Role: !GetAtt RoleX.Arn
+      DeadLetterConfig: {TargetArn: !GetAtt Lost.Arn}
+      Environment: {Variables: {SELF: "https://tv.example/api", OTHER: "https://vendor.example/x"}}
+    Metadata: {"aws:cdk:path": shop/Worker/Fn/Resource}
+  RoleX: {Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}}}
+  PolicyX:
+    Type: AWS::IAM::Policy
+    Properties:
+      Roles: [!Ref RoleX]
+      PolicyDocument: {Statement: [{Action: "dynamodb:GetItem", Resource: !GetAtt Table.Arn}]}
+  Table: {Type: AWS::DynamoDB::Table}
+  Lost: {Type: AWS::SQS::Queue}
+  Refused: {Type: AWS::SQS::Queue}
+  Topic: {Type: AWS::SNS::Topic}
+  Subscribed:
+    Type: AWS::SNS::Subscription
+    Properties: {TopicArn: !Ref Topic, RedrivePolicy: {deadLetterTargetArn: !GetAtt Refused.Arn}}
+  Name: {Type: AWS::Route53::RecordSet, Properties: {Name: "tv.example."}}
+  Subnet: {Type: AWS::EC2::Subnet, Properties: {AvailabilityZone: !Select [1, !GetAZs ""]}}
+"""
+
+
+def test_a_template_of_cdk_is_read_by_its_paths_rights_dead_letters_and_own_names(tmp_path: Path) -> None:
+    found = judged(tmp_path, {"shop.template.yaml": CDK})
+
+    edges = {(d.source, d.target): d.how for d in found.graph.dependencies}
+    assert edges["Worker/Fn", "Table"] == "inferred", "a policy lets it, nothing says that it does"
+    assert ("Worker/Fn", "vendor.example") in edges
+    assert "tv.example" not in found.graph.components
+    assert not [c for c in claims(found) if c[0] == "unbounded-queue"]
+    assert found.graph.components["Subnet"].domains["zone"] == ("zone number 1",)
+
+
+def test_dead_letters_of_functions_in_terraform_are_no_queues_without_a_bound(tmp_path: Path) -> None:
+    text = """resource "aws_sqs_queue" "lost" {
+}
+resource "aws_lambda_function" "f" {
+  dead_letter_config {
+    target_arn = aws_sqs_queue.lost.arn
+  }
+}
+resource "aws_route53_record" "www" {
+  name = "tv.example"
+}
+resource "aws_ecs_task_definition" "t" {
+  container_definitions = jsonencode([{ environment = [{ name = "SELF", value = "https://tv.example/x" }] }])
+}
+resource "aws_ecs_service" "s" {
+  task_definition = aws_ecs_task_definition.t.arn
+}
+"""
+    found = judged(tmp_path, {"main.tf": text})
+
+    assert not [c for c in claims(found) if c[0] in ("unbounded-queue", "hidden-dependency")]

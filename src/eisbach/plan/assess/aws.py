@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from eisbach.plan.assess.endpoints import endpoints, needed_at_start
 from eisbach.plan.assess.facts import Facts
-from eisbach.plan.assess.model import Component, Evidence, Unknown
+from eisbach.plan.assess.model import Component, Evidence, How, Unknown
 
 __all__ = ["Reference", "Resource", "into_facts"]
 
@@ -38,6 +38,8 @@ _STOP: Final = frozenset({"targets", "listener", "mapping", "subscription", "vpc
 """What leads back to others: not followed as a dependency."""
 _REGISTERS: Final = frozenset({"load_balancers", "load_balancer", "LoadBalancerNames", "LoadBalancerName", "elb_name"})
 """Properties by which a service registers at a balancer: the balancer calls it, not the reverse."""
+_RIGHT: Final = "right"
+"""The part of what only a policy names."""
 _SERVING: Final = frozenset({"lambda", "ecs", "instance", "asg", "lb", "nodes"})
 _RECOVERS: Final = re.compile(r"fail-?over|recover|disaster|(?:^|[^a-z])dr(?:[^a-z]|$)|evacuat", re.IGNORECASE)
 
@@ -69,7 +71,8 @@ class Resource:
     """Property -> its line."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Plain properties, normalised: multi_az, backup_days, pitr, redrive, replicas, zones, routes, actions, word (a
-    name in DNS), unsaid (fields of a component that a variable decides), taken (field, variable: a default decided)."""
+    name in DNS), domains (names in DNS that are the system's), unsaid (fields of a component that a variable decides),
+    taken (field, variable: a default decided)."""
     references: list[Reference] = field(default_factory=list)
     texts: list[tuple[str, str, int]] = field(default_factory=list)
     """(key, text, line) of values that may name hosts."""
@@ -84,7 +87,15 @@ class _Reader:
     def __init__(self, resources: Sequence[Resource], scope: str, facts: Facts) -> None:
         self.resources, self.scope, self.facts = resources, scope, facts
         self.by_name = {r.name: r for r in resources}
+        self.policies: dict[str, list[Resource]] = defaultdict(list)
+        """Role -> policies that are attached to it: what it may use, it is taken to use."""
+        for resource in resources:
+            for target in dict.fromkeys(r.target for r in resource.references if resource.kind == "policy"):
+                if self.kind(target) == "role":
+                    self.policies[target].append(resource)
         self.routes = {route: r.name for r in reversed(resources) for route in r.values.get("routes", ())}
+        self.domains = {word.lower().rstrip(".") for r in resources for word in r.values.get("domains", ())}
+        """Names in DNS that are the system's own: who has one in a variable knows itself by it."""
         selections = [r for r in resources if r.kind == "backups"]
         self.backed = {reference.target for r in selections for reference in r.references}
         self.planned = bool(selections)
@@ -96,7 +107,7 @@ class _Reader:
                     self.members[target].append(resource)
 
     def read(self) -> None:
-        dead = {r.target for x in self.resources for r in x.references if x.kind == "sqs" and r.key == "redrive"}
+        dead = {r.target for x in self.resources for r in x.references if r.key == "redrive"}
         components = [r for r in self.resources if r.kind in KINDS]
         for resource in components:
             self._component(resource, is_dead=resource.name in dead)
@@ -214,6 +225,8 @@ class _Reader:
                 yield reference, target
             elif target.kind not in _STOP:
                 waiting += [Reference(r.target, r.key, r.line, r.path, target.file) for r in target.references]
+                for policy in self.policies[target.name] if target.kind == "role" else ():
+                    waiting += [Reference(r.target, _RIGHT, r.line, "", policy.file) for r in policy.references]
 
     def _dependencies(self, resource: Resource) -> None:
         for reference, target in self._reached(resource):
@@ -224,9 +237,10 @@ class _Reader:
                 self.link(target.name, resource.name, at)
                 continue
             routed = self.routes.get(reference.path) if kind == "api" and reference.path else None
+            how: How = "inferred" if reference.key == _RIGHT else "declared"
             late = resource.kind in ("sqs", "sns", "s3", "dynamodb") or kind in ("sqs", "sns", "kinesis", "bus")
             self.link(
-                resource.name, routed or target.name, at, how="declared", sync=False if late else None,
+                resource.name, routed or target.name, at, how=how, sync=False if late else None,
                 hard=False if resource.kind in ("sqs", "sns") else None,
             )  # fmt: skip
 
@@ -241,6 +255,8 @@ class _Reader:
         for key, text, at in self._texts(resource):
             for endpoint in endpoints(key, text):
                 name = endpoint.host
+                if name in self.domains or f"*.{name.partition('.')[2]}" in self.domains:
+                    continue
                 if name.endswith("amazonaws.com"):
                     name = endpoint.path.rsplit("/", 1)[-1]
                     if not name:
@@ -271,9 +287,8 @@ class _Reader:
             target = self.by_name.get(reference.target)
             if target is not None and target.kind == "role" and reference.key in ("Role", "role", "RoleArn"):
                 yield from of(target)
-                for other in self.resources:
-                    if other.kind == "policy" and any(r.target == target.name for r in other.references):
-                        yield from of(other)
+                for policy in self.policies[target.name]:
+                    yield from of(policy)
 
     def _doors(self) -> None:
         """Balancer -> listener -> target group -> who registers in it; API -> integration -> function."""

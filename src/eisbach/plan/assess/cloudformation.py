@@ -47,14 +47,26 @@ _NO_COMPONENT: Final = re.compile(
     r"|ElastiCache|DynamoDB|CloudFormation|CloudFront|CloudTrail|Budgets|Backup|GuardDuty|Inspector\w*|Serverless|EFS|EKS"
     r"|Glue|Athena|StepFunctions|ServiceDiscovery|ServiceCatalog\w*|Kinesis\w*|Redshift|OpenSearchService|Elasticsearch"
     r"|DAX|DMS|DocDB|Neptune|Organizations|RAM|SES|Signer|SSO|Synthetics|Transfer|XRay|AppSync|AppConfig|Batch|Chatbot"
-    r"|Macie|SecurityHub|AccessAnalyzer|ImageBuilder|MediaConvert|ElasticBeanstalk|IoT|Pipes|Lex|Amplify|SageMaker)::"
+    r"|Macie|SecurityHub|AccessAnalyzer|ImageBuilder|MediaConvert|FIS|CDK|ElasticBeanstalk|IoT|Pipes|Lex|Amplify|SageMaker)::"
 )
 """Understood as no component of their own: rights, networks, settings of others, logs, builds."""
 _DECIDED: Final = {
     "replicas": ("MultiAZ", "DesiredCount", "MinSize", "NumCacheNodes", "NumCacheClusters", "ReplicasPerNodeGroup"),
     "backup": ("BackupRetentionPeriod",),
 }
-_SUB: Final = re.compile(r"\$\{([A-Za-z0-9/']+)(?:\.[A-Za-z0-9.]+)?\}")
+_PARTS: Final = {
+    "RedrivePolicy": "redrive", "DeadLetterConfig": "redrive", "DeadLetterQueue": "redrive", "OnFailure": "redrive",
+    "EventSourceArn": "source",
+}  # fmt: skip
+"""Property -> the part it plays, also for all below it."""
+_DOMAINS: Final = {
+    "AWS::Route53::RecordSet": ("Name",), "AWS::Route53::HostedZone": ("Name",),
+    "AWS::CertificateManager::Certificate": ("DomainName", "SubjectAlternativeNames"),
+    "AWS::ApiGateway::DomainName": ("DomainName",), "AWS::ApiGatewayV2::DomainName": ("DomainName",),
+    "AWS::CloudFront::Distribution": ("DistributionConfig.Aliases",),
+}  # fmt: skip
+"""Where a template says which names in DNS are its own."""
+_SUB: Final = re.compile(r"\$\{([A-Za-z0-9/'_-]+)(?:\.[A-Za-z0-9.]+)?\}")
 _PATH: Final = re.compile(r"amazonaws\.com(?:/\$default|/prod)?(/[\w/{}-]+)")
 _IMPLICIT: Final = {"ServerlessHttpApi": "HttpApi", "ServerlessRestApi": "Api"}
 _RESOURCE: Final = re.compile(r"(?:AWS|Alexa|Custom)::[A-Za-z0-9:]+\Z|Custom::.+")
@@ -130,6 +142,11 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         field for field, keys in _DECIDED.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
     ]
     values["taken"] = list(_taken(name, stack))
+    values["domains"] = [
+        text.text()
+        for path in _DOMAINS.get(node.get("Type").text(), ())
+        for text in properties.get(*path.split(".")).each()
+    ]
     if kind in ("rds", "rdscluster"):
         values["multi_az"] = properties.get("MultiAZ").flag()
         days = properties.get("BackupRetentionPeriod").integer()
@@ -148,7 +165,7 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         values["replicas"] = 1 if wanted is None else wanted
         values["zones"] = [zone.text() for zone in properties.get("AvailabilityZones").each() if zone.text()]
     elif kind in ("instance", "subnet"):
-        zone = properties.get("AvailabilityZone").text()
+        zone = _zone(properties.get("AvailabilityZone"))
         values["zones"] = [zone] if zone else []
     elif kind in ("role", "policy", "lambda"):
         values["actions"] = [(text.text(), text.line) for text in _texts_under(properties, "Action")]
@@ -160,6 +177,14 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         values["word"] = properties.get("Name").text()
     made.values = values
     return made
+
+
+def _zone(node: Node) -> str:
+    """A zone by its name, or by its number in the region's list (``!Select [0, !GetAZs ""]``)."""
+    number, *of = node.get("Fn::Select").each() if node.get("Fn::Select").value is not None else (Node(None, 1),)
+    if of and of[0].get("Fn::GetAZs").value is not None and number.integer() is not None:
+        return f"zone number {number.text()}"
+    return node.text()
 
 
 def _nodes(properties: Node) -> int:
@@ -258,6 +283,6 @@ def _references(node: Node, key: str) -> Iterator[Reference]:
             for match in _SUB.finditer(text):
                 yield Reference(match[1], key, node.line, path[1] if path else "")
         else:
-            inner = {"RedrivePolicy": "redrive", "EventSourceArn": "source"}.get(name, name)
+            inner = _PARTS.get(name, name)
             inner = key if key in ("redrive", "source") else inner
             yield from _references(child, inner)

@@ -52,7 +52,7 @@ def stacks(templates: Sequence[Template], facts: Facts) -> list["Stack"]:
     roots = [t for t in templates if t.path not in inner] or list(templates)
     found: list[Stack] = []
     for template in roots:
-        waiting = [Stack(template, run, prefix=f"{template.path.stem}/")]
+        waiting = [Stack(template, run, prefix=f"{template.path.name.partition('.')[0]}/")]
         while waiting:
             here = waiting.pop(0)
             found.append(here)
@@ -118,7 +118,10 @@ class Stack:
         self.children: dict[str, Stack] = {}
         self._asked: set[str] = set()
         run.count += 1
-        self.names = {name: self._named(name, prefix) for name, _ in template.document.get("Resources").items()}
+        self.names = {
+            name: self._named(_readable(name, node), prefix)
+            for name, node in template.document.get("Resources").items()
+        }
         for name, node in _calls(template):
             self._nest(name, node, prefix, deep)
         for _name, output in template.document.get("Outputs").items():  # noqa: PERF102  # no dict
@@ -273,6 +276,13 @@ class Stack:
             if key in ("Fn::And", "Fn::Or"):
                 return _joint([self._holds(part) for part in parts], wins=key == "Fn::Or")
         return None
+
+
+def _readable(name: str, node: Node) -> str:
+    """A resource's own name; of one that CDK made the path of its construct, without stack and ``/Resource``."""
+    path = node.get("Metadata", "aws:cdk:path").text()
+    inner = path.partition("/")[2].removesuffix("/Resource").removesuffix("/Default")
+    return re.sub(r"[^A-Za-z0-9/_-]", "_", inner) or name
 
 
 def _joint(found: list[bool | None], *, wins: bool) -> bool | None:

@@ -74,6 +74,14 @@ _NO_COMPONENT: Final = re.compile(
 TEXT_PAIR: Final = re.compile(r'name\s*[=:]\s*"([^"]{1,200})"\s*,?\s*value\s*[=:]\s*"([^"]{1,2000})"')
 _ACTION: Final = re.compile(r"\b[a-z0-9-]{2,40}:[A-Z][A-Za-z*]+")
 _TEXTS_MAX: Final = 20_000
+_STICKY: Final = frozenset({"redrive_policy", "dead_letter_config", "on_failure"})
+"""Blocks whose inner names say less than they do."""
+_DOMAINS: Final = {
+    "aws_route53_record": ("name", "fqdn"), "aws_route53_zone": ("name",), "aws_acm_certificate": ("domain_name",),
+    "aws_cloudfront_distribution": ("aliases",), "aws_apigatewayv2_domain_name": ("domain_name",),
+    "aws_api_gateway_domain_name": ("domain_name",),
+}  # fmt: skip
+"""Where a configuration says which names in DNS are its own."""
 _DECIDED: Final = {
     "replicas": ("multi_az", "desired_count", "min_size", "num_cache_nodes", "num_cache_clusters", "instance_count"),
     "backup": ("backup_retention_period", "point_in_time_recovery"),
@@ -161,6 +169,7 @@ def resource(address: str, kind: str, body: Mapping[str, Any], file: str, lines:
     if made.kind not in ("lambda", "taskdefinition", "instance"):
         made.texts = []
     made.values = _values(made.kind, body, texts, lines)
+    made.values["domains"] = [text for key, text in texts if key in _DOMAINS.get(kind, ()) and "${" not in text]
     made.lines = {
         "multi_az": lines.of("multi_az"), "backup_days": lines.of("backup_retention_period"),
         "pitr": lines.of("point_in_time_recovery"), "zones": lines.of("availability_zone"),
@@ -171,8 +180,9 @@ def resource(address: str, kind: str, body: Mapping[str, Any], file: str, lines:
 
 def role(key: str) -> str:
     """The part that a property plays, in the words of ``aws``."""
-    return {"redrive_policy": "redrive", "deadLetterTargetArn": "redrive", "event_source_arn": "source",
-            "cluster_identifier": "cluster"}.get(key, key)  # fmt: skip
+    if key in _STICKY or key == "deadLetterTargetArn":
+        return "redrive"
+    return {"event_source_arn": "source", "cluster_identifier": "cluster"}.get(key, key)
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -181,7 +191,8 @@ def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     while waiting:
         name, item = waiting.pop(0)
         if isinstance(item, dict):
-            waiting += [(str(k).strip('"'), v) for k, v in item.items() if not str(k).startswith("__")]
+            inner = ((str(k).strip('"'), v) for k, v in item.items() if not str(k).startswith("__"))
+            waiting += [(name if name in _STICKY else k, v) for k, v in inner]
         elif isinstance(item, list):
             waiting += [(name, v) for v in item]
         elif isinstance(item, str):

@@ -135,8 +135,8 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     backups: str = ""
     """Folder of the region's backups; empty: none are made."""
     control: str = ""
-    """URL of the region's control process, asked by an empty store whether this cell has begun before; empty: nobody
-    knows but backups and twins."""
+    """URL of the region's control process, asked by an empty store whether this cell has begun before; empty (stages
+    ``single`` and ``hub``): an empty store begins anew."""
     cors: bool = False
     """Answer CORS here: in stages ``single`` and ``hub`` no edge does it."""
     rehearsal: bool = False

@@ -85,9 +85,10 @@ async def test_a_cell_whose_disk_is_gone_is_refused_by_what_its_backups_hold(tmp
         assert (await operator.send("POST", "/ops/backup", {})).status == 200
     lose_the_disk(tmp_path)
 
-    with pytest.raises(Invalid, match="backups of it are in"):
-        async with open_cell(document(tmp_path), KEYS["eu-central"]):
-            pass
+    async with control(tmp_path) as url:  # its disk is gone too: it knows nothing
+        with pytest.raises(Invalid, match="backups of it are in"):
+            async with open_cell(document(tmp_path, control=url), KEYS["eu-central"]):
+                pass
 
 
 class Twin:

@@ -88,7 +88,7 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
     ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
     first = slots_in(slots)
     holds = bool(await store.leases())
-    if first and not holds and (process.control or process.backups):
+    if first and not holds and process.control:
         await refuse_a_lost_disk(parts, store, first)
     elif process.control:
         parts.followers.once("tell-control", lambda: tell_control(parts, store, holds=True))

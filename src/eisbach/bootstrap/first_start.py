@@ -51,7 +51,7 @@ async def refuse_a_lost_disk(parts: Parts, store: CellStore, slots: Sequence[Slo
             _logger.info("first_start_without_twin", region=peer.region, error=str(error))
         finally:
             await transport.aclose()
-    if not why and process.control:
+    if not why:
         why = await tell_control(parts, store, holds=False)
     if why:
         target = f"cell/{process.region}/{process.cell}"

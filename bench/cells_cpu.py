@@ -3,7 +3,7 @@
 Baselines: ``bench/monolith``, plain and batched (tuned as its README says). Limit: the same server that parses the same
 body and answers in the same form; for a start, the same answer made and signed from memory.
 CPU is user and system time of every process that takes part (cell or monolith, database, hub), read from /proc, less
-what they use idle; a write counts when it is on disk and its event is in the hub. Medians of rounds in which the sides
+what they use idle; a row beside it counts the region's edge as well; a write counts when it is on disk and its event is in the hub. Medians of rounds in which the sides
 take turns. The client's own CPU does not count.
 """
 
@@ -188,9 +188,8 @@ def compare(kinds: tuple[str, ...] = tuple(CALLS), names: tuple[str, ...] = SIDE
             for number in range(ROUNDS + 1):
                 for crowd, rest in zip(crowds, idle, strict=True):
                     parts, outcome = once(crowd, kind, rest)
-                    written[crowd.side.name] = written.get(crowd.side.name, 0) + (
-                        CALLS[kind] if kind == "progress" else 0
-                    )
+                    if kind == "progress" and crowd.side.name != "limit":
+                        written[OF.get(crowd.side.name, crowd.side.name)] += CALLS[kind]
                     if number:  # the first warms caches up
                         found[kind].setdefault(crowd.side.name, Measured()).add(parts, outcome)
         for side in sides[: len(names)]:
@@ -230,6 +229,12 @@ def rows(found: dict[str, dict[str, Measured]]) -> list[Row]:
             Row(figure=f"CPU per {NAMES[kind]}", measured=cell.us, unit="us", baseline=baseline,
                 limit=f"{limit.us:.1f} us: {LIMITS[kind]}", goal=goal, met=met, note=note)
         )  # fmt: skip
+        if (edge := sides.get("edge")) is not None:
+            most = ", ".join(f"1/{side.us / edge.us:.1f} of {name}" for name, side in sides.items() if name in against)
+            shown.append(
+                Row(figure="  the same through the region's edge, its nginx counted", measured=edge.us, unit="us",
+                    note=f"{edge.split}; {most} (which have no proxy before them); p99 {edge.p99_ms:.1f} ms")
+            )  # fmt: skip
     return shown
 
 

@@ -1,8 +1,7 @@
 """AWS's own published worked examples, each within 1 % and with the page it is from.
 
 Only examples whose text was found are here (searched on 2026-11-26 in stored copies of public pages). Not found, so left
-out: the DynamoDB bill of the developer guide's "billing for global tables", totals of SQS, SNS, Route 53 and
-CloudFront, and the load balancer's. Of Fargate's examples the ephemeral storage above 20 GB (0.03 USD of 1.26) is left
+out: totals of SQS, SNS, Route 53 and CloudFront, and the load balancer's. Of Fargate's examples the ephemeral storage above 20 GB (0.03 USD of 1.26) is left
 out, because no design here orders any; Windows is not priced.
 """
 
@@ -25,6 +24,10 @@ from eisbach.plan.cost.tariff import (
 BOOK = load_prices()
 US = "us-east-1"
 D = Decimal
+GLOBAL_TABLES = (
+    "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ Understanding Amazon DynamoDB billing for global "
+    "tables, billing example (stored copy of the page in a public repository)"
+)
 FARGATE = "https://aws.amazon.com/fargate/pricing/ (stored copy of the page in a public repository)"
 
 
@@ -118,6 +121,22 @@ EXAMPLES = [
     Example(
         "a transactional write of 3 KB: 6 units",
         "https://aws.amazon.com/dynamodb/pricing/provisioned/ key terms", write_units(D(3 * 1024), transactional=True), D(6),
+    ),
+    Example(
+        "day 2: 150 items of 1 KB into a global table with replicas in two regions: 300 rWRUs",
+        GLOBAL_TABLES, 150 * write_units(D(1024)) * 2, D(300),
+    ),
+    Example(
+        "days 1 to 3: 100 WRUs, 300 rWRUs, then 200 items with an index, 400 WRUs and 400 rWRUs: 700 rWRUs",
+        GLOBAL_TABLES, (150 + 200) * write_units(D(1024)) * 2, D(700),
+    ),
+    Example(
+        "the same days, single-Region and index writes: 500 WRUs",
+        GLOBAL_TABLES, (100 + 200 * 2) * write_units(D(1024)), D(500),
+    ),
+    Example(
+        "replicated write units are priced the same as single-Region write units",
+        GLOBAL_TABLES, charge("dynamodb.replicated_write", 700), charge("dynamodb.write", 700),
     ),
     Example(
         "an SQS call with 256 KB: 4 requests",

@@ -19,10 +19,8 @@ from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots, projection_name
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import Host, system_host
-from eisbach.bootstrap.serve import serve
 from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
-from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.ports.clock import Clock
@@ -37,6 +35,8 @@ _logger = structlog.get_logger(__name__)
 
 async def run(process: CellProcess) -> None:
     """Serve until cancelled; then finish requests and close the stores."""
+    from eisbach.bootstrap.serve import serve
+
     die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     confinement = confine_cell(process)
@@ -99,6 +99,8 @@ async def open_event_log(
     async with AsyncExitStack() as stack:
         log: Any  # both engines are EventLogs; their ``open`` is not part of the port
         if url.startswith("sqlite:"):
+            from eisbach.engines.embedded.event_log import SqliteEventLog
+
             disk = DiskThread("event-log")
             stack.callback(disk.close)
             path = Path(url.removeprefix("sqlite:"))
@@ -146,7 +148,7 @@ async def open_cell(
             only = {projection_name(process): f"{process.region}/studio"}
             opening = open_event_log(process.hub, region=process.region, clock=clock, only=only)
             event_log = await stack.enter_async_context(opening)
-        followers = Followers(clock)
+        followers = Followers(clock, asleep=host.asleep_between_calls)
         parts = Parts(process, secrets, host, stack, followers, event_log)
         studio = str(STUDIO_GROUP)
         viewers = {group: numbers for group, numbers in process.slots.items() if group != studio}

@@ -43,8 +43,6 @@ from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
-from eisbach.engines.embedded.projection_store import SqliteProjectionStore
-from eisbach.engines.embedded.store import open_store
 from eisbach.hub.relay import Relay
 from eisbach.kernel.errors import Retryable
 from eisbach.kernel.slots import STUDIO_GROUP, Group
@@ -53,6 +51,7 @@ from eisbach.media.manifests import Manifests, manifest_routes
 from eisbach.media.serve import media_routes
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog, PipelinedLog
+from eisbach.ports.projection_store import ProjectionStore
 from eisbach.ports.search_index import SearchIndex
 from eisbach.settings import CellProcess
 
@@ -114,6 +113,8 @@ async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
     """The file of a cell, or its tables on DynamoDB; closed with the process's composition."""
     process = parts.process
     if not process.store:
+        from eisbach.engines.embedded.store import open_store
+
         disk = parts.thread(f"store-{cell}")
         path = Path(process.folder) / file
         return await parts.stack.enter_async_context(
@@ -212,13 +213,29 @@ def projection_name(process: CellProcess) -> str:
 
 async def _open_projection(parts: Parts) -> Projection:
     process = parts.process
-    path = Path(process.folder) / "projection.db"
-    kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
-    parts.stack.push_async_callback(kept.aclose)
+    kept = await _projection_store(parts)
     projection = Projection(kept, parts.event_log, name=projection_name(process), clock=parts.clock, rng=parts.rng)
     await projection.open()
     parts.followers.start("projection", projection.run)
     return projection
+
+
+async def _projection_store(parts: Parts) -> ProjectionStore:
+    """A file of the cell's, or rows in its table."""
+    process = parts.process
+    if not process.store:
+        from eisbach.engines.embedded.projection_store import SqliteProjectionStore
+
+        path = Path(process.folder) / "projection.db"
+        kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
+        parts.stack.push_async_callback(kept.aclose)
+        return kept
+    from eisbach.engines.aws.clients import AwsPlace, open_clients
+    from eisbach.engines.aws.projection_store import DynamoProjectionStore
+
+    region, prefix = aws_place(process.store, "dynamodb")
+    clients = await parts.stack.enter_async_context(open_clients(AwsPlace(region=region)))
+    return DynamoProjectionStore(clients, table=f"{prefix}-{process.cell}-state")
 
 
 def _viewers_routes(

@@ -20,15 +20,17 @@ _logger = structlog.get_logger(__name__)
 class Followers:
     """One a process."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, *, asleep: bool = False) -> None:
+        """``asleep``: start none: a process that is frozen between calls would only steal what it reads."""
+        self._clock, self._asleep = clock, asleep
         self._tasks: list[asyncio.Task[None]] = []
         self.restarts: dict[str, int] = {}
         """Name -> times it was started anew since the process started."""
 
     def start(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
         """Run ``follow`` until ``aclose``."""
-        self._tasks.append(asyncio.create_task(self._keep(name, follow), name=name))
+        if not self._asleep:
+            self._tasks.append(asyncio.create_task(self._keep(name, follow), name=name))
 
     def once(self, name: str, work: Callable[[], Awaitable[object]]) -> None:
         """The same for work that ends; it is started anew until it has."""

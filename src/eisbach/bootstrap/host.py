@@ -61,6 +61,8 @@ class Host:
     """Service token -> the cells of this region, for slots that move here."""
     cpu_s: Callable[[], float] = lambda: 0.0
     """CPU time of the loop's thread; a simulated process has none."""
+    asleep_between_calls: bool = False
+    """A function's sandbox: nothing follows the hub or other regions in it."""
     vfs: str | None = None
     """Of every SQLite file; None: the machine's own."""
 

@@ -77,6 +77,17 @@ class Projection:
         changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
         self._catalogue = Catalogue().evolve(changes)
 
+    async def refresh(self) -> None:
+        """Take what others have kept since: for a process that follows nothing, beside one that does.
+
+        Raises:
+            Unavailable: it cannot be read now; what is known serves on.
+        """
+        kept = await self._store.load()
+        changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
+        if newer := self._catalogue.newer(changes):
+            self._catalogue = self._catalogue.evolve(newer)
+
     async def run(self) -> None:
         """Follow the hub for ever; ends only by cancellation, which loses nothing."""
         while True:

@@ -105,7 +105,6 @@ def test_each_cell_shares_its_calls_between_tasks_and_functions_by_weight(all_te
     assert [r["Properties"]["Conditions"][0]["HttpHeaderConfig"]["Values"] for r in rules] == [
         ["c1"],
         ["c2"],
-        ["studio"],
     ]
     for rule in rules:
         shares = rule["Properties"]["Actions"][0]["ForwardConfig"]["TargetGroups"]
@@ -220,7 +219,7 @@ def test_behind_an_http_api_there_are_functions_alone_and_it_is_clean_too(exampl
     assert broken(platform, templates) == []
     assert of(templates[CENTRAL], "AWS::ECS::Service") == of(templates[CENTRAL], "AWS::EC2::VPC") == []
     assert {r["Properties"]["RouteKey"] for r in of(templates[CENTRAL], "AWS::ApiGatewayV2::Route")} == {
-        "ANY /c1/{proxy+}", "ANY /c2/{proxy+}", "ANY /studio/{proxy+}",
+        "ANY /c1/{proxy+}", "ANY /c2/{proxy+}",
     }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
             state_table=platform.state_table(studio),
             hub_table=platform.hub_table(),
             secret=f"{platform.name}/{region.name}/{studio.name}",
-            studio=f"https://{platform.dns.regional(region.name)}",
+            studio=platform.studio or f"https://{platform.dns.regional(region.name)}",
         )
     ).decode()
 

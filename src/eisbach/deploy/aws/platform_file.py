@@ -114,6 +114,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     compute: Compute
     watch: Watch
     slots: Annotated[int, msgspec.Meta(ge=1, le=9999)] = 1024
+    studio: Annotated[str, msgspec.Meta(pattern=r"^(https://[a-z0-9.-]+)?$")] = ""
+    """Where the studio cell answers: on a host of yours, since it needs a blob store. Empty: at the region's name."""
     given: tuple[Literal["logs", "hub", "names"], ...] = ()
     """What somebody else makes, under the names from here (``examples/terraform``): global tables, topics and queues,
     records. The stacks then refer to it and make none of it."""

@@ -15,12 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from landlock import FSAccess, LandlockError, Ruleset, landlock_abi_version
-
 __all__ = ["Confinement", "confine", "die_with_parent", "python_paths"]
 
 _PR_SET_PDEATHSIG = 1
-_READ = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +48,16 @@ def confine(*, read: Sequence[Path], write: Sequence[Path]) -> Confinement:
         read: may be read, and executed from.
         write: may be read and written; created if they are not there.
     """
+    from landlock import FSAccess, LandlockError, Ruleset, landlock_abi_version  # where there is no confining, none
+
+    reading = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
     for folder in write:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         abi = landlock_abi_version()
         ruleset = Ruleset()
         for path in (path for path in read if path.exists()):
-            ruleset.allow(path, rules=_READ if path.is_dir() else FSAccess.READ_FILE)
+            ruleset.allow(path, rules=reading if path.is_dir() else FSAccess.READ_FILE)
         ruleset.allow(Path("/dev/null"), rules=FSAccess.READ_FILE | FSAccess.WRITE_FILE)
         ruleset.allow(*write)
         ruleset.apply()

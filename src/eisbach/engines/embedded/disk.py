@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, cast
-
-import apsw
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from eisbach.kernel.errors import Unavailable
+
+if TYPE_CHECKING:
+    import apsw
 
 __all__ = ["Disk", "DiskThread", "inline", "rows", "sqlite_errors"]
 
@@ -48,7 +49,7 @@ class DiskThread:
         self._pool.shutdown(wait=True)
 
 
-def rows(database: apsw.Connection, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+def rows(database: "apsw.Connection", query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
     """All rows of a query; typed by whoever wrote the query, since SQLite's types are not known to mypy."""
     return database.execute(query, cast("Any", values)).fetchall()
 
@@ -56,6 +57,8 @@ def rows(database: apsw.Connection, query: str, values: tuple[object, ...] = ())
 @contextmanager
 def sqlite_errors(doing: str) -> Iterator[None]:
     """Translate SQLite's refusals once, at the border: full, read-only, I/O error and lock are all 'not now'."""
+    import apsw  # here, so that what needs a thread only (a function on AWS) needs no SQLite
+
     try:
         yield
     except apsw.Error as error:

@@ -1,15 +1,17 @@
-"""A cell's application for functions and tasks: the one of ``bootstrap.cell``, told by a ``CellDocument``.
+"""A cell's application for tasks and functions: the one of ``bootstrap.cell``, told by a ``CellDocument``.
 
-The store of a cell on AWS is DynamoDB and its hub SNS and SQS; ``sqlite:FOLDER`` is for rehearsals of the handlers on
-one machine. The catalogue's projection lies on the sandbox's own disk and is filled anew at every start.
+On AWS its store is DynamoDB and its hub SNS and SQS. A task follows the hub and relays; a function only answers: it
+reads the catalogue that tasks keep in the cell's table, and what it writes is relayed by the task, or by the relay's
+function.
+``sqlite:FOLDER`` is for rehearsals of the handlers.
 """
 
-import tempfile
+import dataclasses
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
+from eisbach.bootstrap.cell import OpenCell, open_cell
+from eisbach.bootstrap.host import system_host
 from eisbach.deploy.aws.documents import CellDocument
 from eisbach.deploy.aws.handlers.secrets import read_secrets
 from eisbach.kernel.errors import Invalid
@@ -19,34 +21,42 @@ from eisbach.settings import CellProcess, PeerRegion
 __all__ = ["open_application", "process_of"]
 
 
-async def open_application(document: CellDocument, stack: AsyncExitStack) -> ASGIApp:
+async def open_application(
+    document: CellDocument, stack: AsyncExitStack, *, folder: Path, function: bool = False
+) -> OpenCell:
     """Open the cell; closed by ``stack``.
 
+    Args:
+        document: which cell.
+        stack: closes it.
+        folder: a disk that lasts as long as this process.
+        function: it is frozen between calls.
+
     Raises:
-        Invalid: no such store, or tables of other names.
-        Unavailable: its key material cannot be read.
+        Invalid: no such store, or a cell that cannot be opened here.
+        Unavailable: its key material or its tables cannot be read.
     """
-    kind, _, folder = document.store.partition(":")
-    if kind != "dynamodb" and not (kind == "sqlite" and folder):
+    kind, _, rehearsed = document.store.partition(":")
+    if kind not in ("dynamodb", "sqlite") or (kind == "sqlite" and not rehearsed):
         raise Invalid(f"store {document.store[:60]!r} of cell {document.cell!r} is neither dynamodb nor sqlite:FOLDER")
-    on_aws = kind == "dynamodb"
-    if on_aws:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eisbach-"))
-    from eisbach.bootstrap.cell import open_cell
-
+    if kind == "dynamodb" and document.studio:
+        raise Invalid(
+            "the studio cell needs a blob store, and there is none on AWS yet; docs/aws.md says where it runs"
+        )
     secrets = await read_secrets(document.secret, region=document.aws_region)
-    cell = await stack.enter_async_context(open_cell(process_of(document, Path(folder), on_aws=on_aws), secrets))
-    return cell.app
+    host = dataclasses.replace(system_host(), asleep_between_calls=function)
+    process = process_of(document, Path(rehearsed) if rehearsed else folder)
+    return await stack.enter_async_context(open_cell(process, secrets, host=host))
 
 
-def process_of(document: CellDocument, folder: Path, *, on_aws: bool) -> CellProcess:
-    """What ``bootstrap.cell`` is told; not ``on_aws``: with everything on this machine.
+def process_of(document: CellDocument, folder: Path) -> CellProcess:
+    """What ``bootstrap.cell`` is told.
 
     Raises:
         Invalid: the tables have other names than the engine gives them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = f"{document.aws_region}/{document.prefix}"
+    place, on_aws = f"{document.aws_region}/{document.prefix}", document.store == "dynamodb"
     names = (f"{document.prefix}-{document.cell}-log", f"{document.prefix}-{document.cell}-state")
     if on_aws and (document.log_table, document.state_table) != names:
         raise Invalid(f"tables {document.log_table} and {document.state_table}: a cell's are {' and '.join(names)}")

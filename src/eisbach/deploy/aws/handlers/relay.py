@@ -2,6 +2,7 @@
 
 The records of the stream are a nudge only: what is published is decided by the cursor at the destination
 (``hub.relay``), so a lost, doubled or late nudge changes nothing.
+Beside a task, which relays by itself, it is the one that goes on when the task does not.
 Promises: a call ends when everything in the log is published, or two seconds before it would be ended; then it fails,
 so that the stream nudges again.
 """
@@ -38,30 +39,26 @@ async def _open(stack: AsyncExitStack) -> _Opened:
     document = read_document()
     if not isinstance(document, CellDocument):
         raise Invalid("this function relays a cell's log, and its document is a spoke's; the stacks set both")
-    kind, _, folder = document.store.partition(":")
     clock, place = SystemClock(), AwsPlace(region=document.aws_region)
-    store: Store
-    if kind == "dynamodb":
-        from eisbach.engines.aws.store import open_dynamo_store
-
-        tables = open_dynamo_store(
-            place, prefix=document.prefix, cell=document.cell, region=document.region, clock=clock
-        )
-        store = await stack.enter_async_context(tables)
-    else:
+    kind, _, folder = document.store.partition(":")
+    if kind == "sqlite" and folder:
         from eisbach.engines.embedded.store import open_store
 
-        file = open_store(Path(folder) / "store.db", region=document.region, clock=clock, cell=document.cell)
-        store = await stack.enter_async_context(file)
-    log = SnsSqsEventLog(place, prefix=document.prefix, clock=clock)
-    await log.open()
+        opening: Any = open_store(Path(folder) / "store.db", region=document.region, clock=clock, cell=document.cell)
+    else:
+        from eisbach.engines.aws.store import open_dynamo_store
+
+        opening = open_dynamo_store(
+            place, prefix=document.prefix, cell=document.cell, region=document.region, clock=clock
+        )
+    store: Store = await stack.enter_async_context(opening)
+    log = await SnsSqsEventLog(place, prefix=document.prefix, clock=clock).open()
     stack.push_async_callback(log.aclose)
     return _Opened(document, store, log)
 
 
 async def _relayed(opened: _Opened, left_s: float) -> dict[str, Any]:
     clock, document = SystemClock(), opened.document
-    await opened.store.refresh()  # what the cell's own process has committed since the last call
     relay = Relay(
         opened.store, opened.log, source=f"{document.region}/{document.cell}", clock=clock,
         rng=random.Random(),  # noqa: S311 - jitter

@@ -100,13 +100,13 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
         network=network,
         cluster=_cluster(stack, platform, network),
     )
-    cells = [add_cell(stack, around, cell) for cell in platform.cells_of(region)]
+    homes = [add_cell(stack, around, cell) for cell in platform.cells_of(region)]
+    cells, studio = [one for one in homes if one.function], next(one for one in homes if one.cell.is_studio)
     canaries = codedeploy.LambdaApplication(stack, "Canaries", application_name=f"{platform.name}-{region.name}")
     for one in cells:
         add_canary(stack, one.cell.name.title(), one.function, canaries, cell_alarms(stack, one, ground.pager)[:-1])
         relay = add_relay(stack, around, one)
         add_sweep(stack, f"{one.cell.name.title()}Relay", relay)
-    studio = next(one for one in cells if one.cell.is_studio)
     for queue in hub.queues:
         made = add_spoke(stack, around, queue, studio)
         add_sweep(stack, f"{queue.spoke.title()}Spoke", made)

@@ -18,7 +18,7 @@ from eisbach.deploy.aws.documents import cell_document
 from eisbach.deploy.aws.platform_file import Cell, Platform, Region
 from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
-from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
+from eisbach.deploy.aws.stacks.functions import Function, make_function
 from eisbach.deploy.aws.stacks.hub import Hub
 from eisbach.deploy.aws.stacks.network import Network
 
@@ -47,9 +47,10 @@ class CellHome:
     cell: Cell
     state: Any
     secret: Any
-    function: Made
+    function: Any
+    """``Made``; None for the studio, which runs elsewhere: it needs a blob store (docs/aws.md)."""
     service: Any
-    """None behind an HTTP API."""
+    """None behind an HTTP API, and for the studio."""
 
 
 def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
@@ -80,6 +81,8 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         "AwsSolutions-SMG4",
         "it holds keys for tokens in the hands of viewers; rotation is the platform's own, with two live keys",
     )
+    if cell.is_studio:
+        return CellHome(cell=cell, state=state, secret=secret, function=None, service=None)
     title = cell.name.title().replace("-", "")
     document = cell_document(platform, around.region, cell)
     function = make_function(
@@ -109,12 +112,12 @@ def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, sec
     log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(cell))
     items = [
         "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem",
-        "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchGetItem",
+        "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
     ]  # fmt: skip
     role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
     cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
-    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish"], resources=[around.hub.topic.topic_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish", "sns:CreateTopic"], resources=[around.hub.topic.topic_arn]))
     secret.grant_read(role)
 
 
@@ -133,7 +136,8 @@ def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) ->
             cpu_architecture=ecs.CpuArchitecture.ARM64, operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),
     )
-    task.add_container(
+    task.add_volume(name="work")  # the task's own disk, for what a library may want to write
+    container = task.add_container(
         "cell",
         image=ecs.ContainerImage.from_registry(compute.image),
         command=["python", "-m", "eisbach.deploy.aws.handlers.fargate"],
@@ -143,6 +147,7 @@ def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) ->
         logging=ecs.LogDrivers.aws_logs(stream_prefix=cell.name, log_group=group),
         stop_timeout=cdk.Duration.seconds(30),
     )
+    container.add_mount_points(ecs.MountPoint(container_path="/work", source_volume="work", read_only=False))
     _grant(stack, around, cell, role=task.task_role, state=state, secret=secret)
     _may_pull(stack, task, compute.image)
     accept(task, "AwsSolutions-ECS2", "the document names tables and addresses; secrets come from Secrets Manager")

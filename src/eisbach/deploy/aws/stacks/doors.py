@@ -51,7 +51,7 @@ def add_balancer(
         stack, "Certificate", platform.dns.regional_certificates[region.name]
     )
     shares = {home.cell.name: _shares(stack, platform, network, home) for home in cells}
-    first = next(home.cell.name for home in cells if not home.cell.is_studio)
+    first = cells[0].cell.name
     listener = balancer.add_listener(
         "Https",
         port=443,

@@ -101,6 +101,21 @@ def _given_queue(stack: Any, platform: Platform, spoke: str) -> SpokeQueue:
 
 
 def _queue(stack: Any, platform: Platform, topic: Any, spoke: str, types: Sequence[str]) -> SpokeQueue:
+    made = _pair(stack, platform, spoke)
+    wanted = {"types": sns.SubscriptionFilter.string_filter(allowlist=sorted(types))} if types else None
+    topic.add_subscription(
+        subscriptions.SqsSubscription(
+            made.queue,
+            raw_message_delivery=True,
+            dead_letter_queue=made.dead,
+            filter_policy=wanted,
+        )
+    )
+    return made
+
+
+def _pair(stack: Any, platform: Platform, name: str) -> SpokeQueue:
+    """A queue and its dead-letter queue."""
     common: dict[str, Any] = {
         "fifo": True,
         "encryption": sqs.QueueEncryption.SQS_MANAGED,
@@ -109,24 +124,15 @@ def _queue(stack: Any, platform: Platform, topic: Any, spoke: str, types: Sequen
         "fifo_throughput_limit": sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
         "retention_period": cdk.Duration.days(14),
     }
-    title = spoke.title().replace("-", "")
-    dead = sqs.Queue(stack, f"{title}Dead", queue_name=platform.queue(spoke, dead=True), **common)
+    title = name.title().replace("-", "")
+    dead = sqs.Queue(stack, f"{title}Dead", queue_name=platform.queue(name, dead=True), **common)
     accept(dead, "Serverless-SQSRedrivePolicy", "it is the dead-letter queue")
     queue = sqs.Queue(
         stack,
         f"{title}Queue",
-        queue_name=platform.queue(spoke),
+        queue_name=platform.queue(name),
         visibility_timeout=cdk.Duration.seconds(6 * HANDLE_S),
         dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=RECEIVES_MAX),
         **common,
     )
-    wanted = {"types": sns.SubscriptionFilter.string_filter(allowlist=sorted(types))} if types else None
-    topic.add_subscription(
-        subscriptions.SqsSubscription(
-            queue,
-            raw_message_delivery=True,
-            dead_letter_queue=dead,
-            filter_policy=wanted,
-        )
-    )
-    return SpokeQueue(spoke, queue, dead)
+    return SpokeQueue(name, queue, dead)

@@ -117,7 +117,7 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
         (["dynamodb:Query"], [log]),
         (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"], [home.state.table_arn]),
         (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], [around.hub.table.table_arn]),
-        (["sns:Publish"], [around.hub.topic.topic_arn]),
+        (["sns:Publish", "sns:CreateTopic"], [around.hub.topic.topic_arn]),
         (
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             [home.state.table_stream_arn],

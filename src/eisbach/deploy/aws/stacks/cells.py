@@ -25,6 +25,8 @@ from eisbach.deploy.aws.stacks.network import Network
 __all__ = ["Around", "CellHome", "add_cell"]
 
 PORT = 8080
+PUBLISHES = ("sns:Publish", "sns:CreateTopic")
+"""CreateTopic: the engine asks for its topic's ARN by it, which creates nothing where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, sec
     role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
     cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
-    role.add_to_principal_policy(iam.PolicyStatement(actions=["sns:Publish", "sns:CreateTopic"], resources=[around.hub.topic.topic_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=list(PUBLISHES), resources=[around.hub.topic.topic_arn]))
     secret.grant_read(role)
 
 

@@ -14,7 +14,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 
 from eisbach.deploy.aws.documents import cell_document, spoke_document
-from eisbach.deploy.aws.stacks.cells import Around, CellHome
+from eisbach.deploy.aws.stacks.cells import PUBLISHES, Around, CellHome
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
 from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
@@ -117,7 +117,7 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
         (["dynamodb:Query"], [log]),
         (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"], [home.state.table_arn]),
         (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], [around.hub.table.table_arn]),
-        (["sns:Publish", "sns:CreateTopic"], [around.hub.topic.topic_arn]),
+        ([*PUBLISHES], [around.hub.topic.topic_arn]),
         (
             ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
             [home.state.table_stream_arn],

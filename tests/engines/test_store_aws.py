@@ -322,9 +322,9 @@ async def test_a_store_opens_only_in_its_region_and_with_its_tables(host: AwsSto
 @pytest.mark.parametrize(
     ("writes", "units"),
     [
-        # Five rows under 1 KB at two units each: head, slot, item, op, place in the order of commits.
-        (lambda: [put("progress/p1/tears", b"x" * 80)], 10.0),
-        (lambda: [put("a", b"x" * 80), put("b", b"x" * 80)], 14.0),
+        # Four rows under 1 KB at two units each: head, item, op, place in the order of commits.
+        (lambda: [put("progress/p1/tears", b"x" * 80)], 8.0),
+        (lambda: [put("a", b"x" * 80), put("b", b"x" * 80)], 12.0),
     ],
 )
 async def test_a_write_costs_the_units_that_the_bill_will_have(
@@ -338,6 +338,25 @@ async def test_a_write_costs_the_units_that_the_bill_will_have(
 
     assert store.usage.write_units - before == units
     assert store.usage.replicated_units - replicated == 2.0 * len(writes())
+
+
+async def test_the_rows_of_slots_are_written_now_and_then_and_replayed_at_a_start(host: AwsStoreHost) -> None:
+    """Ops of both regions, two slots, over the point where the rows are written, and behind it."""
+    here, there = await owned(host, slots=[SLOT, OTHER]), await owned(host, THERE)
+    for n in range(30):
+        await write(here, *(event("a", sk=f"{m}") for m in range(10)), slot=(SLOT, OTHER)[n % 2])
+        await write(there, put(f"t{n}"))
+    await both_ways(here, there)
+    await write(here, event("b"))
+    expected = [(await here.lease(s), await here.vector(s)) for s in (SLOT, OTHER)]
+    assert 0 < here._writer.head.saved < here._writer.head.lsn
+
+    here = await host.restart()
+
+    assert [(await here.lease(s), await here.vector(s)) for s in (SLOT, OTHER)] == expected
+    await write(here, event("a"), event("b"))
+    last = (await here.ops_after(SLOT, {HERE: Mark(1, 151)}, limit=9)).ops
+    assert [op.event.prev for op in last if op.event is not None] == [150, 151]
 
 
 async def test_a_read_of_a_small_item_costs_a_unit(host: AwsStoreHost) -> None:

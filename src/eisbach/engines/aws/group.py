@@ -14,7 +14,18 @@ from eisbach.kernel.ops import Op, decode_op, encode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Version
 
-__all__ = ["Group", "ItemPlace", "KeyRow", "Known", "LsnRow", "item_key", "key_key", "op_key", "stored_item"]
+__all__ = [
+    "Group",
+    "ItemPlace",
+    "KeyRow",
+    "Known",
+    "LsnRow",
+    "item_key",
+    "key_key",
+    "op_key",
+    "slot_put",
+    "stored_item",
+]
 
 _SECOND: Final = 1000
 _CONFLICTS_KEPT_S: Final = int(CONFLICTS_KEPT.total_seconds())
@@ -61,6 +72,11 @@ def key_key(slot: str, scope: str, key: str) -> Row:
     return {"pk": {"S": f"key#{slot}"}, "sk": {"S": f"{scope}\0{key}"}}
 
 
+def slot_put(tables: Tables, slot: SlotRows) -> Put:
+    """The slot's own row, as memory has it."""
+    return Put(tables.state, {"pk": {"S": "slot"}, "sk": {"S": slot.name}}, {"row": {"B": slot.encode()}})
+
+
 def op_key(tables: Tables, *, region: str, slot: str, origin: str, mark: Mark) -> tuple[str, Row]:
     """(table, key): own ops lie in the global log, foreign ones in this region's own table."""
     if origin == region:
@@ -90,6 +106,9 @@ class Group:
         """Ops of the log that were looked for and are there, and those that this commit adds."""
         self.entries: list[tuple[int, Op]] = []
         self.touched: dict[str, SlotRows] = {}
+        """Slots that readers will see otherwise."""
+        self.saved: dict[str, SlotRows] = {}
+        """Slots whose row is written with this commit: what changed is more than the log says."""
         self.conflicts = 0
         self.erased: set[tuple[Slot, str]] = set()
         """Accounts whose erasure begins with this commit."""
@@ -116,6 +135,10 @@ class Group:
     def keep_answer(self, place: tuple[str, str, str], row: KeyRow) -> None:
         """An answer for repeats."""
         self.keys[place] = self._keys[place] = row
+
+    def save(self, slot: SlotRows) -> None:
+        """Its lease or its floors changed."""
+        self.touched[slot.name] = self.saved[slot.name] = slot
 
     def log(self, slot: SlotRows, op: Op) -> int:
         """Append an op; its lsn."""
@@ -168,8 +191,7 @@ class Group:
         state = tables.state
         found = [Put(state, item_key(place), _item_row(known)) for place, known in self._dirty.items()]
         found += [Put(state, key_key(*place), _key_row(answer)) for place, answer in self._keys.items()]
-        for slot_name, slot in self.touched.items():
-            found.append(Put(state, {"pk": {"S": "slot"}, "sk": {"S": slot_name}}, {"row": {"B": slot.encode()}}))
+        found += [slot_put(tables, slot) for slot in self.saved.values()]
         found += [Put(state, key, row) for key, row in self._rows]
         if self.entries:
             found += [self._op_put(tables, lsn, op) for lsn, op in self.entries]

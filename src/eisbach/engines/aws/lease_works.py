@@ -75,7 +75,7 @@ def _changed(group: Group, slot: SlotRows, lease: Lease) -> Cut:
     if lease.epoch != slot.epoch:
         slot.prev = {}  # events of a new epoch begin a chain of their own
     slot.lease = lease
-    group.touched[slot.name] = slot
+    group.save(slot)
     return Cut(lease, dict(slot.marks))
 
 

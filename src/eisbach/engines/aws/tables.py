@@ -28,6 +28,7 @@ _EPOCH: Final = 10**15
 _BATCH_GET_MAX: Final = 100
 _BATCH_WRITE_MAX: Final = 25
 _TRIES: Final = 8
+_NUMBERS: Final = ("number", "hlc", "lsn", "conflicts", "saved")
 _HEAD: Final = {"pk": {"S": "head"}, "sk": {"S": "head"}}
 
 Row = Mapping[str, Any]
@@ -55,6 +56,8 @@ class Head(NamedTuple):
     conflicts: int = 0
     """Ever logged; numbers them."""
     region: str = ""
+    saved: int = 0
+    """The slots' own rows are whole up to this lsn; what follows is replayed from the log."""
     token: str = ""
     """Of the last commit: whether one whose answer was lost was done."""
 
@@ -133,8 +136,8 @@ class Tables:
         row = await self.get(_HEAD)
         if row is None:
             return Head()
-        number, hlc, lsn, conflicts = (int(row[name]["N"]) for name in ("number", "hlc", "lsn", "conflicts"))
-        return Head(number, hlc, lsn, conflicts, row["region"]["S"], row["token"]["S"])
+        number, hlc, lsn, conflicts, saved = (int(row[name]["N"]) for name in _NUMBERS)
+        return Head(number, hlc, lsn, conflicts, row["region"]["S"], saved, row["token"]["S"])
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -192,10 +195,8 @@ class Tables:
             raise error from again
 
     def _head_put(self, before: Head, after: Head) -> dict[str, Any]:
-        item = _HEAD | {
-            "number": {"N": str(after.number)}, "hlc": {"N": str(after.hlc)}, "lsn": {"N": str(after.lsn)},
-            "conflicts": {"N": str(after.conflicts)}, "region": {"S": after.region}, "token": {"S": after.token},
-        }  # fmt: skip
+        item = _HEAD | {name: {"N": str(getattr(after, name))} for name in _NUMBERS}
+        item |= {"region": {"S": after.region}, "token": {"S": after.token}}
         put: dict[str, Any] = {"TableName": self.state, "Item": item}
         if before.number == 0:
             put["ConditionExpression"] = "attribute_not_exists(pk)"

@@ -207,7 +207,7 @@ class LeaseWork(Work):
         if found is None or found.epoch != lease.epoch:
             slot.prev = {}  # events of a new epoch begin a chain of their own
         slot.lease = lease
-        group.touched[slot.name] = slot
+        group.save(slot)
 
 
 class ApplyWork(Work):
@@ -360,4 +360,4 @@ class FloorWork(Work):
         slot = desk.slots[self.slot]
         for origin, mark in self.floors.items():
             slot.floors[origin] = max(mark, slot.floors.get(origin, _NOTHING))
-        group.touched[slot.name] = slot
+        group.save(slot)

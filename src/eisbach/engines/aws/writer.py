@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from eisbach.engines.aws.group import Group, item_key, key_key, op_key
+from eisbach.engines.aws.group import Group, item_key, key_key, op_key, slot_put
+from eisbach.engines.aws.log_reads import LogReads
 from eisbach.engines.aws.slot_rows import HeldOp, SlotRows, SlotView
 from eisbach.engines.aws.tables import Conflicted, Head, Row, Tables
 from eisbach.engines.aws.works import ReleaseWork, Work
@@ -22,6 +23,9 @@ from eisbach.ports.clock import Clock
 
 __all__ = ["Writer"]
 
+_SAVED_EVERY: Final = 256
+"""Ops between two times that the slots' rows are written: what a start replays at most, give or take a commit."""
+_SLOTS_AT_ONCE: Final = 90
 _TRIES: Final = 12
 """Decisions of a group before its callers are told to come again: others write this cell too, and faster."""
 
@@ -41,6 +45,7 @@ class Writer:
         self.head = Head()
         self.commits = self.items_written = self.bytes_written = self.conflicts = self.overtaken = 0
         self._wall_ms = self._monotonic_ms = 0
+        self._unsaved: dict[str, SlotRows] = {}
         self._stale = True
         self.hlc: HybridClock | None = None
 
@@ -98,6 +103,7 @@ class Writer:
             slots[Slot.parse(name)].erased.add(pk)
             if int(row["open"]["N"]):
                 erasures.add((Slot.parse(name), pk))
+        replayed = await self._replay(slots, head)
         async for row in tables.query(tables.state, "held"):
             lsn, (hlc, epoch, seq) = int(row["sk"]["S"]), (int(row[name]["N"]) for name in ("hlc", "epoch", "seq"))
             held = HeldOp(lsn, hlc, row["origin"]["S"], Mark(epoch, seq))
@@ -105,6 +111,29 @@ class Writer:
         if head != await tables.head():
             raise Conflicted  # somebody committed while it was read
         self._take(head, slots, erasures)
+        self._unsaved = replayed
+
+    async def _replay(self, slots: dict[Slot, SlotRows], head: Head) -> dict[str, SlotRows]:
+        """Bring the slots' rows up to the end of the log; those that were behind."""
+        found: dict[str, SlotRows] = {}
+        reads = LogReads(self.tables, region=self.region, views={})
+        lsn = head.saved
+        while entries := await reads.log_after(lsn, _SAVED_EVERY):
+            for lsn, op in entries:  # noqa: B007 - the last one is where the next turn goes on
+                slot = slots[Slot.parse(op.slot)]
+                slot.logged(op, region=self.region)
+                found[slot.name] = slot
+        return found
+
+    async def _save(self) -> None:
+        """Write the rows of every slot that the log has moved since they were written."""
+        rows, end = list(self._unsaved.values()), self.head.lsn
+        for start in range(0, len(rows), _SLOTS_AT_ONCE):
+            puts = [slot_put(self.tables, slot) for slot in rows[start : start + _SLOTS_AT_ONCE]]
+            whole = start + _SLOTS_AT_ONCE >= len(rows)
+            after = self.head._replace(saved=end if whole else self.head.saved, region=self.region)
+            self.head = await self.tables.commit(self.head, after, puts)
+        self._unsaved = {}
 
     def _take(self, head: Head, slots: dict[Slot, SlotRows], erasures: set[tuple[Slot, str]]) -> None:
         self.slots, self.erasures, self.head = slots, erasures, head
@@ -132,6 +161,8 @@ class Writer:
                     self._stale = (await self.tables.head()).number != self.head.number
                 if self._stale:
                     await self.load()
+                if self.head.lsn - self.head.saved >= _SAVED_EVERY:
+                    await self._save()
                 while await self._commit([ReleaseWork()]) != [0]:
                     pass  # ops whose time has come go before any write
                 return await self._commit(works)
@@ -188,6 +219,7 @@ class Writer:
         self.head = await self.tables.commit(self.head, after, puts)
         for slot in group.touched.values():
             self.views[slot.slot] = slot.view()
+        self._unsaved |= group.touched
         self.erasures |= group.erased
         self.tail.extend(group.entries)
         self.commits += 1

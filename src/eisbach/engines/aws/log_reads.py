@@ -91,14 +91,17 @@ class LogReads:
     async def log_after(self, lsn: int, limit: int) -> Sequence[LogEntry]:
         """See ``ports.store``."""
         entries: list[LogEntry] = []
+        refs: list[tuple[int, str, str, int, int]] = []
         async for row in self._tables.query(self._tables.state, "lsn", low=f"{max(0, lsn + 1):020d}", page=limit):
-            if len(entries) >= limit:
-                break
-            entries += await self._entries([ref for ref in _lsn_rows.decode(row["ops"]["B"]).ops if ref[0] > lsn])
-        return entries[:limit]
+            refs += [ref for ref in _lsn_rows.decode(row["ops"]["B"]).ops if ref[0] > lsn]
+            if len(entries) + len(refs) >= limit:
+                entries, refs = [*entries, *await self._entries(refs)], []
+                if len(entries) >= limit:
+                    break
+        return [*entries, *await self._entries(refs)][:limit]
 
     async def _entries(self, refs: Sequence[tuple[int, str, str, int, int]]) -> list[LogEntry]:
-        """The ops of one commit that are still in the log."""
+        """Those that are still in the log."""
         places = [
             op_key(self._tables, region=self._region, slot=slot, origin=origin, mark=Mark(epoch, seq))
             for _, slot, origin, epoch, seq in refs

@@ -25,6 +25,8 @@ __all__ = ["Writer"]
 
 _SAVED_EVERY: Final = 256
 """Ops between two times that the slots' rows are written: what a start replays at most, give or take a commit."""
+_SAVED_OFTEN: Final = 16
+"""The same while other processes write this cell: whoever is overtaken replays it each time."""
 _SLOTS_AT_ONCE: Final = 90
 _TRIES: Final = 12
 """Decisions of a group before its callers are told to come again: others write this cell too, and faster."""
@@ -46,6 +48,7 @@ class Writer:
         self.commits = self.items_written = self.bytes_written = self.conflicts = self.overtaken = 0
         self._wall_ms = self._monotonic_ms = 0
         self._unsaved: dict[str, SlotRows] = {}
+        self._saved_every = _SAVED_EVERY
         self._stale = True
         self.hlc: HybridClock | None = None
 
@@ -161,13 +164,14 @@ class Writer:
                     self._stale = (await self.tables.head()).number != self.head.number
                 if self._stale:
                     await self.load()
-                if self.head.lsn - self.head.saved >= _SAVED_EVERY:
+                if self.head.lsn - self.head.saved >= self._saved_every:
                     await self._save()
+                    self._saved_every = min(_SAVED_EVERY, 2 * self._saved_every)
                 while await self._commit([ReleaseWork()]) != [0]:
                     pass  # ops whose time has come go before any write
                 return await self._commit(works)
             except Conflicted:
-                self._stale = True
+                self._stale, self._saved_every = True, _SAVED_OFTEN
                 self.overtaken += 1
             except BaseException:
                 self._stale = True

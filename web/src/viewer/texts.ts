@@ -69,8 +69,13 @@ export function named(lang: Lang, names: Record<string, string> | undefined): st
   return names?.[lang] ?? names?.["en"] ?? Object.values(names ?? {})[0] ?? "";
 }
 
+/** One a language: making one takes milliseconds, and what is on air is drawn again with every event of the player. */
+const clocks = new Map<Lang, Intl.DateTimeFormat>();
+
 export function clock(lang: Lang, ms: number): string {
-  return new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" }).format(ms);
+  let format = clocks.get(lang);
+  if (!format) clocks.set(lang, (format = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" })));
+  return format.format(ms);
 }
 
 /** 3:07 or 1:02:33. */

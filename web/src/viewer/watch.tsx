@@ -14,6 +14,7 @@ import type { Key } from "./texts";
 import { named } from "./texts";
 
 const HIDE_AFTER_MS = 3200;
+const REDRAW_MS = 50;
 
 export function WatchPage({ asset }: { asset: AssetRef }): JSX.Element {
   const { client, lang, t, query, embedded } = useApp();
@@ -21,7 +22,7 @@ export function WatchPage({ asset }: { asset: AssetRef }): JSX.Element {
   const video = useRef<HTMLVideoElement>(null);
   const frame = useRef<HTMLDivElement>(null);
   const watching = useRef<Watching | null>(null);
-  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const redraw = useRedraw();
   const [technical, setTechnical] = useState(query.has("technical"));
   const title = useLoad<Card | null>(live ? "none" : `title ${asset.id}`, () => (live ? Promise.resolve(null) : client.title(asset.id)));
   const channels = useLoad(live ? "channels" : "none-channels", () => (live ? client.channels() : Promise.resolve([])));
@@ -32,9 +33,9 @@ export function WatchPage({ asset }: { asset: AssetRef }): JSX.Element {
 
   useEffect(() => {
     if (!video.current) return;
-    const one = new Watching(client, asset, video.current, { wishes: wishes(query), askedAt: askedForPageAt(), changed: () => redraw(0) });
+    const one = new Watching(client, asset, video.current, { wishes: wishes(query), askedAt: askedForPageAt(), changed: redraw });
     watching.current = one;
-    redraw(0);
+    redraw();
     return () => one.close();
   }, [asset.type, asset.id]);
 
@@ -70,6 +71,19 @@ export function WatchPage({ asset }: { asset: AssetRef }): JSX.Element {
       {!embedded && phase.name === "playing" && phase.playback.credit !== "" && shown && <p class="player-credit">{phase.playback.credit}</p>}
     </div>
   );
+}
+
+/** Draws soon, once for everything that changes meanwhile: a start is dozens of events, and the first picture goes before them. */
+function useRedraw(): () => void {
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return useCallback(() => {
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      redraw(0);
+    }, REDRAW_MS);
+  }, []);
 }
 
 /** What lies over the picture when there is none to see. */

@@ -28,7 +28,7 @@ from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailab
 from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
-from eisbach.kernel.versions import Vector
+from eisbach.kernel.versions import Vector, covers
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import (
     Applied,
@@ -111,6 +111,8 @@ class SqliteStore(StoreMoves):
 
     async def release_held(self) -> None:
         """Apply ops from the future whose time has come; every write and a timer do it too."""
+        if self._draining is None and self._writer.held_for_ms is None:
+            return  # nothing is held, and nobody is at work who might hold something
         await self._submit(ReleaseWork())
 
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
@@ -247,8 +249,11 @@ class SqliteStore(StoreMoves):
 
     async def ops_after(self, slot: Slot, vector: Vector, *, limit: int) -> OpBatch:
         """See ``ports.store``."""
+        heads = await self.vector(slot)
+        if heads and limit > 0 and covers(vector, heads):  # most slots have no news: no need to ask the disk for it
+            return OpBatch([], heads)
         with reading():
-            return self._reads.ops_after(slot, vector, limit, heads=await self.vector(slot))
+            return self._reads.ops_after(slot, vector, limit, heads=heads)
 
     async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
         """See ``ports.store``."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eisbach.plan.assess.bounds import DEPTH_MAX, HCL_BYTES_MAX, Refused
+from eisbach.plan.assess.paths import joined
 
 __all__ = ["ADDRESS", "Block", "Folder", "Module", "called", "local_source", "parse"]
 
@@ -258,18 +259,7 @@ def _literal(text: str) -> bool | int | str | None:
 def local_source(call: Block, folder: Folder) -> Path | None:
     """The folder of a call's local source; None for a module from elsewhere."""
     source = str(call.body.get("source") or "").strip('"')
-    return _joined(folder.path, source) if source.startswith(("./", "../")) or source in (".", "..") else None
-
-
-def _joined(base: Path, source: str) -> Path:
-    """``base/source`` by its words only: nothing is looked up, no link is followed."""
-    parts = list(base.parts)
-    for part in Path(source).parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return Path(*parts) if parts else Path()
+    return joined(folder.path, source) if source.startswith(("./", "../")) or source in (".", "..") else None
 
 
 def called(folders: Sequence[Folder]) -> set[Path]:

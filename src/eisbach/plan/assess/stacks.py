@@ -15,6 +15,7 @@ from eisbach.plan.assess.bounds import NODES_MAX, Refused
 from eisbach.plan.assess.documents import Node
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.model import Evidence, Unknown
+from eisbach.plan.assess.paths import joined
 
 __all__ = ["STACKS_MAX", "Stack", "Template", "local_calls", "stacks"]
 
@@ -77,7 +78,7 @@ def _called(template: Template, node: Node, run: _Run) -> Template | None:
     if not address:
         return None
     if "://" not in address and "${" not in address:
-        return run.templates.get(_joined(template.path.parent, address))
+        return run.templates.get(joined(template.path.parent, address))
     parts = [p for p in address.partition("?")[0].split("/") if p]
     for length in (3, 2, 1):
         tail = tuple(parts[-length:])
@@ -92,18 +93,7 @@ def local_calls(template: Template) -> Iterator[Path]:
     for _, node in _calls(template):
         address = _address(node)
         if address and "://" not in address and "${" not in address:
-            yield _joined(template.path.parent, address)
-
-
-def _joined(base: Path, address: str) -> Path:
-    """``base/address`` by its words only: nothing is looked up, no link is followed."""
-    parts = list(base.parts)
-    for part in Path(address).parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return Path(*parts) if parts else Path()
+            yield joined(template.path.parent, address)
 
 
 class Stack:

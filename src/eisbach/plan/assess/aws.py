@@ -71,8 +71,8 @@ class Resource:
     """Property -> its line."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Plain properties, normalised: multi_az, backup_days, pitr, redrive, replicas, zones, routes, actions, word (a
-    name in DNS), domains (names in DNS that are the system's), unsaid (fields of a component that a variable decides),
-    taken (field, variable: a default decided)."""
+    name in DNS), domains (names in DNS that are the system's), unit (what is deployed together), unsaid (fields of a
+    component that a variable decides), taken (field, variable: a default decided)."""
     references: list[Reference] = field(default_factory=list)
     texts: list[tuple[str, str, int]] = field(default_factory=list)
     """(key, text, line) of values that may name hosts."""
@@ -134,6 +134,7 @@ class _Reader:
         found = self.facts.component(
             resource.name, scope=self.scope, at=at, kind=kind, managed=managed, resource=resource.kind
         )
+        found.domains["unit"] = (values.get("unit") or self.scope,)
         for word in (*values.get("aliases", ()), *self._words(resource)):
             self.facts.alias(self.scope, word, resource.name)
         found.replicas = values.get("replicas", None if managed else 1)

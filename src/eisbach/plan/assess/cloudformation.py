@@ -142,6 +142,7 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         field for field, keys in _DECIDED.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
     ]
     values["taken"] = list(_taken(name, stack))
+    values["unit"] = stack.template.path.name.partition(".")[0]
     values["domains"] = [
         text.text()
         for path in _DOMAINS.get(node.get("Type").text(), ())

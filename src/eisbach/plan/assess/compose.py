@@ -90,6 +90,7 @@ class _Service:
         is_new = (self.scope, self.name) not in facts.names
         found = facts.component(self.name, scope=self.scope, at=Evidence(self.file, self.line))
         self.name = found.name
+        found.domains["unit"] = (self.scope,)
         command = " ".join(part.text() for part in node.get("command").each())
         if image or is_new:
             found.image, found.kind = image, kind_of_image(image) if image else "service"

@@ -143,7 +143,7 @@ def _lane(component: Component) -> str:
         places = component.domains.get(level, ())
         if places:
             return f"{level} {' + '.join(places)}"
-    return "outside" if component.kind == "external" else component.scope
+    return "outside" if component.kind == "external" else component.domains.get("unit", (component.scope,))[0]
 
 
 def _layers(found: Assessment, names: Sequence[str]) -> dict[str, int]:
@@ -175,6 +175,7 @@ def _box(number: int, component: Component, at: tuple[int, int], *, single: bool
     name = component.name
     if ADDRESS.fullmatch(name):  # of a Terraform resource the last word is what people know it by
         name = name.rpartition(".")[2]
+    name = name.rpartition("/")[2] or name  # the lane says the rest
     name = name if len(name) <= 17 else f"{name[:16]}…"
     copies = "managed" if component.managed else f"{component.replicas or '?'} x"
     x, y = at

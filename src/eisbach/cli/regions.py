@@ -44,7 +44,11 @@ def list_regions(*, shared: Shared) -> None:
         say(f"{one['region']:<12} {weight:<12} {serves}")
         for loss in one["losses"]:
             say(f"  {_loss_line(loss)}")
-    say("Next: eisbach regions evacuate REGION takes one out, with a proof")
+    lost = [loss["region"] for one in found for loss in one["losses"] if not loss["closed_ms"]]
+    if lost:
+        say(f"Next: eisbach heal region/{lost[0]} when it can come back, then eisbach regions return {lost[0]}")
+    else:
+        say("Next: eisbach regions evacuate REGION takes one out, with a proof")
 
 
 @verb

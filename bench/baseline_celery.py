@@ -8,6 +8,7 @@ Arguments: URL of Redis, count, folder, file with one JSON event a line.
 """
 
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -19,7 +20,7 @@ url, count, folder, file = sys.argv[1:]
 app = Celery("baseline", broker=url)
 app.conf.update(
     task_ignore_result=True, task_acks_late=True, worker_prefetch_multiplier=64, broker_connection_retry_on_startup=True,
-    worker_hijack_root_logger=False, worker_send_task_events=False, task_serializer="json",
+    worker_hijack_root_logger=False, worker_redirect_stdouts=False, worker_send_task_events=False, task_serializer="json",
 )  # fmt: skip
 database = sqlite3.connect(f"{folder}/celery.db", isolation_level=None, check_same_thread=False)
 database.executescript(
@@ -43,7 +44,7 @@ def handle(event: dict) -> None:
         events = seen["done"] - 1
         cpu, wall = time.process_time() - seen["cpu"], time.perf_counter() - seen["wall"]
         print(json.dumps({"us": cpu / events * 1e6, "rate": events / wall}), flush=True)
-        worker.stop()
+        os._exit(0)  # a worker that is stopped from within its own task waits for that task
 
 
 with Path(file).open() as events:  # every event is in the queue before the worker takes the first

@@ -41,7 +41,8 @@ class Deployed:
     """The region's stacks, and what they say a cell's task is."""
 
     def __init__(self, account: Account, emulator: AwsEmulator, folder: Path) -> None:
-        self.account, self.folder = account, folder
+        self.account, self.folder, self.emulator = account, folder, emulator
+        self.template: dict[str, Any] = {}
         self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": emulator.endpoint(REGION)}
 
     async def definition(self, cell: str) -> dict[str, Any]:
@@ -49,6 +50,28 @@ class Deployed:
         service = (await ecs.describe_services(cluster="eisbach", services=[f"eisbach-{cell}"]))["services"][0]
         told = await ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
         return told["taskDefinition"]["containerDefinitions"][0]  # type: ignore[no-any-return]
+
+
+TESTS = {"ecs", "cloudformation", "ssm", "s3", "sts", "route53"}
+"""Services that the test itself asks, and no cell."""
+
+
+def lacking(template: dict[str, Any], called: dict[str, int]) -> set[str]:
+    """Actions that were used and that the task's role does not have: an emulator would never refuse them."""
+    granted: set[str] = set()
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::Policy" and name.startswith("C1TaskTaskRole"):
+            for statement in resource["Properties"]["PolicyDocument"]["Statement"]:
+                actions = statement["Action"]
+                granted |= set(actions if isinstance(actions, list) else [actions])
+    used: set[str] = set()
+    for call in called:
+        service, _, operation = call.partition("/")
+        if service in TESTS or operation == "PutSecretValue":
+            continue
+        items = {"TransactWriteItems": ["PutItem", "DeleteItem", "UpdateItem", "ConditionCheckItem"]}
+        used |= {f"{service}:{one}" for one in items.get(operation, [operation])}
+    return used - granted
 
 
 class Task:
@@ -109,7 +132,9 @@ async def deployed(three_regions: AwsEmulator, example: Platform, tmp_path: Path
         told = msgspec.json.encode(secrets_of("eu-central")).decode()
         for cell in ("c1", "c2"):
             await secrets.put_secret_value(SecretId=f"eisbach/eu-central/{cell}", SecretString=told)
-        yield Deployed(account, three_regions, tmp_path)
+        found = Deployed(account, three_regions, tmp_path)
+        found.template = json.loads(made.template("eisbach-region-eu-central").read_text())
+        yield found
 
 
 async def test_a_viewer_plays_on_the_task_the_function_knows_it_and_a_killed_task_loses_nothing(
@@ -152,6 +177,8 @@ async def test_a_viewer_plays_on_the_task_the_function_knows_it_and_a_killed_tas
             await asyncio.to_thread(runtime.close)
             await log.aclose()
 
+    called = deployed.emulator.statistics()["doors"][REGION]["calls"]
+    assert lacking(deployed.template, called) == set()
     assert by_function["statusCode"] == 200, by_function
     assert [(r["title"], r["pos_s"]) for r in body_of(by_function)["resume"]] == [("tears", 42.5)]
     assert [(r["title"], r["pos_s"]) for r in rails["resume"]] == [("tears", 42.5)]

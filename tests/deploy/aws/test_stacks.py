@@ -263,3 +263,15 @@ def test_a_folder_that_is_not_a_synthesis_is_never_deleted(example: Platform, tm
 def test_a_package_that_is_not_there_is_named(example: Platform, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=re.escape(f"no package at {tmp_path / 'no'}")):
         synthesise(example, out=tmp_path / "out", package=tmp_path / "no")
+
+
+def test_the_document_names_every_permission_of_every_role(all_templates: Templates) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "aws.md").read_text()
+    actions: set[str] = set()
+    for template in all_templates.values():
+        for policy in of(template, "AWS::IAM::Policy"):
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+                given = statement["Action"]
+                actions |= set(given if isinstance(given, list) else [given])
+
+    assert {a for a in actions if f"`{a.partition(':')[2]}`" not in page and f"`{a}`" not in page} == set()

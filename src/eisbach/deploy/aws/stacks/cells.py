@@ -22,7 +22,7 @@ from eisbach.deploy.aws.stacks.functions import Function, make_function
 from eisbach.deploy.aws.stacks.hub import Hub
 from eisbach.deploy.aws.stacks.network import Network
 
-__all__ = ["Around", "CellHome", "add_cell"]
+__all__ = ["Around", "CellHome", "add_cell", "grant_cell"]
 
 PORT = 8080
 PUBLISHES = ("sns:Publish", "sns:CreateTopic")
@@ -99,7 +99,8 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
             concurrency=platform.compute.concurrency,
         ),
     )
-    _grant(stack, around, cell, role=function.role, state=state, secret=secret)
+    grant_cell(stack, around, cell, role=function.role, state=state)
+    secret.grant_read(function.role)
     accept(
         function.function,
         "Serverless-LambdaDLQ",
@@ -109,8 +110,8 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
     return CellHome(cell=cell, state=state, secret=secret, function=function, service=service)
 
 
-def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, secret: Any) -> None:
-    """The cell's own things, by name; no wildcard."""
+def grant_cell(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any) -> None:
+    """The cell's own tables and the hub, by name; no wildcard."""
     log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(cell))
     items = [
         "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem",
@@ -120,7 +121,6 @@ def _grant(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any, sec
     cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
     role.add_to_principal_policy(iam.PolicyStatement(actions=list(PUBLISHES), resources=[around.hub.topic.topic_arn]))
-    secret.grant_read(role)
 
 
 def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) -> Any:
@@ -150,7 +150,8 @@ def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) ->
         stop_timeout=cdk.Duration.seconds(30),
     )
     container.add_mount_points(ecs.MountPoint(container_path="/work", source_volume="work", read_only=False))
-    _grant(stack, around, cell, role=task.task_role, state=state, secret=secret)
+    grant_cell(stack, around, cell, role=task.task_role, state=state)
+    secret.grant_read(task.task_role)
     _may_pull(stack, task, compute.image)
     accept(task, "AwsSolutions-ECS2", "the document names tables and addresses; secrets come from Secrets Manager")
     return ecs.FargateService(

@@ -14,7 +14,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 
 from eisbach.deploy.aws.documents import cell_document, spoke_document
-from eisbach.deploy.aws.stacks.cells import PUBLISHES, Around, CellHome
+from eisbach.deploy.aws.stacks.cells import Around, CellHome, grant_cell
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
 from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
@@ -112,18 +112,13 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
             on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=lost.queue_arn)
         ),
     )
-    log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(home.cell))
-    for actions, resources in (
-        (["dynamodb:Query"], [log]),
-        (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"], [home.state.table_arn]),
-        (["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], [around.hub.table.table_arn]),
-        ([*PUBLISHES], [around.hub.topic.topic_arn]),
-        (
-            ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
-            [home.state.table_stream_arn],
-        ),
-    ):
-        made.role.add_to_principal_policy(iam.PolicyStatement(actions=actions, resources=resources))
+    grant_cell(stack, around, home.cell, role=made.role, state=home.state)
+    made.role.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            resources=[home.state.table_stream_arn],
+        )
+    )
     made.role.add_to_principal_policy(iam.PolicyStatement(actions=["dynamodb:ListStreams"], resources=["*"]))
     accept(made.role, "AwsSolutions-IAM5[Resource::*]", "dynamodb:ListStreams has no resources")
     accept(made.function, "Serverless-LambdaDLQ", "failed nudges go to the queue of the event source mapping")

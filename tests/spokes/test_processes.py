@@ -61,7 +61,7 @@ async def test_everything_is_killed_on_the_way_and_the_title_is_published_once(r
     assert {kind: batch["state"] for kind, batch in batches(region).items()} == dict.fromkeys(
         ("probe", "transcode", "package"), "done"
     )
-    assert [row["dead_letters"] for row in status["spokes"]] == [0, 0, 0, 0]
+    assert {row["spoke"]: row["dead_letters"] for row in status["spokes"] if row["dead_letters"]} == {}
 
 
 async def test_while_the_hub_is_away_uploads_are_taken_and_go_on_afterwards(region: RegionHost) -> None:

@@ -66,6 +66,7 @@ def pressed(page: Page) -> float:
     """Press the red button; the longest gap of the right side in ms, until half a minute after."""
     page.locator(".red-button").click()
     page.wait_for_timeout(BEYOND_S * 1000)
+    print(f"  red button pressed; {page.locator('.verdict').all_inner_texts()}", flush=True)
     right = page.query_selector_all("iframe")[1].content_frame()
     stats = right.evaluate("JSON.parse(JSON.stringify(window.eisbach))") if right else {"state": "gone"}
     if stats["state"] != "playing":
@@ -86,6 +87,7 @@ def run() -> list[Row]:
             page.goto(link)
             page.wait_for_function(PLAYS, timeout=WITHIN_S * 1000)
             at["picture"] = clone.seconds
+            print(f"  ready {at['ready']:.1f} s, picture {at['picture']:.1f} s", flush=True)
             gap_ms = pressed(page)
             at["pressed"] = clone.seconds - BEYOND_S
             page.close()

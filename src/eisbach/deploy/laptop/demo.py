@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from eisbach.bootstrap.tools import locate_footage
+from eisbach.deploy.laptop.addresses import RESIDENCIES
 from eisbach.deploy.laptop.ceremony import write_private
 from eisbach.deploy.laptop.platform import Platform
 from eisbach.deploy.laptop.studio import Studio, is_published
@@ -25,6 +26,8 @@ __all__ = ["Demo", "register"]
 
 _TRIES = 3
 _LOOK_EVERY_S = 0.25
+_COPIES_S = 300
+"""For copies to every region; a few seconds on an idle machine."""
 _PATIENCE = 120
 """Tries of one second to reach a studio: longer than any restart."""
 
@@ -52,7 +55,9 @@ class Demo:
                 content = await self._make()
                 self._state, self._detail = "registering", "telling the studio"
                 await self._register(content)
-                self._state, self._detail = "ready", f"channel {content.channel.id}, {len(content.titles)} titles"
+                missing = await self._copied(content)
+                self._state = "ready"
+                self._detail = f"channel {content.channel.id}, {len(content.titles)} titles{missing}"
         except (EisbachError, OSError) as error:
             self._state, self._detail = "failed", str(error)
         finally:
@@ -84,6 +89,27 @@ class Demo:
         raise Unavailable(
             f"the demo content could not be made ({_TRIES} tries, last code {code}); see eisbach logs demo"
         )
+
+    async def _copied(self, content: DemoContent) -> str:
+        """Wait until the twin regions have the files: before, a region that is lost takes the only copy with it.
+
+        What is missing after five minutes, in words; then the demo goes on without.
+        """
+        documents = self._platform.documents
+        home = RESIDENCIES[documents.regions[0]]
+        wanted = [
+            documents.folder(region) / "blobs" / "media" / "vod" / asset.id / "files.json"
+            for region in documents.regions
+            if RESIDENCIES[region] == home
+            for asset in content.assets
+        ]
+        self._detail = "copying to every region"
+        for _ in range(_COPIES_S * 4):
+            if all(path.exists() for path in wanted):
+                return ""
+            await asyncio.sleep(_LOOK_EVERY_S)
+        missing = sum(not path.exists() for path in wanted)
+        return f"; {missing} of {len(wanted)} copies are not there after {_COPIES_S} s, see eisbach status"
 
     def _look(self, path: Path) -> None:
         with contextlib.suppress(OSError, msgspec.DecodeError):

@@ -30,7 +30,21 @@ from eisbach.testing.aws.emulator import AwsEmulator
 from eisbach.testing.aws.hub_host import AwsHubHost
 from eisbach.testing.aws.store_host import AwsStoreHost
 from eisbach.testing.store_erase_promises import ErasePromises, until_erased
-from eisbach.testing.store_host import HERE, KEY, OTHER, SLOT, THERE, event, items, owned, put, remove, value, write
+from eisbach.testing.store_host import (
+    HERE,
+    KEY,
+    OTHER,
+    SLOT,
+    THERE,
+    an_op,
+    event,
+    items,
+    owned,
+    put,
+    remove,
+    value,
+    write,
+)
 from eisbach.testing.store_promises import StorePromises
 
 # The largest transaction is over 1 MiB, and aiohttp warns that it is sent in one piece: it is rare, and takes 1 ms.
@@ -148,6 +162,20 @@ async def test_an_erased_accounts_bytes_are_in_no_table_of_either_region(host: A
                 rows = (await clients.dynamodb.scan(TableName=table, ConsistentRead=True))["Items"]
                 assert rows
                 assert b"very-private" not in repr(rows).encode()
+
+
+async def test_an_op_of_a_left_epoch_that_was_pruned_is_not_logged_again(host: AwsStoreHost) -> None:
+    here = await owned(host)
+    now = host.clock.wall_ms()
+    old, new = an_op(1, b"old", at_ms=now), an_op(1, b"new", at_ms=now + 1, epoch=2)
+    await here.apply(SLOT, [old, new])
+    await host.clock.advance(8 * 86_400)
+    assert await here.prune_log(SLOT, acknowledged={THERE: Mark(1, 1)}, relayed_lsn=9) == 1
+    lsn = here.statistics().last_lsn
+
+    again = await here.apply(SLOT, [old])
+
+    assert (again.changed, again.conflicts, here.statistics().last_lsn) == (0, 0, lsn)
 
 
 # --- several processes -------------------------------------------------------------------------------------------

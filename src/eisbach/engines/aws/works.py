@@ -258,7 +258,8 @@ class ApplyWork(Work):
                 raise Invalid(f"an op of slot {op.slot} was sent for slot {slot.name}; pull again")
             mark, last = Mark(op.epoch, op.seq), have.get(op.origin, _NOTHING)
             if mark <= last:
-                if mark.epoch < last.epoch and (op.slot, op.origin, mark) not in group.bodies:
+                pruned = mark <= slot.floors.get(op.origin, _NOTHING)  # held once, and settled
+                if mark.epoch < last.epoch and not pruned and (op.slot, op.origin, mark) not in group.bodies:
                     late.append(op)
                 continue
             if mark.seq != (last.seq + 1 if mark.epoch == last.epoch else 1):

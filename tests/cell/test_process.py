@@ -309,14 +309,13 @@ def test_a_cell_that_runs_cannot_open_another_cells_file(tmp_path: Path) -> None
 def test_without_landlock_the_report_says_so_and_nothing_breaks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    import landlock
     from landlock import SyscallError
-
-    from eisbach.engines.embedded import confinement
 
     def none() -> int:
         raise SyscallError(38, "Function not implemented")
 
-    monkeypatch.setattr(confinement, "landlock_abi_version", none)
+    monkeypatch.setattr(landlock, "landlock_abi_version", none)
 
     found = confine(read=python_paths(), write=[tmp_path])
 

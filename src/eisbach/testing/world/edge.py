@@ -96,6 +96,10 @@ class Edge:
             Silent: neither an answer nor the certainty that nothing was done.
         """
         headers = request.headers
+        history, number = self._world.history, headers["eisbach-request-id"]
+        history.arrived[self.name, number] += 1
+        if history.arrived[self.name, number] > 1:
+            history.delivered[number] += 1  # doubled on its way: what one of them is told says nothing of the other
         slot_map = self.slot_map()
         call = Call(
             method=request.method, target=request.target, slot=headers.get("eisbach-slot", ""),
@@ -132,8 +136,9 @@ class Edge:
             hop = next_hop(forward, tried, outcome)
             if hop is None:
                 break
-            # The last hop's word says nothing of the first: as if it had reached two cells.
-            self._world.history.delivered[request.headers["eisbach-request-id"]] += 1
+            if outcome == "silent":
+                # The next hop's word says nothing of this one, which may have written: as if it had reached two cells.
+                self._world.history.delivered[request.headers["eisbach-request-id"]] += 1
             if answer is not None:
                 self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
         if answer is not None:

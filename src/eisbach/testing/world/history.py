@@ -68,6 +68,8 @@ class History:
     """Of one run."""
 
     intents: list[Intent] = field(default_factory=list)
+    arrived: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(edge, request id) -> how often the edge took the call up: twice when the network doubled it."""
     delivered: Counter[str] = field(default_factory=Counter)
     """Request id -> how often it reached a cell. Once: then a refusal says that nothing was written; an edge's second
     try or a doubled message says nothing of the other copy."""

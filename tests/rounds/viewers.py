@@ -5,10 +5,14 @@ or answered with an outage, is repeated at the other region under the same id.
 """
 
 import asyncio
+import contextlib
 import itertools
 import random
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -148,6 +152,40 @@ class Viewer:
                     return found
             await asyncio.sleep(0.05 * (turn + 1))
         return found
+
+    async def write_to_one_process(self, url: str, alive: Callable[[], bool], *, seconds: float) -> list[int]:
+        """Statuses of writes that a process answered while it was ``alive``; it listens at ``url``.
+
+        A connection counts when the process lives after it was made: only then was it made with that process, not with
+        the one that the supervisor starts in its place, which may acknowledge. A connection is never made anew unseen.
+        """
+        statuses: list[int] = []
+        where = urlsplit(url)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while alive():
+                    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                        try:
+                            while alive():
+                                statuses.append(await self._write_over(reader, writer))
+                        finally:
+                            writer.close()
+                    await asyncio.sleep(0.02)
+        return statuses
+
+    async def _write_over(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        number = next(self._numbers)
+        body = msgspec.json.encode({"pos_s": number + 0.5, "dur_s": 43_200})
+        lines = [
+            f"PUT /v1/me/progress/t{self._number}-{number} HTTP/1.1", "Host: rounds", f"Content-Length: {len(body)}",
+            "Content-Type: application/json", *(f"{name}: {value}" for name, value in self._headers.items()),
+        ]  # fmt: skip
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        if length := re.search(r"content-length: (\d+)", head):
+            await reader.readexactly(int(length[1]))
+        return int(head.split()[1])
 
     def _count(self, what: str) -> None:
         self._book.refused[what] = self._book.refused.get(what, 0) + 1

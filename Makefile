@@ -93,7 +93,8 @@ properties: .venv/dev  ## property tests with many more examples
 soak: .venv/dev web  ## every failure x player x live or on demand; writes a dated report
 	@.ci/chromium
 	@mkdir -p docs/reports
-	set -o pipefail; SOAK=1 $(BIN)/pytest -v -m browser --timeout 1800 tests/e2e 2>&1 | tee docs/reports/playback-$$(date -u +%F).txt
+	set -o pipefail; { echo "make soak, $$(date -u +'%F %H:%M') UTC, commit $$(git rev-parse --short HEAD), $$(nproc) cores, load $$(cut -d' ' -f1-3 /proc/loadavg)"; \
+	SOAK=1 $(BIN)/pytest -vv -rP --durations=0 -m browser --timeout 1800 tests/e2e 2>&1; } | tee docs/reports/playback-$$(date -u +%F).txt
 
 soak-rounds: .venv/dev web  ## 100 rounds: real processes killed, stopped, cut, full, with wrong clocks; writes docs/reports/rounds-DATE-TIME.md
 	PYTHONPATH=tests $(BIN)/python -m rounds.play --rounds 100 --report docs/reports $(ARGS)

@@ -1,0 +1,2 @@
+schedule_multi_az    = true
+schedule_backup_days = 7

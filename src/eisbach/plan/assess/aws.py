@@ -14,7 +14,7 @@ from eisbach.plan.assess.endpoints import endpoints, needed_at_start
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.model import Component, Evidence, How, Unknown
 
-__all__ = ["Reference", "Resource", "into_facts"]
+__all__ = ["ASSIGNED", "KINDS", "Reference", "Resource", "into_facts"]
 
 KINDS: Final[Mapping[str, tuple[str, bool]]] = {
     "lambda": ("function", True), "dynamodb": ("database", True), "sqs": ("queue", True), "sns": ("topic", True),
@@ -25,10 +25,16 @@ KINDS: Final[Mapping[str, tuple[str, bool]]] = {
     "nat": ("network", False), "mq": ("queue", False), "cognito": ("identity", True), "msk": ("queue", True),
     "efs": ("bucket", True), "redshift": ("database", False), "bus": ("topic", True), "apprunner": ("service", True),
     "cluster": ("control", True), "nodes": ("service", True),
+    "channel": ("service", False), "packager": ("service", True), "flow": ("service", False),
+    "convert": ("service", True),
     "othersql": ("database", False), "othercache": ("cache", False), "othertopic": ("topic", True),
     "otherqueue": ("queue", True), "otherbucket": ("bucket", True), "otherservice": ("service", True),
 }  # fmt: skip
 """Normalised type -> (kind, whether the provider keeps copies of it in several zones)."""
+ASSIGNED: Final = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]{1,60})=[\"']?([^\s\"']{1,500})", re.MULTILINE
+)
+"""A variable that a machine's first script sets."""
 _CONTROL_PLANE: Final = re.compile(
     r"\b(autoscaling:(?:Set|Update|Execute|Create)\w*|ec2:(?:RunInstances|StartInstances|CreateFleet|ModifyInstance\w*)"
     r"|route53:ChangeResourceRecordSets|cloudformation:\w+|ecs:(?:UpdateService|CreateService|RunTask)"
@@ -98,8 +104,14 @@ class _Reader:
         """Names in DNS that are the system's own: who has one in a variable knows itself by it."""
         selections = [r for r in resources if r.kind == "backups"]
         self.backed = {reference.target for r in selections for reference in r.references}
-        self.planned = bool(selections)
-        """A backup plan selects something, if only by tags."""
+        self.planned = any(r.values.get("open") for r in selections)
+        """A backup plan selects by tags or patterns: what it covers, no file says."""
+        self.told: dict[str, dict[str, Any]] = defaultdict(dict)
+        """Resource -> what another resource says of it: a scaler its least copies, a policy its dead letters."""
+        for resource in resources:
+            for reference in resource.references if resource.kind == "setting" else ():
+                if reference.key in resource.values.get("of", ()):
+                    self.told[reference.target] |= resource.values["says"]
         self.members: dict[str, list[Resource]] = defaultdict(list)
         for resource in resources:
             if resource.kind == "member":
@@ -130,7 +142,8 @@ class _Reader:
 
     def _component(self, resource: Resource, *, is_dead: bool) -> None:
         kind, managed = KINDS[resource.kind]
-        values, at = resource.values, Evidence(resource.file, resource.line)
+        values = resource.values = {**resource.values, **self.told[resource.name]}
+        at = Evidence(resource.file, resource.line)
         found = self.facts.component(
             resource.name, scope=self.scope, at=at, kind=kind, managed=managed, resource=resource.kind
         )
@@ -142,7 +155,7 @@ class _Reader:
         found.unsaid = frozenset(values.get("unsaid", ()))
         if resource.kind.startswith("other"):
             found.unsaid |= {"replicas", "backup"}
-        if resource.kind in ("rds", "rdscluster", "dynamodb", "s3"):
+        if resource.kind in ("rds", "rdscluster", "dynamodb", "s3", "efs"):
             found.stateful = True
             self._kept(found, resource)
             if resource.name in self.backed:
@@ -184,6 +197,10 @@ class _Reader:
         elif resource.kind == "dynamodb":
             found.backup = bool(values.get("pitr"))
             found.facts["backup"] = Evidence(resource.file, resource.lines.get("pitr", resource.line))
+        elif resource.kind == "efs":
+            found.backup = values.get("backed_up")
+            found.stateful = True if found.backup is not None else None  # who decides on backups has data in it
+            found.facts["backup"] = Evidence(resource.file, resource.lines.get("BackupPolicy", resource.line))
         else:
             found.stateful = None  # what is in a bucket, no file says
             found.backup = True if values.get("versioning") else None
@@ -249,7 +266,7 @@ class _Reader:
         yield from ((key, text, Evidence(resource.file, line)) for key, text, line in resource.texts)
         for reference in resource.references:
             target = self.by_name.get(reference.target)
-            if target is not None and target.kind == "taskdefinition":
+            if target is not None and target.kind in ("taskdefinition", "machine"):
                 yield from ((key, text, Evidence(target.file, line)) for key, text, line in target.texts)
 
     def _hosts(self, resource: Resource) -> None:

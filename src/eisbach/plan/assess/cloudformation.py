@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from eisbach.plan.assess.aws import Reference, Resource, into_facts
+from eisbach.plan.assess.aws import ASSIGNED, Reference, Resource, into_facts
 from eisbach.plan.assess.documents import Node
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.stacks import Stack, Template, stacks
@@ -38,7 +38,11 @@ _KINDS: Final = {
     "AWS::ElasticLoadBalancingV2::ListenerRule": "listener", "AWS::ServiceDiscovery::Service": "name",
     "AWS::ServiceDiscovery::PrivateDnsNamespace": "zone", "AWS::ServiceDiscovery::HttpNamespace": "zone",
     "AWS::MemoryDB::Cluster": "elasticache", "AWS::ElasticBeanstalk::Environment": "asg",
-    "AWS::Backup::BackupSelection": "backups",
+    "AWS::Backup::BackupSelection": "backups", "AWS::EC2::LaunchTemplate": "machine",
+    "AWS::AutoScaling::LaunchConfiguration": "machine", "AWS::MediaLive::Channel": "channel",
+    "AWS::MediaPackage::Channel": "packager", "AWS::MediaPackageV2::Channel": "packager",
+    "AWS::MediaConnect::Flow": "flow", "AWS::MediaConvert::Queue": "convert",
+    "AWS::ApplicationAutoScaling::ScalableTarget": "setting",
 }  # fmt: skip
 _NO_COMPONENT: Final = re.compile(
     r"Custom::|AWS::(?:IAM|EC2|Logs|CloudWatch|Events|Scheduler|SSM|SecretsManager|KMS|ApplicationAutoScaling|AutoScaling"
@@ -47,7 +51,7 @@ _NO_COMPONENT: Final = re.compile(
     r"|ElastiCache|DynamoDB|CloudFormation|CloudFront|CloudTrail|Budgets|Backup|GuardDuty|Inspector\w*|Serverless|EFS|EKS"
     r"|Glue|Athena|StepFunctions|ServiceDiscovery|ServiceCatalog\w*|Kinesis\w*|Redshift|OpenSearchService|Elasticsearch"
     r"|DAX|DMS|DocDB|Neptune|Organizations|RAM|SES|Signer|SSO|Synthetics|Transfer|XRay|AppSync|AppConfig|Batch|Chatbot"
-    r"|Macie|SecurityHub|AccessAnalyzer|ImageBuilder|MediaConvert|FIS|CDK|ElasticBeanstalk|IoT|Pipes|Lex|Amplify|SageMaker)::"
+    r"|Macie|SecurityHub|AccessAnalyzer|ImageBuilder|Media\w+|FIS|CDK|ElasticBeanstalk|IoT|Pipes|Lex|Amplify|SageMaker)::"
 )
 """Understood as no component of their own: rights, networks, settings of others, logs, builds."""
 _DECIDED: Final = {
@@ -66,6 +70,10 @@ _DOMAINS: Final = {
     "AWS::CloudFront::Distribution": ("DistributionConfig.Aliases",),
 }  # fmt: skip
 """Where a template says which names in DNS are its own."""
+_NAMED: Final = (
+    "TableName", "QueueName", "FunctionName", "ServiceName", "BucketName", "DBInstanceIdentifier",
+    "DBClusterIdentifier", "ReplicationGroupId", "ClusterName", "DomainName",
+)  # fmt: skip
 _SUB: Final = re.compile(r"\$\{([A-Za-z0-9/'_-]+)(?:\.[A-Za-z0-9.]+)?\}")
 _PATH: Final = re.compile(r"amazonaws\.com(?:/\$default|/prod)?(/[\w/{}-]+)")
 _IMPLICIT: Final = {"ServerlessHttpApi": "HttpApi", "ServerlessRestApi": "Api"}
@@ -136,7 +144,7 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         shared = stack.fill(stack.template.document.get("Globals", "Function"))
     made.references = [*_references(properties, ""), *_references(shared.get("Environment"), "")]
     made.texts = [(key, n.text(), n.line) for key, n in (*_variables(properties), *_variables(shared))]
-    named = (properties.get(k).text() for k in ("TableName", "QueueName", "FunctionName", "ServiceName", "BucketName"))
+    named = (properties.get(k).text() for k in _NAMED)
     values: dict[str, object] = {"aliases": [word for word in named if word]}
     values["unsaid"] = [
         field for field, keys in _DECIDED.items() if any(isinstance(properties.get(key).value, dict) for key in keys)
@@ -148,13 +156,20 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         for path in _DOMAINS.get(node.get("Type").text(), ())
         for text in properties.get(*path.split(".")).each()
     ]
+    _say(kind, properties, made, values)
+    made.values = values
+    return made
+
+
+def _say(kind: str, properties: Node, made: Resource, values: dict[str, object]) -> None:
+    """What the properties say, in the words of ``aws``."""
     if kind in ("rds", "rdscluster"):
         values["multi_az"] = properties.get("MultiAZ").flag()
         days = properties.get("BackupRetentionPeriod").integer()
         values["backup_days"] = 1 if days is None else days  # CloudFormation's default is one day
         values["copy_of"] = properties.get("SourceDBInstanceIdentifier").value is not None
-        made.lines = {**made.lines, "multi_az": made.lines.get("MultiAZ", node.line),
-                      "backup_days": made.lines.get("BackupRetentionPeriod", node.line)}  # fmt: skip
+        made.lines = {**made.lines, "multi_az": made.lines.get("MultiAZ", made.line),
+                      "backup_days": made.lines.get("BackupRetentionPeriod", made.line)}  # fmt: skip
     elif kind == "dynamodb":
         values["pitr"] = _pitr(properties)
     elif kind == "sqs":
@@ -174,10 +189,27 @@ def _resource(name: str, node: Node, kind: str, stack: Stack) -> Resource:
         made.references += _consumed(properties)
     elif kind in ("elasticache", "opensearch", "mq"):
         values["replicas"] = _nodes(properties)
+    else:
+        values |= _said(kind, properties)
+
+
+def _said(kind: str, properties: Node) -> dict[str, object]:
+    values: dict[str, object] = {}
+    if kind == "efs" and (decided := properties.get("BackupPolicy", "Status").text()):
+        values["backed_up"] = decided == "ENABLED"
+    elif kind == "channel":
+        values["replicas"] = 1 if properties.get("ChannelClass").text() == "SINGLE_PIPELINE" else 2
+    elif kind == "setting":
+        least = properties.get("MinCapacity").integer()
+        values |= {"of": ("ResourceId",), "says": {"replicas": least} if least else {}}
+    elif kind == "backups":
+        selection = properties.get("BackupSelection")
+        listed = list(selection.get("Resources").each())
+        named: bool = bool(listed) and all(isinstance(n.value, dict) for n in listed)
+        values["open"] = not named or bool(selection.get("ListOfTags").value or selection.get("Conditions").value)
     elif kind in ("name", "zone"):
         values["word"] = properties.get("Name").text()
-    made.values = values
-    return made
+    return values
 
 
 def _zone(node: Node) -> str:
@@ -230,7 +262,9 @@ def _consumed(properties: Node) -> list[Reference]:
     found: list[Reference] = []
     for _name, event in properties.get("Events").items():  # noqa: PERF102  # no dict
         if event.get("Type").text() in ("SQS", "Kinesis", "DynamoDB", "SNS"):
-            found += [Reference(r.target, "consumes", r.line) for r in _references(event.get("Properties"), "")]
+            for key, child in event.get("Properties").items():
+                part = "redrive" if key == "DestinationConfig" else "consumes"
+                found += [Reference(r.target, part, r.line) for r in _references(child, "")]
     return found
 
 
@@ -238,6 +272,9 @@ def _variables(properties: Node) -> Iterator[tuple[str, Node]]:
     """Texts that may name hosts: variables of functions and containers."""
     for key, node in properties.get("Environment", "Variables").items():
         yield from ((key, text) for text in _written(node))
+    for data in (properties.get("UserData"), properties.get("LaunchTemplateData", "UserData")):
+        for text in _written(data.get("Fn::Base64") if data.get("Fn::Base64").value is not None else data):
+            yield from ((name, Node(value, text.line)) for name, value in ASSIGNED.findall(text.text()))
     for container in properties.get("ContainerDefinitions").each():
         for pair in container.get("Environment").each():
             yield from ((pair.get("Name").text(), text) for text in _written(pair.get("Value")))

@@ -7,6 +7,7 @@ are filled in from ``.env`` and their defaults only, never from this machine's e
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,12 +15,14 @@ from eisbach.plan.assess.bounds import Refused
 from eisbach.plan.assess.documents import Node, read_yaml
 from eisbach.plan.assess.endpoints import endpoints, needed_at_start, replica_of
 from eisbach.plan.assess.facts import Facts
-from eisbach.plan.assess.images import is_backup, kind_of_image
+from eisbach.plan.assess.images import is_backup, is_coordination, kind_of_image
 from eisbach.plan.assess.model import STORES, Evidence, Unknown
 
 __all__ = ["is_compose", "read_projects"]
 
 _VARIABLE: Final = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::?([-?+])([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+_DEFAULT: Final = ("compose", "docker-compose")
+_OVERRIDES: Final = ("compose.override", "docker-compose.override")
 _ON_HOST: Final = re.compile(r"node\.hostname\s*==\s*([\w.-]+)")
 _SIDE_BYTES_MAX: Final = 1024 * 1024
 _BACKUP_LABELS: Final = re.compile(r"backup", re.IGNORECASE)
@@ -31,25 +34,67 @@ def is_compose(document: Node) -> bool:
     return isinstance(services.value, dict) and document.get("apiVersion").value is None
 
 
-def read_projects(composes: Sequence[tuple[Node, Path]], facts: Facts) -> None:
-    """Everything that the compose files of a run say; those of one folder are one project, overrides last."""
+def read_projects(composes: Sequence[tuple[Node, Path]], facts: Facts, named: AbstractSet[str] = frozenset()) -> None:
+    """Everything that the compose files of a run say; those of one folder are one project, as docker reads them.
+
+    That is its file and its override file, and of the others those that were ``named``; what was merely found there
+    besides (``compose.prod.yml``) is an alternative that docker reads only when told to, and is passed over and listed.
+    Where a folder has no file that docker reads by itself, its files are one project, unless two declare a service.
+    """
     projects: dict[Path, list[tuple[Node, Path]]] = defaultdict(list)
     for document, path in composes:
         projects[path.parent].append((document, path))
     for folder, files in projects.items():
-        named = next((d.get("name").text() for d, _ in files if d.get("name").text()), "")
-        scope = facts.scope_of(str(folder), _filled_name(named) or folder.name or "compose")
-        for document, path in sorted(files, key=_precedence):
-            _read(document, path, scope, facts)
+        for number, project in enumerate(
+            _of_one_folder(sorted(files, key=lambda entry: _precedence(entry, named)), named, facts)
+        ):
+            title = next((d.get("name").text() for d, _ in project if d.get("name").text()), "")
+            key, wanted = str(folder), _filled_name(title) or folder.name or "compose"
+            if number:  # a further project of the same folder
+                key, wanted = str(project[0][1]), _filled_name(title) or project[0][1].stem
+            scope = facts.scope_of(key, wanted)
+            for document, path in project:
+                _read(document, path, scope, facts)
+
+
+def _of_one_folder(
+    files: Sequence[tuple[Node, Path]], named: AbstractSet[str], facts: Facts
+) -> list[list[tuple[Node, Path]]]:
+    if any(path.stem in _DEFAULT for _, path in files):
+        chosen = [f for f in files if f[1].stem in _DEFAULT or f[1].stem in _OVERRIDES or str(f[1]) in named]
+        for _, path in files:
+            if all(path is not one for _, one in chosen):
+                facts.skipped.append(
+                    (str(path), "docker reads it only when it is named (-f): name it, too, to apply it")
+                )
+                facts.files.pop(str(path), None)
+        return [chosen]
+    projects: list[list[tuple[Node, Path]]] = [[]]
+    taken: list[set[str]] = [set()]
+    for document, path in files:
+        whole = {name for name, node in document.get("services").items() if _is_whole(node)}
+        number = next((i for i, names in enumerate(taken) if str(path) in named or not names & whole), len(projects))
+        if number == len(projects):
+            projects.append([])
+            taken.append(set())
+        projects[number].append((document, path))
+        taken[number] |= whole
+    return projects
+
+
+def _is_whole(service: Node) -> bool:
+    """Whether it says what it runs, as an override need not."""
+    return bool(service.get("image").value or service.get("build").value)
 
 
 def _filled_name(name: str) -> str:
     return "" if "$" in name else name
 
 
-def _precedence(entry: tuple[Node, Path]) -> tuple[bool, bool, str]:
+def _precedence(entry: tuple[Node, Path], named: AbstractSet[str]) -> tuple[bool, bool, str]:
+    """Named files keep the order in which they were named, as with ``-f``."""
     stem = entry[1].stem
-    return "override" in stem, stem not in ("compose", "docker-compose"), stem
+    return "override" in stem, stem not in _DEFAULT, "" if str(entry[1]) in named else stem
 
 
 def _read(document: Node, path: Path, scope: str, facts: Facts) -> None:
@@ -96,6 +141,8 @@ class _Service:
             found.image, found.kind = image, kind_of_image(image) if image else "service"
         if is_backup(image, command):
             found.kind = "job"
+        elif found.kind == "cache" and "appendonly yes" in command:  # every write is kept: it is no cache
+            found.kind = "database"
         for said in (node.get("deploy", "replicas"), node.get("scale")):
             if (count := said.integer()) is not None:
                 if count < 0:
@@ -146,7 +193,10 @@ class _Service:
             forgets = (kind == "cache" and not named and not bound) or (
                 "--save " in command and "appendonly no" in command
             )
-            found.stateful = (bool(named) or bound or kind == "database") and not forgets
+            keeps = bool(named) or bound or (kind == "database" and not is_coordination(found.image))
+            found.stateful = keeps and not forgets
+        elif kind == "identity" and named:  # secrets and accounts
+            found.stateful = True
         if kind == "job" and is_backup(found.image, command):
             facts.copied_disks += [(f"{self.scope}/{source}", self.at(node)) for source, node in named]
         if named and found.stateful is not False:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from eisbach.plan.assess.addresses import queue_address
+
 __all__ = ["Endpoint", "endpoints", "needed_at_start", "replica_of"]
 
 _VALUE_CHARS: Final = 8192
@@ -20,6 +22,16 @@ _NAMES_A_HOST: Final = re.compile(
     r"(?:^|_)(?:HOSTS?|HOSTNAME|ADDR|ADDRESS|SERVERS?|BROKERS?|ENDPOINT|URL|URI|UPSTREAM|NODES?)$|^PGHOST$",
     re.IGNORECASE,
 )
+_PORT_AT_HOST: Final = re.compile(r"\d{2,5}@([A-Za-z][A-Za-z0-9_.-]{0,200})\Z")
+"""As licence daemons are named (27000@host)."""
+_OWN: Final = re.compile(
+    r"(?:^|_)(?:PUBLIC|APP|SITE|SELF|ROOT|EXTERNAL|CANONICAL|FRONTEND|WEBSITE|WEB|PORTAL)_?(?:BASE_?)?"
+    r"(?:URLS?|URI|HOST(?:NAME)?|DOMAIN|ORIGIN|ADDRESS)$"
+    r"|^(?:SELF|KC_HOSTNAME(?:_URL|_ADMIN)?|VIRTUAL_HOST|LETSENCRYPT_HOST|SERVER_NAME|DOMAIN(?:_NAME)?S?|HOSTNAME)$"
+    r"|(?:ALLOWED|CORS|TRUSTED)_?\w*(?:ORIGINS?|HOSTS?)|REDIRECT_UR[IL]S?$|CALLBACK_UR[IL]S?$|ADVERTISED",
+    re.IGNORECASE,
+)
+"""Variables by which a process is told under which name others know it: for links, redirects, certificates."""
 _BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,200}\Z")
 _AT_START: Final = re.compile(
     r"CONFIG|VAULT|SECRET|OIDC|JWKS|ISSUER|DISCOVERY|KEYCLOAK|DATABASE|(?:^|_)DB(?:_|$)|DSN|REGISTRY|CONSUL|ETCD|ZOOKEEPER",
@@ -45,10 +57,10 @@ class Endpoint(NamedTuple):
 
 def endpoints(key: str, value: str) -> Iterator[Endpoint]:
     """Hosts named by a variable's value, each once."""
-    seen: dict[str, str] = {}
+    seen, own = dict[str, str](), _is_own(key)
     for found in _found(key, value[:_VALUE_CHARS]):
-        host = found.host.strip(".").lower()
-        if host and not _is_nowhere(host):
+        host = queue_address(found.host.strip(".").lower(), found.path)
+        if host and not _is_nowhere(host) and not (own and "." in host and ".svc" not in host):
             seen.setdefault(host, found.path)
     for host, path in seen.items():
         yield Endpoint(host, path, len(seen) > 1)
@@ -65,7 +77,7 @@ def _found(key: str, text: str) -> Iterator[Endpoint]:
         return
     for host, _ in _HOST_PORT.findall(text):
         yield Endpoint(host)
-    for host in _CONNINFO.findall(text):
+    for host in (*_CONNINFO.findall(text), *_PORT_AT_HOST.findall(text)):
         yield Endpoint(host)
     if _NAMES_A_HOST.search(key):
         for word in text.split(","):
@@ -86,6 +98,11 @@ def _is_nowhere(host: str) -> bool:
 def needed_at_start(key: str) -> bool:
     """Whether a variable of this name is what a process asks for before it serves: configuration, secrets, stores."""
     return _AT_START.search(key) is not None
+
+
+def _is_own(key: str) -> bool:
+    """Whether a variable of this name holds the address under which its owner is known."""
+    return _OWN.search(key.replace("__", "_")) is not None
 
 
 def replica_of(key: str) -> bool:

@@ -7,8 +7,9 @@ file declares becomes a component of kind ``external``, never a guess at one of 
 from dataclasses import dataclass, field
 from typing import Any
 
+from eisbach.plan.assess.addresses import given_names
 from eisbach.plan.assess.bounds import COMPONENTS_MAX, DEPENDENCIES_MAX, Refused
-from eisbach.plan.assess.model import Component, Dependency, Evidence, Graph, How, Journey, Unknown
+from eisbach.plan.assess.model import STORES, Component, Dependency, Evidence, Graph, How, Journey, Unknown
 
 __all__ = ["Facts", "Link"]
 
@@ -91,6 +92,10 @@ class Facts:
         source = self.full(scope, source)
         self.links.append(Link(source=source, target=target, scope=scope, evidence=at, how=how, fields=fields))
 
+    def hosts(self) -> set[str]:
+        """Hosts that values name: an overlay may say of a call to one what it means, before it is a component."""
+        return {link.target for link in self.links if "." in link.target}
+
     def alias(self, scope: str, word: str, name: str) -> None:
         """``word`` means ``name``, in ``scope`` and, unless taken, everywhere."""
         name = self.full(scope, name)
@@ -113,7 +118,8 @@ class Facts:
             return found
         if word in self.components or word in self.groups:
             return word
-        return self.aliases.get(("", word))
+        named = (self.aliases.get(("", name)) for name in given_names(word))
+        return self.aliases.get(("", word)) or next((name for name in named if name is not None), None)
 
     def _known(self, scope: str, word: str) -> str | None:
         return self.aliases.get((scope, word)) or self.names.get((scope, word))
@@ -126,8 +132,11 @@ class Facts:
         for link in self.links:
             for target, group in self._targets(link):
                 group = lists.get((link.source, str(link.fields.get("any_of"))), group)  # noqa: PLW2901  # the list wins
+                if link.fields.get("any_of") and self._peers(link.source, target):
+                    link.fields |= {"hard": False, "calls": False}
                 if target != link.source and link.source in self.components:
                     _merge(found, link, target, group)
+        _into_lists(found)
         self._group_alternatives(found)
         return Graph(
             components=self.components, dependencies=list(found.values()), journeys=self.journeys,
@@ -145,6 +154,11 @@ class Facts:
             key: {(self.components[n].kind, self.components[n].image) for n in names} for key, names in members.items()
         }
         return {key: f"any of {key[1]}" for key, names in members.items() if len(names) > 1 and len(alike[key]) == 1}
+
+    def _peers(self, one: str, other: str) -> bool:
+        """Nodes of one cluster: the same image, in the list that one of them seeds itself from."""
+        a, b = self.components.get(one), self.components.get(other)
+        return a is not None and b is not None and bool(a.image) and a.image == b.image and a.kind in STORES
 
     def _targets(self, link: Link) -> list[tuple[str, str]]:
         name = self.resolve(link.target, link.scope)
@@ -203,6 +217,19 @@ class Facts:
                 group = member_of[dependency.target]
                 if dependency.source not in self.groups[group][0]:
                     dependency.group = group
+
+
+def _into_lists(found: dict[tuple[str, str, str], Dependency]) -> None:
+    """What is waited for by name and also stands in a list is one of the list, unless an overlay says it is hard."""
+    listed = {(source, target): one for (source, target, group), one in found.items() if group.startswith("any of ")}
+    for key, one in list(found.items()):
+        in_list = listed.get(key[:2])
+        if not key[2] and in_list is not None and one.hard is None:
+            in_list.hows |= one.hows
+            in_list.documented |= one.documented
+            in_list.starts |= one.starts
+            in_list.evidence += one.evidence
+            del found[key]
 
 
 def _merge(found: dict[tuple[str, str, str], Dependency], link: Link, target: str, group: str) -> None:

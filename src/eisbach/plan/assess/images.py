@@ -5,7 +5,7 @@ Names of images are free text, so this is an inference; what it does not know st
 
 from typing import Final
 
-__all__ = ["BACKUP_WORDS", "is_backup", "kind_of_image"]
+__all__ = ["BACKUP_WORDS", "is_backup", "is_coordination", "kind_of_image"]
 
 _KINDS: Final = (
     ("job", ("backup", "pg-dump", "pgbackrest", "wal-g", "restic", "velero", "barman")),
@@ -39,6 +39,11 @@ def kind_of_image(image: str) -> str:
     path = name.rsplit(":", 1)[0] if ":" in name.rsplit("/", 1)[-1] else name
     last = "/".join(path.split("/")[-2:])
     return next((kind for kind, words in _KINDS if any(word in last for word in words)), "service")
+
+
+def is_coordination(image: str) -> bool:
+    """Whether it keeps what its members agree on: without a disk a new member takes it from the others."""
+    return any(word in image.lower() for word in ("etcd", "consul", "zookeeper"))
 
 
 def is_backup(*texts: str) -> bool:

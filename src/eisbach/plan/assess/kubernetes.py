@@ -4,6 +4,7 @@ A Service is a group of the workloads that its selector fits; a workload's varia
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from eisbach.plan.assess.endpoints import endpoints, needed_at_start, replica_of
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.images import is_backup, kind_of_image
 from eisbach.plan.assess.model import STORES, Evidence
+from eisbach.plan.assess.operators import is_operated, read_operated
 
 __all__ = ["is_kubernetes", "read_kubernetes"]
 
@@ -31,6 +33,7 @@ _PLAIN: Final = frozenset({
 })  # fmt: skip
 """Understood as no component of their own."""
 _PODS_NAMED_MAX: Final = 100
+_TRAEFIK_HOST: Final = re.compile(r"Host(?:SNI)?\(`([A-Za-z0-9.-]+)`")
 _NOTHING: Final = (Node(None, 1), "-")
 _DOORS: Final = ("Ingress", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway", "IngressRoute", "Route")
 _SCALERS: Final = ("HorizontalPodAutoscaler", "ScaledObject")
@@ -55,7 +58,7 @@ def read_kubernetes(manifests: Sequence[tuple[Node, str]], facts: Facts) -> None
     for document, file in flat:
         kind = document.get("kind").text()
         facts.met += 1
-        facts.understood += kind in _UNDERSTOOD
+        facts.understood += kind in _UNDERSTOOD or is_operated(document)
         if kind not in _WORKLOADS:
             continue
         key = (kind, *_key(document))
@@ -65,6 +68,7 @@ def read_kubernetes(manifests: Sequence[tuple[Node, str]], facts: Facts) -> None
             workloads[key] = _Workload(document, file, maps)
     for workload in workloads.values():
         workload.into(facts)
+    read_operated([(d, file, _namespace(d)) for d, file in flat], facts)
     for document, file in flat:
         if document.get("kind").text() in _SCALERS:
             _scaled(document, workloads, facts, file)
@@ -307,9 +311,22 @@ def _door(document: Node, facts: Facts, file: str) -> None:
     if (namespace, name) in facts.names:  # very often a Deployment and its Ingress share a name
         name = f"{document.get('kind').text().lower()}/{name}"
     facts.component(name, scope=namespace, at=at, kind="gateway", managed=True, entry=True)
+    for host in _public_names(document):
+        facts.alias(namespace, host, name)
     for backend in _backends(document.get("spec")):
         if backend.text():
             facts.link(name, backend.text(), scope=namespace, at=Evidence(file, backend.line), documented=True)
+
+
+def _public_names(document: Node) -> Iterator[str]:
+    """Names in DNS that a door answers to: who calls one of them comes in by this door."""
+    spec = document.get("spec")
+    hosts = [rule.get("host") for rule in spec.get("rules").each()]
+    hosts += [*spec.get("hostnames").each(), *spec.get("hosts").each(), spec.get("host")]
+    hosts += [listener.get("hostname") for listener in spec.get("listeners").each()]
+    for route in spec.get("routes").each():
+        hosts += [Node(name, route.line) for name in _TRAEFIK_HOST.findall(route.get("match").text())]
+    yield from (host.text().lower() for host in hosts if host.text() and "*" not in host.text())
 
 
 def _backends(spec: Node) -> Iterator[Node]:

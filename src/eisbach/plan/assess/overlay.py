@@ -120,7 +120,7 @@ def _dependency(node: Node, file: str, facts: Facts) -> None:
     _known(node, _DEPENDENCY, file, "a dependency")
     source = _named(node.get("from"), file, facts)
     target = node.get("to").text()
-    if facts.resolve(target, "") is None:
+    if facts.resolve(target, "") is None and target not in facts.hosts():
         _named(node.get("to"), file, facts)
     fields: dict[str, Any] = {"hard": node.get("hard").flag(), "sync": node.get("sync").flag()}
     for key, high in (("timeout_ms", 86_400_000), ("retries", 100)):

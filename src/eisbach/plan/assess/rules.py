@@ -54,10 +54,11 @@ def _shared_places(graph: Graph, groups: Groups) -> list[Finding]:
             if several and len(places) == 1 and not component.spread and component.name not in alternative:
                 found.append(_fate((component,), places[0], component.where(level), level))
     for members in _alternatives(graph, groups):
-        for level in ("zone", "host", "vendor", "account"):
+        for level in ("zone", "host", "disk", "vendor", "account"):
             shared = {graph.components[m].domains.get(level, ()) for m in members}
             if len(shared) == 1 and len(next(iter(shared))) == 1:
                 first, place = graph.components[members[0]], next(iter(shared))[0]
+                place = place.rpartition("/")[2] if level == "disk" else place
                 found.append(_fate([graph.components[m] for m in members], place, first.where(level), level))
     disks: dict[str, list[Component]] = defaultdict(list)
     for component in graph.components.values():
@@ -226,7 +227,7 @@ def _backups(graph: Graph) -> list[Finding]:
     found: list[Finding] = []
     for c in graph.components.values():
         if (
-            c.kind in ("database", "bucket", "index", "service")
+            c.kind in ("database", "bucket", "index", "service", "identity")
             and c.stateful
             and not c.backup
             and "backup" not in c.unsaid

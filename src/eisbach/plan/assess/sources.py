@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -85,7 +86,7 @@ def read(paths: Sequence[Path], *, told: Callable[[Path], None] = lambda _: None
     _nested(found, paths)
     while True:
         try:
-            facts = _together(found)
+            facts = _together(found, named_files)
             break
         except Refused as refused:
             if refused.file in named_files or not found.drop(refused.file):
@@ -99,13 +100,13 @@ def read(paths: Sequence[Path], *, told: Callable[[Path], None] = lambda _: None
     return Read(facts.graph(), facts.groups, facts.recovery)
 
 
-def _together(found: _Found) -> Facts:
+def _together(found: _Found, named: AbstractSet[str]) -> Facts:
     """Declared first, then what was observed, then what people say; each kind when all its files are there."""
     facts = Facts()
     facts.files, facts.skipped = dict(found.files), list(found.skipped)
     for document, path in found.plans:
         read_plan(document, str(path), facts.scope_of(str(path), path.parent.name), facts)
-    read_projects(found.composes, facts)
+    read_projects(found.composes, facts, named)
     read_kubernetes(found.manifests, facts)
     read_templates(found.templates, facts)
     read_folders(found.folders, facts)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from eisbach.plan.assess.aws import KINDS, Reference, Resource, into_facts
+from eisbach.plan.assess.aws import ASSIGNED, KINDS, Reference, Resource, into_facts
 from eisbach.plan.assess.facts import Facts
 from eisbach.plan.assess.hcl import ADDRESS, Block, Folder, Module, called, local_source
 from eisbach.plan.assess.model import Evidence, Unknown
+from eisbach.plan.assess.settings import SETTINGS, said
 
 __all__ = ["TEXT_PAIR", "Lines", "is_understood", "read_folders", "resource", "role"]
 
@@ -40,6 +41,10 @@ _KINDS: Final = {
     "aws_eks_cluster": "cluster", "aws_eks_node_group": "nodes", "aws_service_discovery_service": "name",
     "aws_service_discovery_private_dns_namespace": "zone", "aws_service_discovery_http_namespace": "zone",
     "aws_elastic_beanstalk_environment": "asg", "aws_backup_selection": "backups",
+    "aws_launch_template": "machine", "aws_launch_configuration": "machine",
+    "aws_medialive_channel": "channel", "aws_media_package_channel": "packager",
+    "aws_media_packagev2_channel": "packager", "aws_media_convert_queue": "convert",
+    **dict.fromkeys(SETTINGS, "setting"),
     "google_sql_database_instance": "othersql", "google_redis_instance": "othercache",
     "google_pubsub_topic": "othertopic", "google_pubsub_subscription": "otherqueue",
     "google_storage_bucket": "otherbucket", "google_cloud_run_service": "otherservice",
@@ -64,7 +69,7 @@ _NO_COMPONENT: Final = re.compile(
     r"|route_table|s3|secretsmanager|security|securityhub|service|ses|sesv2|shield|sns|spot|sqs|ssm|ssoadmin|subnet"
     r"|synthetics|transfer|volume|vpc|vpn|waf|wafregional|wafv2|placement|proxy|docdb|neptune|dynamodb|kinesis|xray"
     r"|identitystore|signer|sagemaker|batch|emr|lakeformation|quicksight|accessanalyzer|macie2|detective|dlm|appmesh"
-    r"|amplify|globalaccelerator|msk|memorydb|mskconnect|pipes|scheduler|sfn|cur|ce|account|iot|prometheus|grafana)(?:_\w+)?"
+    r"|amplify|globalaccelerator|msk|memorydb|mskconnect|pipes|scheduler|sfn|cur|ce|account|iot|prometheus|grafana|medialive|media)(?:_\w+)?"
     r"|google_(?:project|compute|service|iam|dns|kms|secret|storage|container|logging|monitoring|sql|pubsub|cloud_run"
     r"|cloudfunctions|artifact|cloudbuild|access|bigquery|vpc|org|folder|billing|cloud)_?\w*"
     r"|azurerm_(?:resource_group|virtual_network|subnet|network|public_ip|role|key_vault|storage|monitor|log|private"
@@ -166,9 +171,18 @@ def resource(address: str, kind: str, body: Mapping[str, Any], file: str, lines:
         made.texts += [(name, value, lines.of(value)) for name, value in pairs]
         if not pairs and "${" not in text:
             made.texts.append((key, text, lines.of(text)))
-    if made.kind not in ("lambda", "taskdefinition", "instance"):
+    if made.kind not in ("lambda", "taskdefinition", "instance", "machine"):
         made.texts = []
+    elif made.kind in ("instance", "machine"):
+        made.texts = [
+            (name, value, lines.of(name))
+            for key, text in texts
+            if key == "user_data"
+            for name, value in ASSIGNED.findall(text)
+        ]
     made.values = _values(made.kind, body, texts, lines)
+    if kind in SETTINGS:
+        made.values |= said(kind, body)
     made.values["domains"] = [text for key, text in texts if key in _DOMAINS.get(kind, ()) and "${" not in text]
     made.lines = {
         "multi_az": lines.of("multi_az"), "backup_days": lines.of("backup_retention_period"),
@@ -207,7 +221,8 @@ def _one(value: Any) -> Any:
 
 
 def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], lines: Lines) -> dict[str, Any]:
-    names = ("name", "function_name", "table_name", "bucket", "cluster_id", "identifier")
+    names = ("name", "function_name", "table_name", "bucket", "cluster_id", "identifier", "cluster_identifier",
+             "replication_group_id", "domain_name")  # fmt: skip
     values: dict[str, Any] = {"aliases": [t for k, t in texts if k in names and "${" not in t and kind in KINDS]}
     values["unsaid"] = [
         name
@@ -239,6 +254,12 @@ def _values(kind: str, body: Mapping[str, Any], texts: list[tuple[str, str]], li
         values["actions"] = [(found, lines.of(found)) for _, text in texts for found in _ACTION.findall(text)]
     elif kind == "mq":
         values["replicas"] = 2 if "MULTI_AZ" in str(body.get("deployment_mode")) else 1
+    elif kind == "channel":
+        values["replicas"] = 1 if "SINGLE_PIPELINE" in str(body.get("channel_class")) else 2
+    elif kind == "backups":
+        listed = [text for key, text in texts if key == "resources"]
+        named = bool(listed) and all(ADDRESS.search(text) and "*" not in text for text in listed)
+        values["open"] = not named or bool(body.get("selection_tag") or body.get("condition"))
     elif kind in ("name", "zone"):
         values["word"] = str(body.get("name") or "").strip('"')
     return values

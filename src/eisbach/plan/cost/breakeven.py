@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Final
 
 from eisbach.plan.cost.prices import PriceBook
-from eisbach.plan.cost.tariff import HOURS, ceiling
-from eisbach.plan.cost.usage import SECONDS, usage_of
+from eisbach.plan.cost.tariff import HOURS, ceiling, gigabytes, lcus
+from eisbach.plan.cost.usage import SECONDS, connections_per_s, usage_of
 from eisbach.plan.cost.workload import Workload
 
 __all__ = ["BreakEven", "break_even", "rate_where_equal"]
@@ -56,6 +56,7 @@ def break_even(workload: Workload, book: PriceBook, region: str) -> BreakEven:
     cpu = sum((c.origin * c.cpu_ms for c in usage.calls), Decimal(0)) / total
     billed = sum((c.origin * ceiling(c.duration_ms) for c in usage.calls), Decimal(0)) / total
     average = total / SECONDS
+    out = sum((c.origin * c.bytes_out for c in usage.calls), Decimal(0))
     peak_to_average = max(Decimal(1), usage.peak_cpu / (usage.cpu_seconds / SECONDS))
     kind = workload.architecture
 
@@ -73,7 +74,12 @@ def break_even(workload: Workload, book: PriceBook, region: str) -> BreakEven:
         tasks = max(point["compute.tasks_per_cell"], ceiling(busy) * point["compute.average_to_peak"])
         vcpu = charge(f"fargate.vcpu_hour.{kind}", tasks * HOURS * point["compute.task_vcpu"])
         memory = charge(f"fargate.gb_hour.{kind}", tasks * HOURS * point["compute.task_gb"])
-        return vcpu + memory + charge("alb.hour", HOURS)
+        part = rate / average
+        units = lcus(
+            new_per_s=connections_per_s(usage) * part, active=usage.viewer_hours / HOURS * part,
+            gb_per_hour=gigabytes(out) / HOURS * part,
+        )  # fmt: skip
+        return vcpu + memory + charge("alb.hour", HOURS) + charge("alb.lcu_hour", units * HOURS)
 
     rates = [_FIRST * Decimal(10) ** (Decimal(n) / _PER_DECADE) for n in range(_PER_DECADE * _DECADES + 1)]
     points = [(rate, on_lambda(rate), on_fargate(rate)) for rate in rates]

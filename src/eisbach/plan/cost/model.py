@@ -317,8 +317,9 @@ class _Model:
             gb = gigabytes(self.usage.origin_calls * each) * self.share
             how = f"{_n(self.usage.origin_calls)} calls x {each} bytes x {_part(self.design.active)}"
             self.meter.add(("logs", "logs written"), region, "logs.ingest.gb", gb, how)
-            kept = gb * self.point["logs.months_kept"]
-            how = f"{_n(gb)} GB x {self.point['logs.months_kept']} months"
+            months, stored = self.point["logs.months_kept"], self.point["logs.stored_share"]
+            kept = gb * stored * months
+            how = f"{_n(gb)} GB x {stored} (compressed) x {months} months"
             self.meter.add(("logs", "logs kept"), region, "logs.store.gb_month", kept, how)
 
     def _network(self, region: str) -> None:

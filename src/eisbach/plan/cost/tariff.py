@@ -81,17 +81,24 @@ class Price:
         Raises:
             ValueError: a negative quantity, which is a bug of the caller.
         """
-        if quantity < 0:
-            raise ValueError(f"{self.id}: {quantity} {self.unit} is less than nothing")
+        return self.margin(Decimal(0), quantity)
+
+    def margin(self, before: Decimal, more: Decimal) -> Decimal | None:
+        """USD that ``more`` units cost on top of ``before`` in the same month; None when the price is unknown.
+
+        Raises:
+            ValueError: as ``charge``.
+        """
+        if min(before, more) < 0:
+            raise ValueError(f"{self.id}: {min(before, more)} {self.unit} is less than nothing")
         if not self.tiers:
             return None
-        total = Decimal(0)
+        total, after = Decimal(0), before + more
         for index, tier in enumerate(self.tiers):
-            end = self.tiers[index + 1].start if index + 1 < len(self.tiers) else None
-            upper = quantity if end is None else min(quantity, end)
-            if upper <= tier.start:
-                break
-            total += (upper - tier.start) * tier.price
+            end = self.tiers[index + 1].start if index + 1 < len(self.tiers) else after
+            if tier.start <= before and after <= end:
+                return more * tier.price  # all of it in one tier, as nearly always: no digit is lost
+            total += max(Decimal(0), min(after, end) - max(before, tier.start)) * tier.price
         return total
 
 

@@ -16,6 +16,7 @@ _BARS: Final = 100
 _SHOWN: Final = 5
 _WIDE: Final = 140
 """Columns that the whole table of designs needs."""
+_HEADS: Final = {"failover day": "failover", "surge day": "surge", "retry storm, budget": "with budget"}
 _NARROW: Final = ("design", "total", "the rest", "its range")
 
 
@@ -103,7 +104,8 @@ def _drivers(report: Report, console: Console) -> None:
 
 def _sensitivity(report: Report, width: int) -> Table:
     a = report.reference
-    table = _table(f"\nWhat moves it ({a.design.name})", "assumption", "saves", "costs")
+    table = _table(f"\nWhat moves it ({a.design.name})", "assumption", "between", "saves", "costs")
+    table.columns[1].justify = "left"
     if width >= _BARS:
         table.add_column("")
     for words, swings in (("", a.swings[:_SHOWN]), ("without egress and media", a.control_swings[:_SHOWN])):
@@ -111,10 +113,20 @@ def _sensitivity(report: Report, width: int) -> Table:
             table.add_row(Text(words, style="dim"))
         widest = max((s.width for s in swings), default=Decimal(1))
         for s in swings:
-            name = f"{s.name}: {s.low:,f} to {s.high:,f} {s.unit}"
+            between = f"{_short(s.low)} and {_short(s.high)}"
+            if width >= _WIDE:
+                between = f"{s.low:,f} and {s.high:,f} {s.unit}"
             bar = ["█" * round(s.width / widest * _BAR)] if width >= _BARS else []
-            table.add_row(name, usd(s.down), usd(s.up), *bar)
+            table.add_row(s.name, between, usd(s.down), usd(s.up), *bar)
     return table
+
+
+def _short(value: Decimal) -> str:
+    """A number of at most six characters or so, for a narrow table."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
+        if value >= size:
+            return f"{value / (size if letter != 'k' else 1000):,.4g}{letter}"
+    return f"{value:.4g}"
 
 
 def _levers(report: Report) -> Table:
@@ -128,7 +140,7 @@ def _levers(report: Report) -> Table:
 
 def _days(report: Report) -> Table:
     kinds = list(dict.fromkeys(day.kind for day in report.days))
-    table = _table("\nBad days, USD on top, nothing refused", "design", *(kind.replace(" day", "") for kind in kinds))
+    table = _table("\nBad days, USD on top, nothing refused", "design", *(_HEADS.get(kind, kind) for kind in kinds))
     for a in report.answers:
         costs = {day.kind: day.cost for day in report.days if day.design == a.design.name}
         table.add_row(a.design.name, *("outage" if (c := costs[k]) is None else usd(c) for k in kinds))

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
+from eisbach.plan.cost.bill import Bill
 from eisbach.plan.cost.model import bill_of, capacity
 from eisbach.plan.cost.prices import PriceBook
-from eisbach.plan.cost.tariff import HOURS, ceiling
+from eisbach.plan.cost.tariff import HOURS, ceiling, read_units
 from eisbach.plan.cost.usage import Point, Usage, usage_of
 from eisbach.plan.cost.workload import FRONT_DOORS, Design, Workload
 
@@ -94,7 +95,8 @@ def bad_days(workload: Workload, design: Design, book: PriceBook) -> Sequence[Ba
     """A failover day, a day with a surge, an hour of retries without and with the budget."""
     point = workload.point() | dict(design.overrides)
     usage = usage_of(point)
-    standby = _Day(point, usage, design, book, workload.architecture, design.regions[-1])
+    month = bill_of(point, design, book, workload.architecture)
+    standby = _Day(point, usage, design, book, workload.architecture, design.regions[-1], month)
     home = replace(standby, region=design.regions[0])
     return [standby.failover(), home.surge(), *home.storms()]
 
@@ -108,6 +110,8 @@ class _Day:
     architecture: str
     region: str
     """Whose prices hold: the surviving region's in a failover, else the home's."""
+    month: Bill
+    """What the day comes on top of."""
 
     def failover(self) -> BadDay:
         shape, viewers = self.design.shape, self.point["audience.peak_viewers"]
@@ -136,9 +140,8 @@ class _Day:
         factor, hours = self.point["failure.surge_factor"], self.point["failure.surge_hours"]
         average = self.usage.viewer_hours / HOURS
         more = average * hours * (factor - 1)
-        month = bill_of(self.point, self.design, self.book, self.architecture)
         surged = {**self.point, "audience.viewer_hours": self.usage.viewer_hours + more}
-        cost = bill_of(surged, self.design, self.book, self.architecture).total - month.total
+        cost = bill_of(surged, self.design, self.book, self.architecture).total - self.month.total
         how = f"{factor} x the average audience for {hours} h: {more:,.0f} viewer-hours more, egress included"
         above = average * factor / self.point["audience.peak_viewers"]
         if self.design.compute == "fargate" and above > 1:
@@ -161,12 +164,14 @@ class _Day:
         )
 
     def _calls(self, calls: Decimal) -> Decimal:
-        """Front door, Lambda and log of so many average calls; Fargate tasks are paid anyway, and shed."""
+        """Front door, Lambda, reads and log of so many average calls; Fargate tasks are paid anyway, and shed."""
         cost = Decimal(0)
         if self.design.front_door != "alb":
             cost += self._price(FRONT_DOORS[self.design.front_door], calls)
         if self.design.compute != "fargate":
             cost += self._lambda(calls)
+        read = sum((c.origin * c.reads * read_units(c.read_bytes) for c in self.usage.calls), Decimal(0))
+        cost += self._price("dynamodb.read", calls * read / (self.usage.origin_calls or Decimal(1)))
         return cost + self._price("logs.ingest.gb", calls * self.point["logs.bytes_per_call"] / 2**30)
 
     def _lambda(self, calls: Decimal) -> Decimal:
@@ -191,4 +196,5 @@ class _Day:
         return month * self.point["store.log_days"] / (HOURS / 24)
 
     def _price(self, id_: str, quantity: Decimal) -> Decimal:
-        return self.book.get(self.region, id_).charge(quantity) or Decimal(0)
+        before = self.month.quantity(self.region, id_)
+        return self.book.get(self.region, id_).margin(before, quantity) or Decimal(0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.kernel.errors import Invalid
 from eisbach.plan.assess.assessment import Assessment, assess
 from eisbach.plan.assess.endpoints import endpoints
 
@@ -174,3 +175,44 @@ def test_stacks_of_one_folder_that_declare_the_same_service_are_projects_of_thei
 
     assert {"web", "db"} < set(found.graph.components)
     assert len(found.graph.components) == 4
+
+
+def test_a_module_that_calls_itself_in_a_circle_is_read_once_and_named(tmp_path: Path) -> None:
+    files = {
+        "main.tf": 'module "a" {\n  source = "./a"\n}\n',
+        "a/main.tf": 'module "b" {\n  source = "../b"\n}\nresource "aws_db_instance" "x" {\n  multi_az = true\n}\n',
+        "b/main.tf": 'module "a" {\n  source = "../a"\n}\n',
+    }
+
+    found = judged(tmp_path, files)
+
+    assert set(found.graph.components) == {"module.a.aws_db_instance.x"}
+    assert [u.about for u in found.graph.unknowns if "circle" in u.what] == ["module.a.module.b.module.a"]
+
+
+def test_a_circle_of_a_thousand_is_told_in_a_sentence(tmp_path: Path) -> None:
+    services = "".join(
+        f"  s{i}: {{image: app, environment: {{NEXT_URL: 'http://s{(i + 1) % 1000}'}}}}\n" for i in range(1000)
+    )
+
+    found = judged(tmp_path, {"compose.yaml": f"services:\n{services}"})
+
+    (circle,) = [f for f in found.findings if f.rule == "sync-cycle"]
+    assert len(circle.components) == 1000
+    assert "and 988 more" in circle.reasoning
+    assert len(circle.reasoning) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("stack.yml", "", "empty"),
+        ("stack.yml", "services: [web]\n", "services is no mapping"),
+        ("stack.yml", "hello: world\n", "neither a compose file"),
+    ],
+)
+def test_a_named_file_that_says_nothing_is_refused_with_the_reason(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    with pytest.raises(Invalid, match=words):
+        judged(tmp_path, {name: text}, name)

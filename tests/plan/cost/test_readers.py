@@ -175,12 +175,14 @@ def test_written_prices_read_back_as_they_were(region: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "b.csv:1: no column 'lineItem/LineItemType' or 'line_item_line_item_type'"),
+        ("a\n", "b.csv:1: no column 'lineItem/LineItemType' or 'line_item_line_item_type'"),
         ("a,b\n1,2\n", "this is no Cost and Usage export"),
         (HEAD + "\nUsage,a,b,c,1\n", "b.csv:2: 5 columns, the header has 6"),
         (HEAD + "\nUsage,a,b,c,1,1\nUsage,a,b,c,x,1\n", "b.csv:3: lineItem/UsageAmount: 'x' is not a number"),
         (HEAD + "\nUsage,a,b,c,1,-1\n", "b.csv:2: lineItem/UnblendedCost: '-1' is not a number from 0"),
         (HEAD + '\nUsage,a,"b\n', "not CSV"),
+        (HEAD + ",lineItem/CurrencyCode\nUsage,a,b,c,1,1,USD\nUsage,a,b,c,1,1,EUR\n", "b.csv:3: billed in 'EUR'"),
+        ("", "b.csv:1: empty"),
     ],
 )
 def test_a_wrong_bill_names_the_line(tmp_path: Path, text: str, said: str) -> None:

@@ -143,6 +143,8 @@ class Module:
         self.folder, self.prefix, self._inputs, self.deep = folder, prefix, inputs, deep
         self.defaults: set[str] = set()
         """Variables of a root that no file sets, whose defaults were taken."""
+        self.above = frozenset({folder.path})
+        """Folders that this one was called through: Terraform refuses a module that calls itself."""
         self._folders = folders
         self._known: dict[str, Any] = {}
         self._asked: set[str] = set()
@@ -155,11 +157,14 @@ class Module:
             self._children[name] = None
             source = local_source(call, self.folder) if call is not None else None
             target = self._folders.get(source) if source is not None else None
-            if call is not None and target is not None and self.deep < CALLS_DEEP_MAX:
+            circle = target is not None and target.path in self.above
+            if call is not None and target is not None and not circle and self.deep < CALLS_DEEP_MAX:
                 inputs = {k: self.fill(v) for k, v in call.body.items() if not k.startswith("__")}
-                self._children[name] = Module(
+                child = Module(
                     target, self._folders, prefix=f"{self.prefix}module.{name}.", inputs=inputs, deep=self.deep + 1
                 )
+                child.above = self.above | {target.path}
+                self._children[name] = child
         return self._children[name]
 
     def tree(self) -> Iterator["Module"]:

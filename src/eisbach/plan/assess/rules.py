@@ -18,6 +18,8 @@ __all__ = ["beside"]
 _STORM: Final = 8
 _DOORS: Final = frozenset({"gateway", "proxy", "cdn", "dns"})
 _CHAIN_MAX: Final = 12
+_NAMED_MAX: Final = 12
+"""Names in a sentence."""
 Groups = Mapping[str, tuple[Sequence[str], int]]
 
 
@@ -232,7 +234,8 @@ def _backups(graph: Graph) -> list[Finding]:
             and not c.backup
             and "backup" not in c.unsaid
         ):
-            said = "a file switches backups off" if c.backup is False else "no file mentions a backup of it"
+            off = c.backup is False and c.where("backup") != c.where()
+            said = "a file switches backups off" if off else "no file mentions a backup of it"
             found.append(
                 Finding(
                     rule="missing-backup", components=(c.name,), severity="high",
@@ -275,13 +278,14 @@ def _circle(graph: Graph, rule: str, members: tuple[str, ...], calls: Mapping[st
     names = tuple(sorted(members))
     evidence = tuple(d.where() for m in names for d in calls.get(m, ()) if d.target in members)
     starting = rule == "restart-cycle"
+    shown = ", ".join(names[:_NAMED_MAX]) + (f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else "")
     return Finding(
         rule=rule, components=names, severity="high", evidence=evidence[:6] or (graph.components[names[0]].where(),),
         reasoning=(
-            f"{', '.join(names)} each ask the next one before they serve. "
+            f"{shown} each ask the next one before they serve. "
             "After a full stop (a lost zone, an upgrade, a power cut) none of them starts."
             if starting
-            else f"{', '.join(names)} wait for each other in a circle. "
+            else f"{shown} wait for each other in a circle. "
             "One slow member holds workers of all of them, and retries go round."
         ),
         advice=(

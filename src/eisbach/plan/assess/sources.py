@@ -216,8 +216,10 @@ def _read_one(path: Path, found: _Found, *, named: bool) -> None:
     elif any(is_kubernetes(d) for d in documents):
         found.files[file] = "Kubernetes manifests"
         found.manifests += [(d, file) for d in documents if is_kubernetes(d)]
-    elif "compose" in path.name and documents and "services" in documents[0].value:
+    elif documents and "services" in documents[0].value and (named or "compose" in path.name):
         raise Refused(file, documents[0].get("services").line, "services is no mapping of names to services")
+    elif named and not text.strip():
+        raise Refused(file, 1, "empty: there is nothing to read in it")
     elif named:
         raise Refused(file, 1, "neither a compose file, manifests, a template, a plan, traces nor an overlay")
 

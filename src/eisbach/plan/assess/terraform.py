@@ -132,7 +132,10 @@ def _of_module(module: Module, facts: Facts) -> Iterator[Resource]:
     for name, call in folder.calls.items():
         if module.child(name) is None:
             source = str(call.body.get("source") or "?").strip('"')[:100]
-            why = "not under the paths given" if local_source(call, folder) else "not followed: a plan says it"
+            local = local_source(call, folder)
+            why = "not under the paths given" if local else "not followed: a plan says it"
+            if local in module.above:
+                why = "it calls itself in a circle, which Terraform refuses; not followed"
             facts.unknowns.append(
                 Unknown(f"{module.prefix}module.{name}", f"what {source} makes ({why})", Evidence(call.file, call.line))
             )

@@ -18,6 +18,7 @@ from eisbach.plan.cost.prices import PriceBook
 
 __all__ = ["Compared", "Comparison", "compare", "read_bill"]
 
+_CURRENCY: Final = ("lineItem/CurrencyCode", "line_item_currency_code")
 _COLUMNS: Final = {
     "type": ("lineItem/LineItemType", "line_item_line_item_type"),
     "usage": ("lineItem/UsageType", "line_item_usage_type"),
@@ -109,7 +110,10 @@ def _rows(file: Iterable[str], name: str) -> Iterator[Row | None]:
     reader = csv.reader(file, strict=True)
     try:
         head = next(reader, [])
+        if not head:
+            raise Invalid(f"{name}:1: empty; this is no Cost and Usage export")
         at = _places(head, name)
+        currency = next((head.index(column) for column in _CURRENCY if column in head), None)
         for number, row in enumerate(reader):
             if number >= _ROWS_MAX:
                 raise Invalid(f"{name}:{reader.line_num}: more than {_ROWS_MAX} rows")
@@ -120,6 +124,10 @@ def _rows(file: Iterable[str], name: str) -> Iterator[Row | None]:
             if row[at["type"]] not in _KINDS:
                 yield None
                 continue
+            if currency is not None and row[currency] not in ("", "USD"):
+                raise Invalid(
+                    f"{name}:{reader.line_num}: billed in {row[currency][:20]!r}; prices are known in USD only"
+                )
             numbers = [
                 _number(row[at[key]], f"{name}:{reader.line_num}: {head[at[key]]}") for key in ("amount", "cost")
             ]

@@ -100,7 +100,8 @@ def parse_workload(source: Source) -> Workload:
     known = {"name", "architecture", "design", "calls", "items", *groups}
     for key in source.data:
         if key not in known:
-            raise source.refuse((key,), f"unknown key{nearest(key, known)}")
+            hint = "; prices are known in USD only" if key == "currency" else nearest(key, known)
+            raise source.refuse((key,), f"unknown key{hint}")
     assumptions: dict[str, Assumption] = {}
     for group in sorted(groups):
         fields = {name.partition(".")[2]: found for name, found in FIELDS.items() if name.startswith(group + ".")}

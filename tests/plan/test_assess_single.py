@@ -1,17 +1,20 @@
 """What dies with what, alone and together, held against networkx and against trying; and how available it is."""
 
 from itertools import combinations
+from pathlib import Path
 
 import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eisbach.plan.assess.assessment import assess
 from eisbach.plan.assess.availability import BETA, availability, percent
 from eisbach.plan.assess.cuts import LISTED_MAX, cuts
 from eisbach.plan.assess.evaluate import Structure
 from eisbach.plan.assess.experiments import fis_template
 from eisbach.plan.assess.findings import Finding
+from eisbach.plan.assess.migration import migration
 from eisbach.plan.assess.model import Component, Dependency, Evidence, Graph, Journey
 from eisbach.plan.assess.order import start_order
 from eisbach.plan.assess.single import impact
@@ -182,3 +185,13 @@ def test_a_fault_of_the_provider_is_proposed_for_what_it_can_break_whichever_too
     made = fis_template(finding, graph)
 
     assert (made["actions"]["break"]["actionId"] if made else None) == action
+
+
+@pytest.mark.parametrize("name", ["ott-chain", "kickoff-monolith", "compose-two-projects", "playout-chain"])
+def test_a_step_that_only_takes_away_needs_is_not_shown_to_lose_availability(name: str) -> None:
+    folder = Path(__file__).parent / "truths" / name
+
+    found = assess([folder])
+    steps = {step.name: step.availability for step in migration(found.graph, found.groups)}
+
+    assert steps["today"] <= steps["repair"] <= steps["hub"]

@@ -171,10 +171,14 @@ def _weighed(alive: int, names: Sequence[str], odds: Mapping[str, float]) -> flo
 
 
 def _sampled(names: Sequence[str], odds: Mapping[str, float], samples: int) -> dict[str, int]:
-    """Per component the worlds in which it is up; failures are drawn by their number, so that rare ones are cheap."""
-    rng = random.Random(20_261_126)  # noqa: S311 - a simulation, no secret
+    """Per component the worlds in which it is up; failures are drawn by their number, so that rare ones are cheap.
+
+    Each component has draws of its own, by its name: two graphs that differ in one place are compared in equal worlds,
+    so that a step which only takes away needs is never shown to lose availability by chance.
+    """
     found: dict[str, int] = {}
     for name in names:
+        rng = random.Random(f"20261126 {name}")  # noqa: S311 - a simulation, no secret
         up = bytearray(b"\xff" * (samples // 8))
         expected = (1 - odds[name]) * samples
         count = int(expected) + (rng.random() < expected - int(expected))

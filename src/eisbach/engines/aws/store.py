@@ -6,7 +6,6 @@ transaction, as they share an fsync in the embedded store. The twin's ops come f
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -20,12 +19,13 @@ from eisbach.engines.aws.store_reads import DynamoReads
 from eisbach.engines.aws.tables import ACTIONS_MAX, BYTES_MAX, Conflicted, Tables
 from eisbach.engines.aws.works import ApplyWork, FloorWork, LeaseWork, TransactWork, Work
 from eisbach.engines.aws.writer import Writer
-from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Retryable, Unavailable
-from eisbach.kernel.limits import CONFLICTS_KEPT, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
+from eisbach.kernel.errors import EisbachError, Invalid, Retryable, Unavailable
+from eisbach.kernel.limits import CONFLICTS_KEPT
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
 from eisbach.ports.clock import Clock
+from eisbach.ports.group_queue import GroupQueue
 from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
 from eisbach.ports.store import (
     Applied,
@@ -39,7 +39,6 @@ from eisbach.ports.store_bounds import check_ops, check_transaction
 __all__ = ["DynamoStore", "open_dynamo_store"]
 
 QUERY_MAX: Final = 1000
-_WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
 _APPLIED_AT_ONCE: Final = 20
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _AGAIN_S: Final = 0.25
@@ -54,11 +53,11 @@ class DynamoStore(DynamoReads):
 
     def __init__(self, writer: Writer, tables: Tables, *, clock: Clock) -> None:
         super().__init__(writer, tables, clock=clock)
-        self._queue: deque[Work] = deque()
+        self._queue: GroupQueue[Work] = GroupQueue("DynamoDB")
         self._draining: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._erasing: asyncio.Task[None] | None = None
-        self._transactions = self._refused = 0
+        self._transactions = 0
         self._after_commits()
 
     @property
@@ -189,18 +188,11 @@ class DynamoStore(DynamoReads):
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
         if self._closed:
             raise Unavailable("the store is closed; the process is stopping")
-        if len(self._queue) >= WRITER_QUEUE_MAX:
-            self._refused += 1
-            raise Overloaded(
-                f"{len(self._queue)} writes wait for DynamoDB, at most {WRITER_QUEUE_MAX} may; try again later",
-                retry_after=WRITER_QUEUE_WAIT_MAX,
-            )
-        work.since_ms = self._clock.monotonic_ms()
-        work.future = asyncio.get_running_loop().create_future()
-        self._queue.append(work)
+        future = asyncio.get_running_loop().create_future()
+        self._queue.put(work, self._clock.monotonic_ms(), future)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="store-writer")
-        return work.future
+        return future
 
     async def _drain(self) -> None:
         """Commit groups until the queue is empty; at most one of these runs."""
@@ -213,38 +205,22 @@ class DynamoStore(DynamoReads):
                 except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
                     results = [error] * len(group)
                 self._note_commit()
-                self._answer(group, results)
+                self._queue.answer(group, results)
         finally:
             self._draining = None
         self._after_commits()
 
     def _next_group(self) -> list[Work]:
-        """As many waiting works as one transaction holds; those that waited too long are refused now."""
-        group: list[Work] = []
-        queue, now, rows, size = self._queue, self._clock.monotonic_ms(), 2, 0
-        while queue:
-            work = queue[0]
-            if work.limited and (late := now - work.since_ms) > _WAIT_MAX_MS:
-                refused = Overloaded(
-                    f"the write waited {late} ms for DynamoDB, at most {_WAIT_MAX_MS}; try again later",
-                    retry_after=WRITER_QUEUE_WAIT_MAX,
-                )
-                self._answer([queue.popleft()], [refused])
-                continue
-            rows, size = rows + work.rows, size + work.bytes
-            if group and (rows > ACTIONS_MAX or size > BYTES_MAX):
-                break
-            group.append(queue.popleft())
-        return group
+        """As many waiting works as one transaction holds, and always one."""
+        rows, size, none_yet = 2, 0, True
 
-    def _answer(self, group: Sequence[Work], results: Sequence[Any]) -> None:
-        for work, result in zip(group, results, strict=True):
-            if isinstance(result, Exception):
-                self._refused += isinstance(result, EisbachError)
-                if not work.future.done():
-                    work.future.set_exception(result)
-            elif not work.future.done():
-                work.future.set_result(result)
+        def takes(work: Work) -> bool:
+            nonlocal rows, size, none_yet
+            rows, size = rows + work.rows, size + work.bytes
+            fits, none_yet = none_yet or (rows <= ACTIONS_MAX and size <= BYTES_MAX), False
+            return fits
+
+        return self._queue.next_group(self._clock.monotonic_ms(), takes)
 
     # --- in the background ---------------------------------------------------------------------------------------
 
@@ -286,7 +262,7 @@ class DynamoStore(DynamoReads):
         writer = self._writer
         return StoreStatistics(
             transactions=self._transactions,
-            refused=self._refused,
+            refused=self._queue.refused,
             commits=writer.commits,
             queue=len(self._queue),
             items_read=self._items_read,

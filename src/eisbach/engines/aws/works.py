@@ -1,6 +1,6 @@
 """The works of a commit: each decides against memory and the group, and refuses before it has changed anything.
 
-The rules are those of ``ports.store``, as the embedded engine has them. May not know: asyncio, DynamoDB, callers.
+The rules are those of ``ports.store_rules``. May not know: asyncio, DynamoDB, callers.
 """
 
 import asyncio
@@ -10,20 +10,26 @@ from typing import Any, Final, Protocol
 from eisbach.engines.aws.group import Group, ItemPlace, KeyRow
 from eisbach.engines.aws.slot_rows import HeldOp, SlotRows
 from eisbach.kernel.erasure import erases, scrubbed
-from eisbach.kernel.errors import Denied, EpochStale, Invalid, LogGap, SlotFrozen, SlotMoved, VersionConflict
-from eisbach.kernel.limits import IDEMPOTENCY_KEPT
+from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.merge import judge
 from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.store import Applied, Lease, Receipt, Transaction
+from eisbach.ports.store_rules import (
+    KEY_KEPT_MS,
+    NOTHING,
+    WRITABLE,
+    check_epoch,
+    check_erased,
+    check_frozen,
+    check_lease,
+    check_read,
+    sort_ops,
+    with_prev,
+)
 
 __all__ = ["ApplyWork", "Desk", "FloorWork", "LeaseWork", "ReleaseWork", "TransactWork", "Work", "merge"]
-
-_NOTHING: Final = Mark(0, 0)
-_KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
-_WRITABLE: Final = ("active", "frozen")
-_STATES: Final = frozenset({"active", "frozen", "importing", "gone", "away"})
 
 
 class Desk(Protocol):
@@ -115,37 +121,21 @@ class TransactWork(Work):
     def decide(self, desk: Desk, group: Group) -> Receipt:
         """Lease, key, epoch, reads; then ops and items."""
         transaction = self.transaction
-        slot, lease = owned(desk, transaction.slot, *_WRITABLE)
+        slot, lease = owned(desk, transaction.slot, *WRITABLE)
         for place in self.answers():
             told = group.keys.get(place)
             if told is not None and told.expires_ms > group.now_ms and place[1] not in slot.erased:
                 return Receipt(told.mark, told.hlc, repeated=True, answer=told.answer)
-        if lease.state == "frozen":
-            raise SlotFrozen(f"slot {slot.name} is frozen by move {lease.move}; its writes wait for the move to end")
-        if transaction.epoch is not None and transaction.epoch != lease.epoch:
-            raise EpochStale(
-                f"slot {slot.name} is at epoch {lease.epoch}, the call decided under {transaction.epoch}; read again"
-            )
-        mark = slot.marks.get(desk.region, _NOTHING)
-        if mark.epoch > lease.epoch:
-            raise EpochStale(
-                f"slot {slot.name}: the log holds {mark} of {desk.region}, the lease is at epoch {lease.epoch};"
-                " commit a higher epoch first"
-            )
-        self._refuse_erased(slot)
+        check_frozen(slot.name, lease.state, lease.move, "its writes")
+        mark = slot.marks.get(desk.region)
+        check_epoch(slot.name, epoch=lease.epoch, decided=transaction.epoch, mark=mark)
+        check_erased(slot.erased, transaction)
         for key, wanted in transaction.reads.items():
             known = group.items.get(ItemPlace(slot.name, *key))
-            found = known.stored.version if known is not None and known.stored.live else None
-            if found != wanted:
-                raise VersionConflict(
-                    f"item {key[0]} {key[1]} of slot {slot.name} is at {found}, not {wanted}; read again"
-                )
+            check_read(
+                slot.name, key, known.stored.version if known is not None and known.stored.live else None, wanted
+            )
         return self._write(desk, group, slot, lease)
-
-    def _refuse_erased(self, slot: SlotRows) -> None:
-        changed = {write.change.pk for write in self.transaction.writes if write.change is not None}
-        if gone := slot.erased & (changed | {key.pk for key in self.transaction.reads}):
-            raise Denied(f"account {min(gone)} is erased for good; sign in with a new device id", code="account_erased")
 
     def _write(self, desk: Desk, group: Group, slot: SlotRows, lease: Lease) -> Receipt:
         transaction, seq, hlc = self.transaction, lease.seq, desk.stamp()
@@ -162,18 +152,13 @@ class TransactWork(Work):
                     group.erase(slot, change.pk)
                 group.put(place, change.value, version, base)
             if event is not None:
-                event = _with_prev(event, slot.prev.get(event.type, 0))
+                event = with_prev(event, slot.prev.get(event.type, 0))
             group.log(slot, Op(slot.name, desk.region, lease.epoch, seq, hlc, change, event, seq < last))
         mark = Mark(lease.epoch, seq)
         for place_of_key in self.answers():
-            kept = KeyRow(transaction.answer, mark, hlc, group.now_ms + _KEY_KEPT_MS)
+            kept = KeyRow(transaction.answer, mark, hlc, group.now_ms + KEY_KEPT_MS)
             group.keep_answer(place_of_key, kept)
         return Receipt(mark, hlc, repeated=False, answer=transaction.answer)
-
-
-def _with_prev(event: Any, prev: int) -> Any:
-    kind = type(event)
-    return kind(event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent)
 
 
 class LeaseWork(Work):
@@ -186,22 +171,8 @@ class LeaseWork(Work):
         """Refuse what would let an epoch fall or a seq be used twice."""
         lease, slot = self.lease, desk.slots.get(self.slot)
         found = slot.lease if slot is not None else None
-        if found != self.expected:
-            raise VersionConflict(f"lease of slot {self.slot} is {found}, not {self.expected}; read it again")
-        if lease.state not in _STATES:
-            raise Invalid(f"lease of slot {self.slot}: state {lease.state!r} is none of {sorted(_STATES)}")
-        if found is not None and lease.epoch < found.epoch:
-            raise EpochStale(f"lease of slot {self.slot} is at epoch {found.epoch}; epoch {lease.epoch} would fall")
-        if lease.epoch < 1:
-            raise Invalid(f"lease of slot {self.slot}: epoch {lease.epoch}; epochs start at 1")
-        seq = found.seq if found is not None and found.epoch == lease.epoch else 0
-        if lease.seq != seq:
-            raise Invalid(f"lease of slot {self.slot}: seq {lease.seq} at epoch {lease.epoch}, it can only be {seq}")
         held = slot.marks.get(desk.region) if slot is not None else None
-        if held is not None and held > Mark(lease.epoch, seq) and (found is None or found.epoch < lease.epoch):
-            raise EpochStale(
-                f"lease of slot {self.slot}: the log already holds {held} of {desk.region}; take an epoch above it"
-            )
+        check_lease(self.slot, lease, expected=self.expected, found=found, held=held)
         if slot is None:
             slot = desk.slots[self.slot] = SlotRows(self.slot)
         if found is None or found.epoch != lease.epoch:
@@ -230,7 +201,7 @@ class ApplyWork(Work):
         slot = desk.slots.get(self.slot)
         marks = slot.marks if slot is not None else {}
         for op in self._batch:
-            if op.epoch < marks.get(op.origin, _NOTHING).epoch:
+            if op.epoch < marks.get(op.origin, NOTHING).epoch:
                 yield op.slot, op.origin, Mark(op.epoch, op.seq)
 
     def decide(self, desk: Desk, group: Group) -> Applied:
@@ -238,8 +209,7 @@ class ApplyWork(Work):
         slot, lease = owned(desk, self.slot, "active", "importing", "frozen", "away")
         if lease.state == "importing" and lease.move:
             raise SlotMoved(slot.name, asked=desk.cell, owner=None, epoch=lease.epoch)
-        if lease.state == "frozen":
-            raise SlotFrozen(f"slot {slot.name} is frozen by move {lease.move}; inbound ops wait for the move to end")
+        check_frozen(slot.name, lease.state, lease.move, "inbound ops")
         self._sorted(group, slot, self._batch)
         fresh, late = self._sorted(group, slot, self._ops)
         changed = conflicts = 0
@@ -249,28 +219,13 @@ class ApplyWork(Work):
         return Applied(dict(slot.marks), changed, conflicts, len(slot.held))
 
     def _sorted(self, group: Group, slot: SlotRows, ops: Sequence[Op]) -> tuple[list[Op], list[Op]]:
-        """Ops that go on where the log ends, and ops of left epochs that it lacks; refuses a gap."""
-        have, open_ended = dict(slot.marks), dict.fromkeys(slot.marks, False)
-        fresh: list[Op] = []
-        late: list[Op] = []
-        for op in ops:
-            if op.slot != slot.name:
-                raise Invalid(f"an op of slot {op.slot} was sent for slot {slot.name}; pull again")
-            mark, last = Mark(op.epoch, op.seq), have.get(op.origin, _NOTHING)
-            if mark <= last:
-                pruned = mark <= slot.floors.get(op.origin, _NOTHING)  # held once, and settled
-                if mark.epoch < last.epoch and not pruned and (op.slot, op.origin, mark) not in group.bodies:
-                    late.append(op)
-                continue
-            if mark.seq != (last.seq + 1 if mark.epoch == last.epoch else 1):
-                raise LogGap(
-                    f"slot {slot.name} origin {op.origin}: have {last}, got {mark}; pull again from the vector"
-                )
-            have[op.origin], open_ended[op.origin] = mark, op.more
-            fresh.append(op)
-        if cut := [origin for origin, more in open_ended.items() if more]:
-            raise LogGap(f"slot {slot.name}: the batch ends inside a transaction of {cut[0]}; pull again")
-        return fresh, late
+        """See ``ports.store_rules.sort_ops``."""
+
+        def is_logged(op: Op) -> bool:
+            mark = Mark(op.epoch, op.seq)  # pruned: held once, and settled
+            return mark <= slot.floors.get(op.origin, NOTHING) or (op.slot, op.origin, mark) in group.bodies
+
+        return sort_ops(slot.name, slot.marks, ops, is_logged)
 
 
 def _take_in(desk: Desk, group: Group, slot: SlotRows, op: Op, *, late: bool) -> tuple[bool, bool]:
@@ -360,5 +315,5 @@ class FloorWork(Work):
         """Floors only rise."""
         slot = desk.slots[self.slot]
         for origin, mark in self.floors.items():
-            slot.floors[origin] = max(mark, slot.floors.get(origin, _NOTHING))
+            slot.floors[origin] = max(mark, slot.floors.get(origin, NOTHING))
         group.save(slot)

@@ -12,15 +12,14 @@ from eisbach.engines.embedded.group import Group, ItemPlace
 from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows
 from eisbach.engines.embedded.works import Desk, Work, owned
 from eisbach.kernel.erasure import erases, scrubbed
-from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen, SlotMoved
+from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
+from eisbach.ports import store_rules
 from eisbach.ports.store import Applied
 
 __all__ = ["ApplyWork", "sort_ops", "take_in"]
-
-_NOTHING = Mark(0, 0)
 
 
 class ApplyWork(Work):
@@ -49,8 +48,7 @@ class ApplyWork(Work):
         if slot.state == "importing" and slot.move:
             # Acknowledged here and lost with an abort: during a move only the source takes the twin's ops.
             raise SlotMoved(slot.name, asked=desk.cell, owner=None, epoch=slot.epoch)
-        if slot.state == "frozen":
-            raise SlotFrozen(f"slot {slot.name} is frozen by move {slot.move}; inbound ops wait for the move to end")
+        store_rules.check_frozen(slot.name, slot.state, slot.move, "inbound ops")
         fresh, late = sort_ops(desk, slot, self.ops)
         changed = conflicts = 0
         for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
@@ -86,25 +84,8 @@ def take_in(
 
 
 def sort_ops(desk: Desk, slot: SlotRows, ops: Sequence[Op]) -> tuple[list[Op], list[Op]]:
-    """Ops that go on where the log ends, and ops of left epochs that it lacks; refuses a gap."""
-    have, open_ended = dict(slot.marks), dict.fromkeys(slot.marks, False)
-    fresh: list[Op] = []
-    late: list[Op] = []
-    for op in ops:
-        if op.slot != slot.name:
-            raise Invalid(f"an op of slot {op.slot} was sent for slot {slot.name}; pull again")
-        mark, last = Mark(op.epoch, op.seq), have.get(op.origin, _NOTHING)
-        if mark <= last:
-            if mark.epoch < last.epoch and not _is_logged(desk, slot, op):
-                late.append(op)
-            continue
-        if mark.seq != (last.seq + 1 if mark.epoch == last.epoch else 1):
-            raise LogGap(f"slot {slot.name} origin {op.origin}: have {last}, got {mark}; pull again from the vector")
-        have[op.origin], open_ended[op.origin] = mark, op.more
-        fresh.append(op)
-    if cut := [origin for origin, more in open_ended.items() if more]:
-        raise LogGap(f"slot {slot.name}: the batch ends inside a transaction of {cut[0]}; pull again")
-    return fresh, late
+    """See ``ports.store_rules.sort_ops``."""
+    return store_rules.sort_ops(slot.name, slot.marks, ops, lambda op: _is_logged(desk, slot, op))
 
 
 def _is_logged(desk: Desk, slot: SlotRows, op: Op) -> bool:

@@ -24,12 +24,13 @@ from eisbach.engines.embedded.schema import claim, migrate
 from eisbach.engines.embedded.store_moves import StoreMoves
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
 from eisbach.engines.embedded.writer import Writer, reading, refusal
-from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailable
-from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX, WRITER_QUEUE_MAX, WRITER_QUEUE_WAIT_MAX
+from eisbach.kernel.errors import Retryable, Unavailable
+from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector, covers
 from eisbach.ports.clock import Clock
+from eisbach.ports.group_queue import GroupQueue
 from eisbach.ports.store import (
     Applied,
     Conflict,
@@ -46,7 +47,6 @@ from eisbach.ports.store_bounds import check_ops, check_transaction
 
 __all__ = ["SqliteStore", "open_store"]
 
-_WAIT_MAX_MS: Final = int(WRITER_QUEUE_WAIT_MAX.total_seconds() * 1000)
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
 _RELEASE_AGAIN_MS: Final = 250
@@ -68,14 +68,14 @@ class SqliteStore(StoreMoves):
     def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
         self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
-        self._queue: deque[Work] = deque()
+        self._queue: GroupQueue[Work] = GroupQueue("the disk")
         self._draining: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._committed: asyncio.Future[None] | None = None
         self._last_lsn = writer.last_lsn
         self._views = {slot.slot: slot.view for slot in writer.slots.values()}
         self._tail: deque[tuple[int, Op]] = deque(maxlen=_TAIL_OPS)
-        self._transactions = self._refused = 0
+        self._transactions = 0
         self._closed = False
         self._wake_when_due()
         eraser.start(self._submit)
@@ -118,18 +118,11 @@ class SqliteStore(StoreMoves):
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
         if self._closed:
             raise Unavailable("the store is closed; the process is stopping")
-        if len(self._queue) >= WRITER_QUEUE_MAX:
-            self._refused += 1
-            raise Overloaded(
-                f"{len(self._queue)} writes wait for the disk, at most {WRITER_QUEUE_MAX} may; try again later",
-                retry_after=WRITER_QUEUE_WAIT_MAX,
-            )
-        work.since_ms = self._clock.monotonic_ms()
-        work.future = asyncio.get_running_loop().create_future()
-        self._queue.append(work)
+        future = asyncio.get_running_loop().create_future()
+        self._queue.put(work, self._clock.monotonic_ms(), future)
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="store-writer")
-        return work.future
+        return future
 
     async def _drain(self) -> None:
         """Commit groups until the queue is empty; at most one of these runs."""
@@ -142,7 +135,7 @@ class SqliteStore(StoreMoves):
                 except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
                     results = [error] * len(group)
                 self._publish()
-                self._answer(group, results)
+                self._queue.answer(group, results)
         finally:
             self._draining = None
         self._wake_when_due()
@@ -150,21 +143,17 @@ class SqliteStore(StoreMoves):
             self._eraser.start(self._submit)
 
     def _next_group(self) -> list[Work]:
-        """Up to 256 waiting works; those that waited over 50 ms are refused now, before they cost anything."""
-        group: list[Work] = []
-        queue, now, weight = self._queue, self._clock.monotonic_ms(), 0
-        while queue and len(group) < GROUP_COMMIT_MAX and weight < _GROUP_WEIGHT_MAX:
-            work = queue.popleft()
-            if work.limited and (late := now - work.since_ms) > _WAIT_MAX_MS:
-                refused = Overloaded(
-                    f"the write waited {late} ms for the disk, at most {_WAIT_MAX_MS}; try again later",
-                    retry_after=WRITER_QUEUE_WAIT_MAX,
-                )
-                self._answer([work], [refused])
-                continue
-            group.append(work)
-            weight += work.weight
-        return group
+        """Up to 256 waiting works."""
+        count = weight = 0
+
+        def takes(work: Work) -> bool:
+            nonlocal count, weight
+            if count == GROUP_COMMIT_MAX or weight >= _GROUP_WEIGHT_MAX:
+                return False
+            count, weight = count + 1, weight + work.weight
+            return True
+
+        return self._queue.next_group(self._clock.monotonic_ms(), takes)
 
     def _publish(self) -> None:
         """Show readers what the last group committed; comes before its callers hear of it."""
@@ -178,16 +167,6 @@ class SqliteStore(StoreMoves):
         if writer.last_lsn != self._last_lsn:
             self._last_lsn = writer.last_lsn
             self._wake_waiters()
-
-    def _answer(self, group: Sequence[Work], results: Sequence[Any]) -> None:
-        for work, result in zip(group, results, strict=True):
-            future = work.future
-            if isinstance(result, Exception):
-                self._refused += isinstance(result, EisbachError)
-                if not future.done():
-                    future.set_exception(result)
-            elif not future.done():
-                future.set_result(result)
 
     def _wake_waiters(self) -> None:
         if self._committed is not None and not self._committed.done():
@@ -309,7 +288,7 @@ class SqliteStore(StoreMoves):
         writer = self._writer
         return StoreStatistics(
             transactions=self._transactions,
-            refused=self._refused,
+            refused=self._queue.refused,
             commits=writer.commits,
             queue=len(self._queue),
             items_read=self._reads.items_read,

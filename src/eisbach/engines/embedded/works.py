@@ -15,23 +15,30 @@ from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import Denied, EpochStale, Invalid, SlotFrozen, SlotMoved, VersionConflict
+from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.hlc import hlc_ms
-from eisbach.kernel.limits import IDEMPOTENCY_KEPT, OPLOG_KEPT
+from eisbach.kernel.limits import OPLOG_KEPT
 from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.store import Lease, Receipt, Transaction
+from eisbach.ports.store_rules import (
+    KEY_KEPT_MS,
+    WRITABLE,
+    check_epoch,
+    check_erased,
+    check_frozen,
+    check_lease,
+    check_read,
+    with_prev,
+)
 
 __all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work", "new_epoch", "new_rows", "owned"]
 
-_KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
-_WRITABLE: Final = ("active", "frozen")
 _change_of: Final = attrgetter("change")
-_STATES: Final = frozenset({"active", "frozen", "importing", "gone", "away"})
 
 
 class Desk(Protocol):
@@ -144,31 +151,18 @@ class TransactWork(Work):
     def decide(self, desk: Desk, group: Group) -> Receipt:
         """Lease, key, epoch, reads; then ops and items."""
         transaction, slot = self.transaction, self.slot
-        if slot is None or not slot.leased or slot.state not in _WRITABLE:
-            slot = owned(desk, transaction.slot, *_WRITABLE)
+        if slot is None or not slot.leased or slot.state not in WRITABLE:
+            slot = owned(desk, transaction.slot, *WRITABLE)
         if transaction.key is not None and (told := _told(desk, group, slot, transaction)) is not None:
             return told
-        if slot.state == "frozen":
-            raise SlotFrozen(f"slot {slot.name} is frozen by move {slot.move}; its writes wait for the move to end")
-        if transaction.epoch is not None and transaction.epoch != slot.epoch:
-            raise EpochStale(
-                f"slot {slot.name} is at epoch {slot.epoch}, the call decided under {transaction.epoch}; read again"
-            )
+        check_frozen(slot.name, slot.state, slot.move, "its writes")
         mark = slot.marks.get(desk.region)
-        if mark is not None and mark.epoch > slot.epoch:
-            raise EpochStale(
-                f"slot {slot.name}: the log holds {mark} of {desk.region}, the lease is at epoch {slot.epoch};"
-                " commit a higher epoch first"
-            )
+        check_epoch(slot.name, epoch=slot.epoch, decided=transaction.epoch, mark=mark)
         if slot.erased:
-            _refuse_erased(slot, transaction)
+            check_erased(slot.erased, transaction)
         for key, wanted in transaction.reads.items():
             stored = group.stored(desk.database, (slot.number, *key))
-            found = stored.version if stored is not None and stored.live else None
-            if found != wanted:
-                raise VersionConflict(
-                    f"item {key[0]} {key[1]} of slot {slot.name} is at {found}, not {wanted}; read again"
-                )
+            check_read(slot.name, key, stored.version if stored is not None and stored.live else None, wanted)
         return self._write(desk, group, slot)
 
     def _write(self, desk: Desk, group: Group, slot: SlotRows) -> Receipt:
@@ -189,16 +183,10 @@ class TransactWork(Work):
         mark = slot.marks[region] = Mark(epoch, seq)
         group.touched[slot.number] = slot
         if transaction.key is not None:
-            expires = group.now_ms + _KEY_KEPT_MS
+            expires = group.now_ms + KEY_KEPT_MS
             kept = KeyRow(transaction.answer, epoch, seq, hlc, expires)
             group.keys[slot.number, transaction.key.scope, transaction.key.key] = kept
         return Receipt(mark, hlc, repeated=False, answer=transaction.answer)
-
-
-def _refuse_erased(slot: SlotRows, transaction: Transaction) -> None:
-    touched = {write.change.pk for write in transaction.writes if write.change is not None}
-    if gone := slot.erased & (touched | {key.pk for key in transaction.reads}):
-        raise Denied(f"account {min(gone)} is erased for good; sign in with a new device id", code="account_erased")
 
 
 def _told(desk: Desk, group: Group, slot: SlotRows, transaction: Transaction) -> Receipt | None:
@@ -232,7 +220,7 @@ def _chained(slot: SlotRows, event: EventDraft, seq: int) -> EventDraft:
     place = (slot.epoch, event.type)
     prev = slot.prev.get(place, 0)
     slot.prev[place] = seq
-    return EventDraft(event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent)
+    return with_prev(event, prev)
 
 
 class LeaseWork(Work):
@@ -247,22 +235,8 @@ class LeaseWork(Work):
         """Refuse what would let an epoch fall or a seq be used twice."""
         lease, slot = self.lease, desk.slots.get(self.slot)
         found = slot.lease if slot is not None else None
-        if found != self.expected:
-            raise VersionConflict(f"lease of slot {self.slot} is {found}, not {self.expected}; read it again")
-        if lease.state not in _STATES:
-            raise Invalid(f"lease of slot {self.slot}: state {lease.state!r} is none of {sorted(_STATES)}")
-        if found is not None and lease.epoch < found.epoch:
-            raise EpochStale(f"lease of slot {self.slot} is at epoch {found.epoch}; epoch {lease.epoch} would fall")
-        if lease.epoch < 1:
-            raise Invalid(f"lease of slot {self.slot}: epoch {lease.epoch}; epochs start at 1")
-        seq = found.seq if found is not None and found.epoch == lease.epoch else 0
-        if lease.seq != seq:
-            raise Invalid(f"lease of slot {self.slot}: seq {lease.seq} at epoch {lease.epoch}, it can only be {seq}")
         held = slot.marks.get(desk.region) if slot is not None else None
-        if held is not None and held > Mark(lease.epoch, seq) and (found is None or found.epoch < lease.epoch):
-            raise EpochStale(
-                f"lease of slot {self.slot}: the log already holds {held} of {desk.region}; take an epoch above it"
-            )
+        check_lease(self.slot, lease, expected=self.expected, found=found, held=held)
         if slot is None:
             slot = new_rows(desk, group, self.slot)
         if found is None or found.epoch != lease.epoch:

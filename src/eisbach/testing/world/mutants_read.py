@@ -192,7 +192,7 @@ def held_forgotten_in_restart(patch: Patch) -> None:
 
 @mutant("an idempotency key is good for a second", by="reader")
 def key_kept_too_short(patch: Patch) -> None:
-    patch(works, "_KEY_KEPT_MS", 1000)
+    patch(works, "KEY_KEPT_MS", 1000)
 
 
 # --- hub -----------------------------------------------------------------------------------------------------------

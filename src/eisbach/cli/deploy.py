@@ -147,7 +147,22 @@ def _templates(folder: Path) -> dict[str, Any]:
     found = {p.name.removesuffix(".template.json"): p for p in sorted(folder.glob("*.template.json"))[:100]}
     if not found:
         raise Invalid(f"{folder} has no templates; eisbach deploy synth --out {folder} writes them")
-    return {name: json.loads(path.read_text()) for name, path in found.items()}
+    return {name: _template(path) for name, path in found.items()}
+
+
+def _template(path: Path) -> dict[str, Any]:
+    again = f"eisbach deploy synth --out {path.parent} writes it anew"
+    try:
+        told = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read ({error.strerror}); {again}") from error
+    except ValueError as error:  # not JSON, or not text
+        raise Invalid(f"{path} is no JSON ({error}); {again}") from error
+    resources = told.get("Resources") if isinstance(told, dict) else None
+    if not isinstance(resources, dict) or not all(isinstance(r, dict) and "Type" in r for r in resources.values()):
+        raise Invalid(f"{path} is no template of CloudFormation (its Resources each have a Type); {again}")
+    template: dict[str, Any] = told
+    return template
 
 
 def _without_code(templates: dict[str, Any]) -> dict[str, Any]:
@@ -182,9 +197,12 @@ def package(
     """Make the functions' code, without Docker: locked wheels from PyPI and our sources, the same bytes each time."""
     import dataclasses
 
+    from eisbach.deploy.aws.cold_start import RUNS_MAX
     from eisbach.deploy.aws.cold_start import measure as measured
     from eisbach.deploy.aws.package import build_package
 
+    if not 0 <= measure <= RUNS_MAX:
+        raise Invalid(f"--measure {measure}: imports each handler so often; 0 (not at all) to {RUNS_MAX}")
     if measure and target != "here":
         raise Invalid(f"--measure imports the package on this machine; it needs --target here, not {target}")
     if not shared.as_json:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,21 @@ def test_it_is_for_arm64_and_at_most_ten_megabytes(arm: Packed) -> None:
 def test_equal_inputs_give_equal_bytes(arm: Packed, tmp_path: Path) -> None:
     again = build_package(tmp_path / "again.zip")
 
-    digests = [hashlib.sha256(p.path.read_bytes()).hexdigest() for p in (arm, again)]
-    assert digests[0] == digests[1]
+    first, second = (dict(members(p.path)) for p in (arm, again))
+    assert {n for n in first.keys() | second.keys() if first.get(n) != second.get(n)} == set(), "members that differ"
+    assert arm.path.read_bytes() == again.path.read_bytes(), "equal members, another order or other headers"
+
+
+def members(path: Path) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            yield name, hashlib.sha256(archive.read(name)).hexdigest()
+
+
+def test_only_what_functions_import_is_at_the_top(arm: Packed) -> None:
+    """No lock, no cache, no hidden file of the installer."""
+    with zipfile.ZipFile(arm.path) as archive:
+        assert [name for name in archive.namelist() if any(part.startswith(".") for part in name.split("/"))] == []
 
 
 def test_it_has_the_sources_that_handlers_import_and_no_page_or_test(arm: Packed) -> None:

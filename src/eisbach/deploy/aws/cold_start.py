@@ -17,7 +17,7 @@ from typing import Final
 
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["HANDLERS", "ColdStart", "measure"]
+__all__ = ["HANDLERS", "RUNS_MAX", "ColdStart", "measure"]
 
 HANDLERS: Final = ("spoke", "http", "relay")
 _CODE: Final = """
@@ -29,6 +29,7 @@ wall = time.perf_counter() - begin
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, len(sys.modules)]))
 """
+RUNS_MAX: Final = 50
 _SECONDS_MAX: Final = 60
 
 
@@ -52,8 +53,8 @@ def measure(package: Path, *, runs: int, handlers: Sequence[str] = HANDLERS) -> 
     Raises:
         Invalid: a handler cannot be imported from the package; the message has the last line of why.
     """
-    if not 1 <= runs <= 50:
-        raise Invalid(f"{runs} runs; 1 to 50 are measured")
+    if not 1 <= runs <= RUNS_MAX:
+        raise Invalid(f"{runs} runs; 1 to {RUNS_MAX} are measured")
     found: list[ColdStart] = []
     with tempfile.TemporaryDirectory(prefix="eisbach-cold-") as folder:
         with zipfile.ZipFile(package) as archive:

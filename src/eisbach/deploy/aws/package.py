@@ -79,11 +79,12 @@ def build_package(path: Path, *, target: str = "lambda-arm64") -> Packed:
     """Write the archive to ``path``; needs PyPI, or what its client has cached.
 
     Raises:
-        Invalid: no such target, or the archive is too large.
+        Invalid: no such target, ``path`` cannot be written, or the archive is too large.
         Unavailable: the wheels could not be had; the message has the installer's last words.
     """
     if target not in TARGETS:
         raise Invalid(f"target {target[:40]!r} is not one of {', '.join(TARGETS)}")
+    unfinished = _room(path)
     with tempfile.TemporaryDirectory(prefix="eisbach-package-") as name:
         folder = Path(name) / "code"
         folder.mkdir()
@@ -94,8 +95,8 @@ def build_package(path: Path, *, target: str = "lambda-arm64") -> Packed:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
         unzipped = {part.name: _size(part) for part in folder.iterdir()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _zip(folder, path)
+        _zip(folder, unfinished)
+    unfinished.replace(path)
     largest = sorted(unzipped.items(), key=lambda part: (-part[1], part[0]))
     packed = Packed(
         path=path,
@@ -152,6 +153,7 @@ def _trim(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         elif path.suffix in (".pyi", ".pyx", ".pxd", ".c", ".h") or any(path.match(p) for p in _NEEDLESS):
             path.unlink()
+    (folder / ".lock").unlink(missing_ok=True)  # uv's own, of the installation
     for path in sorted((folder / "botocore" / "data").iterdir()):
         if path.is_dir() and path.name not in _SERVICES:
             shutil.rmtree(path)
@@ -161,11 +163,23 @@ def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
 
 
-def _zip(folder: Path, path: Path) -> None:
+def _room(path: Path) -> Path:
+    """Where the archive is written before it gets its name; tried before wheels are fetched for minutes."""
     unfinished = path.with_name(path.name + ".unfinished")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    if path.is_dir():
+        raise Invalid(f"--out {path} is a folder; name a file, such as {path / 'eisbach-lambda.zip'}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+        unfinished.unlink()
+    except OSError as error:
+        raise Invalid(f"--out {path} cannot be written ({error.strerror}); name another place") from error
+    return unfinished
+
+
+def _zip(folder: Path, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             info = zipfile.ZipInfo(file.relative_to(folder).as_posix(), date_time=_DATE)
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    unfinished.replace(path)

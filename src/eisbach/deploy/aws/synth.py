@@ -1,11 +1,14 @@
 """Turn a platform file into templates, without an account, a network or the CDK's command line.
 
-Promises: equal inputs give equal templates; only ``out`` is written, whole or not at all. Node comes from a wheel, so
-that none needs to be installed (jsii, under the CDK, runs on it).
+Promises: equal inputs give equal templates; only ``out`` is written, whole or not at all; a place that cannot be
+written is refused before anything starts, and no node is left running. Node comes from a wheel, so that none needs to
+be installed (jsii, under the CDK, runs on it).
 """
 
+import atexit
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +81,15 @@ def synthesise(
     """Write templates and assets to ``out``, which is emptied first; ``judged``: run the policy checks too.
 
     Raises:
-        Invalid: the extra is missing, ``out`` is not a folder of an earlier synthesis, ``package`` is not there.
+        Invalid: the extra is missing, ``out`` is not a folder of an earlier synthesis or cannot be written,
+            ``package`` is not there.
     """
     prepare_node()
-    if not package.exists():
-        raise Invalid(f"no package at {package}; eisbach deploy package makes one")
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
-        raise Invalid(f"{out} is not empty and not of an earlier synthesis; it would be deleted: name another folder")
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    _check_package(package)
+    unfinished = _room(out)
     import aws_cdk as cdk
 
+    atexit.register(_stop_node)
     from eisbach.deploy.aws.stacks.app import build
     from eisbach.deploy.aws.stacks.exceptions import accepted, left_over
 
@@ -100,10 +101,47 @@ def synthesise(
         findings = tuple(left_over(judge(app, unfinished), accepted(app)))
     else:
         app.synth()
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        shutil.rmtree(out)
     unfinished.rename(out)
     order = [stack.stack_name for stack in app.node.children if isinstance(stack, cdk.Stack)]
     return Synthesised(folder=out, stacks=tuple(_ordered(order)), accepted=tuple(accepted(app)), findings=findings)
+
+
+def _check_package(package: Path) -> None:
+    if not package.exists():
+        raise Invalid(f"no package at {package}; eisbach deploy package makes one")
+    if not package.is_dir() and not zipfile.is_zipfile(package):
+        raise Invalid(f"{package} is no zip archive; eisbach deploy package makes one")
+
+
+def _room(out: Path) -> Path:
+    """A fresh folder beside ``out``. Made here and not by node, which tries for ever where none can be made (/proc)."""
+    unfinished = out.with_name(out.name + ".unfinished")
+    try:
+        if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
+            raise Invalid(
+                f"{out} is not empty and not of an earlier synthesis; it would be deleted: name another folder"
+            )
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        unfinished.mkdir(parents=True)
+    except NotADirectoryError as error:
+        raise Invalid(f"--out {out} is a file, or lies below one; name a folder for the templates") from error
+    except OSError as error:
+        raise Invalid(f"--out {out} cannot be written ({error.strerror}); name another folder") from error
+    return unfinished
+
+
+def _stop_node() -> None:
+    """Stop jsii's node before jsii does: where node has died already, jsii prints a traceback at exit."""
+    from jsii._runtime import kernel
+
+    process = kernel.provider._process  # type: ignore[attr-defined]  # noqa: SLF001 - jsii has no public way
+    try:
+        process.stop()
+    except BrokenPipeError:
+        process.stop()  # its input is closed now: what is left is to wait for it, and to remove its files
 
 
 def _ordered(names: Sequence[str]) -> Iterator[str]:

@@ -87,15 +87,7 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
             timeout_s=60,
         ),
     )
-    lost = sqs.Queue(
-        stack,
-        f"{title}RelayLost",
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
-        enforce_ssl=True,
-        retention_period=cdk.Duration.days(14),
-    )
-    accept(lost, "AwsSolutions-SQS3", "it is where failed nudges go")
-    accept(lost, "Serverless-SQSRedrivePolicy", "it is where failed nudges go")
+    lost = _last_queue(stack, f"{title}RelayLost", "it is where failed nudges go")
     lost.grant_send_messages(made.role)
     lambda_.CfnEventSourceMapping(
         stack,
@@ -127,15 +119,7 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
 
 def add_sweep(stack: Any, title: str, made: Made) -> None:
     """Every minute: what a lost nudge left behind is published, what a spoke held back is tried again."""
-    dead = sqs.Queue(
-        stack,
-        f"{title}SweepDead",
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
-        enforce_ssl=True,
-        retention_period=cdk.Duration.days(14),
-    )
-    accept(dead, "AwsSolutions-SQS3", "it is the dead-letter queue")
-    accept(dead, "Serverless-SQSRedrivePolicy", "it is the dead-letter queue")
+    dead = _last_queue(stack, f"{title}SweepDead", "it is the dead-letter queue")
     scheduler.Schedule(
         stack,
         f"{title}Sweep",
@@ -148,3 +132,17 @@ def add_sweep(stack: Any, title: str, made: Made) -> None:
             input=scheduler.ScheduleTargetInput.from_object({"sweep": True}),
         ),
     )
+
+
+def _last_queue(stack: Any, name: str, reason: str) -> Any:
+    """Where things end, behind which there is no other queue: ``reason`` says why."""
+    queue = sqs.Queue(
+        stack,
+        name,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=cdk.Duration.days(14),
+    )
+    accept(queue, "AwsSolutions-SQS3", reason)
+    accept(queue, "Serverless-SQSRedrivePolicy", reason)
+    return queue

@@ -5,5 +5,5 @@ output "log_tables" {
 
 output "topics" {
   description = "Hub of each region."
-  value       = { home = aws_sns_topic.hub_home.arn, twin = aws_sns_topic.hub_twin.arn }
+  value       = { home = module.hub_home.topic, twin = module.hub_twin.topic }
 }

@@ -5,7 +5,7 @@ terraform {
   required_providers {
     aws = {
       source                = "hashicorp/aws"
-      version               = ">= 6.0"
+      version               = ">= 6.9" # replicas with deletion protection came with it
       configuration_aliases = [aws.home, aws.twin]
     }
   }

@@ -1,0 +1,11 @@
+# Never applied, as all of this module.
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 6.9"
+    }
+  }
+}

@@ -123,7 +123,7 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``dynamodb:REGION/PREFIX``: the cell's tables there; empty: a file in ``folder``."""
     studio: bool = False
     blobs: str = ""
-    """Blob folder, for the studio only (uploads)."""
+    """Blob folder, for the studio only (uploads); or ``s3:REGION/BUCKET``."""
     distances: dict[str, dict[str, int]] = {}
     """Region -> place -> milliseconds."""
     residencies: dict[str, str] = {}
@@ -173,6 +173,7 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secrets: str
     studio: str
     blobs: str
+    """The studio's: a folder, or ``s3:REGION/BUCKET``; then ``folder`` needs room for one source and one asset."""
     ffmpeg: str
     ffprobe: str
     packager: str

@@ -21,6 +21,7 @@ from eisbach.hub.host import SpokeHost
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import Surroundings
 from eisbach.media.jobs import Workspace
+from eisbach.media.work import FolderWork
 from eisbach.settings import Settings
 from eisbach.spokes.ingest import INGEST_SPOKES
 from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
@@ -65,7 +66,7 @@ async def path(tmp_path: Path) -> AsyncIterator[Desk]:
         relay = Relay(desk.store, log, source="eu-central/studio", clock=clock, rng=rng)
         around = Surroundings(region="eu-central", log=log, store=spokes, clock=clock, rng=rng)
         host = SpokeHost(INGEST_SPOKES, around, transport=desk)
-        do = partial(do_media_job, workspace=Workspace(desk.folder / "blobs"), tools=tools)
+        do = partial(do_media_job, work=FolderWork(Workspace(desk.folder / "blobs")), tools=tools)
         worker = JobWorker("w1", MEDIA_KINDS, source=DeskJobs(desk), do=do, clock=clock, rng=rng)
         running = [asyncio.create_task(part) for part in (relay.run(), host.run(), worker.run())]
         yield desk

@@ -19,6 +19,7 @@ from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.bootstrap.cell_parts import OpenCell, Parts, compose, open_slots, projection_name
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import Host, system_host
+from eisbach.bootstrap.open_blobs import in_bucket
 from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.kernel.errors import EisbachError, Unavailable
@@ -75,7 +76,7 @@ async def _until_replaced(cell: OpenCell) -> None:
 def confine_cell(process: CellProcess) -> Confinement:
     """Keep this process to the cell's own folder (and the blobs, for uploads and media of the studio)."""
     write = [Path(process.folder)]
-    if process.blobs:
+    if process.blobs and not in_bucket(process.blobs):
         write.append(Path(process.blobs))
     if process.backups:
         Path(process.backups).mkdir(parents=True, exist_ok=True)

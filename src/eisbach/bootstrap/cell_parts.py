@@ -18,6 +18,7 @@ from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
+from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
 from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.app import Gate, cell_app
 from eisbach.cell.auth_calls import AuthCalls
@@ -40,7 +41,6 @@ from eisbach.cell.sessions import Sessions
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
-from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
 from eisbach.hub.relay import Relay
@@ -161,9 +161,10 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         routes.append(openapi_route(routes, version=__version__))
         extra += _media(parts, projection)
     if process.studio:
+        disk = parts.thread("blobs")
         routes += studio_routes(
             (second or main).store,
-            blobs=FileBlobs(Path(process.blobs), disk=parts.thread("blobs")),
+            blobs=await open_blobs(process.blobs, parts.stack, scratch=Path(process.folder) / "blobs", disk=disk),
             clock=parts.clock,
             rng=parts.rng,
             slot_count=process.groups[str(STUDIO_GROUP)],
@@ -306,7 +307,7 @@ def _media(parts: Parts, projection: Projection) -> list[BaseRoute]:
         steering_url=f"{process.edge}/steer" if len(pathways) > 1 else "",
     )
     found: list[BaseRoute] = [*manifest_routes(manifests)]
-    if process.origin == process.edge and process.blobs:
+    if process.origin == process.edge and process.blobs and not in_bucket(process.blobs):
         found += media_routes(Path(process.blobs) / "media", manifests)
     return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,15 @@ import aiohttp
 import structlog
 from starlette.applications import Starlette
 
+from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
 from eisbach.bootstrap.serve import serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
+from eisbach.engines.embedded.disk import inline
 from eisbach.media.jobs import Workspace
 from eisbach.media.tools import MediaTools
+from eisbach.media.work import BlobWork, FolderWork, MediaWork
 from eisbach.settings import Secrets, WorkerProcess, read_process
 from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
 from eisbach.spokes.worker import JobWorker
@@ -32,7 +36,8 @@ async def run(process: WorkerProcess) -> None:
     die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     tools = [Path(process.ffmpeg).parent, Path(process.ffprobe).parent, Path(process.packager).parent]
-    confinement = confine(read=[*python_paths(), *tools], write=[Path(process.folder), Path(process.blobs)])
+    blobs = [] if in_bucket(process.blobs) else [Path(process.blobs)]
+    confinement = confine(read=[*python_paths(), *tools], write=[Path(process.folder), *blobs])
     if not confinement.confined:
         _logger.warning("not_confined", process="worker", detail=confinement.detail)
     await serve_worker(process, secrets)
@@ -47,15 +52,15 @@ async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
         packager=Path(process.packager),
         unsafe_media=process.unsafe_media,
     )
-    workspace = Workspace(Path(process.blobs))
     lacking: str | None = "the studio was not asked yet"
-    async with aiohttp.ClientSession() as session:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         studio = HttpStudio(session, process.studio, token=secrets.service_token)
         worker = JobWorker(
             process.name,
             MEDIA_KINDS,
             source=studio,
-            do=partial(do_media_job, workspace=workspace, tools=tools),
+            do=partial(do_media_job, work=await _work(process, stack), tools=tools),
             clock=clock,
             rng=random.Random(),  # noqa: S311 - jitter, not secrets
         )
@@ -75,3 +80,12 @@ async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
             tasks.create_task(worker.run())
             tasks.create_task(look())
             tasks.create_task(serve(Starlette(routes=routes), host=process.host, port=process.port))
+
+
+async def _work(process: WorkerProcess, stack: AsyncExitStack) -> MediaWork:
+    """Jobs work in the blob folder, or bring what they need from a bucket to the worker's own."""
+    if not in_bucket(process.blobs):
+        return FolderWork(Workspace(Path(process.blobs)))
+    folder = Path(process.folder) / "blobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return BlobWork(await open_blobs(process.blobs, stack, scratch=folder, disk=inline), folder)

@@ -13,6 +13,12 @@ _ENGINES = (
     ("event log", "SNS + SQS FIFO", "none here: AWS", "only rehearsed on an emulator; limits in docs/engines.md"),
     ("control store", "SQLite", "cells, regions", "served by the region's control process"),
     ("blobs, media", "files", "all stages", "one disk a region; copies between regions are verified by digest"),
+    (
+        "blobs, media",
+        "S3, a bucket a region",
+        "none here: AWS",
+        "only rehearsed on an emulator; limits in docs/engines.md",
+    ),
     ("compute", "processes under eisbach up", "all stages", "one machine"),
     ("front door", "nginx", "cells, regions", "one name, no health of its own beyond connect errors"),
 )

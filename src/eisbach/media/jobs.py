@@ -25,7 +25,7 @@ from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec, Plan, plan_jobs
 from eisbach.media.probe import UNINDEXED
 from eisbach.media.tools import MediaTools
 
-__all__ = ["Workspace", "run_job"]
+__all__ = ["Workspace", "result_paths", "run_job"]
 
 _logger = structlog.get_logger(__name__)
 
@@ -115,7 +115,7 @@ async def run_job(
 
 
 async def _transcode(spec: JobSpec, workspace: Workspace, tools: MediaTools, progress: Progress) -> None:
-    results = _results(spec, workspace)
+    results = result_paths(spec, workspace)
     if all(path.exists() for path in results):
         progress(1.0)
         return
@@ -146,7 +146,12 @@ async def _seekable(spec: JobSpec, workspace: Workspace, tools: MediaTools) -> t
     return indexed, msgspec.structs.replace(spec.plan, container="matroska")
 
 
-def _results(spec: JobSpec, workspace: Workspace) -> list[Path]:
+def result_paths(spec: JobSpec, workspace: Workspace) -> list[Path]:
+    """The files that a transcode job makes.
+
+    Raises:
+        Invalid: its part is not in its plan.
+    """
     work = workspace.work(spec.asset)
     if spec.part in {track.id for track in spec.plan.audio}:
         return [work / f"{spec.part}.mp4"]
@@ -189,6 +194,6 @@ async def _package(spec: JobSpec, workspace: Workspace, tools: MediaTools, progr
 async def _remake_missing(spec: JobSpec, workspace: Workspace, tools: MediaTools) -> None:
     """A lost disk, or somebody who tidied up: the jobs of these parts say done, so nobody else would make them."""
     for job in plan_jobs(spec.plan, spec.asset):
-        if job.kind == TRANSCODE and not all(path.exists() for path in _results(job, workspace)):
+        if job.kind == TRANSCODE and not all(path.exists() for path in result_paths(job, workspace)):
             _logger.warning("part_is_gone", asset=spec.asset, part=job.part)
             await _transcode(job, workspace, tools, _no_progress)

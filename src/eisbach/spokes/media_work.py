@@ -6,10 +6,10 @@ import msgspec
 
 from eisbach.domain.jobs import LeasedJob
 from eisbach.kernel.errors import Invalid
-from eisbach.media.jobs import Workspace, run_job
 from eisbach.media.plan import PACKAGE, TRANSCODE, JobSpec, plan_asset
 from eisbach.media.probe import probe_source
 from eisbach.media.tools import MediaTools
+from eisbach.media.work import MediaWork
 from eisbach.spokes.ingest import PROBE, Probed
 
 __all__ = ["MEDIA_KINDS", "do_media_job"]
@@ -23,7 +23,7 @@ class _ProbeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def do_media_job(
-    job: LeasedJob, progress: Callable[[float], None], *, workspace: Workspace, tools: MediaTools
+    job: LeasedJob, progress: Callable[[float], None], *, work: MediaWork, tools: MediaTools
 ) -> object:
     """Do it; its result, or None for a chunk.
 
@@ -34,9 +34,9 @@ async def do_media_job(
     try:
         if job.kind == PROBE:
             wanted = msgspec.convert(job.spec, _ProbeSpec)
-            facts = await probe_source(workspace.blob(wanted.source), tools)
+            facts = await probe_source(await work.source(wanted.source), tools)
             return Probed(plan=plan_asset(facts, source=wanted.source, credit=wanted.credit))
         spec = msgspec.convert(job.spec, JobSpec)
     except msgspec.ValidationError as error:
         raise Invalid(f"job {job.job} is malformed: {error}") from error
-    return await run_job(spec, workspace, tools, progress)
+    return await work.run(spec, tools, progress)

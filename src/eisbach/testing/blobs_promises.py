@@ -3,6 +3,7 @@
 Give a fixture ``blobs`` that is an empty ``ports.blobs.Blobs``, and inherit ``BlobsPromises``.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -71,6 +72,23 @@ class BlobsPromises:
         await blobs.put("media/a", CONTENT)
 
         assert await blobs.read("media/a") == CONTENT
+
+    async def test_what_is_put_once_stays_as_the_first_has_it(self, blobs: Blobs) -> None:
+        await blobs.put("work/record", CONTENT, once=True)
+
+        again = await blobs.put("work/record", b"another", once=True)
+
+        assert again == BlobInfo("work/record", len(CONTENT), DIGEST)
+        assert await blobs.read("work/record") == CONTENT
+
+    async def test_of_several_that_put_once_together_one_is_stored_and_all_are_told_it(self, blobs: Blobs) -> None:
+        contents = [f"{n}".encode() * 100 for n in range(6)]
+
+        told = await asyncio.gather(*(blobs.put("work/record", content, once=True) for content in contents))
+
+        stored = await blobs.read("work/record")
+        assert stored in contents
+        assert {info.sha256 for info in told} == {hashlib.sha256(stored).hexdigest()}
 
     async def test_what_is_absent_is_said_to_be(self, blobs: Blobs) -> None:
         assert await blobs.info("media/a") is None

@@ -24,6 +24,8 @@ _CONNECT_S: Final = 1.0
 _ANSWER_S: Final = 2.0
 _TRIES: Final = 3
 _CONNECTIONS: Final = 64
+_OBJECT_ANSWER_S: Final = 20.0
+"""Of S3, which takes a part of 8 MiB before it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,7 @@ class AwsClients:
     sqs: Any = None
     polling: Any = None
     """SQS again, with time for long polls."""
+    s3: Any = None
 
 
 @cache
@@ -85,12 +88,13 @@ def _models() -> Loader:
 
 
 @asynccontextmanager
-async def open_clients(place: AwsPlace, *, hub: bool = False) -> AsyncIterator[AwsClients]:
+async def open_clients(place: AwsPlace, *, hub: bool = False, blobs: bool = False) -> AsyncIterator[AwsClients]:
     """Clients for one region; connects at the first call, so a region that is down does not stop a process's start.
 
     Args:
         place: region and endpoint.
         hub: SNS and SQS too.
+        blobs: S3 too.
     """
     session, usage = AioSession(), AwsUsage()
     session.register_component("data_loader", _models())
@@ -127,4 +131,5 @@ async def open_clients(place: AwsPlace, *, hub: bool = False) -> AsyncIterator[A
             sns=await client("sns") if hub else None,
             sqs=await client("sqs") if hub else None,
             polling=await client("sqs", answer_s=LONG_POLL_S + place.answer_s) if hub else None,
+            s3=await client("s3", answer_s=max(_OBJECT_ANSWER_S, place.answer_s)) if blobs else None,
         )

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -18,14 +17,10 @@ from typing import IO, Final
 from eisbach.engines.embedded.disk import Disk, inline
 from eisbach.kernel.errors import DigestMismatch, Invalid, NotFound, Unavailable
 from eisbach.kernel.limits import MIB
-from eisbach.ports.blobs import BlobInfo
+from eisbach.ports.blobs import BLOB_KEYS_MAX, BLOB_READ_MAX, BlobInfo, check_key, check_prefix, is_key
 
 __all__ = ["FileBlobs"]
 
-_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*", re.ASCII)
-_PREFIX: Final = re.compile(rf"{_KEY.pattern}/?", re.ASCII)
-_READ_MAX: Final = 64 * MIB
-_KEYS_MAX: Final = 100_000
 _WRITE_BYTES: Final = 1 * MIB
 
 
@@ -36,9 +31,13 @@ class FileBlobs:
         """``folder`` is made when absent."""
         self._folder, self._disk = folder.resolve(), disk
 
-    async def put(self, key: str, content: AsyncIterator[bytes] | bytes, *, sha256: str | None = None) -> BlobInfo:
+    async def put(
+        self, key: str, content: AsyncIterator[bytes] | bytes, *, sha256: str | None = None, once: bool = False
+    ) -> BlobInfo:
         """See ``Blobs``. Cancelling stores nothing."""
         target = self._path(key)
+        if once and (there := await self.info(key)) is not None:
+            return there
         try:
             part = await self._disk(lambda: _open_part(target))
         except OSError as error:
@@ -47,7 +46,7 @@ class FileBlobs:
             info = await self._fill(key, part, content)
             if sha256 is not None and info.sha256 != sha256:
                 raise DigestMismatch(f"blob {key}: sha256 is {info.sha256}, {sha256} was announced; send it again")
-            await self._disk(lambda: _place(part, target))
+            placed = await self._disk(lambda: _place(part, target, once=once))
         except OSError as error:
             raise Unavailable(f"blob {key} could not be stored: {error}; nothing was kept") from error
         finally:
@@ -55,7 +54,7 @@ class FileBlobs:
             with contextlib.suppress(OSError):  # what a full disk refused once is flushed again by close, in vain
                 part.close()
             Path(part.name).unlink(missing_ok=True)
-        return info
+        return info if placed else await self.info(key) or info
 
     async def put_file(self, key: str, path: Path) -> BlobInfo:
         """See ``Blobs``: copied, since the source may lie on another disk or belong to the caller."""
@@ -72,8 +71,8 @@ class FileBlobs:
         path = await self.local_path(key)
 
         def work() -> bytes:
-            if path.stat().st_size > _READ_MAX:
-                raise Invalid(f"blob {key} is over {_READ_MAX} bytes; use local_path")
+            if path.stat().st_size > BLOB_READ_MAX:
+                raise Invalid(f"blob {key} is over {BLOB_READ_MAX} bytes; use local_path")
             return path.read_bytes()
 
         return await self._disk(work)
@@ -99,39 +98,36 @@ class FileBlobs:
 
     async def keys(self, prefix: str) -> Sequence[str]:
         """See ``Blobs``."""
-        if prefix and _PREFIX.fullmatch(prefix) is None:
-            raise Invalid(f"blob prefix {prefix[:80]!r} is not the beginning of a relative path of safe parts")
+        check_prefix(prefix)
 
         def work() -> list[str]:
             found: list[str] = []
             root = self._folder / prefix.rpartition("/")[0]
             for path in sorted(root.rglob("*")):
                 key = path.relative_to(self._folder).as_posix()
-                if key.startswith(prefix) and _KEY.fullmatch(key) and path.is_file():
+                if key.startswith(prefix) and is_key(key) and path.is_file():
                     found.append(key)
-            return found[:_KEYS_MAX]
+            return found[:BLOB_KEYS_MAX]
 
         return await self._disk(work)
 
     async def delete(self, prefix: str) -> int:
         """See ``Blobs``."""
-        if len(prefix) < 3:
-            raise Invalid(f"delete of prefix {prefix!r}: at least 3 characters, lest everything goes")
+        check_prefix(prefix, deletes=True)
         keys = await self.keys(prefix)
 
         def work() -> int:
             for key in keys:
                 (self._folder / key).unlink(missing_ok=True)
             folder = self._folder / prefix.rstrip("/")
-            if _KEY.fullmatch(prefix.rstrip("/")) and folder.is_dir() and prefix.endswith("/"):
+            if is_key(prefix.rstrip("/")) and folder.is_dir() and prefix.endswith("/"):
                 shutil.rmtree(folder, ignore_errors=True)
             return len(keys)
 
         return await self._disk(work)
 
     def _path(self, key: str) -> Path:
-        if len(key) > 512 or _KEY.fullmatch(key) is None:
-            raise Invalid(f"blob key {key[:80]!r} is not a relative path of safe parts")
+        check_key(key)
         return self._folder / key
 
     async def _fill(self, key: str, part: IO[bytes], content: AsyncIterator[bytes] | bytes) -> BlobInfo:
@@ -172,11 +168,19 @@ def _sync(part: IO[bytes]) -> None:
     os.fsync(part.fileno())
 
 
-def _place(part: IO[bytes], target: Path) -> None:
+def _place(part: IO[bytes], target: Path, *, once: bool) -> bool:
+    """Whether it is there now; ``once``: not where another was first."""
     os.fchmod(part.fileno(), 0o644)
-    Path(part.name).replace(target)
+    if once:
+        try:
+            target.hardlink_to(part.name)
+        except FileExistsError:
+            return False
+    else:
+        Path(part.name).replace(target)
     folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return True

@@ -22,6 +22,10 @@ __all__ = ["capture", "compare", "refresh", "show_measured"]
 
 _SECONDS_MAX = 3600
 _SHOWN = 15
+_WIDE = 130
+"""Columns that the tables with all that they are made of need."""
+_TIMES = 10
+"""From so many times on, an error is shown as a factor."""
 
 
 def capture(shared: Shared, words: list[str]) -> None:
@@ -85,11 +89,13 @@ def show_measured(shared: Shared, path: Path, book: PriceBook, report: Report) -
     if shared.as_json:
         show_json(_measured(bill, run.seconds, run.plays, plays, expected))
         return
-    table = _table("line", "region", "counted", "price", "USD", "how")
+    wide = out().width >= _WIDE
+    table = _table("line", "region", "counted", *(("price",) if wide else ()), "USD", *(("how",) if wide else ()))
     for line in bill.lines:
         amount = "unpriced" if line.amount is None else f"{line.amount:.6f}"
         counted = f"{line.quantity:,.0f} {line.price.unit}"
-        table.add_row(line.item, line.price.region, counted, line.price.id, amount, line.formula)
+        cells = [line.item, line.price.region, counted, line.price.id, amount, line.formula]
+        table.add_row(*(cells if wide else [*cells[:3], amount]))
     out().print(table)
     say(f"{run.plays} plays in {run.seconds} s: {bill.total:.6f} USD for what was counted, nothing scaled")
     if run.plays:
@@ -156,18 +162,22 @@ def _modelled(path: Path, book: PriceBook, name: str | None) -> Bill:
 
 
 def _percent(error: Decimal | None) -> str:
-    return "" if error is None else f"{error * 100:+.1f} %"
+    if error is None:
+        return ""
+    return f"{error * 100:+.1f} %" if error < _TIMES else f"x {error + 1:,.0f}"
 
 
 def _show_comparison(found: "Comparison", *, modelled: bool) -> None:
     columns = ("usage type", "price", "units", "billed", "priced", "error") + (("model", "error") if modelled else ())
-    table = _table(*columns)
+    wide = out().width >= _WIDE  # else what the errors are made of is left to --json
+    shown = [i for i, name in enumerate(columns) if wide or name not in ("price", "units", "priced")]
+    table = _table(*(columns[i] for i in shown))
     for line in found.lines:
         row = [line.usage_type, line.price_id, f"{line.billed_units:,.0f}", usd(line.billed)]
         row += ["unpriced" if line.priced is None else usd(line.priced), _percent(line.price_error)]
         if modelled:
             row += ["" if line.modelled is None else usd(line.modelled), _percent(line.model_error)]
-        table.add_row(*row)
+        table.add_row(*(row[i] for i in shown))
     out().print(table)
     total = per(found.priced - found.billed, found.billed)
     say(f"{usd(found.billed)} billed for what the price list knows, {usd(found.priced)} by it: {_percent(total)}")
@@ -252,5 +262,10 @@ def refresh(shared: Shared, words: list[str], book: PriceBook) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(
+            column,
+            justify="left" if index == 0 else "right",
+            no_wrap=column not in ("how", "usage type"),
+            overflow="fold",
+        )
     return table

@@ -50,6 +50,20 @@ def test_the_front_end_that_a_file_declares_is_called_although_the_variable_soun
     ]
 
 
+def test_a_list_of_whole_addresses_names_each_of_them() -> None:
+    for between in (",", ", ", " ", ";"):
+        value = between.join(f"nats://user@n{i}:4222/x" for i in (1, 2, 3))
+        assert [(e.host, e.listed) for e in endpoints("NATS_URL", value)] == [(f"n{i}", True) for i in (1, 2, 3)]
+
+
+def test_nobody_waits_for_where_errors_are_reported(tmp_path: Path) -> None:
+    compose = (
+        "services: {api: {image: api, ports: ['80:80'], environment: {SENTRY_DSN: 'https://k@o1.sentry.example/4'}}}"
+    )
+
+    assert claims(judged(tmp_path, {"compose.yaml": compose})) == {("single-point", "api")}
+
+
 def test_a_licence_is_taken_from_port_at_host() -> None:
     assert [e.host for e in endpoints("LICENSE_SERVER", "27000@licences")] == ["licences"]
     assert not list(endpoints("CONTACT", "mail@station.example"))
@@ -113,6 +127,18 @@ def test_nodes_that_seed_from_each_other_are_no_circle_and_a_wait_for_one_of_a_l
     assert {c for c in claims(found) if c[0] in ("single-point", "restart-cycle", "sync-cycle")} == {
         ("single-point", "api")
     }
+
+
+def test_an_overlay_on_one_of_a_list_says_it_of_the_call_in_the_list(tmp_path: Path) -> None:
+    push = "  encoder: {image: enc, environment: {TARGETS: 'http://a/in,http://b/in'}}\n"
+    pull = "  a: {image: pack, environment: {FROM_URL: 'http://encoder'}}\n  b: {image: pack}\n"
+    overlay = "dependencies: [{from: encoder, to: a, hard: false, sync: false}]"
+
+    circle = judged(tmp_path, {"compose.yaml": f"services:\n{push}{pull}"})
+    told = judged(tmp_path, {"assess.yaml": overlay})
+
+    assert ("sync-cycle", "a", "encoder") in claims(circle)
+    assert ("sync-cycle", "a", "encoder") not in claims(told)
 
 
 OPERATED = """apiVersion: postgresql.cnpg.io/v1

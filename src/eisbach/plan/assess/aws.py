@@ -282,6 +282,7 @@ class _Reader:
                 self.facts.link(
                     resource.name, name, scope=self.scope, at=at, how="inferred", starts=needed_at_start(key),
                     only_known="." not in name, any_of=key if endpoint.listed else None,
+                    hard=False if endpoint.telemetry else None,
                 )  # fmt: skip
             if self.facts.aliases.get((self.scope, text)):
                 self.facts.link(resource.name, text, scope=self.scope, at=at, how="inferred", only_known=True)

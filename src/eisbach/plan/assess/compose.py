@@ -247,7 +247,7 @@ class _Service:
                 known = "." not in name
                 facts.link(
                     self.name, name, scope=self.scope, at=at, how="inferred", starts=needed_at_start(key),
-                    only_known=known, hard=False if kind == "job" or replica_of(key) else None,
+                    only_known=known, hard=False if kind == "job" or replica_of(key) or endpoint.telemetry else None,
                     any_of=key if endpoint.listed else None,
                 )  # fmt: skip
 

@@ -16,6 +16,12 @@ _VALUE_CHARS: Final = 8192
 _URL: Final = re.compile(
     r"(?:jdbc:)?(?P<scheme>[a-z][a-z0-9+.-]{1,20})://(?:[^/@\s\"']{0,200}@)?(?P<hosts>[A-Za-z0-9_.,:\[\]-]{1,300})(?P<path>/[^\s\"']{0,300})?"
 )
+_BETWEEN_URLS: Final = re.compile(r"[,;\s]+(?=[a-z][a-z0-9+.-]{1,20}://)")
+_TELEMETRY: Final = re.compile(
+    r"SENTRY|OTEL_|OTLP|DATADOG|(?:^|_)DD_|NEW_?RELIC|ROLLBAR|BUGSNAG|HONEYCOMB|JAEGER|ZIPKIN|STATSD|PUSHGATEWAY|LOKI"
+    r"|LOGSTASH|LOGGLY|FLUENT",
+    re.IGNORECASE,
+)
 _HOST_PORT: Final = re.compile(r"(?<![\w./:@-])([A-Za-z][A-Za-z0-9_.-]{0,200}):(\d{2,5})(?![\w.])")
 _CONNINFO: Final = re.compile(r"\bhost=([A-Za-z][A-Za-z0-9_.-]{0,200})")
 _NAMES_A_HOST: Final = re.compile(
@@ -53,21 +59,23 @@ class Endpoint(NamedTuple):
     path: str = ""
     listed: bool = False
     """The value names several: a list that a client walks."""
+    telemetry: bool = False
+    """By the variable's name, errors, spans and measurements go there: nobody waits for them."""
 
 
 def endpoints(key: str, value: str) -> Iterator[Endpoint]:
     """Hosts named by a variable's value, each once."""
-    seen, own = dict[str, str](), _is_own(key)
+    seen, own, telemetry = dict[str, str](), _is_own(key), _TELEMETRY.search(key) is not None
     for found in _found(key, value[:_VALUE_CHARS]):
         host = queue_address(found.host.strip(".").lower(), found.path)
         if host and not _is_nowhere(host) and not (own and "." in host and ".svc" not in host):
             seen.setdefault(host, found.path)
     for host, path in seen.items():
-        yield Endpoint(host, path, len(seen) > 1)
+        yield Endpoint(host, path, len(seen) > 1, telemetry)
 
 
 def _found(key: str, text: str) -> Iterator[Endpoint]:
-    urls = list(_URL.finditer(text))
+    urls = [url for part in _BETWEEN_URLS.split(text) for url in _URL.finditer(part)]
     for url in urls:
         if url["scheme"] in _NO_CALL:
             continue

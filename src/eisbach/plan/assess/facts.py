@@ -224,11 +224,14 @@ def _into_lists(found: dict[tuple[str, str, str], Dependency]) -> None:
     listed = {(source, target): one for (source, target, group), one in found.items() if group.startswith("any of ")}
     for key, one in list(found.items()):
         in_list = listed.get(key[:2])
-        if not key[2] and in_list is not None and one.hard is None:
+        if not key[2] and in_list is not None and one.hard is not True:
+            for name in ("hard", "sync", "timeout_ms", "retries", "fallback"):
+                if getattr(one, name) not in (None, ""):
+                    setattr(in_list, name, getattr(one, name))
             in_list.hows |= one.hows
             in_list.documented |= one.documented
             in_list.starts |= one.starts
-            in_list.evidence += one.evidence
+            in_list.evidence = [*one.evidence, *in_list.evidence]
             del found[key]
 
 

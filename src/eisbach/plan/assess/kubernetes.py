@@ -199,7 +199,7 @@ class _Workload:
                 known = secret or ("." not in endpoint.host and not _is_url(value.text()))
                 facts.link(
                     self.name, endpoint.host, scope=self.namespace, at=at, how="inferred", starts=needed_at_start(key),
-                    only_known=known, hard=False if backup else None,
+                    only_known=known, hard=False if backup or endpoint.telemetry else None,
                     any_of=key if endpoint.listed else None,
                 )  # fmt: skip
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from kit import opened, signed_in
+from kit import opened, signed_in, until
 
 from eisbach.bootstrap.cell import OpenCell
 from eisbach.bootstrap.serve import serve
+from eisbach.cell.app import CellApp
 from eisbach.testing.asgi_client import AsgiClient
 
 HOST = "127.0.21.77"
@@ -65,6 +66,18 @@ async def connected(served: Served) -> AsyncIterator[Connection]:
         yield Connection(reader, writer)
     finally:
         writer.close()
+
+
+@contextlib.asynccontextmanager
+async def connected_soon(served: Served) -> AsyncIterator[Connection]:
+    """To a server that is just starting."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(OSError):
+                async with connected(served) as one:
+                    yield one
+                return
+            await asyncio.sleep(0.01)
 
 
 BODY = b'{"pos_s":12,"dur_s":100}'
@@ -173,3 +186,58 @@ async def test_a_line_end_cannot_be_smuggled_into_an_answer(served: Served) -> N
         answer = await one.reader.readuntil(b"\r\n\r\n")
 
     assert b"a\rb" not in answer
+
+
+async def test_a_request_that_is_half_in_when_the_server_ends_is_not_carried_out_after_it(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async with opened(tmp_path) as cell:
+        served = Served(cell, await signed_in(cell), unused_tcp_port)
+        serving = asyncio.create_task(serve(cell.app, host=HOST, port=unused_tcp_port, grace_s=0))
+        async with connected_soon(served) as one:
+            whole = put(served, BODY)
+            one.writer.write(whole)
+            assert (await one.answer())[0] == 204
+            one.writer.write(whole[:-1])
+            await until(lambda: cell.gate.in_work == 0)
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            with contextlib.suppress(ConnectionError):
+                one.writer.write(whole[-1:])
+                assert await one.reader.read() == b"", "and the connection is gone"
+
+
+async def test_requests_that_are_in_work_when_the_server_ends_are_answered_once(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async with opened(tmp_path) as cell:
+        served, goes_on, begun = Served(cell, await signed_in(cell), unused_tcp_port), asyncio.Event(), asyncio.Event()
+        assert isinstance(cell.app, CellApp)
+        found = cell.app.direct("PUT", "/v1/me/progress/tears")
+        assert found is not None
+        direct = found[0].direct
+
+        async def held(headers: dict[bytes, bytes], params: dict[str, str], body: bytes) -> tuple[bytes, bytes]:
+            answer = await direct(headers, params, body)
+            begun.set()
+            await goes_on.wait()
+            return answer
+
+        found[0].direct = held  # type: ignore[method-assign]
+        serving = asyncio.create_task(serve(cell.app, host=HOST, port=unused_tcp_port))
+        async with connected_soon(served) as one:
+            one.writer.write(put(served, BODY) + put(served, BODY))
+            await begun.wait()
+            serving.cancel()
+            async with asyncio.timeout(10):
+                with contextlib.suppress(OSError):  # until it takes no more connections
+                    while True:
+                        async with connected(served):
+                            await asyncio.sleep(0.01)
+            goes_on.set()
+            answers = [await one.answer() for _ in range(2)]
+            rest = await one.reader.read()
+
+        await asyncio.gather(serving, return_exceptions=True)
+    assert [(status, headers.get("connection")) for status, headers, _ in answers] == [(204, None), (204, "close")]
+    assert rest == b""

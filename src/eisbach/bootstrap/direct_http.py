@@ -2,22 +2,23 @@
 
 uvicorn checks every header of an answer with two regular expressions, writes head and body apart, and makes a
 dictionary, an event and several messages a request: more than a heartbeat's own work (docs/figures.md). All else is
-uvicorn's: parser, connections, pipelining, flow control, the graceful end; and what is not a plain request of the table
-(HEAD, a query, an escaped path, a stream, chunks, an upgrade, a pipelined request) goes uvicorn's way.
+uvicorn's (parser, connections, pipelining, flow control, the graceful end) and ``bounded_http``'s; and what is not a
+plain request of the table (HEAD, a query, an escaped path, a stream, chunks, an upgrade, a header twice, a pipelined
+request) goes uvicorn's way.
 May not know: what a call does.
 """
 
 import asyncio
-from asyncio import TimerHandle
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from eisbach.bootstrap.bounded_http import BoundedProtocol
+
 __all__ = ["Direct", "DirectEndpoint", "direct_protocol"]
 
 _logger = structlog.get_logger(__name__)
-_SLACK_S: Final = 0.05
 
 
 class DirectEndpoint(Protocol):
@@ -62,68 +63,29 @@ class _Exchange:
         self.disconnected = self.response_complete = False
 
 
-class _DirectProtocol(HttpToolsProtocol):
+class _DirectProtocol(BoundedProtocol):
     """One a connection. ``direct`` is set by ``direct_protocol``."""
 
     direct: Direct
-    cycle: Any
-    _idle_since = 0.0
-
-    # --- uvicorn arms a timer at each answer and ends it at each request; this one looks when it was last busy --------
-
-    def _unset_keepalive_if_required(self) -> None:
-        """The timer goes on."""
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-            return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_after(self.timeout_keep_alive)
-
-    def _look_after(self, seconds: float) -> None:
-        self.timeout_keep_alive_task: TimerHandle | None = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if self.cycle is not None and not self.cycle.response_complete:
-            return  # its answer arms the timer again
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > _SLACK_S:
-            self._look_after(left)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-
-    # --- the parser's callbacks -----------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        self._begin()
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._check_head()
         if (self.cycle is None or self.cycle.response_complete) and (exchange := self._short()) is not None:
             self.cycle = exchange
+            self._end_head()
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # makes the scope that the long way needs
+        HttpToolsProtocol.on_message_begin(self)  # makes the scope that the long way needs
         self.url, self.headers, self.expect_100_continue = url, headers, expect
         self.scope["headers"] = headers
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
+        self._end_head()
 
     def _short(self) -> _Exchange | None:
         url = self.url
@@ -136,6 +98,8 @@ class _DirectProtocol(HttpToolsProtocol):
         endpoint, params = found
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"0")
+        if len(headers) != len(self.headers):  # a name twice: the long way looks which
+            return None
         if b"transfer-encoding" in headers or not length.isdigit() or int(length) > endpoint.body_bytes_max:
             return None
         keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
@@ -143,12 +107,14 @@ class _DirectProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if isinstance(self.cycle, _Exchange):
+            self._body_bytes += len(body)
             self.cycle.body += body  # as long as Content-Length says: the parser holds it to that
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         if isinstance(self.cycle, _Exchange):
+            self._phase = "between"
             task = self.loop.create_task(self._answer(self.cycle))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -176,6 +142,6 @@ class _DirectProtocol(HttpToolsProtocol):
         self.on_response_complete()
 
 
-def direct_protocol(direct: Direct) -> type[HttpToolsProtocol]:
+def direct_protocol(direct: Direct) -> type[BoundedProtocol]:
     """The protocol class for ``uvicorn.Config(http=...)``."""
     return type("DirectProtocol", (_DirectProtocol,), {"direct": staticmethod(direct)})

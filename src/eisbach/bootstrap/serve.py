@@ -1,7 +1,8 @@
 """Serve an ASGI application on one address until cancelled: what every Python process of the platform does.
 
 uvicorn with uvloop and httptools (reference/dataplane.md section 1), access log off, a bounded backlog. Cancelling the
-task stops it gracefully: open requests have three seconds to finish.
+task stops it gracefully: open requests have three seconds to finish, and no connection
+outlives ``serve``.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from eisbach.bootstrap.bounded_http import BoundedProtocol
 from eisbach.bootstrap.direct_http import direct_protocol
 from eisbach.cell.app import CellApp
 
@@ -48,16 +50,22 @@ def settle_process() -> None:
     sys.setswitchinterval(_SWITCH_S)
 
 
-async def serve(app: ASGIApp, *, host: str, port: int) -> None:
+async def serve(app: ASGIApp, *, host: str, port: int, grace_s: int = 3) -> None:
     """Serve until cancelled; a cell's own application gets whole requests (``direct_http``).
+
+    Args:
+        app: what answers.
+        host: to listen on.
+        port: the same.
+        grace_s: what requests in work have to finish.
 
     Raises:
         SystemExit: the address is taken; uvicorn has said so.
     """
-    protocol = direct_protocol(app.direct) if isinstance(app, CellApp) else "httptools"
+    protocol = direct_protocol(app.direct) if isinstance(app, CellApp) else BoundedProtocol
     config = uvicorn.Config(
         app, host=host, port=port, loop="uvloop", http=protocol, ws="none", lifespan="off",
-        access_log=False, log_level="warning", backlog=1024, timeout_keep_alive=75, timeout_graceful_shutdown=3,
+        access_log=False, log_level="warning", backlog=1024, timeout_keep_alive=75, timeout_graceful_shutdown=grace_s,
         server_header=False, date_header=False, proxy_headers=False,
     )  # fmt: skip
     server = _Server(config)
@@ -68,6 +76,9 @@ async def serve(app: ASGIApp, *, host: str, port: int) -> None:
     finally:
         server.should_exit = True
         await task
+        # uvicorn leaves who has sent half a request connected; the rest would come to a cell that is closing its store.
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
 
 
 def problem(status: int, code: str, detail: str) -> Response:

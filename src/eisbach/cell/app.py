@@ -41,6 +41,8 @@ EXPOSED_HEADERS: Final = (
     "Eisbach-Request-Id", "ETag", "Retry-After",
 )  # fmt: skip
 REQUEST_ID_CHARS_MAX: Final = 64
+_ONCE: Final = (b"authorization", b"eisbach-slot", b"eisbach-position", b"idempotency-key", b"request-intent")
+"""Headers that decide something: two of one are refused, or edge and cell might each believe another."""
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -139,6 +141,8 @@ class Endpoint:
     async def __call__(self, params: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an ASGI request."""
         call = self._call(dict(scope["headers"]), params, _query(scope))
+        if len(call.headers) != len(scope["headers"]):
+            call.doubled = _doubled(scope["headers"])
         with contextlib.suppress(Disconnected):
             answer = await self._answered(call, receive)
             await send({"type": "http.response.start", "status": answer.status, "headers": self._head(answer, call)})
@@ -197,12 +201,14 @@ class Endpoint:
         route, gate = self._route, self._gate
         if route.caller != "peer":
             gate.admit("bulk" if call.headers.get(b"request-intent") == b"prefetch" else route.importance)
+        if call.doubled:
+            raise Invalid(f"{call.doubled} comes twice; send it once")
         gate.authenticate(route, call)
         if receive is not None:
             if route.streams:
                 call.content = _pieces(call, receive, route.body_bytes_max)
             elif route.method != "GET":
-                call.raw = b"".join([piece async for piece in _pieces(call, receive, route.body_bytes_max)])
+                call.raw = await self._whole(call, receive)
         if self._decoder is not None:
             call.body = self._parse(call.raw)
         if (position := call.header(b"eisbach-position")) is None:
@@ -217,6 +223,15 @@ class Endpoint:
         if age_ms is None:
             return answer
         return _with_headers(answer, [*answer.headers, ("Eisbach-Age-Ms", str(age_ms))])
+
+    async def _whole(self, call: Call, receive: Receive) -> bytes:
+        """The body; who sends it slowly is no work meanwhile, or a few that trickle would shed everybody."""
+        gate, works = self._gate, self._route.caller != "peer"
+        gate.in_work -= works
+        try:
+            return b"".join([piece async for piece in _pieces(call, receive, self._route.body_bytes_max)])
+        finally:
+            gate.in_work += works
 
     def _head(self, answer: Answer, call: Call) -> list[tuple[bytes, bytes]]:
         gate = self._gate
@@ -247,6 +262,12 @@ class Endpoint:
             owner = self._gate.ownership.owner(Slot.parse(error.slot))
             problem = msgspec.structs.replace(problem, owner=owner or "")
         return problem_answer(problem)
+
+
+def _doubled(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """A header that decides something and is there more than once; empty: none."""
+    names = [name for name, _ in headers]
+    return next((name.decode() for name in _ONCE if names.count(name) > 1), "")
 
 
 def _with_headers(answer: Answer, headers: Sequence[tuple[str, str]]) -> Answer:

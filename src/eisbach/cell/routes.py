@@ -46,6 +46,8 @@ class Call:
     """Where the caller's account lives; this cell owns it."""
     position: dict[str, Mark] = field(default_factory=dict)
     """What the caller has seen or written."""
+    doubled: str = ""
+    """A header that must be there once and is there twice."""
     content: AsyncIterator[bytes] | None = None
     """The body in pieces, for routes with ``streams``."""
 

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 DATA ?= .eisbach
 PYTHON ?= python3
 # uv from the PATH, else one of our own, brought by pip.
-UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.uv/bin/uv)
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
@@ -17,25 +17,25 @@ help:  ## this list
 up: .venv/laptop web  ## the whole platform on this machine; prints the address to open
 	@exec $(BIN)/eisbach up --data $(DATA) $(ARGS)
 
-$(CURDIR)/.uv/bin/uv:
+.uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Eisbach needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
 	@echo "setting up, 1 of 3: uv, into .uv"
 	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.venv/laptop: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
+.venv/laptop: pyproject.toml uv.lock | $(filter .uv/%,$(UV))
 	@echo "setting up, 2 of 3: Python packages, nginx, NATS and ffmpeg, into .venv (locked, nothing outside this folder)"
-	@$(UV) sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
+	@"$(UV)" sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
 	@touch $@
 
-.venv/dev: pyproject.toml uv.lock | $(filter $(CURDIR)/%,$(UV))
-	$(UV) sync --quiet --locked --extra laptop --extra aws --extra deploy --group dev
+.venv/dev: pyproject.toml uv.lock | $(filter .uv/%,$(UV))
+	"$(UV)" sync --quiet --locked --extra laptop --extra aws --extra deploy --group dev
 	@touch $@ .venv/laptop
 
 # The emulator of AWS pins another botocore than our client, so it has an environment of its own (nothing of ours in it).
 .venv-aws: .venv-aws/ready  ## the emulated AWS regions that tests use, from PyPI by locked hashes
 .venv-aws/ready: src/eisbach/testing/aws/requirements.txt | .venv/dev
-	$(UV) venv --quiet --clear --python $(BIN)/python .venv-aws
-	$(UV) pip install --quiet --python .venv-aws/bin/python --require-hashes -r $<
+	"$(UV)" venv --quiet --clear --python $(BIN)/python .venv-aws
+	"$(UV)" pip install --quiet --python .venv-aws/bin/python --require-hashes -r $<
 	@touch $@
 
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console

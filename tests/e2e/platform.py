@@ -105,13 +105,17 @@ class Platform:
         return found
 
 
+_USUAL_SHELL = 'ulimit -Sn 1024; umask 022; exec "$@"'
+"""1,024 open files, and files that everybody may read: as most systems give; CI machines give more."""
+
+
 @contextmanager
 def running(data: Path, *, stage: str, network: str, arguments: tuple[str, ...] = ()) -> Iterator[Platform]:
     """``eisbach up`` until the block ends; on the way out it must leave nothing behind."""
     log = data.parent / f"{data.name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [EISBACH, "up", "--stage", stage, "--data", str(data), *arguments],
+            ["sh", "-c", _USUAL_SHELL, "sh", EISBACH, "up", "--stage", stage, "--data", str(data), *arguments],
             env={**os.environ, "EISBACH_NETWORK": network},
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip

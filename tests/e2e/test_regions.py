@@ -298,6 +298,24 @@ def test_wrong_input_gets_a_clear_answer(platform: Platform) -> None:
     assert wrong == []
 
 
+def test_started_from_a_usual_shell_every_process_may_open_enough_files(platform: Platform) -> None:
+    """A shell gives 1,024 on most systems, and an nginx that has them in use answers 500."""
+    few = {}
+    for process in platform.status()["processes"]:
+        limits = (Path("/proc") / str(process["pid"]) / "limits").read_text()
+        soft = int(next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3])
+        if soft < 4608:
+            few[process["target"]] = soft
+
+    assert few == {}
+
+
+def test_what_a_platform_writes_is_its_users_alone(platform: Platform) -> None:
+    others = [str(path) for path in (platform.data, *platform.data.rglob("*")) if path.lstat().st_mode & 0o077]
+
+    assert [path for path in others if not Path(path).is_symlink()] == []
+
+
 def test_an_unknown_target_is_refused_with_the_nearest_one(platform: Platform) -> None:
     answer = platform.eisbach("fault", "down", "cell/eu-central/c9", code=None)
 

@@ -35,6 +35,7 @@ def command(*, shared: Shared) -> None:
 
 async def _examine(settings: Settings) -> dict[str, Any]:
     from eisbach.bootstrap.tools import describe_tools
+    from eisbach.deploy.laptop.ground import files_lacking
     from eisbach.media.sandbox import probe_sandbox
 
     tools = [dataclasses.asdict(facts) for facts in await describe_tools(settings)]
@@ -48,6 +49,8 @@ async def _examine(settings: Settings) -> dict[str, Any]:
         missing.append(f"{disk.free // 1024**2} MiB free where {root} is; 2 GiB are wanted")
     if sys.platform != "linux":
         missing.append(f"eisbach up needs Linux (sessions, subreaper, /proc); this is {sys.platform}")
+    if lacking := files_lacking():
+        missing.append(lacking)
     missing += _alarms(settings.data)
     pages = _pages()
     if pages is None:
@@ -57,6 +60,11 @@ async def _examine(settings: Settings) -> dict[str, Any]:
         "tools": tools, "sandbox": msgspec.to_builtins(sandbox), "data": str(root), "disk_free_bytes": disk.free,
         "pages": pages, "missing": missing,
     }  # fmt: skip
+
+
+def _short(version: str) -> str:
+    """The number in what a program says of itself (``ffmpeg version n8.1 Copyright ...``); all of it without one."""
+    return next((word for word in version.replace("/", " ").split() if any(c.isdigit() for c in word)), version)
 
 
 def _alarms(data: str) -> list[str]:
@@ -84,7 +92,7 @@ def _show(found: dict[str, Any]) -> None:
     for title in ("program", "version", "origin", "licence", "sha256"):
         table.add_column(title, overflow="fold")
     for tool in found["tools"]:
-        table.add_row(tool["name"], tool["version"][:60], tool["origin"], tool["licence"], tool["sha256"][:12])
+        table.add_row(tool["name"], _short(tool["version"]), tool["origin"], tool["licence"], tool["sha256"][:12])
     out().print(table)
     for layer, lacking in found["sandbox"].items():
         say(f"sandbox {layer:8} {'here' if lacking is None else f'not here: {lacking}'}")

@@ -1,6 +1,7 @@
 """``eisbach restore``: an account or a cell as it was at any second of the last 35 days, or a cell's empty disk."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +95,7 @@ def _cell(shared: Shared, target: str, *, yes: bool) -> None:
     from eisbach.deploy.laptop.restoring import read_cell, restore
     from eisbach.engines.embedded.clock import SystemClock
 
+    os.umask(0o077)  # the store that is filled is its user's alone, like all that ``up`` writes
     data = shared.settings().data
     status = find(data).get("/ops/status")
     process = read_cell(Path(data).absolute(), target)

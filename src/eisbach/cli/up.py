@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -45,10 +46,12 @@ def command(
 
 
 async def _up(settings: Settings, *, stage: str, regions: int | None, demo: bool, as_json: bool) -> None:
+    from eisbach.deploy.laptop.ground import settle
     from eisbach.deploy.laptop.platform import prepare
     from eisbach.deploy.laptop.run import running
 
     started = time.monotonic()
+    settle(Path(settings.data).absolute())
     platform = prepare(settings, stage=stage, regions=regions, demo=demo)
     show = _show_json if as_json else _show
     platform.supervisor.listeners.append(show)

@@ -1,6 +1,7 @@
-"""The ground a platform stands on: the data folder's lock, what an earlier run left, ports that somebody else has.
+"""The ground a platform stands on: the data folder and its lock, open files, what an earlier run left, taken ports.
 
-Promises: at most one supervisor a data folder; a refusal names the process that is in the way.
+Promises: at most one supervisor a data folder; what a platform writes is its user's alone; a refusal names the process
+or the limit that is in the way. May not know: what the processes are.
 Linux only (``/proc``).
 """
 
@@ -8,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -16,10 +18,41 @@ from typing import Any
 
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["Lock", "end_leftovers", "holder_of", "read_lock", "refuse_taken_ports"]
+__all__ = ["Lock", "end_leftovers", "files_lacking", "holder_of", "read_lock", "refuse_taken_ports", "settle"]
 
 _NAMED = 3
 """Taken addresses that are told with who has them; the rest is counted."""
+_FILES_WANTED = 16_384
+_FILES_MIN = 4_608
+"""An nginx here: 2,048 connections, 2,000 files kept open (``edge``), logs and files of its cache. Most systems give a
+shell 1,024 and let it ask for more (``ulimit -Sn``, ``-Hn``)."""
+
+
+def settle(root: Path) -> None:
+    """Make this process and all it starts fit for a platform: a folder and files of its own, enough open files.
+
+    Raises:
+        Invalid: the system does not allow enough open files.
+    """
+    if lacking := files_lacking():
+        raise Invalid(lacking)
+    os.umask(0o077)
+    root.mkdir(parents=True, exist_ok=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def files_lacking() -> str:
+    """Why a platform would run out of open files here; empty when it would not."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= _FILES_MIN:
+        return ""
+    return (
+        f"a process may open at most {hard} files here (ulimit -Hn), and a platform's nginx needs {_FILES_MIN};"
+        " raise it in /etc/security/limits.conf, or for a container with --ulimit nofile=16384"
+    )
 
 
 class Lock:

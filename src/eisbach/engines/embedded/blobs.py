@@ -170,7 +170,6 @@ def _sync(part: IO[bytes]) -> None:
 
 def _place(part: IO[bytes], target: Path, *, once: bool) -> bool:
     """Whether it is there now; ``once``: not where another was first."""
-    os.fchmod(part.fileno(), 0o644)
     if once:
         try:
             target.hardlink_to(part.name)

@@ -1,0 +1,25 @@
+"""The ground: what a system does not give is refused with what to do, before anything starts."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from eisbach.deploy.laptop.ground import files_lacking, settle
+from eisbach.kernel.errors import Invalid
+
+
+def test_too_few_open_files_are_refused_with_the_number_and_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+
+    with pytest.raises(Invalid, match=r"at most 4096 files .* needs 4608; raise it"):
+        settle(tmp_path / "data")
+
+
+@pytest.mark.parametrize("hard", [4608, resource.RLIM_INFINITY])
+def test_a_low_soft_limit_is_nothing_to_refuse(hard: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+
+    assert files_lacking() == ""

@@ -19,6 +19,7 @@ __all__ = ["EXAMPLE", "command"]
 EXAMPLE = "Example: eisbach assess docker-compose.yml assess.yaml --out report.html --fail-on high"
 _BY_ENDING = (".html", ".json", ".sarif", ".mmd")
 _SHOWN = 12
+_PASSED = 5
 
 
 @verb
@@ -101,13 +102,21 @@ def _experiments(folder: Path, found: "Assessment", findings: Sequence["Finding"
             (folder / f"{stem}.fis.json").write_text(json.dumps(template, indent=1) + "\n")
 
 
+def _counted(count: int, word: str) -> str:
+    one, many = ("y", "ies") if word.endswith("c") else ("", "s")
+    return f"{count} {word}{one if count == 1 else many}"
+
+
 def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) -> None:
     from eisbach.plan.assess.availability import availability, percent
 
     graph = found.graph
-    _say(f"{len(graph.components)} components, {len(graph.dependencies)} dependencies, from {len(graph.files)} files")
-    for file, why in graph.skipped[:5]:
+    counts = (len(graph.components), "component"), (len(graph.dependencies), "dependenc"), (len(graph.files), "file")
+    _say("{}, {}, from {}".format(*(_counted(*pair) for pair in counts)))
+    for file, why in graph.skipped[:_PASSED]:
         _say(f"passed over {file}: {why}")
+    if (rest := len(graph.skipped) - _PASSED) > 0:
+        _say(f"passed over {rest} more; the page and --json list them")
     for e in availability(graph, found.impact.structure)[:8]:
         moved = f"; {e.moves_most} moves it most" if e.moves_most else ""
         _say(f"journey {e.journey}: about {percent(e.value, 2)} available ({e.assumed} availabilities assumed{moved})")
@@ -119,7 +128,7 @@ def _tell(found: "Assessment", findings: Sequence["Finding"], *, hidden: int) ->
     more = len(findings) - _SHOWN
     beyond = f", {more} more not shown" if more > 0 else ""
     known = f", {hidden} known" if hidden else ""
-    _say(f"{len(findings)} findings{beyond}{known}")
+    _say(f"{_counted(len(findings), 'finding')}{beyond}{known}")
     for cut in found.cuts.found[:3]:
         _say(
             f"together {' and '.join(cut.members)} take {', '.join(cut.journeys[:4])} down, no smaller set of them does"

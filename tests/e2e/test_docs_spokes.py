@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
-from .platform import EISBACH, ROOT, running
+from .browser import chromium
+from .platform import EISBACH, ROOT, Platform, running
 
 PAGE = (ROOT / "docs/spokes.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -41,8 +43,7 @@ def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path
             return done.stdout
 
         def row() -> dict:
-            rows = platform.eisbach("events", "spokes")["spokes"]
-            return next((row for row in rows if row["spoke"] == "welcome"), {"handled": -1})
+            return _row(platform) or {"handled": -1}
 
         file = tmp_path / "data/spokes/welcome.py"
         file.write_text(GOOD)
@@ -65,7 +66,7 @@ def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path
 
         file.write_text(GOOD)
         time.sleep(2.5)
-        assert "1 dead letters are at work again" in shell(SHELL[3])
+        assert "1 dead letter at work again" in shell(SHELL[3])
         platform.until("the second is welcomed after all", lambda: row()["handled"] == 1, 20)
         assert platform.eisbach("events", "dead-letters")["dead_letters"] == []
 
@@ -75,3 +76,45 @@ def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path
         platform.eisbach("events", "pause", "spoke/eu-central/publish")
         paused = {r["spoke"] for r in platform.eisbach("events", "spokes")["spokes"] if r["paused"]}
         assert paused == {"publish"}
+
+
+@pytest.mark.processes
+@pytest.mark.browser
+@pytest.mark.timeout(180)
+def test_a_new_user_finds_the_dead_letter_in_the_console_and_redrives_it_there(tmp_path: Path) -> None:
+    with running(tmp_path / "data", stage="hub", network="127.0.47", arguments=("--no-demo",)) as platform:
+        file = tmp_path / "data/spokes/welcome.py"
+        file.write_text(BROKEN)
+        platform.until("it is loaded", lambda: _row(platform) is not None, 20)
+        script = SHELL[1].replace("localhost:8000", platform.status()["regions"][0]["edge"].removeprefix("http://"))
+        subprocess.run(["sh", "-c", script], stdout=subprocess.DEVNULL, timeout=60, check=True)
+        said = subprocess.run([EISBACH, "status"], env=platform.environment, capture_output=True, text=True, check=True)
+        link = re.search(r"^console +(\S+)$", said.stdout, re.MULTILINE)
+        assert link is not None, said.stdout
+
+        with chromium() as browser:
+            page = browser.new_page()
+            page.goto(link[1])
+            page.get_by_role("link", name="Events").click()
+            page.get_by_role("button", name="1 dead letters of welcome").click(timeout=30_000)
+            page.get_by_role("button", name="welcome eu-central/1").click()
+            event, stack = page.get_by_label("The event"), page.get_by_label("Stack of the last attempt")
+            expect(event).to_contain_text('"type": "tv.account.created.v1"')
+            expect(stack).to_contain_text("RuntimeError: the mail server is away")
+            body = platform.eisbach("events", "show", "eu-central/1")["body"]
+            expect(event).to_contain_text(f'"hlc": "{body["hlc"]}"')  # 64 bits, which a browser's numbers round
+
+            page.get_by_role("button", name="Redrive eu-central/1").click()
+            expect(page.get_by_role("status").filter(has_text="at work again in welcome")).to_be_visible()
+            page.get_by_role("button", name="Redrive eu-central/2").wait_for(timeout=30_000)  # still broken: it is back
+
+            file.write_text(GOOD)
+            platform.until("mended", lambda: (_row(platform) or {}).get("failures") == 0, 20)
+            page.get_by_role("button", name="Redrive eu-central/2").click()
+            expect(page.get_by_text("Nothing was set aside.")).to_be_visible()
+            expect(page.locator("li", has_text="welcome").get_by_text("1 handled")).to_be_visible(timeout=20_000)
+
+
+def _row(platform: Platform) -> dict | None:
+    rows = platform.eisbach("events", "spokes")["spokes"]
+    return next((row for row in rows if row["spoke"] == "welcome"), None)

@@ -32,6 +32,16 @@ def test_every_spoke_of_the_folder_is_found_and_broken_files_are_left_out_with_t
     assert "notify is taken" in found.refused["e_twice.py"]
 
 
+def test_a_spokes_own_test_may_lie_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "notify.py").write_text(GOOD)
+    (tmp_path / "test_notify.py").write_text("from notify import notify")
+    (tmp_path / "conftest.py").write_text("import nothing_of_that_name")
+
+    found = load_spokes(str(tmp_path))
+
+    assert ([spec.name for spec in found.specs], dict(found.refused)) == (["notify"], {})
+
+
 def test_a_built_in_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GOOD.replace('"notify"', '"transcode"'))
 

@@ -15,6 +15,7 @@ from eisbach.hub.host import SpokeHost
 from eisbach.hub.replay import ReplayWish
 from eisbach.kernel.cloudevents import to_structured
 from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Rejected
+from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke_store import DeadLetter, SpokeStore
@@ -24,6 +25,7 @@ __all__ = ["SpokeCalls"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+_events: Final = msgspec.json.Decoder(Event[msgspec.Raw])
 _LIST_MAX: Final = 1000
 _BODY_BYTES_MAX: Final = 4096
 _SHOWN_BYTES_MAX: Final = 256 * 1024
@@ -102,7 +104,7 @@ class SpokeCalls:
         shown: dict[str, Any] = _told(letter)
         shown["stacks"] = [attempt.stack for attempt in letter.history]
         if len(letter.body) <= _SHOWN_BYTES_MAX:
-            shown["body"] = msgspec.Raw(letter.body)
+            shown["body"] = msgspec.Raw(_as_read(letter))
         return _json(shown)
 
     async def _redrive(self, request: Request) -> Response:
@@ -166,6 +168,11 @@ async def _body(request: Request, kind: type[S]) -> S:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.DecodeError as error:
         raise Invalid(f"the body is not what this call takes: {error}") from error
+
+
+def _as_read(letter: DeadLetter) -> bytes:
+    """An event as a CloudEvent, like everywhere outside: a browser would round its 64-bit numbers."""
+    return to_structured(_events.decode(letter.body)) if letter.kind == "event" else letter.body
 
 
 def _told(letter: DeadLetter) -> dict[str, Any]:

@@ -24,6 +24,8 @@ ENTRY_POINTS: Final = "eisbach.spokes"
 """Group of entry points: each names a ``SpokeSpec``, or a list of them, of an installed package."""
 _LOOK_EVERY_S: Final = 1.0
 _ERROR_CHARS: Final = 500
+_MODULE: Final = re.compile(r"(?!test_|conftest$)[A-Za-z]\w*")
+"""Names of files that are read: a spoke's test may lie beside it."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -100,7 +102,7 @@ class UserSpokes:
 def _paths(folder: str) -> list[Path]:
     if not folder or not Path(folder).is_dir():
         return []
-    return [path for path in sorted(Path(folder).glob("*.py")) if re.fullmatch(r"[A-Za-z]\w*", path.stem)]
+    return [path for path in sorted(Path(folder).glob("*.py")) if _MODULE.fullmatch(path.stem)]
 
 
 def _others(folder: str, loaders: Mapping[str, Loader]) -> list[tuple[str, Callable[[], list[SpokeSpec]]]]:

@@ -24,6 +24,7 @@ export function Events({ status, who }: { status: Status; who: Session | null })
   const [silent, setSilent] = useState<Record<string, string>>({});
   const [problem, setProblem] = useState("");
   const [open, setOpen] = useState<string | null>(null);
+  const [done, setDone] = useState("");
   const operator = who?.operator === true;
 
   const refresh = async (): Promise<void> => {
@@ -37,10 +38,11 @@ export function Events({ status, who }: { status: Status; who: Session | null })
       setProblem(error instanceof Error ? error.message : String(error));
     }
   };
-  const act = async (path: string, body: object = {}): Promise<void> => {
-    setProblem("");
+  const act = async (path: string, body: object = {}, said = ""): Promise<void> => {
+    setProblem(""); setDone("");
     try {
       await call(path, body);
+      setDone(said);
     } catch (error) {
       setProblem(error instanceof Error ? error.message : String(error));
     }
@@ -63,7 +65,8 @@ export function Events({ status, who }: { status: Status; who: Session | null })
       {spokes === null && <p class="empty">Asking the spoke hosts …</p>}
       {regions.map((region) => <Flow key={region} region={region} status={status} spokes={(spokes ?? []).filter((s) => s.region === region)} act={act} />)}
       <section aria-labelledby="dead">
-        <h2 id="dead">Dead letters</h2>
+        <h2 id="dead" tabIndex={-1}>Dead letters</h2>
+        <p class="done" role="status">{done}</p>
         {letters.length === 0 ? <p class="empty">Nothing was set aside.</p> : (
           <ul class="letters">
             {letters.map((l) => {
@@ -74,10 +77,10 @@ export function Events({ status, who }: { status: Status; who: Session | null })
                     <button class="letter-name" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
                       <b>{l.spoke}</b> <span class="muted">{key}</span> <code>{l.subject}</code> <span class="muted">{ago(l.at_ms, status.now_ms)} ago, {l.history.length || 1} attempts</span>
                     </button>
-                    <button class="button small heal" onClick={() => void act(`/ops/dead-letters/${key}/redrive`)} aria-label={`Redrive ${key}`}>Redrive</button>
+                    <button class="button small heal" onClick={() => void act(`/ops/dead-letters/${key}/redrive`, {}, `${key} is at work again in ${l.spoke}; should it fail once more, it comes back here under a new number.`)} aria-label={`Redrive ${key}`}>Redrive</button>
                   </div>
                   <p class="reason">{l.reason}</p>
-                  {open === key && <Look letter={key} drop={(reason) => void act(`/ops/dead-letters/${key}/drop`, { reason })} />}
+                  {open === key && <Look letter={key} drop={(reason) => void act(`/ops/dead-letters/${key}/drop`, { reason }, `${key} is given up: ${reason}`)} />}
                 </li>
               );
             })}
@@ -87,6 +90,13 @@ export function Events({ status, who }: { status: Status; who: Session | null })
       <p class="hint">The same from a shell: <code>eisbach events spokes</code>, <code>eisbach events dead-letters</code>, <code>eisbach events tail</code></p>
     </>
   );
+}
+
+/** Many spokes push the list below the screen. */
+function toDead(): void {
+  const title = document.getElementById("dead");
+  title?.scrollIntoView({ block: "center" });
+  title?.focus({ preventScroll: true });
 }
 
 function Flow({ region, status, spokes, act }: { region: string; status: Status; spokes: Spoke[]; act: (path: string) => Promise<void> }): JSX.Element {
@@ -110,7 +120,9 @@ function Flow({ region, status, spokes, act }: { region: string; status: Status;
                 <span><b>{s.handled}</b> handled</span>
                 <span><b>{s.backlog}</b> waiting</span>
                 {s.backlog > 0 && <span>oldest {(s.oldest_ms / 1000).toFixed(1)} s</span>}
-                <span><b>{s.dead_letters}</b> dead</span>
+                {s.dead_letters > 0
+                  ? <button class="to-dead" onClick={toDead} aria-label={`${s.dead_letters} dead letters of ${s.spoke} in ${region}: go there`}><b>{s.dead_letters}</b> dead</button>
+                  : <span><b>0</b> dead</span>}
               </span>
               {s.trouble !== null && <span class="reason">{s.trouble}</span>}
             </li>

@@ -38,7 +38,7 @@ def command(*, shared: Shared, spoke: _Spoke = None) -> None:
         say(f"{at}  {where:<16} {letter['spoke']:<14} {letter['subject']:<20} {letter['reason'][:100]}")
     _say_silent(found)
     count = len(found["dead_letters"])
-    say(f"{count} dead letters. " + (_next(found) if count else "Next: eisbach events tail"))
+    say(f"{_letters(count)}. " + (_next(found) if count else "Next: eisbach events tail"))
 
 
 @verb
@@ -79,9 +79,9 @@ def redrive(
     if shared.as_json:
         show_json({"chosen": chosen, "redriven": done, "dry_run": not todo})
     elif not todo:
-        say(f"would redrive {len(chosen)} dead letters, oldest first. Next: the same with --yes")
+        say(f"would redrive {_letters(len(chosen))}, oldest first. Next: the same with --yes")
     else:
-        say(f"{len(done)} dead letters are at work again. Next: eisbach events dead-letters")
+        say(f"{_letters(len(done))} at work again. Next: eisbach events dead-letters")
 
 
 @verb
@@ -107,6 +107,10 @@ def _post(supervisor: Supervisor, path: str, place: int, rate: float) -> str:
 
 def _all(supervisor: Supervisor, spoke: str | None) -> Any:
     return supervisor.get("/ops/dead-letters", **({} if spoke is None else {"spoke": spoke}))
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"
 
 
 def _path(letter: str) -> str:

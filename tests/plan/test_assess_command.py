@@ -1,12 +1,16 @@
 """``eisbach assess`` as people and pipelines use it."""
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from eisbach.cli.app import application
+from eisbach.plan.assess.assessment import assess
+from eisbach.plan.assess.html import page
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "assess"
 
@@ -91,3 +95,13 @@ def test_the_json_report_says_what_each_loss_takes_and_how_far_the_search_for_se
     assert {(row["what"], row["name"]): row["share"] for row in found["blast_radius"]}["component", "db"] == 1.0
     assert "none larger" in found["cuts"]["bound"]
     assert found["start_order"]["circle"] == []
+
+
+def test_a_circle_leaves_no_empty_columns_in_the_picture() -> None:
+    found = assess([Path(__file__).parent / "truths" / "ott-chain"])
+
+    drawn = page(found, found.findings, "made")
+    columns = sorted({int(x) for x in re.findall(r'<rect x="(\d+)" y="\d+" width="168"', drawn)})
+
+    assert len(columns) > 4
+    assert len({after - before for before, after in pairwise(columns)}) == 1

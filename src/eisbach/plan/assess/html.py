@@ -147,7 +147,7 @@ def _lane(component: Component) -> str:
 
 
 def _layers(found: Assessment, names: Sequence[str]) -> dict[str, int]:
-    """The longest way from an entry, bounded; circles end it."""
+    """The longest way from an entry, bounded; circles end it, and what they left empty is closed up."""
     wanted = set(names)
     layer = dict.fromkeys(names, 0)
     edges = [(d.source, d.target) for d in found.graph.dependencies if d.source in wanted and d.target in wanted]
@@ -158,7 +158,8 @@ def _layers(found: Assessment, names: Sequence[str]) -> dict[str, int]:
                 layer[target], moved = layer[source] + 1, True
         if not moved:
             break
-    return layer
+    dense = {number: place for place, number in enumerate(sorted(set(layer.values())))}
+    return {name: dense[number] for name, number in layer.items()}
 
 
 def _edge(source: str, target: str, place: dict[str, tuple[int, int]], *, soft: bool) -> str:

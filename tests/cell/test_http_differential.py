@@ -173,6 +173,7 @@ def same(served: Served, pieces: Sequence[bytes]) -> None:
     assert served.cell.metrics.bugs == 0
 
 
+@pytest.mark.timeout(900)  # the profile "many" has 5,000
 @given(pieces=streams())
 def test_both_ways_give_the_same_answers_to_the_same_bytes(served: Served, pieces: list[bytes]) -> None:
     same(served, pieces)

@@ -91,6 +91,17 @@ async def serve(folder: Path) -> asyncio.subprocess.Process:
     return server
 
 
+async def end(server: asyncio.subprocess.Process) -> None:
+    """Stop it; one that does not want to end in 15 s is killed, so that a run never hangs at its end."""
+    if server.returncode is None:
+        server.terminate()
+    try:
+        await asyncio.wait_for(server.wait(), 15)
+    except TimeoutError:
+        server.kill()
+        await server.wait()
+
+
 async def listening(port: int) -> None:
     async with asyncio.timeout(10):
         while True:
@@ -192,8 +203,7 @@ async def celery(bodies: list[bytes], folder: Path) -> dict[str, float] | None:
         )  # fmt: skip
         out, trouble = await process.communicate()
     finally:
-        server.terminate()
-        await server.wait()
+        await end(server)
     found = [line for line in out.splitlines() if line.startswith(b"{")]
     if not found:
         print(f"Celery's baseline did not run: {trouble.decode()[-800:]}", file=sys.stderr)
@@ -225,8 +235,7 @@ async def main() -> list[Row]:
         finally:
             await log.aclose()
             await client.close()
-            server.terminate()
-            await server.wait()
+            await end(server)
     raw, one = count / raw_wall, SINGLES / one_wall
     rate = EVENTS / relay_wall
     return [

@@ -18,7 +18,7 @@ import msgspec
 import nats
 import uvloop
 from bench.figures import Row
-from bench.hub import DATA, HOST, PORT, TYPE, serve, write
+from bench.hub import DATA, HOST, PORT, TYPE, end, serve, write
 
 from eisbach.bootstrap.serve import settle_process
 from eisbach.engines.embedded.clock import SystemClock
@@ -80,8 +80,7 @@ async def place() -> AsyncIterator[tuple[Path, JetStreamEventLog]]:
             yield folder, log
         finally:
             await log.aclose()
-            server.terminate()
-            await server.wait()
+            await end(server)
 
 
 @asynccontextmanager

@@ -359,7 +359,7 @@ async def test_the_log_has_one_line_a_call_without_query_and_token(rig: Rig) -> 
 
 
 async def test_lanes_cannot_be_addressed_from_outside(rig: Rig) -> None:
-    got = [(await ask(EDGE, t)).status for t in ("/=critical_keyed", "/=upload", "/=health", "/=moved", "/@silent")]
+    got = [(await ask(EDGE, t)).status for t in ("/=call_critical", "/=upload", "/=health", "/=moved", "/@silent")]
 
     assert set(got) <= {400, 404}
     assert rig.asked() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eisbach.edge.nginx_edge import PEER_TOKEN_FILE, EdgeSite, edge_config, peer_token_map
-from eisbach.edge.rules import Answer, Call, Forward, Outcome, Refuse, decide, follow, next_hop
+from eisbach.edge.rules import READS, Answer, Call, Forward, Outcome, Refuse, decide, doubtful, follow, next_hop
 
 from .maps import CELLS, CENTRAL, DOOR, EDGE, FAR_DOOR, HOST, PEER_DOOR, slot_map
 from .nginx_host import PROCESS, Answering, Nginx, Stub, ask, nginx, stubs, until
@@ -104,6 +104,16 @@ SPECIAL = [
     Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: SILENT}),
     Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: SILENT}),
     Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: SILENT, DOOR_HOP: SILENT}),
+    # Who was silent may have carried it out: another one's refusal is no word on that, its answer is.
+    *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: how, DOOR_HOP: s})
+      for how in (SILENT, DROP, REFUSED) for s in (200, 404, 421, 429, 503)),
+    *(Row(call("POST", "/v1/playback/sessions", f"{S}0", key="k"), {C1: DROP, DOOR_HOP: s}) for s in (200, 409, 429, 503)),
+    *(Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: DROP, DOOR_HOP: s}) for s in (421, 429, 503)),
+    *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: (421, C2), C2: how, DOOR_HOP: 503}) for how in (DROP, REFUSED)),
+    Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: DROP, DOOR_HOP: (421, C2)}),
+    Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: 504}),
+    Row(call("PUT", "/v1/me/progress/t", f"{S}0", door="peer"), {C1: DROP}),
+    Row(call("PUT", "/v1/me/progress/t"), {C1: DROP, C2: DROP, C3: DROP, DOOR_HOP: DROP}),
     # 421: once, by every method, to a cell of this region or to the other region.
     *(Row(call(m, "/v1/me/profiles", f"{S}0"), {C1: (421, o)}) for m in ("GET", "POST") for o in (
         C2, "/c2", "eu-central/c2", "eu-west", "eu-west/c1", "eu-westerly", "us-east/c1", "c9", "", "eu-west/c1/c2", "c2/c1")),
@@ -147,25 +157,27 @@ def expected(row: Row) -> tuple[list[str], int]:
     followed = False
     while True:
         tried: list[str] = []
+        outcomes: list[Outcome] = []
         hop: str | None = forward.cells[0]
         outcome: Outcome = "silent"
         while hop is not None:
             tried.append(hop)
             told = row.behave.get(hop, 200)
             outcome = outcome_of(told)
+            outcomes.append(outcome)
             hop = next_hop(forward, tried, outcome)
         hops += tried
+        if doubtful(forward, outcomes):
+            return hops, 504
         if outcome == 421 and not followed and isinstance(told, tuple):
             following = follow(forward, told[1], region=CENTRAL, slot_map=MAP)
             if following is not None:
                 forward, followed = following, True
                 continue
         break
-    if isinstance(outcome, int):
-        return hops, outcome if outcome not in (502, 504) else 502
-    sent = any(outcome_of(row.behave.get(hop, 200)) != "refused" for hop in tried)
-    unknown = sent and row.call.method not in ("GET", "HEAD")
-    return hops, 504 if unknown else 502
+    if outcome in (502, 504):
+        return hops, 502 if row.call.method in READS else 504
+    return hops, outcome if isinstance(outcome, int) else 502
 
 
 class Rig:

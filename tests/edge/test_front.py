@@ -163,6 +163,22 @@ async def test_a_shedding_region_is_believed_and_one_that_only_looks_like_it_is_
     assert (unkeyed.status, rig.asked()) == (503, {"central": 3, "west": 1})
 
 
+@pytest.mark.parametrize(("method", "told"), [("PUT", (504, "outcome_unknown")), ("GET", (503, "overloaded"))])
+async def test_a_refusal_behind_a_region_that_was_silent_is_no_word_on_what_that_one_did(
+    rig: Rig, method: str, told: tuple[int, str]
+) -> None:
+    rig.at["central"].behave = Answering(silent=True)
+    rig.at["west"].behave = Answering(status=503, headers={"Retry-After": "2", "Eisbach-Code": "overloaded"})
+    slot = {"Eisbach-Slot": "eu/de/main/0"}
+
+    first = await ask(FRONT, "/v1/me/progress/t-1", method=method, headers=slot)
+    passed_over = await ask(FRONT, "/v1/me/progress/t-1", method=method, headers=slot)
+
+    assert (first.status, json.loads(first.body)["code"]) == told
+    assert (passed_over.status, json.loads(passed_over.body)["code"]) == (503, "overloaded"), "it was sent to one alone"
+    assert rig.asked() == {"central": 1, "west": 2}
+
+
 async def test_an_unkeyed_post_is_never_sent_twice_and_a_keyed_one_reaches_the_other_region(rig: Rig) -> None:
     rig.at["central"].behave = Answering(drop=True)
     slot = {"Eisbach-Slot": "eu/de/main/0"}

@@ -135,6 +135,32 @@ test("a call that is shed twice fails with what the service said", async () => {
   expect(service.requests.length).toBe(2);
 });
 
+test("a refusal behind a try without an answer says that the outcome is unknown, unless the call only reads", async () => {
+  const put: Call = { method: "PUT", path: "/v1/me/progress/tears", body: {} };
+  for (const [call, code] of [
+    [put, "outcome_unknown"],
+    [critical, "outcome_unknown"],
+    [read, "overloaded"],
+  ] as const) {
+    wire.regions.answered(A);
+    service.on(A, () => "hang");
+    service.on(B, () => json(503, { code: "overloaded", retry_after_ms: 10 }, { "Retry-After": "1" }));
+
+    const { error } = await within(9000, send(wire, call));
+
+    expect((error as ApiError).code).toBe(code);
+  }
+});
+
+test("a refusal behind an edge that reached nobody is the whole truth", async () => {
+  service.on(A, () => json(502, { code: "unavailable" }));
+  service.on(B, () => json(503, { code: "overloaded", retry_after_ms: 10 }, { "Retry-After": "1" }));
+
+  const { error } = await within(9000, send(wire, { method: "PUT", path: "/v1/me/progress/tears", body: {} }));
+
+  expect((error as ApiError).code).toBe("overloaded");
+});
+
 test("421 is followed to the owner's region, once", async () => {
   service.on(A, () => json(421, { code: "slot_moved" }, { "Eisbach-Owner": "eu-west/c2" }));
   service.on(B, () => json(200, { ok: true }));

@@ -97,9 +97,14 @@ def indented(lines: Iterable[str], by: int = 2) -> list[str]:
     return [f"{' ' * by}{line}" for line in lines]
 
 
-def mapping(source: str, target: str, rows: Sequence[tuple[str, str]], *, default: str = "") -> list[str]:
-    """A ``map``; rows whose key starts with ``~`` are regular expressions, tried in order after all plain ones."""
-    body = [f'"{key}" "{value}";' for key, value in rows]
+def mapping(
+    source: str, target: str, rows: Sequence[tuple[str, str]], *, default: str = "", volatile: bool = False
+) -> list[str]:
+    """A ``map``; rows whose key starts with ``~`` are regular expressions, tried in order after all plain ones.
+
+    ``volatile``: looked up each time, not once a request.
+    """
+    body = [*(["volatile;"] if volatile else []), *(f'"{key}" "{value}";' for key, value in rows)]
     return [f"map {source} ${target} {{", *indented([f'default "{default}";', *body]), "}"]
 
 

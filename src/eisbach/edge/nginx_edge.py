@@ -118,8 +118,8 @@ def _server(site: EdgeSite, slot_map: SlotMap, *, peer: bool) -> list[str]:
         ("location /", ["rewrite ^ /=$lane last;"]),
         *(_peer_places(site, slot_map) if peer else []),
         *_refusals(site, slot_map),
-        *(_call(site, importance, again, peer) for importance in _IMPORTANCES for again in ("plain", "keyed")),
-        *(_follow(again, peer) for again in ("plain", "keyed")),
+        *(_call(site, importance, peer) for importance in _IMPORTANCES),
+        *_again(peer),
         _upload(),
         *(_public(site, importance, peer) for importance in _IMPORTANCES),
         *([] if peer else [_public_beyond()]),
@@ -174,6 +174,7 @@ def silent(lost: str, *, private: bool) -> list[Place]:
     """``@silent``: what a call is told that nobody answered. What was sent and is no read may have been carried out."""
     unknown = "The call may have been carried out; repeat it with the same Idempotency-Key to learn the answer."
     return [
+        ("location @unknown", ["rewrite ^ /=unknown last;"]),
         ("location @silent", [
             "set $answer $request_method:$upstream_bytes_sent;",
             'if ($answer ~ "^(?!GET|HEAD)[A-Z]+:.*[1-9]") { rewrite ^ /=unknown last; }',
@@ -192,10 +193,9 @@ def _timeouts(read: timedelta = EDGE_READ_TIMEOUT) -> list[str]:
     ]
 
 
-def _tries(again: str) -> list[str]:
-    """Silence only, never an answer; what was sent goes a second time only if it may be repeated."""
-    also = " non_idempotent" if again == "keyed" else ""
-    return [f"proxy_next_upstream error timeout{also};", f"proxy_next_upstream_tries {TRIES_MAX};"]
+def _tries() -> list[str]:
+    """Of public pages: silence only, never an answer."""
+    return ["proxy_next_upstream error timeout;", f"proxy_next_upstream_tries {TRIES_MAX};"]
 
 
 def _limits(site: EdgeSite, importance: Importance, silent: str = "@silent") -> list[str]:
@@ -208,31 +208,47 @@ def _limits(site: EdgeSite, importance: Importance, silent: str = "@silent") -> 
     ]
 
 
-def _call(site: EdgeSite, importance: Importance, again: str, peer: bool) -> Place:
+def _call(site: EdgeSite, importance: Importance, peer: bool) -> Place:
     behind = "local" if peer else "$residency"
-    return f"location = /={importance}_{again}", [
+    return f"location = /=call_{importance}", [
         "internal;",
+        f'set $to $pool.{behind}; set $followed "";',
+        *_limits(site, importance, "@next"),
+        *_passed(),
+        "error_page 421 = @follow;",
+    ]
+
+
+def _passed() -> list[str]:
+    """One try at ``$to``; the next is a location of its own (``nginx_routing``)."""
+    return [
         *nginx.headers(private=True),
-        *_limits(site, importance),
         *_timeouts(),
-        *_tries(again),
+        "proxy_next_upstream off;",
         "proxy_intercept_errors on;",
-        f"error_page 421 = @follow_{again};",
-        f"proxy_pass http://$pool.{behind}$request_uri;",
+        "proxy_pass http://$to$request_uri;",
     ]
 
 
-def _follow(again: str, peer: bool) -> Place:
-    """The second and last place for a call that was answered 421; a second 421 goes to the caller."""
+def _again(peer: bool) -> list[Place]:
+    """The second try after silence, and the place that a 421 names; a second 421 goes to the caller.
+
+    ``doubtful``: who was silent may have carried it out, so a refusal of the second is no word on the call.
+    """
     owner = "$owner_peer" if peer else "$owner_public"
-    return f"location @follow_{again}", [
-        f'if ({owner} = "") {{ rewrite ^ /=moved last; }}',
-        *nginx.headers(private=True),
-        "error_page 502 504 = @silent;",
-        *_timeouts(),
-        *_tries(again),
-        f"proxy_pass http://{owner}$request_uri;",
-    ]
+    return [
+        ("location @next", ["rewrite ^ /=$next last;"]),
+        ("location = /=second", [
+            "internal;", *_passed(), "error_page 421 = @follow;", "error_page 502 504 = @silent;"]),
+        ("location = /=doubtful", ["internal;", *_passed(), "error_page 421 429 502 503 504 = @unknown;"]),
+        ("location @follow", [
+            "if ($followed) { rewrite ^ /=moved last; }",
+            f'if ({owner} = "") {{ rewrite ^ /=moved last; }}',
+            f"set $followed 1; set $to {owner};",
+            *_passed(),
+            "error_page 421 = /=moved;",
+            "error_page 502 504 = @next;"]),
+    ]  # fmt: skip
 
 
 def _upload() -> Place:
@@ -273,7 +289,7 @@ def _public(site: EdgeSite, importance: Importance, peer: bool) -> Place:
         *nginx.headers(private=False, extra=[("Eisbach-Cache", "$upstream_cache_status")]),
         *_limits(site, importance, "@silent" if peer else "@public_beyond"),
         *_timeouts(),
-        *_tries("plain"),
+        *_tries(),
         *_cache(),
         "proxy_pass http://public.$market$request_uri;",
     ]
@@ -286,7 +302,7 @@ def _public_beyond() -> Place:
         *nginx.headers(private=False, extra=[("Eisbach-Cache", "$upstream_cache_status")]),
         "error_page 502 504 = @silent;",
         *_timeouts(),
-        *_tries("plain"),
+        *_tries(),
         *_cache(),
         "proxy_pass http://$public_door$request_uri;",
     ]

@@ -3,6 +3,7 @@
 Promises: a call or a segment goes to the regions in the order that ``route`` gives, two at most, and never to one of
 another residency; a region that refuses or is silent is passed over at once and for a while after. A 503 with
 ``Retry-After`` is a living region that sheds: it is the answer. A 503 without is something in a dead region's place.
+Behind a region that was silent and may have carried the call out a 503 is 504 ``outcome_unknown``, as at the edge.
 Stands outside all regions: knows their public addresses, weights and health, no slot map and no key.
 """
 
@@ -45,6 +46,11 @@ _TYPES: Final = [
     "charset utf-8;",
     "charset_types text/css text/javascript text/plain;",
 ]
+_DOUBT: Final = (
+    'set $hops "$request_method;$upstream_bytes_sent;$upstream_header_time";',
+    'if ($hops ~ "^(?!GET|HEAD)[A-Z]+;[1-9][0-9]*, [^;]*;-, ") { rewrite ^ /=unknown last; }',
+)
+"""The first region was sent the call and was silent: the second one's refusal is no word on it (``rules.doubtful``)."""
 _SLOT: Final = "(?:[a-z0-9-]{1,16})/[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/(?:0|[1-9][0-9]{0,3})"
 
 
@@ -273,8 +279,9 @@ def _calls() -> list[Place]:
             "proxy_pass http://calls.$calls$request_uri;"]),
         (r"location ~ ^/(?:v1/|steer$|studio/)", ["client_max_body_size 0;", "rewrite ^ /=call_$again last;"]),
         *lanes,
-        ("location @another_plain", ["rewrite ^ /=shed last;"]),
+        ("location @another_plain", [*_DOUBT, "rewrite ^ /=shed last;"]),
         ("location @another_keyed", [
+            *_DOUBT,
             'if ($upstream_http_retry_after != "") { rewrite ^ /=shed last; }',
             'if ($second = "") { rewrite ^ /=lost last; }',
             *_passed(),

@@ -4,6 +4,7 @@ Lane: class and repeatability, or a refusal. Pool: a cell, ``any`` or ``public_M
 may stand behind the pool. One table, two readers: the patterns are those of ``rules``.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -32,7 +33,10 @@ def _whole(pattern: str) -> str:
 
 def routing(region: Region, slot_map: SlotMap) -> list[str]:
     """All maps; ``$lane`` is the result of the checks in the order of ``rules.decide``."""
-    return [*_heads(slot_map), *_lanes(), *_places(region, slot_map), *_followed(region, slot_map)]
+    return [
+        *_heads(slot_map), *_lanes(), *_places(region, slot_map), *_followed(region, slot_map),
+        *_second_tries(region, slot_map),
+    ]  # fmt: skip
 
 
 def _heads(slot_map: SlotMap) -> list[str]:
@@ -71,7 +75,7 @@ def _lanes() -> list[str]:
         ("~^[^:]*:upload:", "upload"),
         (f"~^[^:]*:(?:{_CACHED}):", "public_$importance"),
     ]
-    return nginx.mapping('"$request_method:$route:$slot_state"', "lane", rows, default="${importance}_$again")
+    return nginx.mapping('"$request_method:$route:$slot_state"', "lane", rows, default="call_$importance")
 
 
 def _places(region: Region, slot_map: SlotMap) -> list[str]:
@@ -119,6 +123,33 @@ def _followed(region: Region, slot_map: SlotMap) -> list[str]:
     ]
 
 
+def _second_tries(region: Region, slot_map: SlotMap) -> list[str]:
+    """``$next``: what follows on a first try without an answer (``rules.next_hop``, ``rules.doubtful``).
+
+    Not nginx's own next upstream: between the tries we must see whether the first was sent, because then another's
+    refusal is not the whole truth. What was tried is marked as failed, so the same upstream gives another server.
+    """
+    doors = "|".join(re.escape(nginx.address(peer.door)) for peer in region.peers)
+    several = "|".join(
+        re.escape(f"{name}.{residency}") for name, residency, servers in _pools(region, slot_map) if len(servers) > 1
+    )
+    more = [(f"~[:, ](?:{doors})$", "")] if doors else []  # behind a door there is nothing left to try
+    more += [(f"~^(?:{several}):", "1")] if several else []
+    rows = [
+        ("~^(?:GET|HEAD);1;.*-$", "second"),
+        ("~^(?:GET|HEAD);", "lost"),
+        ("~^[A-Z]+;1;[a-z]+;(?:[^;]* )?[-0];[^;]*-$", "second"),  # not sent
+        ("~^(?:PUT|DELETE);1;[a-z]+;[^;]*;[^;]*-$", "doubtful"),
+        ("~^[A-Z]+;1;keyed;[^;]*;[^;]*-$", "doubtful"),
+        ("~^[A-Z]+;1?;[a-z]+;[^;]*[1-9]", "unknown"),
+    ]
+    tried = '"$request_method;$more;$again;$upstream_bytes_sent;$upstream_header_time"'
+    return [
+        *nginx.mapping('"$to:$upstream_addr"', "more", more, volatile=True),
+        *nginx.mapping(tried, "next", rows, default="lost", volatile=True),
+    ]
+
+
 def _residencies(region: Region, slot_map: SlotMap) -> list[str]:
     found = {group.partition("/")[0] for group in slot_map.groups}
     return sorted(found | {"any", region.residency})
@@ -131,21 +162,29 @@ def upstreams(region: Region, slot_map: SlotMap) -> list[str]:
     No ``max_conns``: beside a ``backup`` it would send overload to the twin.
     """
     lines: list[str] = []
+    for name, residency, servers in _pools(region, slot_map):
+        lines += _upstream(f"{name}.{residency}", servers)
+    for market in (None, *markets(slot_map)):
+        lines += _upstream(
+            f"public.{market or 'all'}", ["hash $request_uri;", *_servers(slot_map, pool(slot_map, market))]
+        )
+    for peer in region.peers:
+        lines += _upstream(f"door_{nginx.word(peer.region)}", [f"server {nginx.address(peer.door)} max_fails=0;"])
+    return lines
+
+
+def _pools(region: Region, slot_map: SlotMap) -> list[tuple[str, str, list[str]]]:
+    """(cell or ``any``, residency, servers in order) of every upstream for calls that are not cached."""
     doors = {peer.region: f"server {nginx.address(peer.door)}" for peer in region.peers}
     pools = {**{cell: [cell] for cell in slot_map.cells}, "any": pool(slot_map, None)}
+    found = []
     for name, cells in pools.items():
         for residency in ("local", *_residencies(region, slot_map)):
             there = None if residency == "local" else beyond(region, residency)
             # A door is never passed over: behind it there is nothing left to try.
             behind = [f"{doors[there]} backup max_fails=0;"] if there else []
-            lines += _upstream(f"{nginx.word(name)}.{residency}", [*_servers(slot_map, cells), *behind])
-    for market in (None, *markets(slot_map)):
-        lines += _upstream(
-            f"public.{market or 'all'}", ["hash $request_uri;", *_servers(slot_map, pool(slot_map, market))]
-        )
-    for peer, server in doors.items():
-        lines += _upstream(f"door_{nginx.word(peer)}", [f"{server} max_fails=0;"])
-    return lines
+            found.append((nginx.word(name), residency, [*_servers(slot_map, cells), *behind]))
+    return found
 
 
 def _servers(slot_map: SlotMap, cells: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@
 the simulated edge calls these functions. Knows the slot map and what stands in a request's head; never a body, a store
 or a clock.
 
+A caller is never told that nothing was done when that is not known (``doubtful``).
 Shed is not dead (design section 5): an answer, 429 and 503 included, is never tried elsewhere; only silence is, and
 only a call that may be repeated once it was sent.
 """
@@ -43,6 +44,7 @@ __all__ = [
     "Route",
     "beyond",
     "decide",
+    "doubtful",
     "follow",
     "markets",
     "next_hop",
@@ -61,6 +63,8 @@ KEY: Final = rf"[A-Za-z0-9_-]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}"
 BY_ITSELF: Final = r"/v1/playback/sessions/[^/]+/(?:heartbeat|token)|/v1/drm/clearkey"
 """POSTs that may be repeated without a key: (sid, seq) is monotonic, and the others write nothing."""
 READS: Final = ("GET", "HEAD")
+REFUSALS: Final = (421, 429, 503)
+"""Answers that promise that nothing was done - by who gives them."""
 METHODS: Final = (*READS, "POST", "PUT", "PATCH", "DELETE")
 _REPEATABLE: Final = (*READS, "PUT", "DELETE")
 """RFC 9110 section 9.2.2; also what nginx repeats without ``non_idempotent``."""
@@ -152,6 +156,8 @@ class Forward:
     """The region whose peer door comes after the cells; None: this call goes no further."""
     repeatable: bool
     """It may be sent again although it was sent."""
+    reads: bool
+    """It changes nothing, so that a refusal is the whole truth."""
     followed: bool
     """A 421 is followed; every cell has what is cached, and a streamed body is gone."""
     cached: bool
@@ -273,6 +279,7 @@ def _place(call: Call, route: Route, region: Region, slot_map: SlotMap) -> Forwa
         cells=tuple(cells),
         beyond=None if route.streamed or call.door == "peer" else beyond(region, residency),
         repeatable=not route.streamed and _repeatable(call),
+        reads=call.method in READS,
         followed=not route.streamed and not route.cached,
         cached=route.cached,
         connections_max=CELL_CONNECTIONS_MAX * SHARES[importance] // 100,
@@ -305,6 +312,16 @@ def next_hop(forward: Forward, tried: Sequence[str], outcome: Outcome) -> str | 
     if len(tried) >= tries_max:
         return None
     return cells[0] if cells else door if forward.beyond and door not in tried else None
+
+
+def doubtful(forward: Forward, outcomes: Sequence[Outcome]) -> bool:
+    """Whether the caller is told that the outcome is unknown (504), in place of the last of ``outcomes``.
+
+    A hop that was silent may have carried the call out. What another one answers is the answer, because who repeats a
+    call gets the effect once; but its refusal says that nothing was done, and it speaks for itself alone.
+    """
+    last = outcomes[-1]
+    return not forward.reads and "silent" in outcomes and (not isinstance(last, int) or last in REFUSALS)
 
 
 def follow(forward: Forward, owner: str, *, region: Region, slot_map: SlotMap) -> Forward | None:

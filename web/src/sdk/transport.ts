@@ -7,7 +7,9 @@
  * - a call that cannot be repeated safely (POST without a key) is never sent twice;
  * - second tries stay within the retry budget; 429 and a 503 with Retry-After mean *shed*: never taken to the other
  *   region, repeated once in the same one (design section 5: shed is not dead);
- * - 421 is followed once.
+ * - 421 is followed once;
+ * - a refusal is passed on as it is only if no other try may have been carried out: else it is `outcome_unknown`, and
+ *   the call may be repeated with the same key.
  * May not know: sign-in, storage, what calls mean.
  */
 import type { RetryBudget } from "./budget";
@@ -16,6 +18,8 @@ import { ApiError, type Problem, Unreachable } from "./errors";
 import type { Endpoint, Regions } from "./regions";
 
 export const HEDGE_AFTER_MS = 400;
+/** Answers that promise that nothing was done, by the region that gives them. */
+const REFUSALS = new Set([421, 429, 502, 503]);
 
 export interface Call {
   method: "GET" | "POST" | "PUT" | "DELETE";
@@ -82,6 +86,8 @@ class Race<T> {
   private last: Outcome | null = null;
   private lastFrom = "";
   private settled = false;
+  /** A try that changes something ended without an answer: whatever another region says, it may have been carried out. */
+  private doubtful = false;
   private resolve!: (answer: Answer<T>) => void;
   private reject!: (error: Error) => void;
 
@@ -131,6 +137,7 @@ class Race<T> {
     if (outcome.kind === "moved") return this.follow(endpoint, outcome);
     if (outcome.kind === "shed") return await this.waitOut(endpoint, outcome);
     if (outcome.suspect) this.wire.regions.failed(endpoint);
+    if (this.call.method !== "GET" && !nothingDone(outcome)) this.doubtful = true;
     if (!this.repeatable) return this.giveUp();
     if (!this.another() && this.running.size === 0) await this.nextRound();
   }
@@ -206,11 +213,12 @@ class Race<T> {
   private settle(endpoint: Endpoint, response: Response, body: unknown): void {
     this.settled = true;
     const region = response.headers.get("Eisbach-Region") ?? endpoint.region;
+    const waiting = this.running.size > 0;
     // Whoever is still being waited for was overtaken: ask it last for a while.
     for (const slower of this.running.keys()) this.wire.regions.failed(slower);
     this.wire.regions.answered(endpoint);
     this.finish();
-    if (!response.ok) return this.reject(new ApiError(response.status, asProblem(response, body), region));
+    if (!response.ok) return this.reject(this.refusal(response, body, region, waiting));
     this.resolve({
       status: response.status,
       body: body as T,
@@ -226,14 +234,23 @@ class Race<T> {
   private giveUp(): void {
     if (this.settled) return;
     this.settled = true;
+    const waiting = this.running.size > 0;
     for (const silent of this.running.keys()) this.wire.regions.failed(silent);
     this.finish();
     const last = this.last;
     if (last && "response" in last && last.response) {
-      return this.reject(new ApiError(last.response.status, asProblem(last.response, last.body), this.lastFrom));
+      return this.reject(this.refusal(last.response, last.body, this.lastFrom, waiting));
     }
     const cause = last?.kind === "dead" ? last.cause : undefined;
     this.reject(new Unreachable(this.name(), this.order.map((e) => e.region), cause));
+  }
+
+  /** What the service said, unless it says that nothing was done while another try may have done it. */
+  private refusal(response: Response, body: unknown, region: string, waiting: boolean): ApiError {
+    const unsure = this.doubtful || (waiting && this.call.method !== "GET");
+    if (!unsure || !REFUSALS.has(response.status)) return new ApiError(response.status, asProblem(response, body), region);
+    const detail = "An earlier try had no answer and may have been carried out; repeat the call with the same key.";
+    return new ApiError(504, { title: "Outcome unknown", status: 504, code: "outcome_unknown", detail }, region);
   }
 
   private finish(): void {
@@ -258,6 +275,11 @@ function judge(response: Response, body: unknown): Outcome {
   // 500 is a bug of one request, not of a region.
   if (status >= 500) return { kind: "dead", cause: status, suspect: status !== 500, response, body };
   return { kind: "answer", response, body };
+}
+
+/** The edge's own word that it reached nobody; a 502 of another door says no more than that there was no answer. */
+function nothingDone(outcome: Outcome & { kind: "dead" }): boolean {
+  return outcome.response?.status === 502 && (outcome.body as Problem | null)?.code === "unavailable";
 }
 
 function parse(text: string): unknown {

@@ -267,8 +267,8 @@ def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
         for code, value in intent.refusals:
             if intent.kind == "read" and code == "slot_frozen":
                 yield f"P6 {_name(intent)} was refused because its slot is frozen; reads never are"
-            if history.delivered[f"try-{value}"] > 1:
-                continue  # of the cells that it reached, each speaks for itself alone
+            if history.copies[f"try-{value}"] > 1:
+                continue  # each copy's answer speaks for itself alone
             if intent.kind == "progress" and value in written:
                 yield f"P1 {_name(intent)} was refused as not written ({code}), and its {value} was written"
 

@@ -164,7 +164,7 @@ class Viewer:
                 begun_s = loop.time()
                 answer = await self._hedged(intent, request, value, regions if key else regions[:1])
                 intent.tries.append((value, begun_s, loop.time()))
-                if answer is not None and answer.status not in (421, 429, 502, 503):
+                if answer is not None and answer.status not in (421, 429, 502, 503, 504):
                     return answer
                 await asyncio.sleep(self._chance.uniform(0.02, 0.1) * 2**number)
             return answer
@@ -220,4 +220,4 @@ class Viewer:
 
 
 def _useful(answer: AsgiAnswer | None) -> bool:
-    return answer is not None and answer.status not in (421, 429, 502, 503)
+    return answer is not None and answer.status not in (421, 429, 502, 503, 504)

@@ -10,7 +10,19 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from eisbach.edge.rules import Answer, Call, Forward, Outcome, Peer, Refuse, Region, decide, follow, next_hop
+from eisbach.edge.rules import (
+    Answer,
+    Call,
+    Forward,
+    Outcome,
+    Peer,
+    Refuse,
+    Region,
+    decide,
+    doubtful,
+    follow,
+    next_hop,
+)
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slotmap import CellEntry, SlotMap
 from eisbach.testing.asgi_client import AsgiAnswer
@@ -97,9 +109,9 @@ class Edge:
         """
         headers = request.headers
         history, number = self._world.history, headers["eisbach-request-id"]
+        if not peer or history.arrived[self.name, number]:
+            history.copies[number] += 1
         history.arrived[self.name, number] += 1
-        if history.arrived[self.name, number] > 1:
-            history.delivered[number] += 1  # doubled on its way: what one of them is told says nothing of the other
         slot_map = self.slot_map()
         call = Call(
             method=request.method, target=request.target, slot=headers.get("eisbach-slot", ""),
@@ -121,6 +133,7 @@ class Edge:
     async def _forward(self, forward: Forward, request: Request) -> AsgiAnswer:
         hop: str | None = forward.cells[0]
         tried: list[str] = []
+        outcomes: list[Outcome] = []
         while True:
             assert hop is not None
             tried.append(hop)
@@ -133,14 +146,14 @@ class Edge:
                 outcome = "refused"
             except Silent:
                 outcome = "silent"
+            outcomes.append(outcome)
             hop = next_hop(forward, tried, outcome)
             if hop is None:
                 break
-            if outcome == "silent":
-                # The next hop's word says nothing of this one, which may have written: as if it had reached two cells.
-                self._world.history.delivered[request.headers["eisbach-request-id"]] += 1
             if answer is not None:
                 self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
+        if doubtful(forward, outcomes):
+            return AsgiAnswer(504, {}, b'{"code":"outcome_unknown"}')
         if answer is not None:
             return answer
         if outcome == "refused" and len(tried) == 1:
@@ -157,7 +170,10 @@ class Edge:
         target = world.cells[f"{self.region}/{hop}"]
 
         async def work() -> AsgiAnswer:
-            world.history.delivered[request.headers["eisbach-request-id"]] += 1
+            number = request.headers["eisbach-request-id"]
+            if world.history.arrived[target.name, number]:
+                world.history.copies[number] += 1
+            world.history.arrived[target.name, number] += 1
             try:
                 return await send(target, request.method, request.target, request.body, request.headers)
             except Unavailable as error:

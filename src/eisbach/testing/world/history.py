@@ -69,10 +69,10 @@ class History:
 
     intents: list[Intent] = field(default_factory=list)
     arrived: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(edge, request id) -> how often the edge took the call up: twice when the network doubled it."""
-    delivered: Counter[str] = field(default_factory=Counter)
-    """Request id -> how often it reached a cell. Once: then a refusal says that nothing was written; an edge's second
-    try or a doubled message says nothing of the other copy."""
+    """(edge or cell, request id) -> how often it took the call up: twice when the network doubled it."""
+    copies: Counter[str] = field(default_factory=Counter)
+    """Request id -> on how many ways it went: through each edge that was asked, and once more for each doubled message.
+    One: then a refusal says that nothing was written, whatever its edge tried; else it says nothing of the others."""
     shed_tries: list[str] = field(default_factory=list)
     """Edges that tried an answered call elsewhere: never to happen (shed is not dead)."""
 

@@ -322,3 +322,8 @@ def shed_sent_to_the_twin(patch: Patch) -> None:
         return next_hop(forward, tried, "refused" if outcome in (429, 503) else outcome)
 
     patch(edge, "next_hop", eager)
+
+
+@mutant("a refusal behind a silent hop is passed on as if nothing had been written")
+def silence_forgotten(patch: Patch) -> None:
+    patch(edge, "doubtful", lambda forward, outcomes: False)  # noqa: ARG005 - the rule's own names

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -13,7 +14,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/exit":
             os._exit(3)
         body = b"x" * 100_000 if self.path == "/large" else b"fine"
-        self.send_response(200)
+        if self.path == "/readyz" and "--stuck" in sys.argv and Path("stuck").exists():
+            body = b"disk full: write error"
+        self.send_response(200 if body[:4] != b"disk" else 503)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -6,11 +6,14 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
+from eisbach.deploy.laptop import supervised
 from eisbach.deploy.laptop.ground import refuse_taken_ports
 from eisbach.deploy.laptop.targets import UnknownTarget
 from eisbach.kernel.errors import Invalid
@@ -95,6 +98,29 @@ async def test_down_stays_down_until_heal(tmp_path: Path) -> None:
         await until("up again", lambda: process.state == "ready")
 
         assert (healed, one.faults) == (["edge/eu-central"], {})
+
+
+async def test_what_only_a_new_start_ends_is_started_anew_once_its_disk_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {"bytes": 0}
+    monkeypatch.setattr(supervised.shutil, "disk_usage", lambda _: SimpleNamespace(free=free["bytes"]))
+    one_spec = replace(spec(tmp_path, "hub/r", 8222, "--stuck"), stuck="write error")
+    async with supervisor(tmp_path, one_spec) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["hub/r"]
+        (Path(process.spec.folder) / "stuck").touch()
+        await until("unready", lambda: process.state == "unready", seconds=20)
+        left_alone = process.restarts
+        free["bytes"] = 1 << 30
+        await until("started anew", lambda: process.restarts == 1, seconds=20)
+        (Path(process.spec.folder) / "stuck").unlink()
+        await until("ready", lambda: process.state == "ready", seconds=20)
+        why = [change.why for change in one.changes if change.after == "restarting"]
+
+    assert left_alone == 0
+    assert why[0].startswith("it would not recover: ")
+    assert "write error" in why[0]
 
 
 async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:

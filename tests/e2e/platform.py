@@ -110,12 +110,17 @@ _USUAL_SHELL = 'ulimit -Sn 1024; umask 022; exec "$@"'
 
 
 @contextmanager
-def running(data: Path, *, stage: str, network: str, arguments: tuple[str, ...] = ()) -> Iterator[Platform]:
-    """``eisbach up`` until the block ends; on the way out it must leave nothing behind."""
+def running(
+    data: Path, *, stage: str, network: str, arguments: tuple[str, ...] = (), inside: tuple[str, ...] = ()
+) -> Iterator[Platform]:
+    """``eisbach up`` until the block ends; on the way out it must leave nothing behind.
+
+    ``inside``: put before the command, e.g. ``SmallDisk.inside``.
+    """
     log = data.parent / f"{data.name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            ["sh", "-c", _USUAL_SHELL, "sh", EISBACH, "up", "--stage", stage, "--data", str(data), *arguments],
+            [*inside, "sh", "-c", _USUAL_SHELL, "sh", EISBACH, "up", "--stage", stage, "--data", str(data), *arguments],
             env={**os.environ, "EISBACH_NETWORK": network},
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.ports.spoke import Effects
 from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.nats_host import NatsHost
+from eisbach.testing.small_disk import SmallDisk
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 TYPE = "tv.test.thing.happened.v1"
@@ -146,6 +147,56 @@ async def test_a_hub_without_room_takes_nothing_and_all_arrives_once_there_is_so
             await spokes.aclose()
 
     assert refused < 400
+    assert len(path.acknowledged) == 400
+    assert set(path.effects.values()) == {1}
+
+
+async def test_a_hub_whose_disk_is_full_for_real_loses_nothing_and_takes_all_after_a_new_start_with_room(
+    tmp_path: Path,
+) -> None:
+    """ENOSPC, not a quota: after the write that failed nats-server takes none until it is started anew."""
+    clock, rng = SystemClock(), random.Random(7)
+    async with contextlib.AsyncExitStack() as stack:
+        disk = await stack.enter_async_context(SmallDisk(tmp_path / "jetstream", megabytes=8))
+        host = NatsHost(tmp_path, host="127.0.23.5", inside=disk.inside)
+        await host.start()
+        stack.push_async_callback(host.aclose)
+        store = await stack.enter_async_context(open_store(tmp_path / "store.db", region="eu-central", clock=clock))
+        for slot in SLOTS:
+            await store.set_lease(slot, expected=None, lease=Lease(epoch=1, state="active", seq=0))
+        path, log = Route(store), await host.open()
+        relay = Relay(store, log, source="eu-central/c1", clock=clock, rng=rng, pipelined=log)
+        spokes = await SqliteSpokeStore(tmp_path / "spokes.db").open()
+        stack.push_async_callback(spokes.aclose)
+        around = Surroundings(region="eu-central", log=log, store=spokes, clock=clock, rng=rng)
+        running = [
+            asyncio.create_task(part) for part in (relay.run(), SpokeHost([handler], around, transport=path).run())
+        ]
+        try:
+            await path.write(100)
+            await path.until_all_arrived()
+            await disk.fill()
+            await path.write(300)
+            async with asyncio.timeout(20):
+                while relay.statistics().failures_in_a_row == 0:
+                    await asyncio.sleep(0.05)
+            refused = len(path.effects)
+            await disk.make_room()
+            failures = relay.statistics().failures_in_a_row
+            async with asyncio.timeout(20):
+                while relay.statistics().failures_in_a_row < failures + 2:
+                    await asyncio.sleep(0.05)  # room alone does not help: that is why somebody has to start it anew
+            still_refused = len(path.effects)
+            await host.restart()
+            await path.until_all_arrived()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        said = (tmp_path / "nats.log").read_text()
+
+    assert "no space left on device" in said
+    assert 100 <= refused == still_refused < 400
     assert len(path.acknowledged) == 400
     assert set(path.effects.values()) == {1}
 

@@ -7,6 +7,7 @@ import asyncio
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from eisbach.engines.nats.configuration import nats_configuration
@@ -21,7 +22,17 @@ SERVER = Path(sys.executable).parent / "nats-server"
 class NatsHost:
     """One server; configuration, log and files lie in ``folder``."""
 
-    def __init__(self, folder: Path, *, host: str = "127.0.23.1", port: int = 8222, region: str = "eu-central") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.23.1",
+        port: int = 8222,
+        region: str = "eu-central",
+        inside: Sequence[str] = (),
+    ) -> None:
+        """``inside``: put before the server's command, e.g. ``SmallDisk.inside``."""
+        self._inside = inside
         self.folder, self.host, self.port, self.region = folder, host, port, region
         self.url = f"nats://{host}:{port}"
         self.room = "8GB"
@@ -38,7 +49,7 @@ class NatsHost:
         (self.folder / "nats.conf").write_text(text.replace("max_file_store: 8GB", f"max_file_store: {self.room}"))
         with (self.folder / "nats.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                SERVER, "-c", self.folder / "nats.conf", stdout=output, stderr=output
+                *self._inside, SERVER, "-c", self.folder / "nats.conf", stdout=output, stderr=output
             )
         async with asyncio.timeout(10):
             while True:

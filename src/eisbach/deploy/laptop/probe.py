@@ -53,4 +53,4 @@ async def _answers(url: str) -> str | None:
         return None
     body = head.partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
     status = words[1].decode(errors="replace") if len(words) > 1 else "nothing"
-    return f"{url} answered {status}{': ' + body[:200] if body else ''}"
+    return f"{url} answered {status}{': ' + body[:400] if body else ''}"

@@ -7,6 +7,7 @@ Promises: at most one instance at a time; nothing of the old instance's session 
 
 import asyncio
 import contextlib
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ SLOW_RUN, SLOW_STOP = timedelta(milliseconds=40), timedelta(milliseconds=160)
 """Duty cycle of ``slow``: a fifth of the CPU, and up to 160 ms of pause in every answer."""
 _MISSES_MAX = 3
 _TERM_GRACE_S = 5.0
+_ROOM_BYTES = 16 * 1024 * 1024
+"""Free on the disk of a process that is stuck, before it is started anew."""
 
 FAULT_STATES = {"down": "down", "hang": "hung", "slow": "slow", "error": "error", "truncate": "truncate"}
 _REPLACED = ("down", "error", "truncate")
@@ -211,6 +214,7 @@ class Supervised:
                 pause = min(pause * 1.2, WATCH_EVERY.total_seconds())
                 if self.state != "starting" and misses >= _MISSES_MAX:
                     self._become("unready", missing)
+                    self._end_if_stuck(missing)
                 elif self.state == "starting":
                     self.why = missing
             with contextlib.suppress(TimeoutError):
@@ -225,6 +229,11 @@ class Supervised:
             if found is not None:
                 return found
         return None
+
+    def _end_if_stuck(self, missing: str) -> None:
+        """While its disk is full it goes on with what it can: a new start would do no better."""
+        if self.spec.stuck and self.spec.stuck in missing and shutil.disk_usage(self.spec.folder).free >= _ROOM_BYTES:
+            self.kill(f"it would not recover: {missing}")
 
     async def _hang(self, pid: int) -> None:
         self._children.signal(pid, signal.SIGSTOP)

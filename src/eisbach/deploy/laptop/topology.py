@@ -51,6 +51,8 @@ class ProcessSpec:
     """Created before the start; the working directory."""
     public: bool = False
     """Viewers speak HTTP with it: faults ``error`` and ``truncate`` fit."""
+    stuck: str = ""
+    """In an unready answer: only a new start helps, once its disk has room again; empty: there is no such answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,7 @@ def _hub(documents: Documents, region: str) -> ProcessSpec:
         listens=(f"{host}:8222", f"{host}:8223"),
         url=f"nats://{host}:8222",
         folder=str(folder),
+        stuck="write error",  # after one that failed (ENOSPC) nats-server takes no more, whatever room there is later
     )
 
 

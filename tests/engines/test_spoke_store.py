@@ -24,12 +24,13 @@ from eisbach.ports.spoke_store import (
     NewCommand,
     Settlement,
     SpokeStore,
+    WaitingClaim,
 )
 from eisbach.testing.aws.emulator import ENVIRONMENT, AwsEmulator
 
 TABLE = "eisbach-studio-state"
 CHAIN = InboxKey("any/all/studio/3", "eu-central", 2, "tv.catalog.title.published.v1")
-EVENT = msgspec.json.encode({"id": "e1", "dataref": "blobs:x#sha256=0"})
+EVENT = msgspec.json.encode({"id": "e1", "origin": "eu-west", "dataref": "blobs:x#sha256=0"})
 Open = Callable[[], Awaitable[SpokeStore]]
 
 
@@ -118,7 +119,7 @@ async def test_a_held_event_is_replaced_and_released(reopen: Open) -> None:
 
     await store.settle(settled("e1", release=True))
     assert [h.event_id for h in await store.held("publish")] == ["e2"]
-    assert set(await store.claims()) == {"blobs:x#sha256=0"}
+    assert set(await store.claims()) == {WaitingClaim("eu-west", "blobs:x#sha256=0")}
 
 
 async def test_only_the_oldest_command_of_a_subject_is_given(reopen: Open) -> None:

@@ -16,6 +16,7 @@ from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.events import Event, EventDraft
 from eisbach.kernel.limits import EVENT_BYTES_MAX
 from eisbach.ports.spoke import Effects, SpokeSpec
+from eisbach.ports.spoke_store import WaitingClaim
 from eisbach.testing.event_log_promises import an_event
 from eisbach.testing.manual_clock import ManualClock
 
@@ -33,10 +34,16 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self.answer: bytes | Exception = LARGE
+        self.only: dict[str, bytes] = {}
+        """dataref -> what is answered for it, whatever ``answer`` is."""
         self.asked: list[tuple[str, str]] = []
 
     async def __call__(self, region: str, key: str) -> AsyncIterator[bytes]:
         self.asked.append((region, key))
+        for name, body in self.only.items():
+            if key in name:
+                yield body
+                return
         yield LARGE[:1000]
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -157,6 +164,37 @@ async def test_claims_go_when_nobody_can_ask_for_them_and_stay_while_a_dead_lett
     await region.claims.redeem(young)
 
 
+async def test_what_waits_here_for_a_claim_of_another_region_is_brought_before_that_region_sweeps_it(
+    region: Region,
+) -> None:
+    """A dead letter that was never redeemed names a blob that only its origin has, and the origin does not know it."""
+    event = await region.event(1, origin="eu-west")
+    region.files()[0].unlink()
+
+    first = await region.claims.bring([WaitingClaim("eu-west", event.dataref or "")])
+    again = await region.claims.bring([WaitingClaim("eu-west", event.dataref or "")])
+    region.elsewhere.answer = NotFound("swept")
+
+    assert (first, again, len(region.elsewhere.asked)) == (1, 0, 1)
+    assert bytes((await region.claims.redeem(event)).data) == LARGE
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("cut"), NotFound("swept"), LARGE[:-2] + b"zz"])
+async def test_what_cannot_be_brought_now_holds_up_nothing_else(region: Region, trouble: bytes | Exception) -> None:
+    lost, there = await region.event(1, origin="eu-west"), await region.event(2, origin="eu-west", data=LARGE + b" ")
+    for file in region.files():
+        file.unlink()
+    region.elsewhere.only = {there.dataref or "": LARGE + b" "}
+    region.elsewhere.answer = trouble
+    mine = WaitingClaim("eu-central", "blobs:claims/2020-01-01/" + "0" * 64 + "#sha256=" + "0" * 64)
+
+    waiting = [WaitingClaim("eu-west", event.dataref or "") for event in (lost, there)]
+    brought = await region.claims.bring([mine, WaitingClaim("eu-west", "nonsense"), *waiting])
+
+    assert brought == 1
+    assert bytes((await region.claims.redeem(there)).data) == LARGE + b" "
+
+
 # Through a spoke
 
 
@@ -209,7 +247,7 @@ async def test_a_missing_or_altered_blob_is_a_dead_letter_with_the_reason_and_re
 
     assert f"claim check claims/2027-01-15/{hashlib.sha256(LARGE).hexdigest()}" in letter.reason
     assert ("is missing" if harm == "missing" else "was altered") in letter.reason
-    assert named == {event.dataref}
+    assert named == {WaitingClaim(event.origin, event.dataref or "")}
     assert seen == [LARGE], "once, and only when it was whole"
 
 

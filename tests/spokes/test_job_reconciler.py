@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import pytest
 from studio_desk import SLOTS, Desk, open_desk
 
+from eisbach.bootstrap.studio_client import HttpJobDesk
 from eisbach.domain.catalog import Asset
 from eisbach.domain.ingest import AssetReceived, AssetRecord
 from eisbach.kernel.errors import Invalid, LeaseLost, VersionConflict
@@ -190,6 +192,26 @@ async def test_what_the_lost_region_had_finished_before_it_learnt_of_the_takeove
     assert [record.state for record in await pair.west.routed.records()] == ["ready"]
     with pytest.raises(LeaseLost):
         await pair.west.desk.ask("POST", f"/studio/jobs/{job['job']}/complete", {"fence": job["fence"]})
+
+
+async def test_a_region_that_is_merely_cut_off_keeps_its_work_until_somebody_says_that_it_is_lost() -> None:
+    """From here a cut looks like a loss: both would publish, and whoever follows titles would hear of one twice."""
+
+    class Studio:
+        serves: ClassVar[dict[str, bool]] = {}
+
+        async def ask(self, method: str, path: str, body: bytes | None = None, *, key: str | None = None) -> bytes:
+            told = {
+                "/studio/regions": {"regions": self.serves},
+                "/status": {"replication": [{"region": "eu-central", "silent_ms": 3_600_000}]},
+            }
+            return msgspec.json.encode(told[path])
+
+    desk = HttpJobDesk(Studio())  # type: ignore[arg-type]  # of a studio it needs the call
+    cut = set(await desk.left_regions())
+    Studio.serves = {"eu-central": False, "eu-west": True}
+
+    assert (cut, set(await desk.left_regions())) == (set(), {"eu-central"})
 
 
 async def test_work_is_not_taken_over_where_the_source_is_not(pair: Pair) -> None:

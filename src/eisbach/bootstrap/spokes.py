@@ -112,11 +112,13 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
 
 
 async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> None:
-    """Delete claims that nothing can ask for any more, every hour."""
+    """Every hour: bring the claims that something here waits for, delete those that nothing can ask for any more."""
     while True:
         await clock.sleep(_SWEEP_S)
         try:
-            if swept := await claims.sweep(await store.claims()):
+            waiting = await store.claims()
+            await claims.bring(waiting)
+            if swept := await claims.sweep({claim.dataref for claim in waiting}):
                 _logger.info("claims_swept", count=swept)
         except Retryable as error:
             _logger.warning("claims_not_swept", error=str(error))

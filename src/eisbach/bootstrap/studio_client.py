@@ -26,7 +26,7 @@ from eisbach.kernel.errors import (
 )
 from eisbach.kernel.events import Event
 from eisbach.kernel.ids import derived_id
-from eisbach.spokes.job_reconciler import HOME_LOST, BatchState
+from eisbach.spokes.job_reconciler import BatchState
 from eisbach.spokes.media_copies import KnownAsset
 
 __all__ = ["HttpJobDesk", "HttpMedia", "HttpStudio"]
@@ -60,15 +60,6 @@ class _Batches(msgspec.Struct):
 
 class _Regions(msgspec.Struct):
     regions: dict[str, bool]
-
-
-class _Twin(msgspec.Struct):
-    region: str
-    silent_ms: int
-
-
-class _Status(msgspec.Struct):
-    replication: list[_Twin]
 
 
 class HttpStudio:
@@ -175,10 +166,7 @@ class HttpJobDesk:
     async def left_regions(self) -> Collection[str]:
         """See ``JobDesk``."""
         said = msgspec.json.decode(await self._ask("GET", "/studio/regions"), type=_Regions).regions
-        twins = msgspec.json.decode(await self._ask("GET", "/status"), type=_Status).replication
-        limit = HOME_LOST.total_seconds() * 1000
-        silent = {twin.region for twin in twins if twin.silent_ms >= limit}
-        return silent | {region for region, serves in said.items() if not serves}
+        return {region for region, serves in said.items() if not serves}
 
     async def ready(self, asset: Asset) -> None:
         """See ``JobDesk``."""

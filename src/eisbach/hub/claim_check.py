@@ -3,24 +3,27 @@
 Promises: the blob is on disk before the event is written, so whoever reads the event finds it; it is fetched when a
 handler is about to get the event, never before (a filter looks at attributes only); what is missing or is not what
 the digest says is refused (``Invalid``, so a dead letter with that reason) and no handler ever sees a part of it.
-A claim from another region is brought here once. Claims are swept when nothing can ask for them any more: after
-``CLAIMS_KEPT``, and not while an event that waits or a dead letter names them.
+A claim from another region is brought here once, at the latest when something that waits here names it. Claims are
+swept when nothing can ask for them any more: after ``CLAIMS_KEPT``, and not while an event that waits or a dead letter
+of this region names them.
 Source: Hohpe and Woolf, Enterprise Integration Patterns (2003), "Claim Check". May not know: engines, HTTP.
 """
 
 import datetime as dt
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
-from eisbach.kernel.errors import DigestMismatch, Invalid, NotFound
+from eisbach.kernel.errors import DigestMismatch, Invalid, NotFound, Retryable
 from eisbach.kernel.events import Event, EventDraft
 from eisbach.kernel.limits import BACKUPS_KEPT, EVENT_BYTES_MAX, MIB
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.clock import Clock
+from eisbach.ports.spoke_store import WaitingClaim
 
 __all__ = ["CLAIMS_KEPT", "CLAIM_BYTES_MAX", "ClaimChecks"]
 
@@ -31,6 +34,8 @@ _PREFIX: Final = "claims/"
 _REFERENCE: Final = re.compile(
     r"blobs:(?P<key>claims/(?P<day>\d{4}-\d\d-\d\d)/(?P<name>[0-9a-f]{64}))#sha256=(?P<sha256>[0-9a-f]{64})", re.ASCII
 )
+
+_logger = structlog.get_logger(__name__)
 
 
 class _Claim(NamedTuple):
@@ -86,13 +91,30 @@ class ClaimChecks:
         if event.dataref is None:
             return event
         try:
-            claim = _parse(event)
-            body = await self._here(claim) or await self._from_origin(event, claim)
+            named = f"of event {event.id}"
+            claim = _parse(event.dataref, named)
+            body = await self._here(claim) or await self._from_origin(claim, event.origin, named)
         except Invalid:
             self.refused += 1
             raise
         self.redeemed += 1
         return msgspec.structs.replace(event, data=msgspec.Raw(body))
+
+    async def bring(self, waiting: Iterable[WaitingClaim]) -> int:
+        """Bring here what something here waits for and only another region has; how many were brought.
+
+        That region sweeps by what waits there, and knows nothing of what waits here. What cannot be brought now is
+        left for the next time.
+        """
+        before = self.fetched
+        for origin, dataref in sorted(waiting):
+            try:
+                claim = _parse(dataref, f"from {origin}")
+                if origin != self._region and await self._here(claim) is None:
+                    await self._from_origin(claim, origin, f"from {origin}")
+            except (Invalid, Retryable) as error:
+                _logger.warning("claim_not_brought", origin=origin, dataref=dataref[:200], error=str(error))
+        return self.fetched - before
 
     async def sweep(self, keep: Collection[str]) -> int:
         """Delete claims that are older than ``CLAIMS_KEPT`` and not among ``keep`` (datarefs); how many."""
@@ -111,37 +133,29 @@ class ClaimChecks:
             return None
         return body if hashlib.sha256(body).hexdigest() == claim.sha256 else None
 
-    async def _from_origin(self, event: Event, claim: _Claim) -> bytes:
+    async def _from_origin(self, claim: _Claim, origin: str, named: str) -> bytes:
         """Bring it from where the event was written; also over a damaged copy that is here."""
-        if event.origin == self._region or self._elsewhere is None:
+        if origin == self._region or self._elsewhere is None:
             found = await self._blobs.info(claim.key)
             what = "is missing" if found is None else f"was altered: its sha256 is {found.sha256}"
             raise Invalid(
-                f"claim check {claim.key} of event {event.id} {what}; put the blob with sha256 {claim.sha256} back and"
-                " redrive, or drop the event"
+                f"claim check {claim.key} {named} {what}; put the blob with sha256 {claim.sha256} back and redrive, or"
+                " drop the event"
             )
         try:
-            await self._blobs.put(
-                claim.key, _bounded(self._elsewhere(event.origin, claim.key), claim), sha256=claim.sha256
-            )
+            await self._blobs.put(claim.key, _bounded(self._elsewhere(origin, claim.key), claim), sha256=claim.sha256)
         except NotFound as error:
-            raise Invalid(
-                f"claim check {claim.key} of event {event.id} is missing here and in {event.origin}: {error}"
-            ) from error
+            raise Invalid(f"claim check {claim.key} {named} is missing here and in {origin}: {error}") from error
         except DigestMismatch as error:
-            raise Invalid(
-                f"claim check {claim.key} of event {event.id} was altered in {event.origin}: {error}"
-            ) from error
+            raise Invalid(f"claim check {claim.key} {named} was altered in {origin}: {error}") from error
         self.fetched += 1
         return await self._blobs.read(claim.key)
 
 
-def _parse(event: Event) -> _Claim:
-    match = _REFERENCE.fullmatch(event.dataref or "")
+def _parse(dataref: str, named: str) -> _Claim:
+    match = _REFERENCE.fullmatch(dataref)
     if match is None or match["name"] != match["sha256"]:
-        raise Invalid(
-            f"event {event.id} has dataref {(event.dataref or '')[:80]!r}, which is no claim check of this platform"
-        )
+        raise Invalid(f"dataref {dataref[:80]!r} {named} is no claim check of this platform")
     return _Claim(match["key"], match["sha256"])
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "NewCommand",
     "Settlement",
     "SpokeStore",
+    "WaitingClaim",
 ]
 
 
@@ -78,6 +79,14 @@ class Held:
     history: Sequence[FailedAttempt] = ()
     place: int = 0
     """Order of arrival, given by the store; kept when the entry is replaced."""
+
+
+class WaitingClaim(NamedTuple):
+    """A claim check that something here still waits for."""
+
+    origin: str
+    """Region in which its event was written, which has the blob."""
+    dataref: str
 
 
 class NewCommand(NamedTuple):
@@ -204,8 +213,8 @@ class SpokeStore(Protocol):
         """
         ...
 
-    async def claims(self) -> Collection[str]:
-        """``dataref`` of every held event and every dead letter: what a redrive would still ask for."""
+    async def claims(self) -> Collection[WaitingClaim]:
+        """Of every held event and every dead letter: what a redrive would still ask for."""
         ...
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:

@@ -6,10 +6,12 @@ One pure decision (``next_step``) per asset and turn; each step is a call to the
 * output there, job lost: the asset is said to be ready, nothing is made twice;
 * said to be ready, and no region has its files: made anew from the source;
 * no job and no news for a while: begun anew (parts whose files are there are not encoded again);
-* its home is lost or evacuated: begun anew here, where the source was copied to;
+* its home was evacuated or declared lost: begun anew here, where the source was copied to;
 * begun anew elsewhere, ready, or rejected: jobs that are left here are swept, and their workers drop them.
 
-Two regions that cannot see each other may both do the work: it ends in the same bytes, and the later word counts.
+A region that is merely silent keeps its work: from here a cut looks like a loss, both would publish the title, and
+whoever follows titles would hear of one twice. So the word of an operator (or whoever acts for one) is waited for; one
+that was wrong costs that second event, and no more: the bytes are the same, and the later word counts.
 May not know: HTTP, how media are made.
 """
 
@@ -27,10 +29,8 @@ from eisbach.domain.ingest import AssetRecord
 from eisbach.kernel.errors import EisbachError, VersionConflict
 from eisbach.ports.clock import Clock
 
-__all__ = ["HOME_LOST", "BatchState", "JobDesk", "JobReconciler", "ReconcilerStatistics", "Seen", "Step", "next_step"]
+__all__ = ["BatchState", "JobDesk", "JobReconciler", "ReconcilerStatistics", "Seen", "Step", "next_step"]
 
-HOME_LOST: Final = timedelta(seconds=60)
-"""Silence of a region after which its work is taken over; longer than any restart."""
 STUCK: Final = timedelta(seconds=60)
 """No job, no news: doubled with every time that the asset was begun anew, at most an hour."""
 _STUCK_MAX: Final = timedelta(hours=1)
@@ -77,7 +77,7 @@ class Seen:
     media_lost: bool = False
     """It is said to be ready, and every region has answered that it does not have the files."""
     home_left: bool = False
-    """Its home was evacuated or has been silent for ``HOME_LOST``, and this region is the one to take over."""
+    """Its home is out of service, and this region is the one to take over."""
     quiet: timedelta = timedelta(0)
     """Since something about it changed, as far as this process saw."""
 
@@ -115,7 +115,7 @@ class JobDesk(Protocol):
         ...
 
     async def left_regions(self) -> Collection[str]:
-        """Regions that were evacuated, or that the studio has not heard of for ``HOME_LOST``."""
+        """Regions that somebody took out of service (``regions evacuate``, also ``--lost``); silence is not enough."""
         ...
 
     async def ready(self, asset: Asset) -> None:

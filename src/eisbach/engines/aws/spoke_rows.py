@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from eisbach.kernel.errors import Invalid
-from eisbach.ports.spoke_store import Command, DeadLetter, FailedAttempt, Held, InboxKey, NewCommand
+from eisbach.ports.spoke_store import Command, DeadLetter, FailedAttempt, Held, InboxKey, NewCommand, WaitingClaim
 
 __all__ = [
     "Item",
@@ -25,8 +25,8 @@ __all__ = [
     "read_command",
     "read_dead",
     "read_held",
-    "reference",
     "unpacked",
+    "waiting_claim",
 ]
 
 _BYTES_MAX: Final = 350_000
@@ -132,9 +132,11 @@ def read_dead(spoke: str, item: Mapping[str, Any]) -> DeadLetter:
 
 
 class _Referring(msgspec.Struct):
+    origin: str
     dataref: str | None = None
 
 
-def reference(event: bytes) -> str | None:
+def waiting_claim(event: bytes) -> WaitingClaim | None:
     """The claim check of an event, if it has one."""
-    return msgspec.json.decode(event, type=_Referring).dataref
+    found = msgspec.json.decode(event, type=_Referring)
+    return WaitingClaim(found.origin, found.dataref) if found.dataref else None

@@ -30,12 +30,21 @@ from eisbach.engines.aws.spoke_rows import (
     read_command,
     read_dead,
     read_held,
-    reference,
     unpacked,
+    waiting_claim,
 )
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.ports.clock import Clock
-from eisbach.ports.spoke_store import Command, DeadLetter, Held, InboxKey, InboxRow, NewCommand, Settlement
+from eisbach.ports.spoke_store import (
+    Command,
+    DeadLetter,
+    Held,
+    InboxKey,
+    InboxRow,
+    NewCommand,
+    Settlement,
+    WaitingClaim,
+)
 
 __all__ = ["DynamoSpokeStore"]
 
@@ -210,14 +219,15 @@ class DynamoSpokeStore:
         await self._moved(letter, [back])
         return letter
 
-    async def claims(self) -> Collection[str]:
+    async def claims(self) -> Collection[WaitingClaim]:
         """See ``SpokeStore``."""
-        found: set[str] = set()
+        found: set[WaitingClaim] = set()
         for spoke in self._spokes:
-            for prefix in ("held#", "dead#"):
+            # The held ones twice: what a redrive or a last attempt moves meanwhile is seen on one side at least.
+            for prefix in ("held#", "dead#", "held#"):
                 async for item in self._query(f"spoke/{spoke}", prefix, doing=f"read the claims of {spoke}"):
                     if prefix == "held#" or item["kind"]["S"] == "event":
-                        claim = reference(unpacked(item))
+                        claim = waiting_claim(unpacked(item))
                         found.update([claim] if claim else [])
         return found
 

@@ -25,6 +25,7 @@ from eisbach.ports.spoke_store import (
     InboxRow,
     NewCommand,
     Settlement,
+    WaitingClaim,
 )
 
 __all__ = ["SqliteSpokeStore"]
@@ -255,16 +256,17 @@ class SqliteSpokeStore:
 
         return await self._run(f"redrive dead letter {number}", work)
 
-    async def claims(self) -> Collection[str]:
+    async def claims(self) -> Collection[WaitingClaim]:
         """See ``SpokeStore``."""
 
-        def work(database: apsw.Connection) -> set[str]:
+        def work(database: apsw.Connection) -> set[WaitingClaim]:
             # As text: SQLite would take a BLOB for its own binary form of JSON.
             reads = [
-                f"SELECT json_extract(CAST({column} AS TEXT), '$.dataref') FROM {table} WHERE {which}"  # noqa: S608
+                f"SELECT json_extract(text, '$.origin'), json_extract(text, '$.dataref') FROM"  # noqa: S608
+                f" (SELECT CAST({column} AS TEXT) AS text FROM {table} WHERE {which})"
                 for table, column, which in (("held", "event", "true"), ("dead", "body", "kind = 'event'"))
             ]
-            return {found for sql in reads for (found,) in rows(database, sql) if found}
+            return {WaitingClaim(origin, found) for sql in reads for origin, found in rows(database, sql) if found}
 
         return await self._run("read which claims are asked for", work)
 

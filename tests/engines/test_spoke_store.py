@@ -122,6 +122,15 @@ async def test_a_held_event_is_replaced_and_released(reopen: Open) -> None:
     assert set(await store.claims()) == {WaitingClaim("eu-west", "blobs:x#sha256=0")}
 
 
+async def test_state_that_is_deleted_is_gone_also_after_a_restart(reopen: Open) -> None:
+    store = await reopen()
+    await store.settle(settled("e1", state={"a": b"1", "b": b"2"}))
+    await store.settle(settled("e2", state={"a": None, "never": None, "b": b""}))
+    store = await reopen()
+
+    assert [await store.get("publish", key) for key in ("a", "b", "never")] == [None, b"", None]
+
+
 async def test_only_the_oldest_command_of_a_subject_is_given(reopen: Open) -> None:
     store = await reopen()
     await store.settle(settled("e1", commands=[NewCommand("/1", b"{}", "a"), NewCommand("/2", b"{}", "b")]))

@@ -139,3 +139,31 @@ async def test_a_replay_from_an_event_that_the_hub_does_not_hold_does_nothing_an
     await hub.idle(60)
 
     assert handled == [1]
+
+
+async def test_a_replay_leaves_no_subscription_behind_also_when_it_is_refused(
+    hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = recorder()
+    host = await hub.start(spec)
+    await hub.publish(*[an_event(n) for n in range(1, 6)])
+    await hub.idle(5)
+
+    await host.replay("one", ReplayWish())
+    after_one = set(await hub.log.state())
+    monkeypatch.setattr(module, "REPLAY_MAX", 2)
+    with pytest.raises(Overloaded):
+        await host.replay("one", ReplayWish())
+
+    assert after_one == set(await hub.log.state()) == {"one"}
+
+
+async def test_what_a_crash_left_of_replays_is_forgotten_and_no_spoke_is_named_like_one(hub) -> None:
+    await hub.start(recorder()[0])
+    for name in ("replay-one", "replay-other"):
+        await hub.log.subscribe(name)
+
+    assert await module.forget_replays(hub.log) == 2
+    assert set(await hub.log.state()) == {"one"}
+    with pytest.raises(Invalid, match="not begin with 'replay-'"):
+        spoke("replay-one", on=TYPE)(lambda event, effects: None)

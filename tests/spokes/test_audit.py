@@ -1,7 +1,9 @@
 """The audit log: each event once, in a chain that tells when somebody changed it."""
 
 import random
+import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eisbach.hub.events import AccountCreated, SessionStarted, TitlePublished
-from eisbach.spokes.audit import AUDIT, AuditEntry, audit, broken_at, entries_after
+from eisbach.spokes.audit import AUDIT, AUDIT_KEPT, AuditEntry, audit, broken_at, entries_after, first_kept
 from eisbach.testing.spoke_bench import SpokeBench, open_spoke_bench
 
+module = sys.modules["eisbach.spokes.audit"]
 TITLE = TitlePublished(id="wave", revision=1, names={"en": "Secret working name"})
 
 
@@ -69,6 +72,36 @@ async def test_pages_follow_each_other(bench: SpokeBench) -> None:
     assert broken_at(second, after=first[-1]) is None
     assert broken_at(second, after=first[-2]) == 4
     assert audit.name == AUDIT
+
+
+async def test_entries_go_when_they_are_old_or_too_many_and_what_is_left_still_follows(
+    bench: SpokeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bench's events are a millisecond apart."""
+
+    async def get(spoke: str, key: str) -> bytes | None:
+        return await bench.state(spoke, key)
+
+    async def publish(count: int) -> list[int]:
+        for _ in range(count):
+            await bench.publish(TITLE, subject="wave")
+        await bench.run_to_idle()
+        return [entry.number for entry in await entries(bench)]
+
+    whole = await publish(12)
+    monkeypatch.setattr(module, "AUDIT_KEPT", timedelta(milliseconds=3))
+    by_age = await publish(1), await publish(2), await publish(3)
+    monkeypatch.setattr(module, "AUDIT_KEPT", AUDIT_KEPT)
+    monkeypatch.setattr(module, "AUDIT_ENTRIES_MAX", 2)
+    by_number = await publish(1)
+    log = await entries(bench)
+
+    assert whole == list(range(1, 13))
+    assert by_age == (list(range(5, 14)), list(range(12, 16)), list(range(15, 19)))  # at most four with each that came
+    assert by_number == [18, 19]
+    assert await first_kept(get) == 18
+    assert (broken_at(log, first=18), broken_at(log), broken_at(log[1:], first=18)) == (None, 1, 18)
+    assert await bench.state(AUDIT, "entry/000000000017") is None
 
 
 def chain(count: int) -> list[AuditEntry]:

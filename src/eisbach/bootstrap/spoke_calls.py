@@ -19,7 +19,7 @@ from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke_store import DeadLetter, SpokeStore
-from eisbach.spokes.audit import PAGE_MAX, entries_after
+from eisbach.spokes.audit import PAGE_MAX, entries_after, first_kept
 
 __all__ = ["SpokeCalls"]
 
@@ -144,8 +144,9 @@ class SpokeCalls:
             raise Invalid(
                 f"after is a number of an entry and limit 1 to {PAGE_MAX}, not {after[:20]!r}, {limit[:20]!r}"
             )
+        first = await first_kept(self._store.get)
         entries = await entries_after(int(after), limit=int(limit), get=self._store.get)
-        return _json({"entries": entries})
+        return _json({"entries": entries, "first": entries[0].number if entries and int(after) < first else first})
 
     async def _tail(self, _: Request) -> Response:
         envelopes = await self._log.tail()

@@ -25,6 +25,7 @@ from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.host import SpokeHost
+from eisbach.hub.replay import forget_replays
 from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import Retryable
 from eisbach.ports.clock import Clock
@@ -107,6 +108,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             tasks.create_task(copies.run())
             tasks.create_task(jobs.run())
             tasks.create_task(_sweep(claims, store, clock))
+            tasks.create_task(_clear(log, clock))
             tasks.create_task(status.run(clock))
             tasks.create_task(serve(app, host=process.host, port=process.port))
 
@@ -122,6 +124,18 @@ async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> 
                 _logger.info("claims_swept", count=swept)
         except Retryable as error:
             _logger.warning("claims_not_swept", error=str(error))
+
+
+async def _clear(log: EventLog, clock: Clock) -> None:
+    """Once, when the hub is there: this process is new, so no replay of the region is under way."""
+    while True:
+        try:
+            if left := await forget_replays(log):
+                _logger.info("replays_forgotten", count=left)
+        except Retryable:
+            await clock.sleep(_REFRESH_S)
+        else:
+            return
 
 
 class SpokesStatus:

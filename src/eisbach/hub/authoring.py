@@ -18,7 +18,7 @@ from eisbach.kernel.errors import Invalid
 from eisbach.kernel.event_types import names_of, read_data
 from eisbach.kernel.events import EVENT_TYPES_PREFIX, Event
 from eisbach.kernel.ids import parse_id
-from eisbach.ports.spoke import Effects, SpokeHandler, SpokeSpec
+from eisbach.ports.spoke import REPLAY_PREFIX, Effects, SpokeHandler, SpokeSpec
 
 __all__ = ["Effects", "Event", "Policy", "checked", "spoke"]
 
@@ -81,8 +81,8 @@ def checked(spec: SpokeSpec) -> SpokeSpec:
         Invalid: naming the field and its value.
     """
     parse_id(spec.name, what="spoke")
-    if "." in spec.name:
-        raise Invalid(f"spoke {spec.name!r}: a subscription's name has no dots")
+    if "." in spec.name or spec.name.startswith(REPLAY_PREFIX):
+        raise Invalid(f"spoke {spec.name!r}: its name may have no dots, and not begin with {REPLAY_PREFIX!r}")
     if not spec.types or not all(type_.startswith(EVENT_TYPES_PREFIX) for type_ in spec.types):
         raise Invalid(f"spoke {spec.name}: types {sorted(spec.types)} are not all {EVENT_TYPES_PREFIX}…")
     if spec.scope not in ("home", "everywhere"):

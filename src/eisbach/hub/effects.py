@@ -27,7 +27,8 @@ class RecordedEffects:
     def __init__(self, event: Event, *, spoke: str, store: SpokeStore) -> None:
         self._event, self._spoke, self._store = event, spoke, store
         self.commands: list[NewCommand] = []
-        self.state: dict[str, bytes] = {}
+        self.state: dict[str, bytes | None] = {}
+        """None: deleted."""
 
     def command(self, path: str, body: Mapping[str, Any]) -> None:
         """See ``Effects``.
@@ -53,12 +54,25 @@ class RecordedEffects:
         Raises:
             Invalid: over 64 KiB, or a key that is the host's.
         """
-        if key.startswith(OWN_PREFIX):
-            raise Invalid(f"state {key!r}: keys that start with {OWN_PREFIX!r} are the host's; choose another")
+        _check(key)
         if len(value) > _STATE_BYTES_MAX:
             raise Invalid(f"state {key!r} has {len(value)} bytes; keep at most {_STATE_BYTES_MAX}")
         self.state[key] = value
 
+    def delete(self, key: str) -> None:
+        """See ``Effects``.
+
+        Raises:
+            Invalid: a key that is the host's.
+        """
+        _check(key)
+        self.state[key] = None
+
     async def get(self, key: str) -> bytes | None:
         """See ``Effects``; sees what this handler has put."""
         return self.state[key] if key in self.state else await self._store.get(self._spoke, key)
+
+
+def _check(key: str) -> None:
+    if key.startswith(OWN_PREFIX):
+        raise Invalid(f"state {key!r}: keys that start with {OWN_PREFIX!r} are the host's; choose another")

@@ -8,20 +8,22 @@ Reaches as far back as the event log (seven days); a crash in between leaves tho
 May not know: engines, HTTP.
 """
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from eisbach.hub.runner import HELD_MAX, SpokeRunner
-from eisbach.kernel.errors import NotFound, Overloaded
+from eisbach.kernel.errors import NotFound, Overloaded, Retryable
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
+from eisbach.ports.spoke import REPLAY_PREFIX
 
-__all__ = ["REPLAY_MAX", "ReplayCount", "ReplayWish", "every_event", "replay"]
+__all__ = ["REPLAY_MAX", "ReplayCount", "ReplayWish", "every_event", "forget_replays", "replay"]
 
 REPLAY_MAX: Final = HELD_MAX // 2
 """Events of one replay; the other half of what may be held is for what fails meanwhile."""
@@ -61,17 +63,20 @@ async def replay(wish: ReplayWish, runner: SpokeRunner, log: EventLog, *, clock:
         Unavailable: log or store cannot be used now; of a real run some may have been chosen.
     """
     read, chosen, begun = 0, list[Event](), not wish.from_event
-    async for event in every_event(log, runner.spec.name):
-        read += 1
-        begun = begun or event.id == wish.from_event
-        if not begun:
-            continue
-        if not wish.from_ms <= hlc_ms(event.hlc) < wish.to_ms or (wish.subject and event.subject != wish.subject):
-            continue
-        if runner.has_handled(event):
-            chosen.append(event)
-        if len(chosen) > REPLAY_MAX:
-            raise Overloaded(f"spoke {runner.spec.name} has handled over {REPLAY_MAX} events of that time; choose less")
+    async with contextlib.aclosing(every_event(log, runner.spec.name)) as events:
+        async for event in events:
+            read += 1
+            begun = begun or event.id == wish.from_event
+            if not begun:
+                continue
+            if not wish.from_ms <= hlc_ms(event.hlc) < wish.to_ms or (wish.subject and event.subject != wish.subject):
+                continue
+            if runner.has_handled(event):
+                chosen.append(event)
+            if len(chosen) > REPLAY_MAX:
+                raise Overloaded(
+                    f"spoke {runner.spec.name} has handled over {REPLAY_MAX} events of that time; choose less"
+                )
     if not begun:
         raise NotFound(
             f"the hub does not hold event {wish.from_event[:80]!r} (it keeps seven days); use a time instead"
@@ -83,9 +88,9 @@ async def replay(wish: ReplayWish, runner: SpokeRunner, log: EventLog, *, clock:
     return ReplayCount(chosen=len(chosen), read=read)
 
 
-async def every_event(log: EventLog, spoke: str) -> AsyncIterator[Event]:
+async def every_event(log: EventLog, spoke: str) -> AsyncGenerator[Event, None]:
     """Every event that the log holds now, in its order, once."""
-    name = f"replay-{spoke}"[:64]
+    name = f"{REPLAY_PREFIX}{spoke}"[:64]
     subscription = await log.subscribe(name, anew=True)
     try:
         state = (await log.state()).get(name)
@@ -104,3 +109,19 @@ async def every_event(log: EventLog, spoke: str) -> AsyncIterator[Event]:
                 return
     finally:
         await subscription.aclose()
+        with contextlib.suppress(Retryable):  # what stays is cleared away when the host starts again
+            await log.forget(name)
+
+
+async def forget_replays(log: EventLog) -> int:
+    """Forget what replays and backfills left that were cut short; how many. Only while none is under way.
+
+    A subscription that nobody reads keeps SQLite's log from being pruned, and its queue fills on AWS.
+
+    Raises:
+        Unavailable: the log cannot be used now; again later is the same.
+    """
+    left = [name for name in await log.state() if name.startswith(REPLAY_PREFIX)]
+    for name in left:
+        await log.forget(name)
+    return len(left)

@@ -198,6 +198,10 @@ class EventLog(Protocol):
         """
         ...
 
+    async def forget(self, name: str) -> None:
+        """Delete a durable subscription, its position and what waits for it; nothing happens when there is none."""
+        ...
+
     async def tail(self) -> AsyncIterator[Envelope]:
         """New envelopes from now on; may miss some: for dashboards only."""
         ...

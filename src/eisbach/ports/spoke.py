@@ -7,11 +7,14 @@ delivered at least once under a key derived from the event id, so that repeats h
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from eisbach.kernel.events import Event
 
-__all__ = ["Effects", "SpokeHandler", "SpokeSpec"]
+__all__ = ["REPLAY_PREFIX", "Effects", "SpokeHandler", "SpokeSpec"]
+
+REPLAY_PREFIX: Final = "replay-"
+"""Of the subscriptions that replays read through; no spoke is named so."""
 
 
 class Effects(Protocol):
@@ -23,6 +26,10 @@ class Effects(Protocol):
 
     def put(self, key: str, value: bytes) -> None:
         """Write to the spoke's own state, in the transaction of the inbox mark."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete from the spoke's own state, in the same transaction; nothing happens when it is not there."""
         ...
 
     async def get(self, key: str) -> bytes | None:

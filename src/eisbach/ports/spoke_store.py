@@ -141,7 +141,8 @@ class Settlement:
     subject: str
     mark: InboxMark | None = None
     commands: Sequence[NewCommand] = ()
-    state: Mapping[str, bytes] = field(default_factory=dict)
+    state: Mapping[str, bytes | None] = field(default_factory=dict)
+    """None deletes a key."""
     hold: Held | None = None
     """Insert, or replace the entry of the same event."""
     release: bool = False

@@ -181,6 +181,24 @@ class EventLogPromises:
 
         assert lsns(await take(subscription, 2)) == [4, 5]
 
+    async def test_a_forgotten_subscription_is_gone_and_begins_anew_when_it_is_made_again(
+        self, host: EventLogHost
+    ) -> None:
+        log = await host.open()
+        await fill(log, 3)
+        kept, reader = await log.subscribe("kept"), await log.subscribe("reader")
+        await take(reader, 2)
+        await reader.aclose()
+
+        await log.forget("reader")
+        await log.forget("reader")
+        await log.forget("never-there")
+        names = set(await log.state())
+
+        assert names == {"kept"}
+        assert lsns(await take(await log.subscribe("reader"), 3)) == [1, 2, 3]
+        assert lsns(await take(kept, 3)) == [1, 2, 3]
+
     async def test_every_subscription_gets_everything(self, host: EventLogHost) -> None:
         log = await host.open()
         one, other = await log.subscribe("one"), await log.subscribe("other")

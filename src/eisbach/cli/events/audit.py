@@ -31,16 +31,17 @@ def command(
     where = region or regions[0]
     if where not in regions:
         raise Invalid(f"region {where[:40]!r} is none of {', '.join(regions)}")
-    entries, broken = _read(supervisor, where)
+    entries, broken, first = _read(supervisor, where)
     wanted = [e for e in entries if e.type.startswith(kind) and (not subject or e.subject == subject)][-limit:]
     if shared.as_json:
-        show_json({"region": where, "entries": wanted, "read": len(entries), "broken_at": broken})
+        show_json({"region": where, "entries": wanted, "read": len(entries), "first": first, "broken_at": broken})
     else:
         for e in wanted:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(e.at_ms / 1000))
             say(f"{e.number:>7}  {at}  {e.origin:<12} {e.type.removeprefix('tv.'):<32} {e.subject}")
         last = entries[-1].digest[:16] if entries else "none"
-        say(f"{len(entries)} entries, newest digest {last}…; {'all follow' if broken is None else 'BROKEN'}")
+        kept = f" (those before {first} are no longer kept)" if first > 1 else ""
+        say(f"{len(entries)} entries{kept}, newest digest {last}…; {'all follow' if broken is None else 'BROKEN'}")
         if broken is not None:
             say(f"entry {broken} does not follow from the one before it: somebody changed the log")
         say("Next: keep the newest digest elsewhere; a later log must contain it")
@@ -48,15 +49,18 @@ def command(
         raise typer.Exit(NOT_WELL)
 
 
-def _read(supervisor: Supervisor, region: str) -> tuple[list[AuditEntry], int | None]:
+def _read(supervisor: Supervisor, region: str) -> tuple[list[AuditEntry], int | None, int]:
+    """Every entry, the number of the first that does not follow, and that of the oldest that is kept."""
     entries: list[AuditEntry] = []
+    first = 1
     while True:
         after = entries[-1] if entries else None
         path = f"/ops/audit/{region}?after={after.number if after else 0}&limit={PAGE_MAX}"
         found: Any = supervisor.get(path)
         page = msgspec.convert(found["entries"], list[AuditEntry])
-        if (broken := broken_at(page, after=after)) is not None:
-            return [*entries, *page], broken
+        first = first if entries else int(found["first"])
+        if (broken := broken_at(page, after=after, first=first)) is not None:
+            return [*entries, *page], broken, first
         entries += page
         if len(page) < PAGE_MAX:
-            return entries, None
+            return entries, None, first

@@ -40,6 +40,8 @@ _BATCH_BYTES_MAX: Final = 240 * 1024
 _BATCH_MAX: Final = 10
 _TAIL_EVERY_S: Final = 0.5
 _GENERATIONS_TRIED: Final = 5
+_FORGOTTEN: Final = "forgotten"
+"""Stage of a subscription whose queue is gone and whose next generation is not there yet."""
 
 
 class SnsSqsEventLog:
@@ -141,6 +143,16 @@ class SnsSqsEventLog:
         self._subscriptions[name] = subscription
         return subscription
 
+    async def forget(self, name: str) -> None:
+        """See ``EventLog``. Its row stays, so that its next queue has another name: SQS takes no deleted name back for
+        a minute. So does its dead-letter queue, which people may still want to read.
+        """
+        assert self._open
+        found = await self._archive.subscription(name)
+        if found is not None and found.stage != _FORGOTTEN:
+            await self._archive.save(found._replace(stage=_FORGOTTEN, copied={}))
+            await self._queues.drop(name, found.generation)
+
     async def tail(self) -> AsyncIterator[Envelope]:
         """See ``EventLog``. Looks twice a second."""
         assert self._open
@@ -164,7 +176,7 @@ class SnsSqsEventLog:
         """
         assert self._open
         ends = await self._archive.cursors()
-        records = await self._archive.subscriptions()
+        records = [record for record in await self._archive.subscriptions() if record.stage != _FORGOTTEN]
         states = await asyncio.gather(*(self._state_of(record, ends) for record in records))
         return {state.name: state for state in states}
 
@@ -210,7 +222,7 @@ class SnsSqsEventLog:
         """What is known of a subscription, made when it is new or wanted anew."""
         for _ in range(_GENERATIONS_TRIED):
             found = await self._archive.subscription(name)
-            if found is not None and not anew:
+            if found is not None and found.stage != _FORGOTTEN and not anew:
                 return found
             generation = found.generation + 1 if found is not None else 0
             copied = {} if from_start or anew else await self._archive.cursors()

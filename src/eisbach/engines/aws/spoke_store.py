@@ -87,7 +87,10 @@ class DynamoSpokeStore:
             writes.append(self._versioned(*at_row, held_row(settlement.hold, place)))
         elif settlement.release:
             writes.append(self._gone(pk, f"held#{settlement.event_id}"))
-        writes += [self._put(pk, f"state#{key}", packed(value)) for key, value in settlement.state.items()]
+        for key, value in settlement.state.items():
+            sk = f"state#{key}"
+            gone: Item = {"Delete": {"TableName": self._table, "Key": at(pk, sk)}}
+            writes.append(gone if value is None else self._put(pk, sk, packed(value)))
         for command in settlement.commands:
             number = self._number()
             row = command_row(command, event_id=settlement.event_id, subject=settlement.subject, now_ms=now)

@@ -135,8 +135,7 @@ class SqliteEventLog:
         def work() -> None:
             with sqlite_errors(f"subscribe {name}"), database:
                 if anew:
-                    database.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
-                    database.execute("DELETE FROM pending WHERE name = ?", (name,))
+                    _forget(database, name)
                 first = "1" if from_start else "(SELECT coalesce(max(sequence), 0) + 1 FROM envelopes)"
                 database.execute(
                     f"INSERT INTO subscriptions(name, next) VALUES (?, {first}) ON CONFLICT DO NOTHING",  # noqa: S608
@@ -145,6 +144,18 @@ class SqliteEventLog:
 
         await self._disk(work)
         return SqliteSubscription(self, name, in_flight_max)
+
+    async def forget(self, name: str) -> None:
+        """See ``EventLog``. What it kept from being pruned goes with the next pruning."""
+        database = self._open
+
+        def work() -> None:
+            with sqlite_errors(f"forget subscription {name}"), database:
+                _forget(database, name)
+
+        await self._disk(work)
+        self._in_flight.pop(name, None)
+        self._crowded.discard(name)
 
     async def tail(self) -> AsyncIterator[Envelope]:
         """See ``EventLog``."""
@@ -319,6 +330,11 @@ def _unsynced(database: apsw.Connection) -> Iterator[None]:
             yield
     finally:
         database.execute("PRAGMA synchronous = FULL")
+
+
+def _forget(database: apsw.Connection, name: str) -> None:
+    database.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
+    database.execute("DELETE FROM pending WHERE name = ?", (name,))
 
 
 def _newest(database: apsw.Connection) -> int:

@@ -345,7 +345,10 @@ def _settle(database: apsw.Connection, settlement: Settlement) -> None:
     for command in settlement.commands:
         _send(database, spoke, settlement.event_id, settlement.subject, command)
     for key, value in settlement.state.items():
-        database.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (spoke, key, value))
+        if value is None:
+            database.execute("DELETE FROM state WHERE spoke = ? AND key = ?", (spoke, key))
+        else:
+            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (spoke, key, value))
     if settlement.hold is not None:
         _hold(database, spoke, settlement.hold)
     if settlement.release:

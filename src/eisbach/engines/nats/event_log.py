@@ -117,6 +117,13 @@ class JetStreamEventLog:
             await subscription.ensure()
         return subscription
 
+    async def forget(self, name: str) -> None:
+        """See ``EventLog``."""
+        doing = f"forget subscription {name}"
+        js = await self._jetstream(doing)
+        with nats_errors(doing), contextlib.suppress(nats.js.errors.NotFoundError):
+            await js.delete_consumer(self._stream, name)
+
     async def tail(self) -> AsyncIterator[Envelope]:
         """See ``EventLog``."""
         await self._jetstream("tail the log")

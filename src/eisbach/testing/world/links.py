@@ -157,6 +157,10 @@ class HubLink:
         del name, from_start, anew, in_flight_max
         return Quiet()
 
+    async def forget(self, name: str) -> None:
+        """See ``EventLog``."""
+        await self._ask("state", lambda log: log.forget(name))
+
     async def tail(self) -> AsyncIterator[Envelope]:
         """Nobody in a cell asks for it."""
         raise Unavailable("the world has no live tail")

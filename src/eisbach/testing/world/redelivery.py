@@ -46,6 +46,10 @@ class Redelivering:
         """See ``EventLog``."""
         return await self._log.tail()
 
+    async def forget(self, name: str) -> None:
+        """See ``EventLog``."""
+        await self._log.forget(name)
+
     async def state(self) -> Mapping[str, SubscriptionState]:
         """See ``EventLog``."""
         return await self._log.state()

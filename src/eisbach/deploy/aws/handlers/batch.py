@@ -114,6 +114,10 @@ class BatchLog:
         del expected
         raise Invalid(f"a batch takes no envelope of {envelope.source}; it is read, never written")
 
+    async def forget(self, name: str) -> None:
+        """Refused, as ``append``: queues are the deployment's."""
+        raise Invalid(f"a batch has no subscription {name!r} to forget")
+
     async def tail(self) -> AsyncIterator[Envelope]:
         """Not of a batch."""
         raise Invalid("a batch has no tail; it is read once")

@@ -140,6 +140,15 @@ async def test_what_a_stranger_claims_to_hold_counts_for_nothing() -> None:
     assert not acknowledged.holds(SLOT, Mark(1, 1))
 
 
+async def test_a_high_number_of_an_epoch_that_is_over_acknowledges_nothing_of_the_new_one() -> None:
+    acknowledged = Acknowledged(region="eu-central", peers=["eu-west"], clock=ManualClock())
+
+    acknowledged.note("eu-west", {str(SLOT): {"eu-central": Mark(1, 100)}})
+
+    assert acknowledged.holds(SLOT, Mark(1, 100))
+    assert not acknowledged.holds(SLOT, Mark(2, 1))
+
+
 async def test_a_new_account_and_its_deletion_are_answered_with_what_was_reached(tmp_path: Path) -> None:
     async with regions(tmp_path) as cells:
         async with asyncio.timeout(20):

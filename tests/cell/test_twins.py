@@ -216,34 +216,38 @@ def twin_found(**fields: int) -> PullerStatistics:
 
 
 class Slow:
-    """A region whose clock is ``skew_ms`` off, behind a link of ``one_way_ms``."""
+    """A region whose clock is ``skew_ms`` off, behind a link of ``one_way_ms``; it holds a question for ``held_ms``."""
 
-    def __init__(self, clock: ManualClock, *, skew_ms: int, one_way_ms: int) -> None:
-        self.clock, self.skew_ms, self.one_way_ms = clock, skew_ms, one_way_ms
+    def __init__(self, clock: ManualClock, *, skew_ms: int, one_way_ms: int, held_ms: int = 0) -> None:
+        self.clock, self.skew_ms, self.one_way_ms, self.held_ms = clock, skew_ms, one_way_ms, held_ms
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
         return {"eu/de/main": ["c1"] * 4}
 
     async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
-        await self.clock.sleep(self.one_way_ms / 1000)
+        await self.clock.sleep((self.one_way_ms + self.held_ms) / 1000)
         wall_ms = self.clock.wall_ms() + self.skew_ms
         await self.clock.sleep(self.one_way_ms / 1000)
-        return PullAnswer(batches={}, moved={}, wall_ms=wall_ms, waited_ms=0)
+        return PullAnswer(batches={}, moved={}, wall_ms=wall_ms, waited_ms=self.held_ms)
 
 
 @pytest.mark.parametrize(
-    ("skew_ms", "one_way_ms", "stopped"),
-    [(-600, 10, True), (-400, 10, False), (600, 10, False), (0, 800, False), (-600, 800, False)],
-)
+    ("skew_ms", "one_way_ms", "held_ms", "stopped"),
+    [
+        (-600, 10, 0, True), (-400, 10, 0, False), (600, 10, 0, False), (0, 800, 0, False), (-600, 800, 0, False),
+        (-600, 10, 1900, True),
+    ],
+)  # fmt: skip
 async def test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew(
-    tmp_path: Path, skew_ms: int, one_way_ms: int, stopped: bool
+    tmp_path: Path, skew_ms: int, one_way_ms: int, held_ms: int, stopped: bool
 ) -> None:
+    """Nor is a question that was held because there was no news."""
     clock = ManualClock()
     async with twin(tmp_path, "eu-central") as one:
         puller = Puller(
             one.store,
             one.ownership,
-            Slow(clock, skew_ms=skew_ms, one_way_ms=one_way_ms),
+            Slow(clock, skew_ms=skew_ms, one_way_ms=one_way_ms, held_ms=held_ms),
             region="eu-west",
             clock=clock,
             rng=random.Random(1),

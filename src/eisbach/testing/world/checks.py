@@ -28,8 +28,8 @@ OpId = tuple[str, str, int, int]
 def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
     """Every breach of a promise."""
     found: list[str] = []
-    for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _clocks,
-                  _read_your_writes, _refused, _places, _shed):  # fmt: skip
+    for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _kept_values,
+                  _clocks, _read_your_writes, _refused, _places, _shed):  # fmt: skip
         found += check(history, regions)
     return found
 
@@ -196,25 +196,34 @@ def _merged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
 
 
 def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P9: a write that another one beat without knowing of it is in the conflict log of some region."""
+    """P9: a write that another one beat without knowing of it is in the conflict log of some region.
+
+    Known is what some write names as its base: each store's writes replace what it shows, so what nobody names was
+    beaten before anybody could replace it.
+    """
     kept = {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
     for evidence in regions:
         mine = {(c.slot, *c.key, c.loser) for c in evidence.conflicts}
         for one in evidence.conflicts_left:
             if (one.slot, *one.key, one.loser) not in mine:
                 yield f"P9 a conflict of slot {one.slot} stayed behind in a move in {evidence.region}: {one.loser}"
-    for (slot, pk, sk), ops in _fold(regions).items():
-        for number, op in enumerate(ops[:-1]):
-            known = any(_knew(later, op.version) for later in ops[number + 1 :])
-            if not known and (slot, pk, sk, op.version) not in kept:
-                yield f"P9 {op.id} of item {pk} {sk} was overwritten silently: it is in no conflict log"
+    for place, ops in _fold(regions).items():
+        replaced = {op.change.base[:2] for op in ops if op.change is not None and op.change.base is not None}
+        for op in ops[:-1]:
+            if op.version[:2] not in replaced and (*place, op.version) not in kept:
+                yield f"P9 {op.id} of item {place[1:]} was overwritten silently: it is in no conflict log"
 
 
-def _knew(later: Op, version: Version) -> bool:
-    if later.origin == version.origin:
-        return True
-    base = later.change.base if later.change is not None else None
-    return base is not None and base[:2] >= version[:2]
+def _kept_values(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P9: what a conflict log keeps of a loser is what the loser wrote, and its winner is the higher one."""
+    values = {(*place, op.version): op.change.value for place, ops in _fold(regions).items() for op in ops if op.change}
+    for evidence in regions:
+        for one in evidence.conflicts:
+            place = (one.slot, *one.key)
+            if values.get((*place, one.loser), b"?") != one.value:
+                yield f"P9 {evidence.region} keeps {one.value!r} as what {one.loser} of item {place} had written"
+            if one.winner <= one.loser or (*place, one.winner) not in values:
+                yield f"P9 {evidence.region} names {one.winner} as who beat {one.loser} of item {place}"
 
 
 def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:

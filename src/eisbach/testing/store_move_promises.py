@@ -5,9 +5,11 @@ Give a fixture ``cells`` that satisfies ``MoveHost``: stores of one region on on
 
 from typing import Protocol
 
+import msgspec
 import pytest
 
-from eisbach.kernel.errors import Denied, EpochStale, SlotFrozen, SlotMoved
+from eisbach.kernel.errors import Denied, EpochStale, SlotFrozen, SlotMoved, Unavailable
+from eisbach.kernel.hlc import COUNTER_BITS, SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotCopies
@@ -319,3 +321,70 @@ class MovePromises:
         await two.settle(SLOT, move=1, epoch=2, owner=None)
         assert await value(two) == b"1"
         assert (await write(two, put("a", b"2"))).mark == Mark(2, 1)
+
+    async def test_a_key_of_the_same_millisecond_travels_although_it_sorts_before_the_last_one_copied(
+        self, cells: MoveHost
+    ) -> None:
+        one, two = await _owner(cells), await cells.open("c2")
+        await write(one, put("a"), key=IdempotencyKey("acc-1", "z"))
+        await two.begin_import(SLOT, move=1, epoch=1)
+        cursor = await copy_all(one, two, move=1)
+        first = await write(one, put("b"), key=IdempotencyKey("acc-1", "a"))
+        await one.freeze(SLOT, move=1, epoch=1)
+        await copy_all(one, two, move=1, cursor=cursor)
+        await two.settle(SLOT, move=1, epoch=2, owner=None)
+
+        assert await write(two, put("b"), key=IdempotencyKey("acc-1", "a")) == first._replace(repeated=True)
+
+    async def test_an_item_from_the_future_is_not_imported_and_moves_no_clock(self, cells: MoveHost) -> None:
+        """P10: the source's clock is no better than the twin's."""
+        one, two = await _owner(cells), await cells.open("c2")
+        await write(one, put("a"))
+        await two.begin_import(SLOT, move=1, epoch=1)
+        chunk = await one.export(SLOT, CopyCursor())
+        ahead = (cells.clock.wall_ms() + 60_000) << COUNTER_BITS
+        items_ahead = [msgspec.structs.replace(item, hlc=ahead) for item in chunk.items]
+
+        with pytest.raises(Unavailable, match="ahead of this cell's clock"):
+            await two.import_chunk(SLOT, msgspec.structs.replace(chunk, items=items_ahead), move=1)
+
+        assert await two.vector(SLOT) == {}
+        await two.set_lease(OTHER, expected=None, lease=Lease(1, "active", 0))
+        assert hlc_ms((await write(two, put("x"), slot=OTHER)).hlc) <= cells.clock.wall_ms() + SKEW_MAX_MS
+
+    async def test_an_account_whose_erasure_is_no_op_any_more_stays_erased_after_a_move(self, cells: MoveHost) -> None:
+        """P22: after seven days the op of the mark is pruned, and only the item travels."""
+        one, two = await _owner(cells), await cells.open("c2")
+        await write(one, put("erased", b"{}"))
+        await cells.clock.advance(8 * DAY_S)
+        await one.prune_log(SLOT, acknowledged=await one.vector(SLOT), relayed_lsn=one.statistics().last_lsn)
+
+        await _moved(one, two)
+
+        with pytest.raises(Denied):
+            await write(two, put("a"))
+
+    async def test_an_activation_of_an_earlier_move_activates_no_later_import(self, cells: MoveHost) -> None:
+        one, two = await _owner(cells), await cells.open("c2")
+        await write(one, put("a"))
+        await two.begin_import(SLOT, move=1, epoch=1)
+        await copy_all(one, two, move=1)
+        await two.begin_import(SLOT, move=2, epoch=1)
+
+        with pytest.raises(EpochStale):
+            await two.settle(SLOT, move=1, epoch=2, owner=None)
+
+        lease = await two.lease(SLOT)
+        assert lease is not None
+        assert lease.state == "importing"
+
+    async def test_a_region_leaves_a_slot_and_takes_it_back_only_under_a_higher_epoch(self, cells: MoveHost) -> None:
+        """P2: under one epoch a seq would be given twice."""
+        one = await _owner(cells)
+        await one.stand_aside(SLOT, epoch=2, owner="eu-west")
+
+        with pytest.raises(EpochStale):
+            await one.stand_aside(SLOT, epoch=2, owner=None)
+
+        await one.stand_aside(SLOT, epoch=3, owner=None)
+        assert (await write(one, put("a"))).mark == Mark(3, 1)

@@ -19,6 +19,7 @@ from eisbach.kernel.limits import ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX
 from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.event_log import Envelope, LastEnvelope, encode_envelope
+from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import Lease, LogEntry, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock, settle
 
@@ -220,12 +221,48 @@ async def test_a_lost_answer_does_not_double_or_lose_an_envelope(world: World) -
 async def test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written(world: World) -> None:
     await world.start()
     await world.write(130)
-    await world.idle()
+    await world.idle(1)  # all is published: a relay that still had something to say would be refused, and so learn it
+    assert len(await world.numbers()) == 130
 
     await world.wipe_hub()
     await world.idle(5)
 
     assert await world.numbers() == list(range(1, 131))
+
+
+async def test_a_wiped_hub_also_gets_what_a_move_brought_here(world: World) -> None:
+    """P16: the cell that had published it may be gone."""
+    other = Slot.parse("eu/de/main/8")
+    async with open_store(world.folder / "c0.db", region="eu-central", clock=world.clock, disk=inline) as source:
+        await source.set_lease(other, expected=None, lease=Lease(epoch=1, state="active", seq=0))
+        moved = Write(ItemChange("a", "moved", b"1"), EventDraft(TYPE, "moved", b'{"n":0}'))
+        await source.transact(Transaction(slot=other, writes=[moved]))
+        await world.store.begin_import(other, move=1, epoch=1)
+        await world.store.import_chunk(other, await source.export(other, CopyCursor()), move=1)
+    await world.store.settle(other, move=1, epoch=2, owner=None)
+    await world.write(2)
+
+    await world.start()
+
+    assert sorted(await world.numbers()) == [0, 1, 2]
+
+
+async def test_what_a_latecomer_of_a_broken_connection_says_is_no_proof_that_nothing_is_missing(world: World) -> None:
+    if world.at_once == 1:
+        pytest.skip("one by one, nothing can come late before what was sent earlier")
+    await world.start()
+    await world.write(3)
+    await world.idle(1)
+    world.log.down = True
+    await world.write(3)
+    await world.idle(1)
+    (late,) = envelopes_of(await world.store.log_after(5, limit=1), region="eu-central", cell="c1")
+    await world.log.log.append(late, expected=(await world.log.log.last("eu-central/c1")).sequence)
+
+    world.log.down = False
+    await world.idle(10)
+
+    assert set(await world.numbers()) == {1, 2, 3, 4, 5, 6}
 
 
 async def test_a_store_that_is_younger_than_the_hub_is_published_from_its_start(world: World) -> None:
@@ -297,6 +334,15 @@ async def test_where_the_engine_gains_by_it_several_appends_are_under_way_and_th
 
     assert await world.numbers() == list(range(1, 61))
     assert world.log.most_under_way == world.at_once
+
+
+def test_an_envelope_claims_no_lsn_of_the_next_one() -> None:
+    """Its last lsn is where a relay goes on after a crash: what it claims and does not hold would be lost."""
+    entries = [entry(n, b"{}") for n in range(1, 2 * ENVELOPE_EVENTS_MAX + 2)]
+
+    found = list(envelopes_of(entries, region="eu-central", cell="c1"))
+
+    assert [(e.first_lsn, e.last_lsn) for e in found] == [(1, 64), (65, 128), (129, 129)]
 
 
 @pytest.mark.parametrize("every", [2, 5, 11])

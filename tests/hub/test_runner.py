@@ -87,6 +87,48 @@ async def test_after_a_crash_in_a_handler_the_event_comes_again_and_has_its_effe
     assert (tries, hub.studio.paths) == ([1, 1], ["/studio/done"])
 
 
+async def test_what_one_event_settles_does_not_cover_another_that_is_still_in_work(hub) -> None:
+    """P3: the second one's mark must not say that the first is done; a crash would then lose it."""
+    stuck = asyncio.Event()
+    tries: list[int] = []
+
+    @spoke("two", on=TYPE, concurrency_max=2)
+    async def handler(event: Event, effects: Effects) -> None:
+        tries.append(event.seq)
+        if event.seq == 1 and tries.count(1) == 1:
+            await stuck.wait()
+        effects.command(f"/studio/{event.seq}", {})
+
+    await hub.start(handler)
+    await hub.publish(an_event(1, subject="s1"), an_event(2, subject="s2"))
+    await hub.idle()
+    assert hub.studio.paths == ["/studio/2"]
+
+    await hub.stop()
+    await hub.start(handler)
+    await hub.idle()
+
+    assert hub.studio.paths == ["/studio/2", "/studio/1"]
+
+
+async def test_a_repeat_of_an_event_in_work_is_acknowledged_with_it_and_not_before(hub) -> None:
+    stuck = asyncio.Event()
+
+    @spoke("slow", on=TYPE)
+    async def handler(event: Event, effects: Effects) -> None:
+        await stuck.wait()
+
+    await hub.start(handler)
+    await hub.publish(an_event(1))
+    await hub.publish(an_event(1), source="eu-central/c2")
+    await hub.idle()
+    in_work = (await hub.log.state())["slow"].backlog
+    stuck.set()
+    await hub.idle()
+
+    assert (in_work, (await hub.log.state())["slow"].backlog) == (2, 0)
+
+
 async def test_a_command_that_was_written_is_sent_after_a_crash_under_the_same_key(hub) -> None:
     spec, _ = recorder()
     keys: list[str] = []

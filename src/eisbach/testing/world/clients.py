@@ -25,6 +25,8 @@ T = TypeVar("T")
 HEDGE_S: Final = 0.4
 _TRY_S: Final = 2.0
 _TRIES: Final = 4
+_AWAY: Final = 0.4
+"""Share of reads that first go to the region that the viewer does not write in."""
 _PLAYING_ON: Final = object()
 """Body of a position: where the viewer is when it is sent."""
 _DEFINITE: Final = ("overloaded", "unavailable", "slot_frozen", "slot_moved", "epoch_stale")
@@ -113,7 +115,9 @@ class Viewer:
         title = self._chance.choice(TITLES)
         intent = self._intent("read", title)
         after = self._last.get(title)
-        answer = await self._do(intent, "GET", f"/v1/me/progress/{title}", None, positioned=True)
+        # Sometimes at the other region first, as after a failover: what was just written here has to be known there.
+        away = self._chance.random() < _AWAY
+        answer = await self._do(intent, "GET", f"/v1/me/progress/{title}", None, positioned=True, away=away)
         if answer is not None and answer.status in (200, 404):
             pos_s = int(answer.json()["pos_s"]) if answer.status == 200 else None
             intent.reads.append(Read(pos_s, after, "eisbach-age-ms" in answer.headers))
@@ -143,7 +147,15 @@ class Viewer:
         await self._do(intent, "POST", f"/v1/playback/sessions/{session['sid']}/heartbeat", body)
 
     async def _do(
-        self, intent: Intent, method: str, target: str, body: object, *, key: str = "", positioned: bool = False
+        self,
+        intent: Intent,
+        method: str,
+        target: str,
+        body: object,
+        *,
+        key: str = "",
+        positioned: bool = False,
+        away: bool = False,
     ) -> AsgiAnswer | None:
         """Try until it is answered; the answer that counts, None when the deadline came first."""
         headers = dict(self._headers)
@@ -160,7 +172,8 @@ class Viewer:
                 raw = b"" if body is None else msgspec.json.encode(sent)
                 headers["eisbach-request-id"] = f"try-{value}"
                 request = Request(method=method, target=target, body=raw, headers=dict(headers))
-                regions = self._order[number % 2 :] + self._order[: number % 2]
+                first = (number + away) % 2
+                regions = self._order[first:] + self._order[:first]
                 begun_s = loop.time()
                 answer = await self._hedged(intent, request, value, regions if key else regions[:1])
                 intent.tries.append((value, begun_s, loop.time()))

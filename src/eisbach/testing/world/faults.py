@@ -65,6 +65,9 @@ PAIRS: Final[frozenset[Pair]] = frozenset(
     {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS)
 )
 """Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
+_LATEST: Final = {"wiped": 1.5}
+"""Share of the viewers' time in which a kind may strike, 0.9 for the others: a relay that has nothing more to say must
+notice that its log is gone."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
 
@@ -159,7 +162,7 @@ def draw(seed: int) -> Plan:
         strikes.append(
             Strike(
                 number=number,
-                at_s=chance.uniform(0.1, 0.9 * viewing_s),
+                at_s=chance.uniform(0.1, _LATEST.get(kind, 0.9) * viewing_s),
                 target=f"{region}/{process}",
                 phase=phase,
                 kind=kind,

@@ -14,9 +14,10 @@ from eisbach.kernel.errors import NotFound
 __all__ = ["MUTANTS", "Mutant", "Patch", "mutant", "planted"]
 
 Patch = Callable[[Any, str, Any], None]
-By = Literal["author", "model", "reader"]
+By = Literal["author", "model", "reader", "stranger"]
 """Who thought of it: who wrote the code and the judge; the protocol's models, of which every mutant is a bug that
-somebody really wrote; or a reader of design and production code before he looked at what the judge finds."""
+somebody really wrote; a reader of design and production code before he looked at what the judge finds; or a stranger,
+who knew design and production code only, when there was a judge already: half of all bugs are theirs."""
 
 
 class Mutant(NamedTuple):

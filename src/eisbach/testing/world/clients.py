@@ -7,7 +7,7 @@ is what sign-in answered. May not know: faults, stores.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -27,6 +27,8 @@ _TRY_S: Final = 2.0
 _TRIES: Final = 4
 _AWAY: Final = 0.4
 """Share of reads that first go to the region that the viewer does not write in."""
+_Reads = Literal["", "home", "away"]
+"""With the position of what the viewer has seen, and in which region first; empty: no read."""
 _PLAYING_ON: Final = object()
 """Body of a position: where the viewer is when it is sent."""
 _DEFINITE: Final = ("overloaded", "unavailable", "slot_frozen", "slot_moved", "epoch_stale")
@@ -116,8 +118,8 @@ class Viewer:
         intent = self._intent("read", title)
         after = self._last.get(title)
         # Sometimes at the other region first, as after a failover: what was just written here has to be known there.
-        away = self._chance.random() < _AWAY
-        answer = await self._do(intent, "GET", f"/v1/me/progress/{title}", None, positioned=True, away=away)
+        reads: _Reads = "away" if self._chance.random() < _AWAY else "home"
+        answer = await self._do(intent, "GET", f"/v1/me/progress/{title}", None, reads=reads)
         if answer is not None and answer.status in (200, 404):
             pos_s = int(answer.json()["pos_s"]) if answer.status == 200 else None
             intent.reads.append(Read(pos_s, after, "eisbach-age-ms" in answer.headers))
@@ -147,21 +149,13 @@ class Viewer:
         await self._do(intent, "POST", f"/v1/playback/sessions/{session['sid']}/heartbeat", body)
 
     async def _do(
-        self,
-        intent: Intent,
-        method: str,
-        target: str,
-        body: object,
-        *,
-        key: str = "",
-        positioned: bool = False,
-        away: bool = False,
+        self, intent: Intent, method: str, target: str, body: object, *, key: str = "", reads: "_Reads" = ""
     ) -> AsgiAnswer | None:
         """Try until it is answered; the answer that counts, None when the deadline came first."""
         headers = dict(self._headers)
         if key:
             headers["idempotency-key"] = key
-        if positioned:
+        if reads:
             headers["eisbach-position"] = encode_position(self._position)
         loop = asyncio.get_running_loop()
         answer = None
@@ -172,7 +166,7 @@ class Viewer:
                 raw = b"" if body is None else msgspec.json.encode(sent)
                 headers["eisbach-request-id"] = f"try-{value}"
                 request = Request(method=method, target=target, body=raw, headers=dict(headers))
-                first = (number + away) % 2
+                first = (number + (reads == "away")) % 2
                 regions = self._order[first:] + self._order[:first]
                 begun_s = loop.time()
                 answer = await self._hedged(intent, request, value, regions if key else regions[:1])

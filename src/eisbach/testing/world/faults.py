@@ -68,6 +68,8 @@ PAIRS: Final[frozenset[Pair]] = frozenset(
 _LATEST: Final = {"wiped": 1.5}
 """Share of the viewers' time in which a kind may strike, 0.9 for the others: a relay that has nothing more to say must
 notice that its log is gone."""
+HUBS_IN_TURN_SHARE: Final = 0.15
+"""Of seeds."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
 
@@ -170,6 +172,7 @@ def draw(seed: int) -> Plan:
                 amount=chance.randint(0, 12),
             )
         )
+    strikes += _hubs_in_turn(seed, viewing_s, first=len(strikes))
     worst = 0.1 if shape.control else 0.05
     weather = {name: chance.choice((0.0, 0.01, worst)) for name in ("loss", "doubling", "lateness")}
     late = chance.choice((0.0, 0.1))
@@ -179,6 +182,24 @@ def draw(seed: int) -> Plan:
     return Plan(
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather
     )  # fmt: skip
+
+
+def _hubs_in_turn(seed: int, viewing_s: float, *, first: int) -> Iterator[Strike]:
+    """In some seeds beside all else: both hubs are started anew in turn, under load, and again. Drawn by itself."""
+    chance = random.Random(f"{seed}:hubs")  # noqa: S311 - must be repeatable
+    if chance.random() >= HUBS_IN_TURN_SHARE:
+        return
+    begin_s, step_s = chance.uniform(0.1, 0.3) * viewing_s, chance.uniform(0.1, 0.2) * viewing_s
+    for place in range(4):
+        yield Strike(
+            number=first + place,
+            at_s=begin_s + place * step_s,
+            target=f"{REGIONS[place % 2]}/hub",
+            phase=chance.choice(("disk.log", "disk.spokes", "publish.serve")),
+            kind=chance.choice(("kill", "kill", "power", "wiped")),
+            seconds=chance.choice((0.1, 0.5)) * chance.uniform(0.5, 1.5),
+            amount=chance.randint(0, 12),
+        )
 
 
 def _actions(chance: random.Random, viewing_s: float) -> Iterator[Action]:

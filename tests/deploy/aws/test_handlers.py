@@ -1,6 +1,7 @@
 """Handlers in a real Lambda runtime client (awslambdaric, a process of its own), against the emulated region."""
 
 import base64
+import hashlib
 import http.server
 import json
 import threading
@@ -91,7 +92,7 @@ def environment(aws: AwsEmulator, document: Any) -> dict[str, str]:
 def spoke(aws: AwsEmulator, region: Any, studio: Studio) -> Iterator[LambdaRuntime]:
     document = SpokeDocument(
         region="eu-central", aws_region=REGION, spoke="publish", state_table=TABLE, hub_table="eisbach-hub",
-        secret=SECRET, studio=studio.url,
+        secret=SECRET, studio=studio.url, blobs=f"s3:{REGION}/eb-media", copies={"eu-west": f"s3:{REGION}/eb-copies"},
     )  # fmt: skip
     runtime = LambdaRuntime("eisbach.deploy.aws.handlers.spoke.handle", environment(aws, document), timeout_s=30)
     yield runtime
@@ -134,6 +135,32 @@ def test_a_batch_has_its_effects_once_however_often_it_comes(spoke: LambdaRuntim
     assert spoke.call(batch) == {"batchItemFailures": []}
     assert [(path, body) for path, _, body in studio.posts] == [(PUBLISH, {"asset": "a-1"})]
     assert spoke.cold_starts == 1
+
+
+@pytest.mark.parametrize(("origin", "bucket"), [("eu-central", "eb-media"), ("eu-west", "eb-copies")])
+def test_a_payload_by_claim_check_comes_from_the_bucket_or_from_its_copy_once_that_is_here(
+    aws: AwsEmulator, spoke: LambdaRuntime, studio: Studio, origin: str, bucket: str
+) -> None:
+    whole = received(1, 0)
+    digest = hashlib.sha256(whole.data).hexdigest()
+    key = f"claims/2026-11-26/{digest}"
+    claimed = msgspec.structs.replace(
+        whole, data=msgspec.Raw(b'{"eisbach_claim":{"bytes":1}}'), dataref=f"blobs:{key}#sha256={digest}",
+        origin=origin, id=whole.id.replace("eu-central", origin),
+    )  # fmt: skip
+    s3 = boto3.client("s3", region_name=REGION, endpoint_url=aws.endpoint(REGION), **CREDENTIALS)
+    for name in ("eb-media", "eb-copies"):
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    if origin == "eu-west":  # S3 has not copied it yet: the event waits, and nobody else's does
+        assert spoke.call({"Records": [record(1, claimed)]}) == {"batchItemFailures": []}
+        assert studio.posts == []
+    s3.put_object(Bucket=bucket, Key=key, Body=bytes(whole.data))
+
+    spoke.call({"Records": [record(2, claimed), record(3, READY)]} if origin == "eu-central" else {"sweep": True})
+    if origin == "eu-west":
+        spoke.call({"Records": [record(3, READY)]})
+
+    assert [path for path, _, _ in studio.posts] == [PUBLISH]
 
 
 def test_a_cold_start_in_between_repeats_nothing(spoke: LambdaRuntime, studio: Studio) -> None:

@@ -106,8 +106,8 @@ SPECIAL = [
     Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: SILENT, DOOR_HOP: SILENT}),
     # Who was silent may have carried it out: another one's refusal is no word on that, its answer is.
     *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: how, DOOR_HOP: s})
-      for how in (SILENT, DROP, REFUSED) for s in (200, 404, 421, 429, 503)),
-    *(Row(call("POST", "/v1/playback/sessions", f"{S}0", key="k"), {C1: DROP, DOOR_HOP: s}) for s in (200, 409, 429, 503)),
+      for how in (SILENT, DROP, REFUSED) for s in (200, 404, 421, 429, 502, 503)),
+    *(Row(call("POST", "/v1/playback/sessions", f"{S}0", key="k"), {C1: DROP, DOOR_HOP: s}) for s in (200, 409, 429, 502, 503)),
     *(Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: DROP, DOOR_HOP: s}) for s in (421, 429, 503)),
     *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: (421, C2), C2: how, DOOR_HOP: 503}) for how in (DROP, REFUSED)),
     Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: DROP, DOOR_HOP: (421, C2)}),

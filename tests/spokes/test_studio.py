@@ -86,6 +86,9 @@ async def test_sending_the_content_again_has_no_second_event(desk: Desk) -> None
     assert await desk.types() == before
     with pytest.raises(Invalid, match="other content"):
         await desk.ask("PUT", f"/studio/uploads/{made['upload']}/content", b"y")
+    with pytest.raises(Invalid, match="other content"):
+        await desk.ask("PUT", f"/studio/uploads/{made['upload']}/content", b"")
+    assert await desk.blobs.read(f"uploads/{made['upload']}") == b"x" * 100_000, "what was whole is what it was"
 
 
 async def test_a_rejected_asset_tells_its_title_why(desk: Desk) -> None:

@@ -50,6 +50,10 @@ def test_what_is_public_may_be_called(address) -> None:
         ("https://example.com/hook", "http://example.com/hook", "not https"),
         ("https://example.com/hook", "file:///etc/passwd", "not https"),
         ("https://example.com/hook", "https://127.0.0.1/", "not a public address"),
+        ("https://example.com/hook", "https://\uff11\uff12\uff17.0.0.1/", "not a public address"),
+        ("https://example.com/hook", "https://\u2460\u2461\u2466.0.0.1/", "not a public address"),
+        ("https://example.com/hook", "https://127\u30020\u30020\u30021/", "not a public address"),
+        ("https://example.com/hook", "https://127.0.0.1./", "not a public address"),
         ("https://example.com/hook", "https://[::ffff:169.254.169.254]/", "not a public address"),
         ("https://example.com/hook", "https://user:pass@example.com/", "credentials"),
         ("https://example.com/hook", "https://[", "no URL"),
@@ -140,6 +144,8 @@ async def test_a_name_or_redirect_that_leads_inside_is_refused_before_anything_i
             return web.Response(status=307, headers={"location": f"http://inside.test:{port}/secret"})
         if request.path == "/to-literal":
             return web.Response(status=308, headers={"location": f"http://127.0.23.7:{port}/secret"})
+        if request.path == "/to-digits-of-another-script":
+            return web.Response(status=307, headers={"location": f"http://\uff11\uff12\uff17.0.23.7:{port}/secret"})
         if request.path == "/loop":
             return web.Response(status=307, headers={"location": "/loop"})
         return web.Response(status={"/busy": 503, "/slow": 429, "/gone": 410, "/moved": 301}.get(request.path, 204))
@@ -150,7 +156,17 @@ async def test_a_name_or_redirect_that_leads_inside_is_refused_before_anything_i
     found = {}
     try:
         async with receiver(handler) as port:
-            for path in ("ok", "to-inside", "to-literal", "loop", "busy", "slow", "gone", "moved"):
+            for path in (
+                "ok",
+                "to-inside",
+                "to-literal",
+                "to-digits-of-another-script",
+                "loop",
+                "busy",
+                "slow",
+                "gone",
+                "moved",
+            ):
                 try:
                     await client.send(f"http://outside.test:{port}/{path}", {}, b"{}")
                     found[path] = "sent"
@@ -164,6 +180,7 @@ async def test_a_name_or_redirect_that_leads_inside_is_refused_before_anything_i
 
     assert found == {
         "ok": "sent", "to-inside": "Invalid", "to-literal": "Invalid", "loop": "Invalid", "busy": "Unavailable",
+        "to-digits-of-another-script": "Invalid",
         "slow": "Unavailable", "gone": "Invalid", "moved": "Invalid",
     }  # fmt: skip
     assert "/secret" not in asked

@@ -90,7 +90,11 @@ def problem(status: int, code: str, detail: str) -> Response:
 def authorised(request: Request, *tokens: str) -> bool:
     """Whether the request bears one of the tokens."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return scheme == "Bearer" and any(hmac.compare_digest(token.encode(), known.encode()) for known in tokens)
+    return (
+        scheme == "Bearer"
+        and token != ""
+        and any(hmac.compare_digest(token.encode(), known.encode()) for known in tokens)
+    )
 
 
 def status_routes(

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
+from yarl import URL
 
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.spokes.webhooks import check_url, is_public
@@ -34,6 +35,13 @@ class _PublicOnly(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _place(url: str) -> URL:
+    try:
+        return URL(url)
+    except ValueError as error:
+        raise Invalid(f"webhook {url[:100]!r} is no URL: {error}") from error
 
 
 class WebhookClient:
@@ -63,8 +71,11 @@ class WebhookClient:
         """
         for _ in range(_REDIRECTS_MAX + 1):
             check_url(url, plain=self._plain)
+            place = _place(url)
+            # What is an address in the client's own reading is never resolved, so the resolver cannot judge it.
+            check_url(str(place), plain=self._plain)
             try:
-                async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                async with self._session.post(place, data=body, headers=headers, allow_redirects=False) as answer:
                     status, location = answer.status, answer.headers.get("location", "")
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise Unavailable(f"webhook {url}: {type(error).__name__}: {error}") from error

@@ -28,7 +28,7 @@ from eisbach.domain.ingest import (
     plain_id,
     received_event,
 )
-from eisbach.kernel.errors import Invalid, NotFound, Unavailable
+from eisbach.kernel.errors import DigestMismatch, Invalid, NotFound, Unavailable
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.limits import UPLOAD_BYTES_MAX
@@ -119,7 +119,13 @@ class StudioUploads:
         if before is not None and before.value.state != "received":
             raise Invalid(f"asset {before.value.id!r} is {before.value.state}; announce a new upload")
         content = call.content if call.content is not None else _once(call.raw)
-        info = await self._blobs.put(f"uploads/{identity}", content)
+        try:  # once it is whole, other content is refused before it takes its place
+            announced = before.value.sha256 if before is not None else None
+            info = await self._blobs.put(f"uploads/{identity}", content, sha256=announced)
+        except DigestMismatch as error:
+            raise Invalid(
+                f"asset {upload.value.asset!r} was received with other content; announce a new upload"
+            ) from error
         if info.bytes == 0:
             raise Invalid(f"the content of upload {identity!r} is empty (0 bytes); send the file")
         record = await self._items.settled(lambda: self._received(upload.value, info.bytes, info.sha256))

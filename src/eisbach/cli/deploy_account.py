@@ -112,13 +112,20 @@ async def _prove(platform: "Platform", agreed: "Consent", folder: Path) -> tuple
     async with open_account() as client:
         proof = Proof(proof_platform(platform, started), agreed, client, SystemClock(), package, folder)
         running = asyncio.ensure_future(proof.run())
-        for word in (signal.SIGINT, signal.SIGTERM):
+        for word in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal that is gone, too
             asyncio.get_running_loop().add_signal_handler(word, running.cancel)
         try:
             await running
         except asyncio.CancelledError:
-            say("interrupted; what was begun has been torn down")
-        return proof.write(started), proof.result(started)
+            path = proof.write(started)
+            say("interrupted; what could not be torn down: " + ("; ".join(proof.left) or "nothing"))
+        except BaseException:
+            if proof.steps:
+                proof.write(started)
+            raise
+        else:
+            path = proof.write(started)
+        return path, proof.result(started)
 
 
 COMMANDS = {

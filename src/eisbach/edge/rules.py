@@ -63,8 +63,8 @@ KEY: Final = rf"[A-Za-z0-9_-]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}"
 BY_ITSELF: Final = r"/v1/playback/sessions/[^/]+/(?:heartbeat|token)|/v1/drm/clearkey"
 """POSTs that may be repeated without a key: (sid, seq) is monotonic, and the others write nothing."""
 READS: Final = ("GET", "HEAD")
-REFUSALS: Final = (421, 429, 503)
-"""Answers that promise that nothing was done - by who gives them."""
+REFUSALS: Final = (421, 429, 502, 503)
+"""Answers that promise that nothing was done, by who gives them; 502 is another edge that reached nobody."""
 METHODS: Final = (*READS, "POST", "PUT", "PATCH", "DELETE")
 _REPEATABLE: Final = (*READS, "PUT", "DELETE")
 """RFC 9110 section 9.2.2; also what nginx repeats without ``non_idempotent``."""

@@ -13,7 +13,7 @@ from eisbach.deploy.aws.errors import aws_errors
 from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.kernel.errors import EisbachError, Invalid
 
-__all__ = ["lacks", "open_account"]
+__all__ = ["check_account", "lacks", "open_account"]
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def lacks(platform: Platform, client: Client) -> list[str]:
     """
     home = platform.region[0].aws
     try:
-        await _is_the_account(platform, client, home)
+        await check_account(platform, client, home)
     except EisbachError as error:
         return [str(error)]
     places = dict.fromkeys([*(region.aws for region in platform.region), "us-east-1"])
@@ -68,7 +68,13 @@ async def lacks(platform: Platform, client: Client) -> list[str]:
     return found
 
 
-async def _is_the_account(platform: Platform, client: Client, region: str) -> None:
+async def check_account(platform: Platform, client: Client, region: str) -> None:
+    """The credentials are of the platform's account.
+
+    Raises:
+        Invalid: they are of another.
+        Denied, Unavailable: AWS does not say.
+    """
     with aws_errors("ask who we are", region=region):
         told = await (await client("sts", region)).get_caller_identity()
     if told["Account"] != platform.account:

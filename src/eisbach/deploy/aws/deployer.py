@@ -135,7 +135,8 @@ class Deployer:
                         StackName=stack.name, EnableTerminationProtection=False
                     )
                     await cloudformation.delete_stack(StackName=stack.name)
-                await self._settled(stack, "delete")
+                if (status := await self._settled(stack, "delete")) != "DELETE_COMPLETE":
+                    raise Unavailable(f"delete {stack.name} in {stack.region}: it is {status}")
             except EisbachError as error:
                 left.append(str(error))
         return left

@@ -1,16 +1,23 @@
 """The key ceremony for AWS: the laptop's own, its documents put into each region's Secrets Manager.
 
 Promises: made once in a folder of the owner's (0600), completed when a region is added; a secret that already has the
-same value is not written again; no value is logged or told.
+same value is not written again; no value is logged or told. Nothing is written into another account, nor over the key
+material of another ceremony: a wrong folder would end every session and make the backups unreadable.
 """
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from eisbach.deploy.aws.account import check_account
 from eisbach.deploy.aws.deployer import Client
 from eisbach.deploy.aws.errors import aws_errors
-from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
+from eisbach.kernel.errors import Invalid
+from eisbach.settings import Secrets
 
 __all__ = ["put_key_material"]
 
@@ -20,6 +27,8 @@ async def put_key_material(platform: Platform, client: Client, folder: Path) -> 
 
     Raises:
         NotFound: a region's stack is not there yet: it makes the secrets.
+        Invalid: the credentials are of another account, or a secret holds other keys than ``folder``; nothing was
+            written.
         Denied, Unavailable, Invalid: as AWS says.
     """
     places = [(region.name, folder / region.name) for region in platform.region]
@@ -27,15 +36,33 @@ async def put_key_material(platform: Platform, client: Client, folder: Path) -> 
     def ceremony() -> None:
         ensure_secrets(places, operator_token=ensure_operator_token(folder))
 
+    await check_account(platform, client, platform.region[0].aws)
     await asyncio.to_thread(ceremony)
-    written: list[str] = []
+    wanted: list[tuple[Any, Region, str, str]] = []
     for region in platform.region:
         value = (folder / region.name / "secrets.json").read_text()
         manager = await client("secretsmanager", region.aws)
         for cell in platform.cells_of(region):
             name = f"{platform.name}/{region.name}/{cell.name}"
-            with aws_errors(f"write secret {name}", region=region.aws):
-                if (await manager.get_secret_value(SecretId=name)).get("SecretString") != value:
-                    await manager.put_secret_value(SecretId=name, SecretString=value)
-                    written.append(name)
-    return written
+            with aws_errors(f"read secret {name}", region=region.aws):
+                there = (await manager.get_secret_value(SecretId=name)).get("SecretString", "")
+            if there != value:
+                _refuse_others(name, there, value)
+                wanted.append((manager, region, name, value))
+    for manager, region, name, value in wanted:
+        with aws_errors(f"write secret {name}", region=region.aws):
+            await manager.put_secret_value(SecretId=name, SecretString=value)
+    return [name for _, _, name, _ in wanted]
+
+
+def _refuse_others(name: str, there: str, ours: str) -> None:
+    """A stack's own placeholder is no key material; the backup key of a ceremony is never changed."""
+    try:
+        old = msgspec.json.decode(there, type=Secrets).backup_key
+    except msgspec.DecodeError:
+        return
+    if old and old != msgspec.json.decode(ours, type=Secrets).backup_key:
+        raise Invalid(
+            f"secret {name} holds the keys of another ceremony; give the --folder in which that was made. "
+            "Nothing was written: other keys end every session and leave the backups unreadable"
+        )

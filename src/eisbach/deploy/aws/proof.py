@@ -35,6 +35,7 @@ _BUDGET_MAX_USD: Final = 50
 _DOLLARS_AN_HOUR: Final = 2.0
 """More than what runs costs an hour in two regions (docs/aws.md adds it up); the budget divided by it is the time."""
 _ARRIVES_S: Final = 120.0
+_AT_REST_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +207,12 @@ class Proof:
 
     async def _tear_down(self, deployer: Deployer, stacks: list[Stack]) -> None:
         begin = self.clock.monotonic_ms()
-        try:
-            self.left += await deployer.destroy(stacks)
-            for region in dict.fromkeys(stack.region for stack in stacks):
-                self.left += await self._delete_data(region)
-        except EisbachError as error:
-            self.left.append(str(error))
+        await deployer.destroy(stacks)
+        regions = list(dict.fromkeys(stack.region for stack in stacks))
+        for region in regions:
+            self.left += await self._delete_data(region)
+        # Again: a stack whose creation was on its way when we were interrupted was not to be seen the first time.
+        self.left += await deployer.destroy(stacks)
         seconds = (self.clock.monotonic_ms() - begin) / 1000
         self.steps.append(Step("tear down", not self.left, seconds, "; ".join(self.left)))
 
@@ -219,14 +220,19 @@ class Proof:
         """Tables and buckets of this proof's own name, which stacks retain on purpose."""
         left: list[str] = []
         prefix = f"{self.platform.name}-"
-        dynamodb, s3 = await self.client("dynamodb", region), await self.client("s3", region)
-        with aws_errors("list what is left", region=region):
-            tables = [t for t in (await dynamodb.list_tables())["TableNames"] if t.startswith(prefix)]
-            buckets = [b["Name"] for b in (await s3.list_buckets())["Buckets"]]
+        try:
+            dynamodb, s3 = await self.client("dynamodb", region), await self.client("s3", region)
+            with aws_errors("list what is left", region=region):
+                pages = [page async for page in dynamodb.get_paginator("list_tables").paginate()]
+                tables = [t for page in pages for t in page["TableNames"] if t.startswith(prefix)]
+                buckets = [b["Name"] for b in (await s3.list_buckets())["Buckets"]]
+        except EisbachError as error:  # the other regions' are deleted all the same
+            return [str(error)]
         for table in tables:
             try:
                 with aws_errors(f"delete table {table}", region=region):
                     await dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+                    await self._at_rest(dynamodb, table)  # one that is being changed cannot be deleted
                     await dynamodb.delete_table(TableName=table)
             except EisbachError as error:
                 left.append(str(error))
@@ -238,6 +244,13 @@ class Proof:
             except EisbachError as error:
                 left.append(str(error))
         return left
+
+    async def _at_rest(self, dynamodb: Any, table: str) -> None:
+        late = self.clock.monotonic_ms() + _AT_REST_S * 1000
+        while (await dynamodb.describe_table(TableName=table))["Table"]["TableStatus"] != "ACTIVE":
+            if self.clock.monotonic_ms() > late:
+                raise Unavailable(f"table {table} is still being changed after {_AT_REST_S:.0f} s")
+            await self.clock.sleep(2)
 
 
 def _ours(platform: Platform, region: str) -> str:

@@ -1,19 +1,25 @@
 """A batch of SQS as an event log: the hub's own runner reads it, and what it did not acknowledge is given back.
 
 Promises: ``ports.event_log`` as far as a runner reads it; a delivery is handed out again to a runner that starts anew
-within the call; bytes that are no envelope come as ``UnreadableEnvelope``.
+within the call; bytes that are no envelope come as ``UnreadableEnvelope``. Behind the first message of a group that is
+given back, all later ones of the group are given back too, as SQS wants it of a FIFO queue: what they did already is
+not done again (inbox). A message whose envelope cannot be fetched is given back with what is behind it, and holds up no
+other group.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
+
 from eisbach.engines.aws.messages import Arrived, arrived
-from eisbach.kernel.errors import Invalid
+from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.ports.event_log import Delivery, Envelope, LastEnvelope, SubscriptionState, read_envelope
 
 __all__ = ["BatchLog"]
 
+_logger = structlog.get_logger(__name__)
 _RECORDS_MAX: Final = 10_000
 """Of SQS's largest batch."""
 Fetch = Callable[[Arrived], Awaitable[bytes]]
@@ -23,8 +29,12 @@ Fetch = Callable[[Arrived], Awaitable[bytes]]
 class _Delivery:
     """One message; its acknowledgement is only noted: the answer of the call deletes it."""
 
-    def __init__(self, log: "BatchLog", id_: str, envelope: Envelope, *, sequence: int, attempt: int) -> None:
-        self._log, self.id = log, id_
+    def __init__(
+        self, log: "BatchLog", message: tuple[str, str], envelope: Envelope, *, sequence: int, attempt: int
+    ) -> None:
+        """``message``: its id and its group."""
+        self._log = log
+        self.id, self.group = message
         self.envelope, self.sequence, self.attempt = envelope, sequence, attempt
 
     async def ack(self) -> None:
@@ -58,6 +68,10 @@ class BatchLog:
     def __init__(self, deliveries: Sequence[_Delivery]) -> None:
         self.left: dict[_Delivery, None] = dict.fromkeys(deliveries)
         """What was not acknowledged yet, in order."""
+        self._messages: list[tuple[str, str]] = [(one.id, one.group) for one in deliveries]
+        """Id and group of every message, in order."""
+        self._unread: set[str] = set()
+        """Ids that were not handed out."""
         self.empty = asyncio.Event()
         if not deliveries:
             self.empty.set()
@@ -72,13 +86,22 @@ class BatchLog:
         records = event.get("Records", [])
         if not isinstance(records, list) or len(records) > _RECORDS_MAX:
             raise Invalid(f"an event of SQS has a list of at most {_RECORDS_MAX} Records")
-        log = cls(())
+        log, held_up = cls(()), set[str]()
         for record in records:
             raw = _raw(record)
             came = arrived(raw)
-            body = await fetch(came) if came.archived else came.body
+            message = (raw["MessageId"], str(raw["Attributes"].get("MessageGroupId", raw["MessageId"])))
+            log._messages.append(message)
+            try:
+                body = b"" if message[1] in held_up else await fetch(came) if came.archived else came.body
+            except EisbachError as error:
+                _logger.warning("envelope_not_fetched", message=message[0], error=str(error))
+                held_up.add(message[1])
+            if message[1] in held_up:
+                log._unread.add(message[0])
+                continue
             attempt = int(raw["Attributes"].get("ApproximateReceiveCount", "1"))
-            delivery = _Delivery(log, raw["MessageId"], read_envelope(body), sequence=came.sequence, attempt=attempt)
+            delivery = _Delivery(log, message, read_envelope(body), sequence=came.sequence, attempt=attempt)
             log.left[delivery] = None
         if log.left:
             log.empty.clear()
@@ -92,7 +115,13 @@ class BatchLog:
 
     def failures(self) -> dict[str, Any]:
         """The answer: SQS keeps these, and deletes the rest of the batch."""
-        return {"batchItemFailures": [{"itemIdentifier": delivery.id} for delivery in self.left]}
+        failed = self._unread | {delivery.id for delivery in self.left}
+        back, groups = [], set[str]()
+        for id_, group in self._messages:
+            if id_ in failed or group in groups:
+                groups.add(group)
+                back.append({"itemIdentifier": id_})
+        return {"batchItemFailures": back}
 
     async def subscribe(
         self, name: str, *, from_start: bool = True, in_flight_max: int = 8, anew: bool = False

@@ -1,5 +1,6 @@
 """The ground: what a system does not give is refused with what to do, before anything starts."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -23,3 +24,14 @@ def test_a_low_soft_limit_is_nothing_to_refuse(hard: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
 
     assert files_lacking() == ""
+
+
+@pytest.mark.parametrize("where", ["file", "file/inside", "/proc/eisbach"])
+def test_a_place_that_cannot_be_a_data_folder_is_refused_in_a_sentence(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(os, "umask", lambda _: 0)
+
+    with pytest.raises(Invalid, match=r"cannot be a data folder: .*; name one that can be written"):
+        settle(tmp_path / where)

@@ -88,7 +88,7 @@ function Proof({ state }: { state: SideState }): JSX.Element {
   const whole = verified.missing.length === 0;
   return (
     <p class={`proof ${whole ? "good" : "bad"}`}>
-      {whole ? `All ${verified.asked} acknowledged writes are there, by id` : `${verified.missing.length} of ${verified.asked} are missing: ${verified.missing.slice(0, 3).join(", ")}`}
+      {whole ? `All ${verified.asked} writes acknowledged since this side was loaded are there, by id` : `${verified.missing.length} of ${verified.asked} are missing: ${verified.missing.slice(0, 3).join(", ")}`}
       {` (${regions.join(", ")}).`}
     </p>
   );

@@ -68,7 +68,9 @@ export function useSide(config: SideConfig | null, brokenAt: number | null, heal
       );
       const set = (unreachable: boolean): void => {
         if (track.current.state.unreachable === unreachable) return;
-        track.current.state = { ...track.current.state, unreachable };
+        // A frame that was loaded while nobody answered shows the browser's error page, and no script of ours runs there.
+        const lost = !unreachable && track.current.state.report === null;
+        track.current = { ...track.current, round: track.current.round + (lost ? 1 : 0), state: { ...track.current.state, unreachable } };
         redraw(0);
       };
     }, PROBE_EVERY_MS);

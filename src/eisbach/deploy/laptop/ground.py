@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,19 @@ def settle(root: Path) -> None:
     """Make this process and all it starts fit for a platform: a folder and files of its own, enough open files.
 
     Raises:
-        Invalid: the system does not allow enough open files.
+        Invalid: the system does not allow enough open files, or the folder cannot be written.
     """
     if lacking := files_lacking():
         raise Invalid(lacking)
     os.umask(0o077)
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise Invalid(
+            f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
+        ) from error
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -69,7 +69,9 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
     count = regions if regions is not None else _REGION_COUNTS[stage][0]
     if count not in _REGION_COUNTS[stage]:
         usual = " or ".join(map(str, _REGION_COUNTS[stage]))
-        raise Invalid(f"stage {stage} has {usual} region(s), not {count}; use --stage regions --regions {count}")
+        raise Invalid(
+            f"stage {stage} has {usual} region(s), not {count}; for more than one: --stage regions --regions 2"
+        )
     if not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}", settings.network):
         raise Invalid(
             f"network {settings.network!r} is not the first three numbers of a loopback address, e.g. '127.0.7'"

@@ -75,6 +75,8 @@ def take_in(
     lsn = group.log_imported(slot.number, op) if imported else group.log(slot.number, op)
     slot.logged(op, region=desk.region)
     group.touched[slot.number] = slot
+    if late:
+        group.save = True  # what is not in the index yet must sort after all that is (``Reads``)
     if slot.held or desk.is_future(op.hlc):
         slot.hold(HeldOp(lsn, op.hlc, op.origin, Mark(op.epoch, op.seq)))
         desk.hold(slot)
@@ -91,7 +93,7 @@ def sort_ops(desk: Desk, slot: SlotRows, ops: Sequence[Op]) -> tuple[list[Op], l
 def _is_logged(desk: Desk, slot: SlotRows, op: Op) -> bool:
     """Whether the log holds the op, or held it before it was pruned."""
     query = (
-        "SELECT EXISTS(SELECT 1 FROM ops WHERE slot=? AND origin=? AND epoch=? AND seq=?)"
+        "SELECT EXISTS(SELECT 1 FROM ops_by_id WHERE slot=? AND origin=? AND epoch=? AND seq=?)"
         " OR EXISTS(SELECT 1 FROM floors WHERE slot=? AND origin=? AND (epoch, seq) >= (?, ?))"
     )
     place = (slot.number, op.origin, op.epoch, op.seq)

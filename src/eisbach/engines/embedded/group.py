@@ -6,7 +6,8 @@ May not know: what makes a work refuse.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
 
@@ -20,6 +21,7 @@ from eisbach.ports.store import IMPORTED_LSN_MIN
 
 __all__ = ["Group", "ItemPlace", "KeyRow"]
 
+T = TypeVar("T")
 ItemPlace = tuple[int, str, str]
 """(slot number, pk, sk)."""
 
@@ -43,6 +45,11 @@ _LOAD: Final = {
     " FROM k CROSS JOIN items ON slot = s AND pk = p AND sk = q"
     for size in _PAGES
 }
+_LOG: Final = {
+    size: "INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES " + ",".join(["(?,?,?,?,?,?)"] * size)
+    for size in _PAGES
+}
+"""Many rows a statement: each one run gives the interpreter away and waits to have it back from a busy event loop."""
 _PUT_ITEM: Final = (
     "INSERT INTO items(slot, pk, sk, value, hlc, origin, seq, base_hlc, base_origin) VALUES(?,?,?,?,?,?,?,?,?)"
     " ON CONFLICT DO UPDATE SET value = excluded.value, hlc = excluded.hlc, origin = excluded.origin,"
@@ -56,7 +63,9 @@ _PUTS: Final = {
     "released": "DELETE FROM held WHERE slot = ? AND lsn = ?",
     "conflicts": "INSERT INTO conflicts(slot, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq,"
     " at_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+    "imported": "INSERT INTO places(slot, origin, epoch, seq, lsn) VALUES(?,?,?,?,?)",
     "forgotten": "DELETE FROM ops WHERE lsn = ?",
+    "left": "DELETE FROM places WHERE slot = ? AND origin = ? AND epoch = ? AND seq = ?",
     "floors": "INSERT OR REPLACE INTO floors VALUES(?,?,?,?)",
     "erased": "DELETE FROM items WHERE slot = ? AND pk = ? AND sk <> 'erased'",
     "erased_keys": "DELETE FROM keys WHERE slot = ? AND scope = ?",
@@ -158,6 +167,7 @@ class Group:
         self.last_import = lsn = self.last_import + 1
         body = encode_op(op)
         self.ops.append((lsn, slot, op.origin, op.epoch, op.seq, body))
+        self.rows["imported"].append((slot, op.origin, op.epoch, op.seq, lsn))
         self.bytes_written += len(body)
         return lsn
 
@@ -171,8 +181,8 @@ class Group:
         many = database.executemany
         if self.puts:
             many(_PUT_ITEM, self.puts.values())
-        if self.ops:
-            many("INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)", self.ops)
+        for page in _paged(self.ops):
+            database.execute(_LOG[len(page)], tuple(chain.from_iterable(page)))
         for statement, found in self.swept:
             many(statement, found)
         if self.keys:
@@ -186,9 +196,9 @@ class Group:
                 many(statement, found)
 
 
-def _paged(places: Collection[ItemPlace]) -> Iterator[Sequence[ItemPlace]]:
-    """``places`` cut into pieces whose sizes are those of ``_PAGES``."""
-    left = list(places)
+def _paged(rows_: Collection[T]) -> Iterator[Sequence[T]]:
+    """Cut into pieces whose sizes are those of ``_PAGES``."""
+    left = list(rows_)
     start = 0
     for size in _PAGES:
         while len(left) - start >= size:

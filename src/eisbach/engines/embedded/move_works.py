@@ -28,7 +28,7 @@ __all__ = ["DiscardWork", "FreezeWork", "ImportWork", "OpenImportWork", "SettleW
 _NOTHING: Final = Mark(0, 0)
 _TABLES: Final = {
     "items": "pk, sk",
-    "ops": "lsn",
+    "places": "origin, epoch, seq",
     "keys": "scope, key",
     "conflicts": "id",
     "held": "lsn",
@@ -39,6 +39,9 @@ _TABLES: Final = {
     "leases": "slot",
 }
 """Tables with rows of a slot, and what names a row beside the slot."""
+
+
+_OP: Final = "DELETE FROM ops WHERE lsn = (SELECT lsn FROM places WHERE slot = ? AND origin = ? AND epoch = ? AND seq = ?)"
 
 
 class FreezeWork(Work):
@@ -230,6 +233,8 @@ class SweepWork(Work):
             if places := rows(desk.database, query, (number, left)):
                 marks = " AND ".join(f"{name} = ?" for name in names.split(", "))
                 text = f"DELETE FROM {table} WHERE slot = ? AND {marks}"  # noqa: S608 - as above
+                if table == "places":
+                    group.swept.append((_OP, [(number, *place) for place in places]))
                 group.swept.append((text, [(number, *place) for place in places]))
                 left -= len(places)
         if left == self.limit:

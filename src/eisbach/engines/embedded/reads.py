@@ -11,6 +11,7 @@ import apsw
 
 from eisbach.engines.embedded.copies import read_chunk
 from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.recent_ops import RecentOps
 from eisbach.kernel.digests import SlotDigest
 from eisbach.kernel.errors import Invalid, LogGap
 from eisbach.kernel.limits import PULL_OPS_MAX
@@ -27,9 +28,15 @@ QUERY_MAX: Final = 1000
 _DIGEST_STEP: Final = 512
 _ITEM: Final = "SELECT value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk=? AND value IS NOT NULL"
 _OPS: Final = (
-    "SELECT body FROM ops WHERE slot=? AND origin=? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
-    " ORDER BY epoch, seq LIMIT ?"
+    "SELECT body FROM places JOIN ops USING(lsn) WHERE places.slot=? AND places.origin=?"
+    " AND (places.epoch, places.seq) > (?, ?) AND (places.epoch, places.seq) <= (?, ?)"
+    " ORDER BY places.epoch, places.seq LIMIT ?"
 )
+_OPS_NOT_INDEXED: Final = (
+    "SELECT body FROM ops WHERE lsn > (SELECT rows_lsn FROM head) AND slot=? AND origin=?"
+    " AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?) ORDER BY epoch, seq LIMIT ?"
+)
+"""All of them sort after what is in the index: an op that does not is indexed with its own commit."""
 
 
 class Reads:
@@ -38,6 +45,8 @@ class Reads:
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect, self._database = connect, connect()
         self._numbers: dict[Slot, int] = {}
+        self.recent = RecentOps()
+        """Kept by the store, which knows what was committed."""
         self.items_read = 0
 
     def forget(self, slot: Slot) -> None:
@@ -93,7 +102,7 @@ class Reads:
         return OpBatch(ops, heads)
 
     def _ops(self, slot: Slot, vector: Vector, limit: int, *, heads: Vector) -> list[Op]:
-        number = self._number(slot)
+        number, text = self._number(slot), str(slot)
         floors = self._floors(number)
         ops: list[Op] = []
         for origin, head in sorted(heads.items()):
@@ -106,7 +115,10 @@ class Reads:
                     " seed the asker from a snapshot"
                 )
             while have < head and (len(ops) < limit or ops[-1].more):
-                page = self._page((number, origin, *have, *head, max(1, limit - len(ops))), have)
+                wanted = max(1, limit - len(ops))
+                page = self.recent.after(text, origin, have, limit=wanted)
+                if not page or (page[-1].epoch, page[-1].seq) > head:
+                    page = self._page((number, origin, *have, *head, wanted), have)
                 ops += page
                 have = Mark(page[-1].epoch, page[-1].seq)
             if len(ops) >= limit:
@@ -128,7 +140,8 @@ class Reads:
         return {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
 
     def _page(self, values: tuple[object, ...], have: Mark) -> list[Op]:
-        page = [decode_op(body) for (body,) in rows(self._database, _OPS, values)]
+        found = rows(self._database, _OPS, values) or rows(self._database, _OPS_NOT_INDEXED, values)
+        page = [decode_op(body) for (body,) in found]
         if not page or page[0].seq != (have.seq + 1 if page[0].epoch == have.epoch else 1):
             at = Mark(page[0].epoch, page[0].seq) if page else None
             raise LogGap(f"slot {values[0]} origin {values[1]}: the log goes from {have} to {at}; seed from a snapshot")

@@ -161,9 +161,12 @@ class SqliteStore(StoreMoves):
         for view in writer.views:
             self._views[view.slot] = view
         self._tail.extend(writer.entries)
+        self._reads.recent.extend(writer.entries)
         if writer.forgot:
             self._tail.clear()
-        writer.views, writer.entries, writer.forgot = [], [], False
+        if writer.forgot or writer.indexed:
+            self._reads.recent.clear()
+        writer.views, writer.entries, writer.forgot, writer.indexed = [], [], False, False
         if writer.last_lsn != self._last_lsn:
             self._last_lsn = writer.last_lsn
             self._wake_waiters()

@@ -15,7 +15,7 @@ from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import SlotMoved
+from eisbach.kernel.errors import EpochStale, SlotMoved
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import OPLOG_KEPT
@@ -158,6 +158,8 @@ class TransactWork(Work):
         check_frozen(slot.name, slot.state, slot.move, "its writes")
         mark = slot.marks.get(desk.region)
         check_epoch(slot.name, epoch=slot.epoch, decided=transaction.epoch, mark=mark)
+        if mark is not None and mark > (slot.epoch, slot.seq):
+            raise EpochStale(f"slot {slot.name}: the log holds {mark}, the lease says {slot.epoch}, {slot.seq}")
         if slot.erased:
             check_erased(slot.erased, transaction)
         for key, wanted in transaction.reads.items():
@@ -270,7 +272,7 @@ class PruneWork(Work):
             return 0
         last_lsn = min(self.relayed_lsn, slot.held[0].lsn - 1) if slot.held else self.relayed_lsn
         forgotten = 0
-        query = "SELECT lsn, body FROM ops WHERE slot=? AND origin=? ORDER BY epoch, seq LIMIT ?"
+        query = "SELECT lsn, body FROM ops_by_id WHERE slot=? AND origin=? ORDER BY epoch, seq LIMIT ?"
         for origin, wanted in sorted(self.acknowledged.items()):
             floor: Mark | None = None
             for lsn, body in rows(desk.database, query, (slot.number, origin, self.limit - forgotten)):
@@ -280,6 +282,7 @@ class PruneWork(Work):
                 if lsn > last_lsn or mark > wanted or young:
                     break
                 group.rows["forgotten"].append((lsn,))
+                group.rows["left"].append((slot.number, origin, *mark))
                 floor = mark
                 forgotten += 1
             if floor is not None:

@@ -91,6 +91,8 @@ class Writer:
         """Erasures whose op bodies are not all gone yet."""
         self.forgot = False
         """Whether ops were taken out of the log since then."""
+        self.indexed = False
+        """Whether the log was taken into the index by id since then."""
         self._load()
         self.hlc = HybridClock(
             wall_ms=clock.wall_ms(), monotonic_ms=clock.monotonic_ms(), persisted=self._persisted_hlc
@@ -250,7 +252,7 @@ class Writer:
         self._head(group.last_lsn, group.last_lsn if save else self._rows_lsn)
         group.flush(database)
         if save:
-            save_slots(database, self._unsaved)
+            save_slots(database, self._unsaved, rows_lsn=self._rows_lsn)
         self._sweep(group)
         try:
             database.execute("COMMIT")
@@ -268,6 +270,7 @@ class Writer:
         self.views += [slot.view for slot in group.touched.values()]
         self.forgot = self.forgot or bool(group.rows["forgotten"] or group.rows["scrubbed"])
         self.erasing += len(group.rows["scrubs"]) - len(group.rows["scrub_ended"])
+        self.indexed = self.indexed or save
         if save:
             self._rows_lsn = group.last_lsn
             self._unsaved.clear()

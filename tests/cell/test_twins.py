@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.cell import pull_server
+from eisbach.cell import puller as puller_module
 from eisbach.cell.ownership import Ownership, slots_in
 from eisbach.cell.puller import PullAnswer, Puller, PullerStatistics, PullRequest, PullServer, clock_is_ahead
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import LogGap, Overloaded, Unavailable
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
-from eisbach.ports.store import ItemKey, Lease, OpBatch, Transaction, Write
+from eisbach.ports.store import Applied, ItemKey, Lease, OpBatch, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 
 GROUPS = {"eu/de/main": 4}
@@ -172,6 +174,47 @@ async def test_a_slot_whose_log_has_a_gap_does_not_hold_up_the_others(tmp_path: 
 
             assert await one.store.read(SLOTS[0], ItemKey("a", "item")) is None
             assert puller.statistics().slots_failing == 1
+
+
+async def test_far_behind_the_next_answer_is_on_its_way_while_one_is_applied_and_acknowledges_only_what_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_server, "ANSWER_OPS_MAX", 6)
+    monkeypatch.setattr(puller_module, "_FAR_BEHIND", 6)
+    rng = random.Random(8)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        for number in range(40):
+            await other.write(SLOTS[number % 4], f"item-{number}", b"x")
+        asked, applying, overlapped = 0, set[str](), 0
+        apply, link = one.store.apply, LossyLink(other, rng, loss=0)
+        pull = link.pull
+
+        async def applied(slot: Slot, ops: Sequence[Op]) -> Applied:
+            applying.add(str(slot))
+            before = asked
+            for _ in range(50):  # until it is asked on, if it is
+                await asyncio.sleep(0.001)
+                if asked > before:
+                    break
+            done = await apply(slot, ops)
+            applying.discard(str(slot))
+            return done
+
+        async def pulled(cell: str, request: PullRequest) -> PullAnswer:
+            nonlocal asked, overlapped
+            asked += 1
+            overlapped += bool(applying)
+            assert not applying & request.slots.keys(), "asked for what is being applied"
+            for text, vector in request.slots.items():
+                assert vector == await one.store.vector(Slot.parse(text)), "acknowledged what is not on disk"
+            return await pull(cell, request)
+
+        one.store.apply, link.pull = applied, pulled  # type: ignore[method-assign]
+        async with pulling(one, link, "eu-west", rng) as puller:
+            await converged(one, other)
+
+            assert puller.statistics().ops == 40, "each came once"
+        assert overlapped >= 3
 
 
 async def test_a_slot_frozen_here_takes_no_foreign_op_and_goes_on_afterwards(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ Data = TypeVar("Data", default=msgspec.Raw)
 """Payload: raw JSON as it was delivered, or the type that a spoke asked for."""
 
 
-class EventDraft(msgspec.Struct, frozen=True, array_like=True):
+class EventDraft(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a write says happened; stored inside its op."""
 
     type: str
@@ -35,7 +35,7 @@ class EventDraft(msgspec.Struct, frozen=True, array_like=True):
     traceparent: str | None = None
 
 
-class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A delivered event: CloudEvents attributes, then extensions, then the payload."""
 
     id: str

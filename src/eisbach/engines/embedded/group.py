@@ -19,11 +19,13 @@ from eisbach.kernel.merge import Stored
 from eisbach.kernel.ops import Op, encode_op
 from eisbach.ports.store import IMPORTED_LSN_MIN
 
-__all__ = ["Group", "ItemPlace", "KeyRow"]
+__all__ = ["Group", "ItemPlace", "KeyPlace", "KeyRow"]
 
 T = TypeVar("T")
 ItemPlace = tuple[int, str, str]
 """(slot number, pk, sk)."""
+KeyPlace = tuple[int, str, str]
+"""(slot number, scope, key)."""
 
 
 class KeyRow(NamedTuple):
@@ -50,6 +52,13 @@ _LOG: Final = {
     for size in _PAGES
 }
 """Many rows a statement: each one run gives the interpreter away and waits to have it back from a busy event loop."""
+_LOAD_KEYS: Final = {
+    size: "WITH k(s, p, q) AS (VALUES "  # noqa: S608 - only question marks are joined in
+    + ",".join(["(?,?,?)"] * size)
+    + ") SELECT slot, scope, key, answer, epoch, seq, hlc, expires_ms"
+    " FROM k CROSS JOIN keys ON slot = s AND scope = p AND key = q"
+    for size in _PAGES
+}
 _PUT_ITEM: Final = (
     "INSERT INTO items(slot, pk, sk, value, hlc, origin, seq, base_hlc, base_origin) VALUES(?,?,?,?,?,?,?,?,?)"
     " ON CONFLICT DO UPDATE SET value = excluded.value, hlc = excluded.hlc, origin = excluded.origin,"
@@ -81,7 +90,7 @@ class Group:
     """One group of works on its way to one commit."""
 
     __slots__ = (
-        "_cache", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_import", "last_lsn",
+        "_cache", "_kept", "bytes_written", "conflicts", "entries", "items_written", "keys", "known", "last_import", "last_lsn",
         "now_ms", "ops", "puts", "rows", "save", "swept", "touched",
     )  # fmt: skip
 
@@ -92,7 +101,10 @@ class Group:
         self.known: dict[ItemPlace, Stored | None] = {}
         """Items as this group leaves them; None is an item that never was."""
         self.puts: dict[ItemPlace, tuple[Any, ...]] = {}
-        self.keys: dict[tuple[int, str, str], KeyRow] = {}
+        self.keys: dict[KeyPlace, KeyRow] = {}
+        """Answers that this group keeps."""
+        self._kept: dict[KeyPlace, KeyRow | None] = {}
+        """Those that the file has, of the keys that were asked for."""
         self.rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _PUTS}
         self.touched: dict[int, SlotRows] = {}
         """Slots whose small rows changed."""
@@ -121,6 +133,22 @@ class Group:
                 known[slot, pk, sk] = Stored(*stored)
         for place in wanted:
             known.setdefault(place, None)
+
+    def load_keys(self, database: apsw.Connection, places: Iterable[KeyPlace]) -> None:
+        """Read the answers kept under these keys, as they are in the file."""
+        wanted = list(dict.fromkeys(places))
+        self._kept.update(dict.fromkeys(wanted))
+        for page in _paged(wanted):
+            for slot, scope, key, *row in database.execute(_LOAD_KEYS[len(page)], tuple(chain.from_iterable(page))):
+                self._kept[slot, scope, key] = KeyRow(*row)
+
+    def key(self, database: apsw.Connection, place: KeyPlace) -> KeyRow | None:
+        """The answer kept under a key, by this group or before it."""
+        if place in self.keys:
+            return self.keys[place]
+        if place not in self._kept:
+            self.load_keys(database, (place,))
+        return self._kept[place]
 
     def stored(self, database: apsw.Connection, place: ItemPlace) -> Stored | None:
         """What the work should see at ``place``."""

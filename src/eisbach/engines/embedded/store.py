@@ -52,6 +52,11 @@ _TAIL_OPS: Final = 2 * PULL_OPS_MAX
 _RELEASE_AGAIN_MS: Final = 250
 """Before held ops are tried again that a full disk refused."""
 """The end of the log that is kept in memory."""
+_CROWD: Final = 8
+_CROWD_MS: Final = 5
+_COMPANY_S: Final = 0.001
+"""After a group of many, just answered, the next waits this long for company: those who were answered come again one
+after the other, and a commit costs what 10 writes do, whoever is in it. PostgreSQL's ``commit_delay``."""
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -76,6 +81,8 @@ class SqliteStore(StoreMoves):
         self._views = {slot.slot: slot.view for slot in writer.slots.values()}
         self._tail: deque[tuple[int, Op]] = deque(maxlen=_TAIL_OPS)
         self._transactions = 0
+        self._crowd, self._answered_ms = False, 0
+        """Whether the last group was a large one, and when it was answered."""
         self._closed = False
         self._wake_when_due()
         eraser.start(self._submit)
@@ -128,6 +135,8 @@ class SqliteStore(StoreMoves):
         """Commit groups until the queue is empty; at most one of these runs."""
         try:
             while self._queue:
+                if self._crowd and self._clock.monotonic_ms() - self._answered_ms <= _CROWD_MS:
+                    await asyncio.sleep(_COMPANY_S)
                 if not (group := self._next_group()):
                     continue
                 try:
@@ -136,6 +145,7 @@ class SqliteStore(StoreMoves):
                     results = [error] * len(group)
                 self._publish()
                 self._queue.answer(group, results)
+                self._crowd, self._answered_ms = len(group) >= _CROWD, self._clock.monotonic_ms()
         finally:
             self._draining = None
         self._wake_when_due()

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import apsw
 
 from eisbach.engines.embedded.disk import rows
-from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
+from eisbach.engines.embedded.group import Group, ItemPlace, KeyPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import EpochStale, SlotMoved
@@ -96,6 +96,11 @@ class Work:
         del desk
         return ()
 
+    @property
+    def key_place(self) -> KeyPlace | None:
+        """The kept answer that it will ask for; known once ``places`` was asked."""
+        return None
+
     def decide(self, desk: Desk, group: Group) -> Any:
         """Check, then change memory and group; the result is told after the commit."""
         raise NotImplementedError
@@ -148,6 +153,12 @@ class TransactWork(Work):
             wanted += [(number, *key) for key in transaction.reads]
         return wanted
 
+    @property
+    def key_place(self) -> KeyPlace | None:
+        """Of a keyed call."""
+        key, slot = self.transaction.key, self.slot
+        return (slot.number, *key) if key is not None and slot is not None else None
+
     def decide(self, desk: Desk, group: Group) -> Receipt:
         """Lease, key, epoch, reads; then ops and items."""
         transaction, slot = self.transaction, self.slot
@@ -194,12 +205,7 @@ class TransactWork(Work):
 def _told(desk: Desk, group: Group, slot: SlotRows, transaction: Transaction) -> Receipt | None:
     """The answer that an earlier call under the same key got."""
     assert transaction.key is not None
-    scope, key = transaction.key
-    row = group.keys.get((slot.number, scope, key))
-    if row is None:
-        query = "SELECT answer, epoch, seq, hlc, expires_ms FROM keys WHERE slot=? AND scope=? AND key=?"
-        found = rows(desk.database, query, (slot.number, scope, key))
-        row = KeyRow(*found[0]) if found else None
+    row = group.key(desk.database, (slot.number, *transaction.key))
     if row is None or row.expires_ms <= group.now_ms:
         return None
     return Receipt(Mark(row.epoch, row.seq), row.hlc, repeated=True, answer=row.answer)

@@ -233,6 +233,7 @@ class Writer:
         now = self.hlc.physical_ms(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
         group = Group(now_ms=now, last_lsn=self.last_lsn, last_import=self._last_import, cache=self._cache)
         group.load(self.database, [place for work in works for place in work.places(self)])
+        group.load_keys(self.database, [place for work in works if (place := work.key_place) is not None])
         self._release_held(group)
         results: list[Any] = []
         for work in works:

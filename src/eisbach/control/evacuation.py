@@ -150,7 +150,9 @@ class Evacuation:
             found = await self._cells.vectors(cell, asked)
             proved = bool(found.peer or not found.vector) and covers(found.vector, found.peer)
             if proved and found.state == "away":
-                found = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+                back = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+                # The other region goes on writing meanwhile: what was proved is what was looked at before.
+                found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
             return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
         return _proof(cell, found, proved and found.state == "active", f"this region lacks ops of region {other}")

@@ -8,7 +8,7 @@ import pytest
 
 from eisbach.control.slot_map import PUBLISHED, WANTED, Placement, SlotMapReconciler, Wanted, first_groups
 from eisbach.engines.embedded.control_store import SqliteControlStore
-from eisbach.kernel.errors import Corrupt, Invalid
+from eisbach.kernel.errors import Corrupt, Invalid, VersionConflict
 from eisbach.kernel.slotmap import decode_signed, judge
 from eisbach.testing.manual_clock import ManualClock
 
@@ -174,3 +174,22 @@ async def test_a_damaged_document_stops_everything_and_is_left_as_it_is(store: S
 def test_a_first_map_with_a_slot_missing_or_taken_twice_is_refused(slots: dict[str, dict[str, list[int]]]) -> None:
     with pytest.raises(Invalid, match="g/g/g"):
         first_groups({"g/g/g": 2}, slots)
+
+
+async def test_of_two_who_assign_at_once_the_slower_one_is_told_and_undoes_nothing(store: SqliteControlStore) -> None:
+    """Each move publishes its slot: what another has wanted meanwhile must not be put back."""
+    slow, quick = reconciler(store), reconciler(store)
+    await slow.activate()
+    read = slow._wanted
+
+    async def and_then_another_is_quicker() -> Wanted:
+        found = await read()
+        await quick.assign({"eu/de/main/1": "c2"})
+        return found
+
+    slow._wanted = and_then_another_is_quicker  # type: ignore[method-assign]
+    with pytest.raises(VersionConflict, match="changed meanwhile"):
+        await slow.assign({"eu/de/main/0": "c2"})
+
+    await quick.activate()
+    assert list(quick.groups["eu/de/main"][:2]) == ["c1", "c2"]

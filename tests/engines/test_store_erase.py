@@ -8,11 +8,14 @@ import pytest
 from sqlite_stores import Stores
 
 from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import open_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.ops import ItemChange
-from eisbach.ports.store import IdempotencyKey, Transaction, Write
+from eisbach.ports.store import IdempotencyKey, Lease, Transaction, Write
+from eisbach.testing.manual_clock import ManualClock
 from eisbach.testing.store_erase_promises import ErasePromises, erase, until_erased
 from eisbach.testing.store_host import SLOT, exchange, owned, put, write
+from eisbach.testing.store_move_promises import copy_all
 
 NEEDLE = b"Ludwig van Needle"
 SK_NEEDLE = "progress/p1/needle-title"
@@ -82,3 +85,22 @@ async def test_an_erasure_that_a_crash_cut_short_is_finished_at_the_next_start(s
     await until_erased(store)
 
     assert found_in(stores.folder) == []
+
+
+async def test_what_a_move_brought_is_erased_too(tmp_path: Path) -> None:
+    """Its ops are numbered below zero: a search of the log from its beginning begins there."""
+    clock = ManualClock()
+    async with (
+        open_store(tmp_path / "c1.db", region="eu-central", clock=clock, cell="c1", disk=inline) as one,
+        open_store(tmp_path / "c2.db", region="eu-central", clock=clock, cell="c2", disk=inline) as two,
+    ):
+        await one.set_lease(SLOT, expected=None, lease=Lease(1, "active", 0))
+        await write(one, put(SK_NEEDLE, NEEDLE))
+        await two.begin_import(SLOT, move=1, epoch=1)
+        await copy_all(one, two, move=1)
+        await two.settle(SLOT, move=1, epoch=2, owner=None)
+
+        await erase(two)
+
+        ops = (await two.ops_after(SLOT, {}, limit=9)).ops
+        assert [(op.epoch, op.change.sk if op.change else None) for op in ops] == [(1, None), (2, ERASED)]

@@ -225,6 +225,24 @@ async def test_a_restarted_archiver_goes_on_where_it_was_and_a_new_store_begins_
     assert await region.at(region.clock.wall_ms()) == {"a": b"2"}
 
 
+async def test_what_a_new_store_had_before_its_archiver_began_is_archived_too(region: Region, tmp_path: Path) -> None:
+    """P21: it was seeded from the twin, and its log is shorter than the archive of the one before it."""
+    for n in range(3):
+        await region.put(f"{n}", b"old")
+    await region.archiver.archive()
+    await region.clock.advance(1)
+    opening = open_store(tmp_path / "new.db", region="eu-central", clock=region.clock, cell="c1", disk=inline)
+    async with opening as store:
+        await store.set_lease(SLOT, expected=None, lease=Lease(2, "active", 0))
+        for n in range(2):
+            await store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc-1", f"{n}", b"new"))]))
+
+        assert await Archiver(store, region.blobs, cell="c1", kek=KEK, clock=region.clock).archive() == 2
+
+    await region.clock.advance(1)
+    assert await region.at(region.clock.wall_ms()) == {"0": b"new", "1": b"new", "2": b"old"}
+
+
 async def test_ops_of_the_twin_are_archived_and_the_higher_version_is_the_past(region: Region) -> None:
     await region.put("a", b"ours")
     await region.store.apply(SLOT, [an_op(1, b"theirs", at_ms=region.clock.wall_ms() + 10)])

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,6 +210,23 @@ async def test_a_crash_between_writing_and_reloading_is_made_good(rig: Rig) -> N
     await agent.take(signed(5))
 
     assert agent.status()["reloads"] == {"edge": 2, "origin": 1}
+
+
+async def test_a_map_is_on_disk_before_nginx_hears_of_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P8: else a crash in between has nginx at the new map, and the agent that starts again goes back to the old one."""
+    agent, kept, put = rig.agent(), [], NginxPrefix.put
+
+    def looking(prefix: NginxPrefix, files: Mapping[str, bytes]) -> None:
+        kept.append((rig.folder / "edge" / MAP_FILE).read_bytes())
+        put(prefix, files)
+
+    monkeypatch.setattr(NginxPrefix, "put", looking)
+    await agent.take(signed(5))
+    await agent.take(signed(6, groups={**slot_map().groups, "eu/de/main": HALF}))
+
+    assert kept
+    assert set(kept) == {signed(5), signed(6, groups={**slot_map().groups, "eu/de/main": HALF})}
+    assert kept[-1] == agent.document
 
 
 async def test_what_nginx_refuses_is_said_in_its_words(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from eisbach.kernel.errors import Invalid
 from eisbach.testing.world.many import Found, Summary, command
 from eisbach.testing.world.mutants import MUTANTS
+from eisbach.testing.world.mutants_planted import HELD_BY
 
 __all__ = ["write_mutants", "write_report"]
 
@@ -63,5 +64,6 @@ def write_mutants(page: Path, rows: Sequence[Found], *, seeds: int) -> None:
     for row in sorted(rows, key=lambda row: (row.tried, row.name)):
         one = MUTANTS[row.name]
         place = f"{row.tried} (seed {row.seed})" if row.seed is not None else "**not found**"
-        lines.append(f"| {row.name} | {one.bug} | {one.by} | {place} | {row.breach.partition(' ')[0]} |")
+        found_as = row.breach.partition(" ")[0] if row.seed is not None else HELD_BY.get(row.name, "")
+        lines.append(f"| {row.name} | {one.bug} | {one.by} | {place} | {found_as} |")
     page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)

@@ -14,6 +14,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import LogGap
 from eisbach.kernel.slots import Slot
+from eisbach.ports.store import IMPORTED_LSN_MIN
 from eisbach.testing.manual_clock import ManualClock
 from eisbach.testing.store_host import HERE, SLOT, THERE, exchange, put, write
 
@@ -118,3 +119,21 @@ async def test_long_logs_are_forgotten_in_pieces(world: World) -> None:
 
     running.cancel()
     assert world.keeper.forgotten == 610
+
+
+async def test_what_a_move_set_aside_goes_within_a_minute_although_nobody_asks_for_it(world: World) -> None:
+    """Found by the simulated world: a slot left and came back, and its old rows stayed for ever, an erased account's
+    among them."""
+    gone = await world.here.lease(SLOT)
+    assert gone is not None
+    await world.here.freeze(SLOT, move=1, epoch=gone.epoch)
+    await world.here.settle(SLOT, move=1, epoch=gone.epoch + 1, owner="c2")
+    await world.here.begin_import(SLOT, move=2, epoch=gone.epoch + 1)
+    running = asyncio.create_task(world.keeper.run())
+
+    await world.clock.advance(61)
+    for _ in range(9):
+        await world.clock.advance(0.1)
+
+    running.cancel()
+    assert (await world.here.log_after(IMPORTED_LSN_MIN, limit=99), await world.here.sweep()) == ([], 0)

@@ -1,4 +1,6 @@
-"""Op logs do not grow for ever: what is older than seven days and needed by nobody is forgotten, slot by slot.
+"""Stores do not grow for ever: ops older than seven days and needed by nobody are forgotten, slot by slot, and what
+moves have set aside is swept. A slot may come back to a cell before its old rows there are discarded, and nobody else
+asks for them then: they would stay for ever, an erased account's among them (P22).
 
 Needed by: a region that may hold the slot and has not said that it has the op; the hub; the backups. A region that has
 not asked since this process started counts as having nothing, so that the log of a lost region's slots is kept until it
@@ -8,7 +10,7 @@ May not know: how ops are stored.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
@@ -17,7 +19,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Store
 
-__all__ = ["LogKeeper"]
+__all__ = ["KeptStore", "LogKeeper"]
 
 _EVERY_S: Final = 60.0
 _PIECE: Final = 256
@@ -26,12 +28,20 @@ _PAUSE_S: Final = 0.05
 _NOTHING: Final = Mark(0, 0)
 
 
+class KeptStore(Store, Protocol):
+    """A store in which moves set rows aside."""
+
+    async def sweep(self, *, limit: int = 1000) -> int:
+        """See ``ports.moves``."""
+        ...
+
+
 class LogKeeper:
     """One a store."""
 
     def __init__(
         self,
-        store: Store,
+        store: KeptStore,
         ownership: Ownership,
         acknowledged: Acknowledged | None,
         *,
@@ -60,6 +70,15 @@ class LogKeeper:
             await self._clock.sleep(_EVERY_S)
             for slot in self._ownership.followed():
                 await self.keep(slot)
+            await self.sweep()
+
+    async def sweep(self) -> int:
+        """Delete what moves have set aside; the number of rows."""
+        total = 0
+        while swept := await self._store.sweep():
+            total += swept
+            await self._clock.sleep(_PAUSE_S)
+        return total
 
     async def keep(self, slot: Slot) -> int:
         """Forget what nobody needs of a slot; the number of ops forgotten."""

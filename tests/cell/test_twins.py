@@ -272,6 +272,23 @@ async def test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_s
     assert bool(clock_is_ahead([found])) == stopped
 
 
+async def test_how_far_behind_a_region_is_that_is_not_heard_nobody_says(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with twin(tmp_path, "eu-central") as one:
+        link = Slow(clock, skew_ms=0, one_way_ms=10, held_ms=0)
+        puller = Puller(one.store, one.ownership, link, region="eu-west", clock=clock, rng=random.Random(1))
+        task = asyncio.create_task(puller.run())
+        for _ in range(20):
+            await clock.advance(0.1)
+        heard = puller.statistics().ops_behind
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await clock.advance(10)
+
+        assert (heard, puller.statistics().ops_behind) == (0, None)
+
+
 def test_a_twin_that_has_long_been_silent_stops_nobody() -> None:
     assert clock_is_ahead([twin_found(ahead_ms=900)])
     assert clock_is_ahead([twin_found(ahead_ms=900, silent_ms=60_000)]) == ""

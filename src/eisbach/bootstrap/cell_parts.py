@@ -376,7 +376,9 @@ def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
     }
     for twin in parts.twins():
         name = twin.region.replace("-", "_")
-        found |= {f"twin_lag_ms_{name}": twin.lag_ms, f"twin_ops_behind_{name}": twin.ops_behind}
+        found[f"twin_lag_ms_{name}"] = twin.lag_ms
+        if twin.ops_behind is not None:
+            found[f"twin_ops_behind_{name}"] = twin.ops_behind
     for comparison in (one.statistics() for one in parts.comparisons):
         found[f"twin_slots_differing_{comparison.region.replace('-', '_')}"] = len(comparison.differing)
     return found

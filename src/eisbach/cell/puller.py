@@ -60,7 +60,8 @@ class PullerStatistics:
     """Since the last answer."""
     lag_ms: int
     """Age of the newest op when it was applied here; the silence, when that is longer than a held question."""
-    ops_behind: int
+    ops_behind: int | None
+    """None while the region is not heard: it may have written any number."""
     skew_ms: int
     """That region's wall clock minus ours, exact to half the round trip."""
     ahead_ms: int
@@ -105,7 +106,7 @@ class Puller:
             slots_failing=len(self._failing),
             silent_ms=silent,
             lag_ms=silent if silent > WAIT_MS + 1000 else self._lag_ms,
-            ops_behind=sum(self._behind.values()),
+            ops_behind=sum(self._behind.values()) if silent < 2 * WAIT_MS else None,
             skew_ms=self._skew_ms,
             ahead_ms=self._ahead_ms,
         )

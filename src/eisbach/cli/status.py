@@ -56,7 +56,8 @@ def _show(status: dict[str, Any]) -> None:
     out().print(table)
     for row in status["replication"]:
         lag = "unknown" if row["lag_ms"] is None else f"{row['lag_ms']:g} ms"
-        say(f"twin    {row['to']} is {lag} and {row['ops_behind']} ops behind {row['from']}")
+        ops = "an unknown number of" if row["ops_behind"] is None else row["ops_behind"]
+        say(f"twin    {row['to']} is {lag} and {ops} ops behind {row['from']}")
     for row in status["hub"]:
         if row["backlog"] or row["dead_letters"]:
             say(f"hub     {row['region']} {row['spoke']}: backlog {row['backlog']}, dead letters {row['dead_letters']}")

@@ -15,6 +15,11 @@ interface Props {
   why: (target: string) => void;
 }
 
+function lagText(ms: number | null): string {
+  if (ms === null) return "–";
+  return ms < 10_000 ? `${Math.round(ms)} ms` : ago(0, ms);
+}
+
 export function Overview({ status, history, changes, theme, why }: Props): JSX.Element {
   const version = `${history.lag.times.at(-1) ?? 0} ${theme}`;
   return (
@@ -92,7 +97,7 @@ function Twins({ status }: { status: Status }): JSX.Element {
             <thead><tr><th scope="col">Pulls from → to</th><th scope="col" class="n">Lag</th><th scope="col" class="n">Ops behind</th><th scope="col" class="n">Slots that differ</th></tr></thead>
             <tbody>
               {status.replication.map((l) => (
-                <tr key={`${l.from} ${l.to}`}><th scope="row">{l.from} → {l.to}</th><td class={`n ${l.lag_ms === null || l.lag_ms > 1000 ? "warn" : ""}`}>{l.lag_ms === null ? "–" : `${Math.round(l.lag_ms)} ms`}</td><td class="n">{l.ops_behind ?? "–"}</td><td class={`n ${l.differing ? "warn" : ""}`}>{l.differing ?? "–"}</td></tr>
+                <tr key={`${l.from} ${l.to}`}><th scope="row">{l.from} → {l.to}</th><td class={`n ${l.lag_ms === null || l.lag_ms > 1000 ? "warn" : ""}`}>{lagText(l.lag_ms)}</td><td class="n">{l.ops_behind ?? "–"}</td><td class={`n ${l.differing ? "warn" : ""}`}>{l.differing ?? "–"}</td></tr>
               ))}
             </tbody>
           </table>

@@ -3,6 +3,7 @@
 Pure. A figure that nobody could read now is null, never a guess.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -215,7 +216,8 @@ def _cell(o: Observed) -> CellRow:
 
 
 def _replication(observed: Sequence[Observed]) -> list[ReplicationRow]:
-    worst: dict[tuple[str, str], tuple[float | None, int | None]] = {}
+    lags: dict[tuple[str, str], float | None] = {}
+    behind: dict[tuple[str, str], list[int | None]] = defaultdict(list)
     differing: dict[tuple[str, str], int] = {}
     for o in observed:
         for found in (o.figures or {}).get("digests", ()):
@@ -223,22 +225,21 @@ def _replication(observed: Sequence[Observed]) -> list[ReplicationRow]:
             differing[key] = differing.get(key, 0) + len(found["differing"])
         for row in (o.figures or {}).get("replication", ()):
             key = (str(row["from"]), o.spec.region)
-            lag, behind = worst.get(key, (None, None))
-            worst[key] = (_most(lag, row.get("lag_ms")), _total(behind, row.get("ops_behind")))
+            lags[key] = _most(lags.get(key), row.get("lag_ms"))
+            behind[key].append(row.get("ops_behind"))
+    # What one cell does not know, the region does not know: a part of a sum is a guess.
+    known = {key: sum(n for n in ops if n is not None) for key, ops in behind.items() if None not in ops}
     return [
         ReplicationRow(
-            from_=source, to=target, lag_ms=lag, ops_behind=behind, differing=differing.get((source, target))
+            from_=source, to=target, lag_ms=lag, ops_behind=known.get((source, target)),
+            differing=differing.get((source, target)) if (source, target) in known else None,
         )
-        for (source, target), (lag, behind) in sorted(worst.items())
-    ]
+        for (source, target), lag in sorted(lags.items())
+    ]  # fmt: skip
 
 
 def _most(one: float | None, other: float | None) -> float | None:
     return other if one is None else one if other is None else max(one, other)
-
-
-def _total(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else one + other
 
 
 def _hub(observed: Sequence[Observed]) -> list[HubRow]:

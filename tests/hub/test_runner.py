@@ -286,6 +286,27 @@ async def test_an_event_does_not_overtake_one_of_its_subject_although_another_su
     assert (before, handled) == ([], [1, 2, 3])
 
 
+async def test_what_waits_for_a_predecessor_does_not_go_before_it_while_its_subject_is_at_work(hub) -> None:
+    """Found by the simulated world: 3 stood behind 1, which was in work; 2 came, queued behind 3, and went after it."""
+    handled: list[int] = []
+    done = asyncio.Event()
+
+    @spoke("recorder", on=TYPE)
+    async def handler(event: Event, effects: Effects) -> None:
+        if event.seq == 1:
+            await done.wait()
+        handled.append(event.seq)
+
+    await hub.start(handler)
+    await hub.publish(an_event(1), source="eu-central/c1")
+    await hub.publish(an_event(3), an_event(4), source="eu-central/c2")
+    await hub.publish(an_event(2), source="eu-central/c1")
+    done.set()
+    await hub.idle()
+
+    assert handled == [1, 2, 3, 4]
+
+
 async def test_a_predecessor_that_never_comes_is_outwaited_and_still_handled_when_it_does(hub) -> None:
     spec, handled = recorder()
     host = await hub.start(spec)

@@ -217,11 +217,19 @@ class SpokeRunner:
         if verdict is Verdict.seen:
             self._repeats += 1
             return self._working.get(event.id)
-        self._inbox.admit(event, waiting=verdict is Verdict.gap)
-        previous = self._tails.get(event.subject)
-        task = tasks.create_task(self._work(event, previous, gap=verdict is Verdict.gap))
+        gap = verdict is Verdict.gap
+        self._inbox.admit(event, waiting=gap)
+        if not _wanted(self.spec, event):
+            work = self._pass_over(event)
+        elif gap:
+            # Held at once and not queued behind its subject: what it waits for would come to stand behind it.
+            work = self._hold(event, "gap", due_ms=self._clock.wall_ms() + _ms(GAP_PATIENCE), accounted=False)
+        else:
+            work = self._work(event, self._tails.get(event.subject))
+        task = tasks.create_task(work)
         self._working[event.id] = task
-        self._tails[event.subject] = task
+        if not gap:
+            self._tails[event.subject] = task
         task.add_done_callback(lambda _: self._done(event, task))
         return task
 
@@ -262,19 +270,14 @@ class SpokeRunner:
 
     # Events
 
-    async def _work(self, event: Event, previous: asyncio.Task[None] | None, *, gap: bool) -> None:
-        if not _wanted(self.spec, event):
-            await self._settle(event, self._settlement(event, mark=self._inbox.account(event)))
-            return
+    async def _pass_over(self, event: Event) -> None:
+        await self._settle(event, self._settlement(event, mark=self._inbox.account(event)))
+
+    async def _work(self, event: Event, previous: asyncio.Task[None] | None) -> None:
         if previous is not None:
             await asyncio.wait([previous])
-        now = self._clock.wall_ms()
-        if gap and not self._inbox.knows_predecessor(event):
-            await self._hold(event, "gap", due_ms=now + _ms(GAP_PATIENCE), accounted=False)
-            return
-        self._inbox.admit(event)
         if self.spec.waits_behind_failure and self._held.waits(event.subject, event.hlc):
-            await self._hold(event, "behind", due_ms=now, accounted=True)
+            await self._hold(event, "behind", due_ms=self._clock.wall_ms(), accounted=True)
         else:
             async with self._slots:
                 await self._attempt(event, None)

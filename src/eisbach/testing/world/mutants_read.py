@@ -236,8 +236,8 @@ def gap_not_waited_for(patch: Patch) -> None:
 def subjects_side_by_side(patch: Patch) -> None:
     work = SpokeRunner._work
 
-    async def alone(self: SpokeRunner, event: Any, _previous: Any, *, gap: bool) -> None:
-        await work(self, event, None, gap=gap)
+    async def alone(self: SpokeRunner, event: Any, _previous: Any) -> None:
+        await work(self, event, None)
 
     patch(SpokeRunner, "_work", alone)
 

@@ -25,7 +25,7 @@ from eisbach.settings import Secrets, WorkerProcess, read_process
 from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
 from eisbach.spokes.worker import JobWorker
 
-__all__ = ["run", "serve_worker"]
+__all__ = ["confine_worker", "run", "serve_worker"]
 
 _LOOK_EVERY_S: Final = 2.0
 _logger = structlog.get_logger(__name__)
@@ -35,12 +35,17 @@ async def run(process: WorkerProcess) -> None:
     """Serve until cancelled; a job in work is then dropped with its tools and free when its lease runs out."""
     die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
+    confine_worker(process)
+    await serve_worker(process, secrets)
+
+
+def confine_worker(process: WorkerProcess) -> None:
+    """Keep this process to its folder and the blob folder, before its first thread."""
     tools = [Path(process.ffmpeg).parent, Path(process.ffprobe).parent, Path(process.packager).parent]
     blobs = [] if in_bucket(process.blobs) else [Path(process.blobs)]
     confinement = confine(read=[*python_paths(), *tools], write=[Path(process.folder), *blobs])
     if not confinement.confined:
         _logger.warning("not_confined", process="worker", detail=confinement.detail)
-    await serve_worker(process, secrets)
 
 
 async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:

@@ -217,7 +217,7 @@ async def test_an_event_goes_from_the_hub_through_what_was_deployed_to_the_studi
     await secrets.put_secret_value(SecretId="eisbach/eu-central/studio", SecretString=told)
     sns = await account.client("sns", "eu-central-1")
     topics = (await sns.list_topics())["Topics"]
-    topic = next(t["TopicArn"] for t in topics if t["TopicArn"].endswith(":eisbach-events.fifo"))
+    topic = next(t["TopicArn"] for t in topics if t["TopicArn"].endswith(":eisbach-hub.fifo"))
     envelope = Envelope(source="eu-central/studio", first_lsn=1, last_lsn=2, events=[received(1, 0), READY])
     message = message_of("eu-central/studio", 1, encode_envelope(envelope))
     for _ in range(2):  # the same once more, as after a lost answer

@@ -1,6 +1,7 @@
 """Handlers in a real Lambda runtime client (awslambdaric, a process of its own), against the emulated region."""
 
 import base64
+import hashlib
 import http.server
 import json
 import threading
@@ -91,7 +92,7 @@ def environment(aws: AwsEmulator, document: Any) -> dict[str, str]:
 def spoke(aws: AwsEmulator, region: Any, studio: Studio) -> Iterator[LambdaRuntime]:
     document = SpokeDocument(
         region="eu-central", aws_region=REGION, spoke="publish", state_table=TABLE, hub_table="eisbach-hub",
-        secret=SECRET, studio=studio.url,
+        secret=SECRET, studio=studio.url, blobs=f"s3:{REGION}/eb-media", copies={"eu-west": f"s3:{REGION}/eb-copies"},
     )  # fmt: skip
     runtime = LambdaRuntime("eisbach.deploy.aws.handlers.spoke.handle", environment(aws, document), timeout_s=30)
     yield runtime
@@ -134,6 +135,57 @@ def test_a_batch_has_its_effects_once_however_often_it_comes(spoke: LambdaRuntim
     assert spoke.call(batch) == {"batchItemFailures": []}
     assert [(path, body) for path, _, body in studio.posts] == [(PUBLISH, {"asset": "a-1"})]
     assert spoke.cold_starts == 1
+
+
+def claimed(whole: Event, origin: str) -> tuple[Event, str]:
+    """The event as it is written when its payload is claimed; and the key of the payload."""
+    digest = hashlib.sha256(whole.data).hexdigest()
+    key = f"claims/2026-11-26/{digest}"
+    data, dataref = msgspec.Raw(b'{"eisbach_claim":{"bytes":1}}'), f"blobs:{key}#sha256={digest}"
+    return msgspec.structs.replace(whole, data=data, dataref=dataref, origin=origin), key
+
+
+@pytest.fixture
+def buckets(aws: AwsEmulator) -> Any:
+    s3 = boto3.client("s3", region_name=REGION, endpoint_url=aws.endpoint(REGION), **CREDENTIALS)
+    for name in ("eb-media", "eb-copies"):
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return s3
+
+
+def test_a_payload_by_claim_check_comes_from_the_regions_bucket(
+    spoke: LambdaRuntime, studio: Studio, buckets: Any
+) -> None:
+    event_, key = claimed(received(1, 0), "eu-central")
+    buckets.put_object(Bucket="eb-media", Key=key, Body=bytes(received(1, 0).data))
+
+    assert spoke.call({"Records": [record(1, event_), record(2, READY)]}) == {"batchItemFailures": []}
+    assert [path for path, _, _ in studio.posts] == [PUBLISH]
+
+
+async def test_a_payload_of_another_region_is_waited_for_until_its_copy_is_here(aws: AwsEmulator, buckets: Any) -> None:
+    from contextlib import AsyncExitStack
+
+    from eisbach.deploy.aws.handlers.spoke import claims_of
+    from eisbach.engines.aws.clients import AwsPlace, open_clients
+    from eisbach.kernel.errors import Unavailable
+
+    document = SpokeDocument(
+        region="eu-central", aws_region=REGION, spoke="any", state_table="", hub_table="", secret="", studio="",
+        blobs=f"s3:{REGION}/eb-media", copies={"eu-west": f"s3:{REGION}/eb-copies"},
+    )  # fmt: skip
+    event_, key = claimed(received(1, 0), "eu-west")
+    async with AsyncExitStack() as stack:
+        place = AwsPlace(region=REGION, endpoint=aws.endpoint(REGION))
+        clients = await stack.enter_async_context(open_clients(place, blobs=True))
+        claims = await claims_of(document, clients, stack)
+        with pytest.raises(Unavailable, match="is not copied to eu-central yet"):
+            await claims.redeem(event_)
+        buckets.put_object(Bucket="eb-copies", Key=key, Body=bytes(received(1, 0).data))
+
+        assert bytes((await claims.redeem(event_)).data) == bytes(received(1, 0).data)
+        buckets.delete_object(Bucket="eb-copies", Key=key)
+        assert bytes((await claims.redeem(event_)).data) == bytes(received(1, 0).data), "brought once"
 
 
 def test_a_cold_start_in_between_repeats_nothing(spoke: LambdaRuntime, studio: Studio) -> None:

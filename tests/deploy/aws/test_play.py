@@ -40,13 +40,14 @@ REGION = "eu-central-1"
 class Deployed:
     """The region's stacks, and what they say a cell's task is."""
 
-    def __init__(self, account: Account, emulator: AwsEmulator, folder: Path) -> None:
-        self.account, self.folder, self.emulator = account, folder, emulator
+    def __init__(self, account: Account, emulator: AwsEmulator, folder: Path, *, region: str = REGION) -> None:
+        self.account, self.folder, self.emulator, self.region = account, folder, emulator, region
         self.template: dict[str, Any] = {}
-        self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": emulator.endpoint(REGION)}
+        self.studio_port = 0
+        self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": emulator.endpoint(region)}
 
     async def definition(self, cell: str) -> dict[str, Any]:
-        ecs = await self.account.client("ecs", REGION)
+        ecs = await self.account.client("ecs", self.region)
         service = (await ecs.describe_services(cluster="eisbach", services=[f"eisbach-{cell}"]))["services"][0]
         told = await ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
         return told["taskDefinition"]["containerDefinitions"][0]  # type: ignore[no-any-return]
@@ -81,15 +82,19 @@ def lacking(template: dict[str, Any], called: dict[str, int]) -> set[str]:
 class Task:
     """A container's command with its environment, as a process here."""
 
-    def __init__(self, deployed: Deployed, definition: dict[str, Any], folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, deployed: Deployed, definition: dict[str, Any], folder: Path, *, port: int = 0) -> None:
+        self.port = port or self.free_port()
         self.command = [sys.executable, *definition["command"][1:]]
         told = {one["name"]: one["value"] for one in definition["environment"]}
         more = {"ADDRESS": f"127.0.0.1:{self.port}", "FOLDER": str(folder), "PYTHONPATH": str(SRC)}
         self.environment = {"PATH": os.environ["PATH"], **deployed.environment, **told, **more}
         self.process: asyncio.subprocess.Process | None = None
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
 
     async def start(self, http: aiohttp.ClientSession) -> None:
         self.process = await asyncio.create_subprocess_exec(*self.command, env=self.environment)

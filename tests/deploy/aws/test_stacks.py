@@ -102,14 +102,54 @@ def test_each_cell_shares_its_calls_between_tasks_and_functions_by_weight(all_te
     rules = of(all_templates[CENTRAL], "AWS::ElasticLoadBalancingV2::ListenerRule")
     groups = {key for key, r in all_templates[CENTRAL]["Resources"].items() if r["Type"].endswith("::TargetGroup")}
 
-    assert [r["Properties"]["Conditions"][0]["HttpHeaderConfig"]["Values"] for r in rules] == [
-        ["c1"],
-        ["c2"],
-    ]
+    by_header, by_path = {}, {}
     for rule in rules:
-        shares = rule["Properties"]["Actions"][0]["ForwardConfig"]["TargetGroups"]
-        assert [s["Weight"] for s in shares] == [999, 0]
-        assert {s["TargetGroupArn"]["Ref"] for s in shares} <= groups
+        condition, found = rule["Properties"]["Conditions"][0], rule["Properties"]["Actions"][0]["ForwardConfig"]
+        assert {s["TargetGroupArn"]["Ref"] for s in found["TargetGroups"]} <= groups
+        if condition["Field"] == "http-header":
+            by_header[condition["HttpHeaderConfig"]["Values"][0]] = [s["Weight"] for s in found["TargetGroups"]]
+        else:
+            by_path.update(dict.fromkeys(condition["PathPatternConfig"]["Values"], found["TargetGroups"]))
+
+    assert by_header == {"c1": [999, 0], "c2": [999, 0]}
+    assert set(by_path) == {"/peer/cells/c1/*", "/peer/cells/c2/*", "/peer/cells/studio/*", "/studio/*"}
+    assert all("Tasks" in one["TargetGroupArn"]["Ref"] for shares in by_path.values() for one in shares), "no function"
+
+
+def test_tasks_are_reached_by_the_balancer_alone_and_reach_others_on_443(all_templates: Templates) -> None:
+    groups = {g["Properties"]["GroupDescription"]: g for g in of(all_templates[CENTRAL], "AWS::EC2::SecurityGroup")}
+    tasks = groups["TaskGroup"]["Properties"]
+
+    assert [(r["FromPort"], "SourceSecurityGroupId" in r) for r in tasks["SecurityGroupIngress"]] == [(8080, True)]
+    assert [r["FromPort"] for r in tasks["SecurityGroupEgress"]] == [443]
+    assert "SecurityGroupIngress" not in all_templates[CENTRAL]["Resources"], "no rule beside"
+
+
+def test_blobs_are_reached_by_whom_they_are_for(all_templates: Templates) -> None:
+    may: dict[str, set[str]] = {}
+    for name, one in all_templates[CENTRAL]["Resources"].items():
+        if one["Type"] == "AWS::IAM::Policy":
+            for statement in one["Properties"]["PolicyDocument"]["Statement"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                if "s3:PutObject" in actions or "s3:DeleteObject" in actions:
+                    given = statement["Resource"]
+                    paths = given if isinstance(given, list) else [given]
+                    found = {json.dumps(p).partition("-media/")[2].split('"')[0] for p in paths}
+                    may.setdefault(name[:5], set()).update(
+                        f"{a[3:6]} {p}" for a in actions if a != "s3:GetObject" for p in found
+                    )
+
+    assert may.pop("Media") == {
+        f"{what} {path}"
+        for what, paths in {
+            "Put": ("media/*", "work/*", ".digests/media/*", ".digests/work/*"),
+            "Abo": ("media/*", "work/*", ".digests/media/*", ".digests/work/*"),
+            "Del": ("work/*", ".digests/work/*"),
+        }.items()
+        for path in paths
+    }
+    assert may.pop("Studi") == {f"{w} {p}" for w in ("Put", "Abo") for p in ("uploads/*", "claims/*", ".digests/*")}
+    assert {frozenset(paths) for paths in may.values()} == {frozenset({"Put claims/*", "Abo claims/*"})}, "spokes"
 
 
 def test_each_spoke_has_a_queue_of_its_own_pruned_by_type(all_templates: Templates) -> None:
@@ -275,3 +315,16 @@ def test_the_document_names_every_permission_of_every_role(all_templates: Templa
                 actions |= set(given if isinstance(given, list) else [given])
 
     assert {a for a in actions if f"`{a.partition(':')[2]}`" not in page and f"`{a}`" not in page} == set()
+
+
+def test_the_stacks_name_topic_and_queues_as_the_engine_looks_for_them(example: Platform) -> None:
+    """Otherwise a relay publishes where nobody listens."""
+    from types import SimpleNamespace
+    from typing import Any
+
+    from eisbach.engines.aws.queues import Queues, queue_name
+
+    nobody: Any = SimpleNamespace()
+    assert Queues(nobody, example.name, receives_max=1)._topic == example.topic()
+    for dead in (False, True):
+        assert queue_name(example.name, "transcode", dead=dead) == example.queue("transcode", dead=dead)

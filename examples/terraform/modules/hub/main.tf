@@ -1,6 +1,6 @@
 # A region's hub: one topic, and for every spoke a queue of its own with a dead-letter queue behind it.
 resource "aws_sns_topic" "events" {
-  name                        = "${var.name}-events.fifo"
+  name                        = "${var.name}-hub.fifo"
   fifo_topic                  = true
   content_based_deduplication = false
   fifo_throughput_scope       = "MessageGroup"

@@ -11,7 +11,10 @@ import msgspec
 from eisbach.deploy.aws.platform_file import Cell, Platform, Region
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["VARIABLE", "CellDocument", "SpokeDocument", "cell_document", "read_document", "spoke_document"]
+__all__ = [
+    "VARIABLE", "CellDocument", "Document", "MediaDocument", "SpokeDocument", "cell_document", "media_document",
+    "read_document", "spoke_document",
+]  # fmt: skip
 
 VARIABLE = "PROCESS_DOCUMENT"
 
@@ -41,6 +44,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     groups: tuple[str, ...]
     """Of the whole platform."""
     residency: str
+    blobs: str = ""
+    """``s3:REGION/BUCKET``, of the studio: uploads and claims."""
     store: str = "dynamodb"
     """``dynamodb``; or ``sqlite:FOLDER``, which only a rehearsal says: a sandbox's disk is gone with it."""
 
@@ -57,6 +62,23 @@ class SpokeDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secret: str
     studio: str
     """``https://`` name of the region, whose studio cell takes commands."""
+    blobs: str
+    """``s3:REGION/BUCKET``: payloads above 64 KiB."""
+    copies: dict[str, str]
+    """Other region -> where its blobs are copied to in this one, in the same form."""
+
+
+class MediaDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="media"):
+    """The media workers of a region."""
+
+    region: str
+    aws_region: str
+    secret: str
+    studio: str
+    blobs: str
+
+
+Document = CellDocument | SpokeDocument | MediaDocument
 
 
 def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
@@ -80,13 +102,14 @@ def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
             twins={r.name: f"https://{platform.dns.regional(r.name)}" for r in platform.twins(region)},
             groups=tuple(dict.fromkeys(c.group for c in platform.cell)),
             residency=region.residency,
+            blobs=platform.blobs(region) if cell.is_studio else "",
         )
     ).decode()
 
 
 def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
     """As JSON."""
-    studio = next(cell for cell in platform.cell if cell.is_studio)
+    studio = platform.studio_cell
     return msgspec.json.encode(
         SpokeDocument(
             region=region.name,
@@ -95,12 +118,27 @@ def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
             state_table=platform.state_table(studio),
             hub_table=platform.hub_table(),
             secret=f"{platform.name}/{region.name}/{studio.name}",
-            studio=platform.studio or f"https://{platform.dns.regional(region.name)}",
+            studio=platform.studio_at(region),
+            blobs=platform.blobs(region),
+            copies={r.name: f"s3:{region.aws}/{platform.copies(region, of=r)}" for r in platform.twins(region)},
         )
     ).decode()
 
 
-def read_document(environment: Mapping[str, str] = os.environ) -> CellDocument | SpokeDocument:
+def media_document(platform: Platform, region: Region) -> str:
+    """As JSON."""
+    return msgspec.json.encode(
+        MediaDocument(
+            region=region.name,
+            aws_region=region.aws,
+            secret=f"{platform.name}/{region.name}/{platform.studio_cell.name}",
+            studio=platform.studio_at(region),
+            blobs=platform.blobs(region),
+        )
+    ).decode()
+
+
+def read_document(environment: Mapping[str, str] = os.environ) -> Document:
     """The document of this process.
 
     Raises:
@@ -110,6 +148,7 @@ def read_document(environment: Mapping[str, str] = os.environ) -> CellDocument |
     if not text:
         raise Invalid(f"no {VARIABLE} in the environment; the stacks of eisbach deploy set it")
     try:
-        return msgspec.json.decode(text, type=CellDocument | SpokeDocument)
+        found: Document = msgspec.json.decode(text, type=Document)
     except msgspec.DecodeError as error:
         raise Invalid(f"{VARIABLE} is not a document of Eisbach: {error}") from error
+    return found

@@ -91,6 +91,12 @@ class Compute(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tasks_max: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 40
     spill_weight: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
     """Thousandths of the calls that functions get when the stack is new."""
+    media_tasks: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
+    """Media workers a region; each works on one job at a time. 0: work waits."""
+    media_vcpu: Annotated[int, msgspec.Meta(ge=1, le=16)] = 4
+    media_gb: Annotated[int, msgspec.Meta(ge=2, le=120)] = 8
+    media_disk_gb: Annotated[int, msgspec.Meta(ge=21, le=200)] = 100
+    """Of each worker: room for one source, its chunks and what becomes of it."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     """Reserved for each cell's function: a cell in trouble takes no other cell's."""
 
@@ -115,7 +121,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watch: Watch
     slots: Annotated[int, msgspec.Meta(ge=1, le=9999)] = 1024
     studio: Annotated[str, msgspec.Meta(pattern=r"^(https://[a-z0-9.-]+)?$")] = ""
-    """Where the studio cell answers: on a host of yours, since it needs a blob store. Empty: at the region's name."""
+    """Where the studio cell answers, when it runs on a host of yours. Empty: here, at the region's name."""
     given: tuple[Literal["logs", "hub", "names"], ...] = ()
     """What somebody else makes, under the names from here (``examples/terraform``): global tables, topics and queues,
     records. The stacks then refer to it and make none of it."""
@@ -142,6 +148,28 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             before += one.share
         raise Invalid(f"cell {cell.name!r} is not of this platform")
 
+    @property
+    def studio_cell(self) -> Cell:
+        """There is one."""
+        return next(cell for cell in self.cell if cell.is_studio)
+
+    @property
+    def has_studio(self) -> bool:
+        """Whether the studio and the media workers run on AWS: they need containers."""
+        return self.compute.door == "alb" and not self.studio
+
+    def studio_at(self, region: Region) -> str:
+        """Where it answers."""
+        return self.studio or f"https://{self.dns.regional(region.name)}"
+
+    def blobs(self, region: Region) -> str:
+        """A region's blobs, as processes are told."""
+        return f"s3:{region.aws}/{self.bucket(region, 'media')}"
+
+    def copies(self, at: Region, *, of: Region) -> str:
+        """The bucket in ``at`` that holds copies of the blobs of ``of``."""
+        return self.bucket(at, f"copies-{of.name}")
+
     def log_table(self, cell: Cell) -> str:
         """Global: the same name in every region."""
         return f"{self.name}-{cell.name}-log"
@@ -152,7 +180,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def topic(self) -> str:
         """The hub of a region."""
-        return f"{self.name}-events.fifo"
+        return f"{self.name}-hub.fifo"
 
     def hub_table(self) -> str:
         """The hub's memory, in each region."""

@@ -7,18 +7,32 @@ function.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from eisbach.bootstrap.cell import OpenCell, open_cell
 from eisbach.bootstrap.host import system_host
+from eisbach.cell.peer_http import HttpPeer
 from eisbach.deploy.aws.documents import CellDocument
 from eisbach.deploy.aws.handlers.secrets import read_secrets
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, PeerRegion
 
-__all__ = ["open_application", "process_of"]
+__all__ = ["StandingPeer", "open_application", "process_of"]
+
+
+class StandingPeer(HttpPeer):
+    """Another region where nothing moves: a slot's cell has the same name there, and there is no map to ask for."""
+
+    def __init__(self, door: str, *, token: str, groups: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(door, token=token)
+        self._groups = groups
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        """See ``PeerTransport``."""
+        return self._groups
 
 
 async def open_application(
@@ -39,12 +53,15 @@ async def open_application(
     kind, _, rehearsed = document.store.partition(":")
     if kind not in ("dynamodb", "sqlite") or (kind == "sqlite" and not rehearsed):
         raise Invalid(f"store {document.store[:60]!r} of cell {document.cell!r} is neither dynamodb nor sqlite:FOLDER")
-    if kind == "dynamodb" and document.studio:
-        raise Invalid(
-            "the studio cell needs a blob store, and there is none on AWS yet; docs/aws.md says where it runs"
-        )
+    if kind == "dynamodb" and document.studio and not document.blobs:
+        raise Invalid(f"the studio cell {document.cell!r} needs a blob store; its document names none")
     secrets = await read_secrets(document.secret, region=document.aws_region)
-    host = dataclasses.replace(system_host(), asleep_between_calls=function)
+    groups = {document.group: [document.cell] * document.slot_count}
+    host = dataclasses.replace(
+        system_host(),
+        asleep_between_calls=function,
+        peer=lambda door, token: StandingPeer(door, token=token, groups=groups),
+    )
     process = process_of(document, Path(rehearsed) if rehearsed else folder)
     return await stack.enter_async_context(open_cell(process, secrets, host=host))
 
@@ -77,6 +94,7 @@ def process_of(document: CellDocument, folder: Path) -> CellProcess:
         hub=f"aws:{place}" if on_aws else f"sqlite:{folder / 'hub.db'}",
         store=f"dynamodb:{place}" if on_aws else "",
         studio=document.studio,
-        blobs=str(folder / "blobs") if document.studio else "",
-        residencies={document.region: document.residency},
+        blobs=(document.blobs if on_aws else str(folder / "blobs")) if document.studio else "",
+        # Twins are of the same residency, or they would be none (platform_file): who is not listed is sent nothing.
+        residencies=dict.fromkeys([document.region, *document.twins], document.residency),
     )

@@ -3,34 +3,40 @@
 The hub's own runner handles the batch, with the inbox in DynamoDB: each event once, in order of its subject, failures
 held and tried again, dead letters set aside. Whatever was not settled before the call must end is given back to SQS.
 Promises: a batch fails message by message. A schedule's call ({"sweep": true}) tries held events that are due and sends
-commands that wait. Claim checks are refused here (dead letter): there is no blob store on AWS yet.
+commands that wait. Payloads above 64 KiB come from the region's bucket, or from its copy of the other region's.
 """
 
 import asyncio
 import random
+import tempfile
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
 
+from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.deploy.aws.documents import SpokeDocument, read_document
 from eisbach.deploy.aws.handlers.batch import BatchLog
 from eisbach.deploy.aws.handlers.sandbox import Context, Sandbox, seconds_left
 from eisbach.deploy.aws.handlers.secrets import read_secrets
-from eisbach.engines.aws.clients import AwsPlace, open_clients
+from eisbach.engines.aws.blobs import S3Blobs
+from eisbach.engines.aws.clients import AwsClients, AwsPlace, open_clients
 from eisbach.engines.aws.hub_archive import HubArchive
 from eisbach.engines.aws.messages import Arrived, place_of
 from eisbach.engines.aws.spoke_store import DynamoSpokeStore
 from eisbach.engines.embedded.clock import SystemClock
+from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
-from eisbach.kernel.errors import Invalid, NotFound
+from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.spokes.ingest import INGEST_SPOKES
 
-__all__ = ["handle"]
+__all__ = ["claims_of", "handle"]
 
 _SWEEP_S: Final = 10.0
 _LOOK_S: Final = 0.05
@@ -46,6 +52,7 @@ class _Opened:
     store: DynamoSpokeStore
     archive: HubArchive
     transport: Any
+    claims: ClaimChecks
     rng: random.Random
 
 
@@ -60,14 +67,33 @@ async def _open(stack: AsyncExitStack) -> _Opened:
     spec = next((one for one in INGEST_SPOKES if one.name == document.spoke), None)
     if spec is None:
         raise Invalid(f"no spoke {document.spoke!r}; there are {', '.join(one.name for one in INGEST_SPOKES)}")
-    clients = await stack.enter_async_context(open_clients(AwsPlace(region=document.aws_region)))
+    clients = await stack.enter_async_context(open_clients(AwsPlace(region=document.aws_region), blobs=True))
     secrets = await read_secrets(document.secret, region=document.aws_region)
     rng = random.Random()  # noqa: S311 - jitter and numbers, not secrets
     store = DynamoSpokeStore(clients, table=document.state_table, spokes=[spec.name], clock=SystemClock(), rng=rng)
     session = await stack.enter_async_context(aiohttp.ClientSession())
     transport = HttpStudio(session, document.studio, token=secrets.service_token)
     archive = HubArchive(clients, document.hub_table)
-    return _Opened(document, spec, store, archive, transport, rng)
+    claims = await claims_of(document, clients, stack)
+    return _Opened(document, spec, store, archive, transport, claims, rng)
+
+
+async def claims_of(document: SpokeDocument, clients: AwsClients, stack: AsyncExitStack) -> ClaimChecks:
+    """Of this region's bucket; a claim of another region is read from the copy that S3 has made here."""
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="claims-")))
+
+    def bucket(place: str) -> S3Blobs:
+        return S3Blobs(clients, aws_place(place, "s3")[1], scratch=scratch)
+
+    async def elsewhere(region: str, key: str) -> AsyncIterator[bytes]:
+        if region not in document.copies:
+            raise NotFound(f"no blobs of region {region[:40]!r} are copied to {document.region}")
+        try:
+            yield await bucket(document.copies[region]).read(key)
+        except NotFound as error:  # S3 copies within a quarter of an hour: the event waits for it
+            raise Unavailable(f"{key} of {region} is not copied to {document.region} yet") from error
+
+    return ClaimChecks(bucket(document.blobs), region=document.region, clock=SystemClock(), elsewhere=elsewhere)
 
 
 async def _handled(opened: _Opened, event: dict[str, Any], left_s: float) -> dict[str, Any]:
@@ -79,8 +105,9 @@ async def _handled(opened: _Opened, event: dict[str, Any], left_s: float) -> dic
 
     log = await BatchLog.of(event, fetch)
     around = Surroundings(
-        region=opened.document.region, log=log, store=opened.store, clock=SystemClock(), rng=opened.rng
-    )
+        region=opened.document.region, log=log, store=opened.store, clock=SystemClock(), rng=opened.rng,
+        claims=opened.claims,
+    )  # fmt: skip
     host = SpokeHost([opened.spec], around, transport=opened.transport)
     running = asyncio.create_task(host.run())
     try:

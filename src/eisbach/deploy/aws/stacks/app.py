@@ -27,6 +27,7 @@ from eisbach.deploy.aws.stacks.records import add_accelerator, add_records, add_
 from eisbach.deploy.aws.stacks.spokes import add_relay, add_spoke, add_sweep
 from eisbach.deploy.aws.stacks.trials import add_trials
 from eisbach.deploy.aws.stacks.watch import add_budget, add_dashboard, cell_alarms, spoke_alarms
+from eisbach.deploy.aws.stacks.workers import add_workers
 
 __all__ = ["build"]
 
@@ -107,11 +108,13 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
         add_canary(stack, one.cell.name.title(), one.function, canaries, cell_alarms(stack, one, ground.pager)[:-1])
         relay = add_relay(stack, around, one)
         add_sweep(stack, f"{one.cell.name.title()}Relay", relay)
+    if studio.service:
+        add_workers(stack, around, studio)
     for queue in hub.queues:
         made = add_spoke(stack, around, queue, studio)
         add_sweep(stack, f"{queue.spoke.title()}Spoke", made)
         spoke_alarms(stack, queue, made, ground.pager)
-    target = _door(stack, platform, region, network, (cells, ground))
+    target = _door(stack, platform, region, network, (cells, studio, ground))
     add_regional_name(stack, platform, region, target)
     add_dashboard(stack, platform, cells, hub.queues)
     add_trials(stack, platform, region, cells)
@@ -130,13 +133,17 @@ def _cluster(stack: Any, platform: Platform, network: Network | None) -> Any:
 
 
 def _door(
-    stack: Any, platform: Platform, region: Region, network: Network | None, given: tuple[Sequence[CellHome], Ground]
+    stack: Any,
+    platform: Platform,
+    region: Region,
+    network: Network | None,
+    given: tuple[Sequence[CellHome], CellHome, Ground],
 ) -> dict[str, str]:
-    cells, ground = given
+    cells, studio, ground = given
     if network is None:
         name = add_http_api(stack, platform, region, cells)
         return {"dns": name.regional_domain_name, "zone": name.regional_hosted_zone_id}
-    balancer = add_balancer(stack, platform, region, network, cells, logs_bucket=ground.logs)
+    balancer = add_balancer(stack, platform, region, network, (cells, studio), logs_bucket=ground.logs)
     cdk.CfnOutput(stack, "BalancerArn", value=balancer.load_balancer_arn)
     return {
         "dns": f"dualstack.{balancer.load_balancer_dns_name}",

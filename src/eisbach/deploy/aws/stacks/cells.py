@@ -20,9 +20,10 @@ from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, make_function
 from eisbach.deploy.aws.stacks.hub import Hub
+from eisbach.deploy.aws.stacks.media import grant_blobs
 from eisbach.deploy.aws.stacks.network import Network
 
-__all__ = ["Around", "CellHome", "add_cell", "grant_cell"]
+__all__ = ["Around", "CellHome", "Task", "add_cell", "grant_cell", "make_task", "run_tasks"]
 
 PORT = 8080
 PUBLISHES = ("sns:Publish", "sns:CreateTopic")
@@ -50,9 +51,9 @@ class CellHome:
     state: Any
     secret: Any
     function: Any
-    """``Made``; None for the studio, which runs elsewhere: it needs a blob store (docs/aws.md)."""
+    """``Made``; None for the studio, which has no peaks."""
     service: Any
-    """None behind an HTTP API, and for the studio."""
+    """None behind an HTTP API, and for a studio that runs elsewhere."""
 
 
 def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
@@ -84,7 +85,8 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         "it holds keys for tokens in the hands of viewers; rotation is the platform's own, with two live keys",
     )
     if cell.is_studio:
-        return CellHome(cell=cell, state=state, secret=secret, function=None, service=None)
+        service = _service(stack, around, cell, state, secret) if platform.has_studio else None
+        return CellHome(cell=cell, state=state, secret=secret, function=None, service=service)
     title = cell.name.title().replace("-", "")
     document = cell_document(platform, around.region, cell)
     function = make_function(
@@ -125,15 +127,53 @@ def grant_cell(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any)
 
 def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) -> Any:
     """The same application in containers: the base of the load."""
-    compute, title = around.platform.compute, cell.name.title().replace("-", "")
+    platform, region = around.platform, around.region
+    compute = platform.compute
+    task = make_task(
+        stack,
+        around,
+        Task(
+            name=cell.name,
+            module="fargate",
+            document=cell_document(platform, region, cell),
+            vcpu=compute.task_vcpu,
+            gb=compute.task_gb,
+        ),
+    )
+    grant_cell(stack, around, cell, role=task.task_role, state=state)
+    secret.grant_read(task.task_role)
+    if cell.is_studio:
+        own = ("uploads/", "claims/", ".digests/")
+        grant_blobs(stack, task.task_role, platform.bucket(region, "media"), read=own, write=own)
+    return run_tasks(stack, around, cell.name, task, count=max(1, compute.tasks_min))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A container of the image."""
+
+    name: str
+    module: str
+    """Of ``deploy.aws.handlers``."""
+    document: str
+    vcpu: float
+    gb: int
+    disk_gb: int | None = None
+    """None: AWS's 20."""
+
+
+def make_task(stack: Any, around: Around, wanted: Task) -> Any:
+    """Its definition: a read-only root, a disk at ``/work``, and a role that may nothing yet."""
+    compute, title = around.platform.compute, wanted.name.title().replace("-", "")
     group = logs.LogGroup(
         stack, f"{title}TaskLog", retention=logs.RetentionDays.TWO_WEEKS, removal_policy=cdk.RemovalPolicy.DESTROY
     )
     task = ecs.FargateTaskDefinition(
         stack,
         f"{title}Task",
-        cpu=round(compute.task_vcpu * 1024),
-        memory_limit_mib=compute.task_gb * 1024,
+        cpu=round(wanted.vcpu * 1024),
+        memory_limit_mib=wanted.gb * 1024,
+        ephemeral_storage_gib=wanted.disk_gb,
         runtime_platform=ecs.RuntimePlatform(
             cpu_architecture=ecs.CpuArchitecture.ARM64, operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),
@@ -142,31 +182,34 @@ def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) ->
     container = task.add_container(
         "cell",
         image=ecs.ContainerImage.from_registry(compute.image),
-        command=["python", "-m", "eisbach.deploy.aws.handlers.fargate"],
-        environment={"PROCESS_DOCUMENT": cell_document(around.platform, around.region, cell)},
+        command=["python", "-m", f"eisbach.deploy.aws.handlers.{wanted.module}"],
+        environment={"PROCESS_DOCUMENT": wanted.document},
         port_mappings=[ecs.PortMapping(container_port=PORT)],
         readonly_root_filesystem=True,
-        logging=ecs.LogDrivers.aws_logs(stream_prefix=cell.name, log_group=group),
+        logging=ecs.LogDrivers.aws_logs(stream_prefix=wanted.name, log_group=group),
         stop_timeout=cdk.Duration.seconds(30),
     )
     container.add_mount_points(ecs.MountPoint(container_path="/work", source_volume="work", read_only=False))
-    grant_cell(stack, around, cell, role=task.task_role, state=state)
-    secret.grant_read(task.task_role)
     _may_pull(stack, task, compute.image)
     accept(task, "AwsSolutions-ECS2", "the document names tables and addresses; secrets come from Secrets Manager")
+    return task
+
+
+def run_tasks(stack: Any, around: Around, name: str, task: Any, *, count: int) -> Any:
+    """So many of them, replaced one by one, and the old ones back when the new ones fail."""
     return ecs.FargateService(
         stack,
-        f"{title}Base",
-        service_name=f"{around.platform.name}-{cell.name}",
+        f"{name.title().replace('-', '')}Base",
+        service_name=f"{around.platform.name}-{name}",
         cluster=around.cluster,
         task_definition=task,
-        desired_count=compute.tasks_min,
+        desired_count=count,
         min_healthy_percent=100,
         max_healthy_percent=200,
         circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
         security_groups=[around.network.task_group] if around.network else None,
-        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
-        assign_public_ip=False,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+        assign_public_ip=True,  # its way out; nothing comes in but from the balancer (network.py)
         enable_execute_command=False,
     )
 

@@ -32,9 +32,19 @@ _LOG_LINE: Final = (
 
 
 def add_balancer(
-    stack: Any, platform: Platform, region: Region, network: Network, cells: Sequence[CellHome], *, logs_bucket: Any
+    stack: Any,
+    platform: Platform,
+    region: Region,
+    network: Network,
+    homes: tuple[Sequence[CellHome], CellHome],
+    *,
+    logs_bucket: Any,
 ) -> Any:
-    """Listener on 443 with the region's certificate; a rule a cell, weights as the platform file says."""
+    """Listener on 443 with the region's certificate; a rule a cell, weights as the platform file says.
+
+    ``homes``: the cells, and the studio. What the other region pulls, and what is the studio's, goes to tasks only.
+    """
+    cells, studio = homes
     balancer = elb.ApplicationLoadBalancer(
         stack,
         "Balancer",
@@ -60,24 +70,30 @@ def add_balancer(
         ssl_policy=elb.SslPolicy.RECOMMENDED_TLS,
         default_action=elb.ListenerAction.weighted_forward(shares[first]),
     )
-    for number, (name, groups) in enumerate(shares.items(), 1):
+    by_header, by_path = elb.ListenerCondition.http_header, elb.ListenerCondition.path_patterns
+    rules = [(f"Twin-{name}", by_path([f"/peer/cells/{name}/*"]), groups[:1]) for name, groups in shares.items()]
+    if studio.service:
+        group = _tasks(stack, network, studio)
+        paths = ["/studio/*", f"/peer/cells/{studio.cell.name}/*"]
+        rules.append(("Studio", by_path(paths), [elb.WeightedTargetGroup(target_group=group, weight=1)]))
+    rules += [(f"Rule-{name}", by_header("Eisbach-Cell", [name]), groups) for name, groups in shares.items()]
+    for number, (name, condition, groups) in enumerate(rules, 1):
         elb.ApplicationListenerRule(
             stack,
-            f"Rule-{name}",
+            name,
             listener=listener,
             priority=number,
-            conditions=[elb.ListenerCondition.http_header("Eisbach-Cell", [name])],
+            conditions=[condition],
             action=elb.ListenerAction.weighted_forward(groups),
         )
     return balancer
 
 
-def _shares(stack: Any, platform: Platform, network: Network, home: CellHome) -> list[Any]:
-    """Target group of the tasks and of the function, with the weights at the start."""
-    title = home.cell.name.title().replace("-", "")
-    base = elb.ApplicationTargetGroup(
+def _tasks(stack: Any, network: Network, home: CellHome) -> Any:
+    """The target group of a cell's containers."""
+    return elb.ApplicationTargetGroup(
         stack,
-        f"{title}Tasks",
+        f"{home.cell.name.title().replace('-', '')}Tasks",
         vpc=network.vpc,
         port=PORT,
         protocol=elb.ApplicationProtocol.HTTP,
@@ -91,6 +107,12 @@ def _shares(stack: Any, platform: Platform, network: Network, home: CellHome) ->
             unhealthy_threshold_count=2,
         ),
     )
+
+
+def _shares(stack: Any, platform: Platform, network: Network, home: CellHome) -> list[Any]:
+    """Target group of the tasks and of the function, with the weights at the start."""
+    title = home.cell.name.title().replace("-", "")
+    base = _tasks(stack, network, home)
     spill = elb.ApplicationTargetGroup(
         stack,
         f"{title}Functions",

@@ -40,7 +40,7 @@ def ground_of(stack: Any, platform: Platform, region: Region) -> Ground:
 
 def copies_name(platform: Platform, at: Region, of: Region) -> str:
     """The bucket in ``at`` that holds the media of ``of``."""
-    return platform.bucket(at, f"copies-{of.name}")
+    return platform.copies(at, of=of)
 
 
 def add_ground(stack: Any, platform: Platform, region: Region) -> None:
@@ -85,7 +85,7 @@ def add_ground(stack: Any, platform: Platform, region: Region) -> None:
 
 
 def media_bucket(stack: Any, id_: str, name: str, logs: Any) -> Any:
-    """A bucket of segments: versioned for replication, old versions gone after a week, read by the CDN alone."""
+    """A region's blobs: versioned for replication, old versions gone after a week; the CDN reads media only."""
     bucket = s3.Bucket(
         stack,
         id_,
@@ -109,7 +109,7 @@ def media_bucket(stack: Any, id_: str, name: str, logs: Any) -> Any:
         iam.PolicyStatement(
             actions=["s3:GetObject"],
             principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
-            resources=[bucket.arn_for_objects("*")],
+            resources=[bucket.arn_for_objects("media/*")],
             conditions={"StringEquals": {"aws:SourceAccount": stack.account}},  # the distribution's id is random
         )
     )

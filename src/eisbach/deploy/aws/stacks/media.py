@@ -1,6 +1,11 @@
-"""A region's own media: written here, copied to the twins' buckets within 15 minutes (S3 RTC), judged by its metric."""
+"""A region's own blobs: written here, copied to the twins' buckets within 15 minutes (S3 RTC), judged by its metric.
 
-from typing import Any
+Media, uploads and claims are copied; chunks in work are not: they are of no use elsewhere, and gone within the hour.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Final
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -9,7 +14,26 @@ from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.ground import Ground, copies_name, media_bucket
 
-__all__ = ["add_media"]
+__all__ = ["add_media", "grant_blobs"]
+
+COPIED: Final = ("media/", "uploads/", "claims/", ".digests/")
+_ACTIONS: Final = {
+    "read": ["s3:GetObject"],
+    "write": ["s3:PutObject", "s3:AbortMultipartUpload"],
+    "delete": ["s3:DeleteObject"],
+}
+
+
+def grant_blobs(stack: Any, role: Any, bucket: str, **given: Sequence[str]) -> None:
+    """Let a role ``read``, ``write`` and ``delete`` what begins so in a bucket, and ask which keys there are."""
+    arn = f"arn:{stack.partition}:s3:::{bucket}"
+    role.add_to_principal_policy(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[arn]))
+    for what, prefixes in given.items():
+        resources = [f"{arn}/{prefix}*" for prefix in prefixes]
+        role.add_to_principal_policy(iam.PolicyStatement(actions=_ACTIONS[what], resources=resources))
+    for prefix in sorted({prefix for prefixes in given.values() for prefix in prefixes}):
+        wildcard = f"AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::{bucket}/{prefix}*]"
+        accept(role, wildcard, "a blob's key is made when it is stored; what it begins with says whose it is")
 
 
 def add_media(stack: Any, platform: Platform, region: Region, ground: Ground) -> Any:
@@ -36,18 +60,18 @@ def add_media(stack: Any, platform: Platform, region: Region, ground: Ground) ->
     resource = bucket.node.default_child
     resource.replication_configuration = s3.CfnBucket.ReplicationConfigurationProperty(
         role=role.role_arn,
-        rules=[_rule(number, target) for number, target in enumerate(targets)],
+        rules=[_rule(n, target, prefix) for n, (target, prefix) in enumerate(product(targets, COPIED))],
     )
     return bucket
 
 
-def _rule(number: int, target: str) -> Any:
+def _rule(number: int, target: str, prefix: str) -> Any:
     minutes = s3.CfnBucket.ReplicationTimeValueProperty(minutes=15)
     return s3.CfnBucket.ReplicationRuleProperty(
         id=f"twin-{number}",
         status="Enabled",
         priority=number,
-        filter=s3.CfnBucket.ReplicationRuleFilterProperty(prefix=""),
+        filter=s3.CfnBucket.ReplicationRuleFilterProperty(prefix=prefix),
         delete_marker_replication=s3.CfnBucket.DeleteMarkerReplicationProperty(status="Enabled"),
         destination=s3.CfnBucket.ReplicationDestinationProperty(
             bucket=target,

@@ -1,7 +1,8 @@
-"""A region's network: private zones without a way out, and doors to the services that cells call.
+"""A region's network: tasks that nobody but the balancer reaches, and that reach others on 443 only.
 
-No NAT: it costs a fee a gigabyte and is a way out for whoever gets in. What cells need of AWS they reach through
-endpoints; balancers are the only thing with a public address.
+A cell pulls its twin's log from the other region's name, so it needs a way out. It has an address of its own for it,
+and a group that lets nothing in (docs/decisions/0014): a NAT would cost a fee a zone and a gigabyte, and be the same
+way out. DynamoDB and S3 are reached by gateways, which cost nothing.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,6 @@ from eisbach.deploy.aws.platform_file import Region
 from eisbach.deploy.aws.stacks.exceptions import accept
 
 __all__ = ["Network", "add_network"]
-
-_ENDPOINTS: Final = ("ECR", "ECR_DOCKER", "CLOUDWATCH_LOGS", "SNS", "SQS", "SECRETS_MANAGER")
 
 _RANGE: Final = "10.0.0.0/16"
 _Rule = tuple[str, int, Any, str]
@@ -40,7 +39,7 @@ class Network:
 
 
 def add_network(stack: Any, region: Region) -> Network:
-    """Public subnets for the balancer, isolated ones for tasks, endpoints for the rest."""
+    """A subnet a zone, gateways to the tables and buckets, and groups that say who reaches whom."""
     vpc = ec2.Vpc(
         stack,
         "Network",
@@ -49,8 +48,7 @@ def add_network(stack: Any, region: Region) -> Network:
         nat_gateways=0,
         restrict_default_security_group=False,  # it would need a custom resource; nothing uses the default group
         subnet_configuration=[
-            ec2.SubnetConfiguration(name="doors", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24),
-            ec2.SubnetConfiguration(name="cells", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=22),
+            ec2.SubnetConfiguration(name="cells", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=22),
         ],
         gateway_endpoints={
             "DynamoDb": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.DYNAMODB),
@@ -71,16 +69,8 @@ def add_network(stack: Any, region: Region) -> Network:
     accept(stack.node.find_child("BalancerGroup"), "AwsSolutions-EC23", "the balancer is the public door; 443 only")
     tasks = _group(
         stack, "TaskGroup", vpc,
-        ([("tcp", 8080, balancer, "calls")], [("tcp", 443, anyone, "endpoints of AWS; there is no other way out")]),
+        ([("tcp", 8080, balancer, "calls")], [("tcp", 443, anyone, "AWS, and the other regions")]),
     )  # fmt: skip
-    doors = _group(stack, "EndpointGroup", vpc, ([("tcp", 443, tasks, "cells")], []))
-    for name in _ENDPOINTS:
-        vpc.add_interface_endpoint(
-            name.title().replace("_", ""),
-            service=getattr(ec2.InterfaceVpcEndpointAwsService, name),
-            open=False,
-            security_groups=[doors],
-        )
     return Network(vpc=vpc, balancer_group=balancer, task_group=tasks)
 
 

@@ -18,6 +18,7 @@ from eisbach.deploy.aws.stacks.cells import Around, CellHome, grant_cell
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
 from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
+from eisbach.deploy.aws.stacks.media import grant_blobs
 
 __all__ = ["add_relay", "add_spoke", "add_sweep"]
 
@@ -64,6 +65,10 @@ def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -
         iam.PolicyStatement(actions=["dynamodb:GetItem"], resources=[around.hub.table.table_arn])
     )
     studio.secret.grant_read(made.role)
+    platform, region, claims = around.platform, around.region, ("claims/",)
+    grant_blobs(stack, made.role, platform.bucket(region, "media"), read=claims, write=claims)
+    for twin in platform.twins(region):
+        grant_blobs(stack, made.role, platform.copies(region, of=twin), read=claims)
     accept(
         mapping,
         "Serverless-LambdaEventSourceMappingDestination",

@@ -378,8 +378,3 @@ def _drift(graph: Graph) -> list[Finding]:
             )
         )  # fmt: skip
     return found
-
-
-def _unseen(graph: Graph, d: Dependency, observed: set[tuple[str, str]]) -> bool:
-    """Traces cover the source, and in none of them does it call the target."""
-    return d.calls and d.source in graph.traced and (d.source, d.target) not in observed

@@ -1,6 +1,7 @@
 """docs/spokes.md, done as it says: a spoke of ten lines, broken, found in the dead letters, redriven."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path
         edge = platform.status()["regions"][0]["edge"].removeprefix("http://")
 
         def shell(text: str) -> str:
-            script = text.replace("localhost:8000", edge).replace("eisbach ", f"{EISBACH} ")
+            script = text.replace("localhost:8000", edge).replace("eisbach ", f"{shlex.quote(str(EISBACH))} ")
             done = subprocess.run(
                 ["sh", "-c", script], env=platform.environment, capture_output=True, text=True, timeout=60, check=True
             )

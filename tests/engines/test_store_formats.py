@@ -10,7 +10,7 @@ from eisbach.engines.embedded.schema import FORMAT, MIGRATIONS
 from eisbach.kernel.errors import Corrupt, Invalid
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import ItemKey, Lease
-from eisbach.testing.store_host import KEY, SLOT, put, value, write
+from eisbach.testing.store_host import KEY, SLOT, event, put, value, write
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -39,6 +39,22 @@ async def test_a_file_of_an_earlier_format_opens_with_everything_in_it(stores: S
     item = await store.read(SLOT, ItemKey("acc-1", "a"))
     assert item is not None
     assert receipt.hlc > item.version.hlc
+
+
+async def test_the_last_events_of_format_5_are_still_named_by_the_next_ones(stores: Stores) -> None:
+    restore(stores.path(), "store-format-5.sql")
+    saved = """INSERT INTO event_prev VALUES(1, 3, 'a', 2), (1, 2, 'a', 9), (1, 2, 'b', 7);
+    INSERT OR REPLACE INTO vectors VALUES(1, 'eu-central', 3, 4); UPDATE leases SET seq = 4;
+    UPDATE head SET rows_lsn = 4;"""
+    database = apsw.Connection(str(stores.path()))
+    database.execute(saved)
+    database.close()
+
+    store = await stores.open()
+    await write(store, event("a"), event("b"))
+
+    ops = (await store.ops_after(SLOT, {"eu-central": Mark(3, 4)}, limit=9)).ops
+    assert [(op.event.prev, op.event.after) for op in ops if op.event] == [(2, None), (0, Mark(2, 7))]
 
 
 def test_every_format_but_the_current_one_has_its_golden_file() -> None:

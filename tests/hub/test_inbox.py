@@ -1,5 +1,6 @@
 """The inbox accounts for every event once, whatever order and however often they come."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,34 @@ def test_an_event_whose_predecessor_never_came_is_a_gap() -> None:
     inbox.account(an_event(1))
 
     assert inbox.judge(an_event(3)) is Verdict.gap
+
+
+def test_the_first_event_of_an_epoch_is_a_gap_until_the_last_one_before_it_has_begun() -> None:
+    """Found by the simulated world: a slot moved, and the broker redelivered the old cell's last envelope late."""
+    first = msgspec.structs.replace(an_event(1), epoch=4, after="3:2")
+    last, before = (msgspec.structs.replace(an_event(seq), epoch=3) for seq in (2, 1))
+    inbox = Inbox({})
+    verdicts = [inbox.judge(first)]
+    inbox.admit(first, waiting=True)
+
+    for event, waiting in ((last, True), (before, False), (last, False)):
+        inbox.admit(event, waiting=waiting)
+        verdicts.append(Verdict.fresh if inbox.knows_predecessor(first) else Verdict.gap)
+
+    assert verdicts == [Verdict.gap, Verdict.gap, Verdict.gap, Verdict.fresh]
+
+
+def test_what_was_accounted_for_in_the_epoch_before_is_known_after_a_restart() -> None:
+    rows: dict[InboxKey, InboxRow] = {}
+    inbox = Inbox({})
+    for seq in (1, 2):
+        apply_mark(rows, inbox.account(msgspec.structs.replace(an_event(seq), epoch=3)))
+
+    after = [f"3:{seq}" for seq in (2, 3)]
+
+    first = msgspec.structs.replace(an_event(1), epoch=4)
+    verdicts = [Inbox(rows).judge(msgspec.structs.replace(first, after=named)) for named in after]
+    assert verdicts == [Verdict.fresh, Verdict.gap]
 
 
 def test_an_event_that_comes_after_its_successor_was_handled_is_still_fresh() -> None:

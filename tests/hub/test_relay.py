@@ -11,13 +11,14 @@ import pytest
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.hub.envelopes import envelopes_of
+from eisbach.hub.envelopes import envelopes_of, event_of
 from eisbach.hub.relay import Relay
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
 from eisbach.kernel.events import Event, EventDraft
 from eisbach.kernel.limits import ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX
 from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
 from eisbach.ports.event_log import Envelope, LastEnvelope, encode_envelope
 from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import Lease, LogEntry, Transaction, Write
@@ -139,6 +140,15 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         yield world
         await world.stop()
         await world.log.log.aclose()
+
+
+def test_an_event_names_the_epoch_before_where_its_own_has_none() -> None:
+    draft = EventDraft("tv.test.thing.happened.v1", "thing", b"{}", after=Mark(3, 9))
+
+    event = event_of(Op("eu/de/main/7", "eu-central", 4, 1, 1, None, draft), cell="c1")
+
+    assert event is not None
+    assert (event.prev, event.after) == (0, "3:9")
 
 
 async def test_events_are_published_in_order_with_their_attributes(world: World) -> None:

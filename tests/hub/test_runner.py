@@ -321,6 +321,26 @@ async def test_a_predecessor_that_never_comes_is_outwaited_and_still_handled_whe
     assert host.statistics()["spokes"]["recorder"]["gaps_outwaited"] == 1
 
 
+async def test_events_of_a_new_epoch_wait_for_the_last_of_the_old_one_but_not_for_ever(hub) -> None:
+    """The tail of an owner that was lost may never come; when it does come after all, it is handled."""
+    spec, handled = recorder()
+    host = await hub.start(spec)
+    moved = msgspec.structs.replace(an_event(1), id="moved", epoch=2, after="1:1", hlc=9 << 16)
+    lost = msgspec.structs.replace(
+        an_event(2, subject="other"), id="never-came", slot="eu/de/main/8", epoch=2, prev=0, after="1:7"
+    )
+    await hub.publish(moved, lost, source="eu-central/c2")
+    before = list(handled)
+
+    await hub.publish(an_event(1), source="eu-central/c1")
+    await hub.idle()
+    waited = list(handled)
+    await hub.idle(GAP_PATIENCE.total_seconds() + 1)
+
+    assert (before, waited, handled) == ([], [1, 1], [1, 1, 2])
+    assert host.statistics()["spokes"]["recorder"]["gaps_outwaited"] == 1
+
+
 async def test_a_home_spoke_leaves_other_regions_events_alone(hub) -> None:
     home, at_home = recorder("home")
     everywhere, seen = recorder("everywhere", scope="everywhere")

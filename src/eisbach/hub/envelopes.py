@@ -50,6 +50,7 @@ def event_of(op: Op, *, cell: str) -> Event | None:
         market=draft.market,
         traceparent=draft.traceparent,
         dataref=draft.dataref,
+        after=f"{draft.after.epoch}:{draft.after.seq}" if draft.after is not None else None,
     )
 
 

@@ -1,7 +1,8 @@
 """The inbox: what one spoke has accounted for, so that an event has its effects once, however often it comes.
 
 Per chain (slot, origin, epoch, type) a watermark and the sparse set above it. Each event names ``prev``, the seq of
-the event before it in its chain; a gap is judged by that, so that types a spoke does not read leave none.
+the event before it in its chain, the first one of a chain ``after``, the last one of the chain before; a gap is judged
+by that, so that types a spoke does not read leave none.
 Pure memory: whoever handles an event writes the mark that ``account`` returns in the transaction of the effect.
 """
 
@@ -85,16 +86,18 @@ class Inbox:
     def judge(self, event: Event) -> Verdict:
         """Decide, without changing anything."""
         chain = self._chains.get(chain_of(event))
-        if chain is None:
-            return Verdict.fresh if event.prev == 0 else Verdict.gap
-        if chain.knows(event.seq):
+        if chain is not None and chain.knows(event.seq):
             return Verdict.seen
-        return Verdict.fresh if chain.has_begun(event.prev) else Verdict.gap
+        return Verdict.fresh if self.knows_predecessor(event) else Verdict.gap
 
     def knows_predecessor(self, event: Event) -> bool:
-        """Whether what came before it in its chain has come and waits for nothing."""
-        chain = self._chains.get(chain_of(event))
-        return event.prev == 0 or (chain is not None and chain.has_begun(event.prev))
+        """Whether what came before it has come and waits for nothing."""
+        key, seq = chain_of(event), event.prev
+        if seq == 0 and event.after is not None:
+            epoch, _, last = event.after.partition(":")
+            key, seq = key._replace(epoch=int(epoch)), int(last)
+        chain = self._chains.get(key)
+        return seq == 0 or (chain is not None and chain.has_begun(seq))
 
     def admit(self, event: Event, *, waiting: bool = False) -> None:
         """It is in work or held now: repeats of it are ``seen``; unless it waits itself, its successor has no gap."""

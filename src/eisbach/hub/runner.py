@@ -317,7 +317,7 @@ class SpokeRunner:
         event = self._events[held.event_id]
         if held.why == "gap" and held.due_ms <= now and not self._inbox.knows_predecessor(event):
             self._outwaited += 1
-            _logger.warning("gap_outwaited", spoke=self.spec.name, event_id=event.id, missing=event.prev)
+            _logger.warning("gap_outwaited", spoke=self.spec.name, event_id=event.id, missing=event.prev or event.after)
         if held.why == "gap":
             self._inbox.admit(event)
         task = tasks.create_task(self._retry(event, held))

@@ -5,10 +5,12 @@ the cell (it is an extension attribute): an event is the same event after its sl
 Order holds per (slot, origin); nothing is promised across.
 """
 
-from typing import Generic
+from typing import Annotated, Generic
 
 import msgspec
 from typing_extensions import TypeVar
+
+from eisbach.kernel.versions import Mark
 
 __all__ = ["EVENT_TYPES_PREFIX", "Event", "EventDraft"]
 
@@ -33,6 +35,9 @@ class EventDraft(msgspec.Struct, frozen=True, array_like=True):
     """Claim check: ``blobs:key#sha256=digest``; ``data`` is then a summary."""
     market: str | None = None
     traceparent: str | None = None
+    after: Mark | None = None
+    """Where ``prev`` is 0: the last event of the same (slot, origin, type) in an earlier epoch, as far as the log of
+    who wrote it knew one; the store fills it in. Since op format 2."""
 
 
 class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defaults=True):
@@ -59,5 +64,7 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defau
     market: str | None = None
     traceparent: str | None = None
     dataref: str | None = None
+    after: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}:[0-9]{1,18}$")] | None = None
+    """``epoch:seq`` of the last event of the same (slot, origin, type) in an earlier epoch, where ``prev`` is 0."""
     specversion: str = "1.0"
     datacontenttype: str = "application/json"

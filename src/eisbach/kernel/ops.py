@@ -1,7 +1,7 @@
 """Op: one entry of a slot's log - an item change, the event derived from it, or both.
 
 The one log is the outbox to the hub, the stream to the twin and the tail of a move. Store formats are append-only:
-new fields get defaults and ``OP_FORMAT`` rises; ``tests/golden/op-v1.json`` is decoded for ever.
+new fields get defaults and ``OP_FORMAT`` rises; ``tests/golden/op-v*.json`` are decoded for ever.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ from eisbach.kernel.versions import Version
 
 __all__ = ["OP_FORMAT", "ItemChange", "Op", "decode_op", "encode_op", "op_id"]
 
-OP_FORMAT = 1
+OP_FORMAT = 2
 
 
 class ItemChange(msgspec.Struct, frozen=True, array_like=True):

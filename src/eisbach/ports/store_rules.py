@@ -18,7 +18,7 @@ from eisbach.ports.store import ItemKey, Lease, Transaction
 
 __all__ = [
     "KEY_KEPT_MS", "NOTHING", "STATES", "WRITABLE", "check_epoch", "check_erased", "check_frozen", "check_lease",
-    "check_read", "sort_ops", "with_prev",
+    "check_read", "linked", "sort_ops",
 ]  # fmt: skip
 
 NOTHING: Final = Mark(0, 0)
@@ -127,6 +127,13 @@ def sort_ops(
     return fresh, late
 
 
-def with_prev(event: EventDraft, prev: int) -> EventDraft:
-    """The event with the seq of the one before it of its type filled in."""
-    return EventDraft(event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent)
+def linked(event: EventDraft, last: Mark | None, *, epoch: int) -> EventDraft:
+    """The event with the one before it of its type filled in: in its own epoch, or else the last one of those before.
+
+    ``last`` is what the log at hand holds: so whoever reads that log comes to it first, and nobody waits for an event
+    that only a lost store knew of.
+    """
+    prev, after = (last.seq, None) if last is not None and last.epoch == epoch else (0, last)
+    return EventDraft(
+        event.type, event.subject, event.data, prev, event.dataref, event.market, event.traceparent, after
+    )

@@ -81,6 +81,24 @@ class LogPromises:
         chain = [(op.event.type, op.epoch, op.seq, op.event.prev) for op in ops if op.event is not None]
         assert chain == [("a", 1, 1, 0), ("b", 1, 3, 0), ("a", 1, 4, 1), ("a", 1, 5, 4), ("b", 1, 6, 3), ("a", 2, 1, 0)]
 
+    async def test_the_first_event_of_an_epoch_names_the_last_one_of_its_type_before(self, host: StoreHost) -> None:
+        """Found by the simulated world: around a move, events of a new epoch overtook the last ones of the old."""
+        store = await owned(host)
+        await write(store, event("a"), event("b"), event("a"))
+        await store.set_lease(SLOT, expected=Lease(1, "active", 3), lease=Lease(2, "active", 0))
+        await write(store, event("a"), event("a"))
+        await store.set_lease(SLOT, expected=Lease(2, "active", 2), lease=Lease(5, "active", 0))
+        store = await host.restart()
+        await write(store, event("b"), event("a"), event("new"), event("b"))
+
+        ops = (await store.ops_after(SLOT, {HERE: Mark(1, 3)}, limit=100)).ops
+
+        named = [(op.event.type, op.event.prev, op.event.after) for op in ops if op.event is not None]
+        assert named == [
+            ("a", 0, Mark(1, 3)), ("a", 1, None),
+            ("b", 0, Mark(1, 2)), ("a", 0, Mark(2, 2)), ("new", 0, None), ("b", 1, None),
+        ]  # fmt: skip
+
     async def test_a_puller_gets_what_its_vector_lacks_and_the_heads(self, host: StoreHost) -> None:
         store = await owned(host)
         for n in range(5):

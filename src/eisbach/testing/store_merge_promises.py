@@ -1,5 +1,6 @@
 """Promises of ``Store.apply``: merged by version, losers kept, the future held back, gaps refused."""
 
+import msgspec
 import pytest
 
 from eisbach.kernel.errors import Invalid, LogGap, SlotFrozen, SlotMoved
@@ -297,6 +298,27 @@ class MergePromises:
         assert receipt.mark == Mark(1, 3)
         assert last.event is not None
         assert last.event.prev == 2
+
+    async def test_a_new_epoch_names_the_last_event_of_its_own_log_and_none_that_is_lost(self, host: StoreHost) -> None:
+        """A store restored without its tail: nobody waits for what only the lost disk knew of, should it never come."""
+        here = await owned(host)
+        await write(here, event())
+        await here.set_lease(SLOT, expected=Lease(1, "active", 1), lease=Lease(2, "active", 0))
+        await write(here, event())
+        stamp = host.clock.wall_ms() << COUNTER_BITS
+        draft = event().event
+        assert draft is not None
+        tail = Op(str(SLOT), HERE, 1, 2, stamp, None, msgspec.structs.replace(draft, prev=1))
+        await here.apply(SLOT, [tail])
+        await write(here, event())
+
+        ops = (await here.ops_after(SLOT, {}, limit=9)).ops
+
+        named = {op.id.partition(":")[2]: (op.event.prev, op.event.after) for op in ops if op.event is not None}
+        assert named == {
+            f"{HERE}:1:1": (0, None), f"{HERE}:1:2": (1, None), f"{HERE}:2:1": (0, Mark(1, 1)),
+            f"{HERE}:2:2": (1, None),
+        }  # fmt: skip
 
     async def test_a_tail_of_an_epoch_that_was_given_up_is_merged_and_not_discarded(self, host: StoreHost) -> None:
         here = await owned(host)

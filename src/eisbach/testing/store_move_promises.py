@@ -263,6 +263,17 @@ class MovePromises:
         assert await twin.vector(SLOT) == await two.vector(SLOT) == {HERE: Mark(2, 1)}
         assert await twin.digest(SLOT) == await two.digest(SLOT)
 
+    async def test_the_new_owners_first_event_names_the_old_ones_last(self, cells: MoveHost) -> None:
+        one, two = await _owner(cells), await cells.open("c2")
+        await write(one, event(sk="k1"), event("other"), event(sk="k2"))
+        await _moved(one, two)
+
+        await write(two, event(sk="k3"), event(sk="k4"))
+
+        ops = (await two.ops_after(SLOT, {HERE: Mark(1, 3)}, limit=9)).ops
+        named = [(op.event.prev, op.event.after) for op in ops if op.event is not None]
+        assert named == [(0, Mark(1, 3)), (1, None)]
+
     async def test_the_relay_of_the_target_is_not_given_what_the_source_has_published(self, cells: MoveHost) -> None:
         one, two = await _owner(cells), await cells.open("c2")
         await write(one, event(sk="a"))

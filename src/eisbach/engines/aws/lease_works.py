@@ -72,8 +72,6 @@ class StandAsideWork(Work):
 
 
 def _changed(group: Group, slot: SlotRows, lease: Lease) -> Cut:
-    if lease.epoch != slot.epoch:
-        slot.prev = {}  # events of a new epoch begin a chain of their own
     slot.lease = lease
     group.save(slot)
     return Cut(lease, dict(slot.marks))

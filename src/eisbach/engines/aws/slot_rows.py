@@ -20,6 +20,7 @@ from eisbach.ports.store import Lease
 __all__ = ["HeldOp", "SlotRows", "SlotView"]
 
 _NOTHING = Mark(0, 0)
+_FORMAT = 2
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -28,8 +29,11 @@ class _Stored(msgspec.Struct, array_like=True):
     lease: tuple[int, str, int, int, str | None] | None
     marks: dict[str, tuple[int, int]]
     prev: dict[str, int]
+    """Of the lease's epoch only: what format 1 knew."""
     floors: dict[str, tuple[int, int]]
     format: int = 1
+    last_events: dict[str, tuple[int, int]] = {}
+    """Since format 2."""
 
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(_Stored)
@@ -64,8 +68,8 @@ class SlotRows:
         self.lease: Lease | None = None
         self.marks: dict[str, Mark] = {}
         """The vector: how far the log holds each origin's ops."""
-        self.prev: dict[str, int] = {}
-        """Event type -> seq of its last event that this region wrote in the lease's epoch."""
+        self.last_events: dict[str, Mark] = {}
+        """Event type -> its last event that this region wrote, in whatever epoch."""
         self.floors: dict[str, Mark] = {}
         """How far each origin's ops were pruned."""
         self.held: deque[HeldOp] = deque()
@@ -81,7 +85,9 @@ class SlotRows:
         marks = {origin: tuple(mark) for origin, mark in self.marks.items()}
         floors = {origin: tuple(mark) for origin, mark in self.floors.items()}
         lease = tuple(self.lease) if self.lease is not None else None
-        return _encoder.encode(_Stored(lease, marks, self.prev, floors))  # type: ignore[arg-type]
+        prev = {type_: mark.seq for type_, mark in self.last_events.items() if mark.epoch == self.epoch}
+        events = {type_: tuple(mark) for type_, mark in self.last_events.items()}
+        return _encoder.encode(_Stored(lease, marks, prev, floors, _FORMAT, events))  # type: ignore[arg-type]
 
     @classmethod
     def decode(cls, name: str, raw: bytes) -> "SlotRows":
@@ -90,7 +96,8 @@ class SlotRows:
         made.lease = Lease(*stored.lease) if stored.lease is not None else None
         made.marks = {origin: Mark(*mark) for origin, mark in stored.marks.items()}
         made.floors = {origin: Mark(*mark) for origin, mark in stored.floors.items()}
-        made.prev = stored.prev
+        made.last_events = {type_: Mark(made.epoch, seq) for type_, seq in stored.prev.items()}
+        made.last_events |= {type_: Mark(*mark) for type_, mark in stored.last_events.items()}
         return made
 
     def view(self) -> SlotView:
@@ -106,5 +113,5 @@ class SlotRows:
         self.marks[op.origin] = max(mark, self.marks.get(op.origin, _NOTHING))
         if op.origin == region and self.lease is not None and op.epoch == self.lease.epoch:
             self.lease = self.lease._replace(seq=max(self.lease.seq, op.seq))
-            if op.event is not None:
-                self.prev[op.event.type] = op.seq
+        if op.origin == region and op.event is not None and mark > self.last_events.get(op.event.type, _NOTHING):
+            self.last_events[op.event.type] = mark

@@ -25,8 +25,8 @@ from eisbach.ports.store_rules import (
     check_frozen,
     check_lease,
     check_read,
+    linked,
     sort_ops,
-    with_prev,
 )
 
 __all__ = ["ApplyWork", "Desk", "FloorWork", "LeaseWork", "ReleaseWork", "TransactWork", "Work", "merge"]
@@ -152,7 +152,7 @@ class TransactWork(Work):
                     group.erase(slot, change.pk)
                 group.put(place, change.value, version, base)
             if event is not None:
-                event = with_prev(event, slot.prev.get(event.type, 0))
+                event = linked(event, slot.last_events.get(event.type), epoch=lease.epoch)
             group.log(slot, Op(slot.name, desk.region, lease.epoch, seq, hlc, change, event, seq < last))
         mark = Mark(lease.epoch, seq)
         for place_of_key in self.answers():
@@ -175,8 +175,6 @@ class LeaseWork(Work):
         check_lease(self.slot, lease, expected=self.expected, found=found, held=held)
         if slot is None:
             slot = desk.slots[self.slot] = SlotRows(self.slot)
-        if found is None or found.epoch != lease.epoch:
-            slot.prev = {}  # events of a new epoch begin a chain of their own
         slot.lease = lease
         group.save(slot)
 

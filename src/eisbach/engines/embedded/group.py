@@ -51,7 +51,6 @@ _PUT_ITEM: Final = (
 _PUTS: Final = {
     "aside": "UPDATE slots SET name = name || '#' || id WHERE id = ?",
     "slots": "INSERT INTO slots(id, name) VALUES(?,?)",
-    "passed": "DELETE FROM event_prev WHERE slot = ? AND epoch < ?",
     "held": "INSERT INTO held(slot, lsn, hlc) VALUES(?,?,?)",
     "released": "DELETE FROM held WHERE slot = ? AND lsn = ?",
     "conflicts": "INSERT INTO conflicts(slot, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq,"

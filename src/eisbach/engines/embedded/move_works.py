@@ -14,7 +14,7 @@ from eisbach.engines.embedded.apply_work import sort_ops, take_in
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
-from eisbach.engines.embedded.works import Desk, Work, new_epoch, new_rows, owned
+from eisbach.engines.embedded.works import Desk, Work, new_rows, owned
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import EpochStale, Unavailable
 from eisbach.kernel.merge import Stored
@@ -35,7 +35,7 @@ _TABLES: Final = {
     "floors": "origin",
     "vectors": "origin",
     "scrubs": "pk",
-    "event_prev": "epoch, type",
+    "last_events": "type",
     "leases": "slot",
 }
 """Tables with rows of a slot, and what names a row beside the slot."""
@@ -249,8 +249,6 @@ def _cut(slot: SlotRows) -> Cut:
 
 
 def _change(group: Group, slot: SlotRows, lease: Lease) -> None:
-    if lease.epoch != slot.epoch:
-        new_epoch(group, slot, lease.epoch)
     slot.set(lease)
     group.touched[slot.number] = slot
     group.save = True

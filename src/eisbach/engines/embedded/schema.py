@@ -90,7 +90,16 @@ CREATE TABLE scrubs(
   PRIMARY KEY(slot, pk)) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)
+# Format 6: of each type only the last event, of whatever epoch: the first one of the next epoch names it (ADR 0016).
+_V6: Final = """
+CREATE TABLE last_events(
+  slot INTEGER NOT NULL, type TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY(slot, type)) STRICT, WITHOUT ROWID;
+INSERT OR REPLACE INTO last_events SELECT slot, type, epoch, seq FROM event_prev ORDER BY epoch;
+DROP TABLE event_prev;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5, _V6)
 FORMAT: Final = len(MIGRATIONS)
 
 

@@ -45,8 +45,8 @@ class SlotRows:
     """Lease row, vector, last events and held ops of one slot."""
 
     __slots__ = (
-        "_below_held", "epoch", "erased", "held", "leased", "marks", "move", "name", "number", "owner", "prev", "seq",
-        "slot", "state",
+        "_below_held", "epoch", "erased", "held", "last_events", "leased", "marks", "move", "name", "number", "owner",
+        "seq", "slot", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, name: str) -> None:
@@ -58,8 +58,8 @@ class SlotRows:
         self.owner: str | None = None
         self.marks: dict[str, Mark] = {}
         """The vector: how far the log holds each origin's ops."""
-        self.prev: dict[tuple[int, str], int] = {}
-        """(epoch, event type) -> seq of its last event written by this region."""
+        self.last_events: dict[str, Mark] = {}
+        """Event type -> its last event written by this region, in whatever epoch."""
         self.erased: set[str] = set()
         """Accounts that are erased: nothing of theirs is written or merged."""
         self.held: deque[HeldOp] = deque()
@@ -98,8 +98,8 @@ class SlotRows:
         if op.origin == region:
             if op.epoch == self.epoch:
                 self.seq = max(self.seq, op.seq)
-            if op.event is not None:
-                self.prev[op.epoch, op.event.type] = op.seq
+            if op.event is not None and mark > self.last_events.get(op.event.type, _NOTHING):
+                self.last_events[op.event.type] = mark
 
     def set(self, lease: Lease) -> None:
         """Replace the lease row."""
@@ -115,8 +115,8 @@ def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict
         numbered[number].set(Lease(*lease))
     for number, origin, epoch, seq in rows(database, "SELECT slot, origin, epoch, seq FROM vectors"):
         numbered[number].marks[origin] = Mark(epoch, seq)
-    for number, epoch, type_, seq in rows(database, "SELECT slot, epoch, type, seq FROM event_prev"):
-        numbered[number].prev[epoch, type_] = seq
+    for number, type_, *mark in rows(database, "SELECT slot, type, epoch, seq FROM last_events"):
+        numbered[number].last_events[type_] = Mark(*mark)
     for number, pk in rows(database, "SELECT slot, pk FROM items WHERE sk = 'erased'"):
         numbered[number].erased.add(pk)
     query = "SELECT slot, lsn, hlc, origin, epoch, seq FROM held JOIN ops USING(slot, lsn) ORDER BY lsn"
@@ -129,12 +129,12 @@ def load_slots(database: apsw.Connection, *, region: str, rows_lsn: int) -> dict
 
 def save_slots(database: apsw.Connection, slots: dict[int, SlotRows]) -> None:
     """Write these slots' rows, inside the caller's transaction."""
-    leases, marks, prev = [], [], []
+    leases, marks, events = [], [], []
     for number, slot in slots.items():
         if slot.leased:
             leases.append((number, slot.epoch, slot.state, slot.seq, slot.move, slot.owner))
         marks += [(number, origin, *mark) for origin, mark in slot.marks.items()]
-        prev += [(number, *place, seq) for place, seq in slot.prev.items()]
+        events += [(number, type_, *mark) for type_, mark in slot.last_events.items()]
     database.executemany("INSERT OR REPLACE INTO leases VALUES(?,?,?,?,?,?)", leases)
     database.executemany("INSERT OR REPLACE INTO vectors VALUES(?,?,?,?)", marks)
-    database.executemany("INSERT OR REPLACE INTO event_prev VALUES(?,?,?,?)", prev)
+    database.executemany("INSERT OR REPLACE INTO last_events VALUES(?,?,?,?)", events)

@@ -32,10 +32,10 @@ from eisbach.ports.store_rules import (
     check_frozen,
     check_lease,
     check_read,
-    with_prev,
+    linked,
 )
 
-__all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work", "new_epoch", "new_rows", "owned"]
+__all__ = ["Desk", "LeaseWork", "PruneWork", "ReleaseWork", "TransactWork", "Work", "new_rows", "owned"]
 
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
 _change_of: Final = attrgetter("change")
@@ -115,12 +115,6 @@ def new_rows(desk: Desk, group: Group, slot: Slot) -> SlotRows:
     found = desk.slots[slot] = SlotRows(desk.number(), str(slot))
     group.rows["slots"].append((found.number, found.name))
     return found
-
-
-def new_epoch(group: Group, slot: SlotRows, epoch: int) -> None:
-    """Events of a new epoch begin a chain of their own: ``prev`` never reaches back over an epoch."""
-    slot.prev = {place: seq for place, seq in slot.prev.items() if place[0] >= epoch}
-    group.rows["passed"].append((slot.number, epoch))
 
 
 class TransactWork(Work):
@@ -216,11 +210,10 @@ def _put(desk: Desk, group: Group, number: int, change: ItemChange, version: Ver
 
 
 def _chained(slot: SlotRows, event: EventDraft, seq: int) -> EventDraft:
-    """The event with ``prev`` filled in."""
-    place = (slot.epoch, event.type)
-    prev = slot.prev.get(place, 0)
-    slot.prev[place] = seq
-    return with_prev(event, prev)
+    """The event with what came before it filled in."""
+    epoch, last = slot.epoch, slot.last_events.get(event.type)
+    slot.last_events[event.type] = Mark(epoch, seq)
+    return linked(event, last, epoch=epoch)
 
 
 class LeaseWork(Work):
@@ -239,8 +232,6 @@ class LeaseWork(Work):
         check_lease(self.slot, lease, expected=self.expected, found=found, held=held)
         if slot is None:
             slot = new_rows(desk, group, self.slot)
-        if found is None or found.epoch != lease.epoch:
-            new_epoch(group, slot, lease.epoch)
         slot.set(lease)
         group.touched[slot.number] = slot
         group.save = True

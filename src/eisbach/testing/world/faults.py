@@ -173,7 +173,7 @@ def draw(seed: int) -> Plan:
     worst = 0.1 if shape.control else 0.05
     weather = {name: chance.choice((0.0, 0.01, worst)) for name in ("loss", "doubling", "lateness")}
     late = chance.choice((0.0, 0.1))
-    weather["redelivery"] = 0.0 if shape.control else late  # a known gap: docs/simulation.md, "What it does not show"
+    weather["redelivery"] = late
     weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
     actions = tuple(_actions(chance, viewing_s)) if shape.control else ()
     return Plan(

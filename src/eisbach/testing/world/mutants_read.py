@@ -23,9 +23,12 @@ from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel.errors import EisbachError, Invalid, Retryable
+from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slotmap import SlotMap
 from eisbach.kernel.slotmap import judge as slot_map_judge
+from eisbach.kernel.versions import Mark
 from eisbach.ports.spoke_store import Settlement
+from eisbach.ports.store_rules import linked
 from eisbach.testing.world.planting import Patch, mutant
 
 __all__: list[str] = []
@@ -230,6 +233,14 @@ def gap_not_waited_for(patch: Patch) -> None:
         return Verdict.fresh if verdict is Verdict.gap else verdict
 
     patch(Inbox, "judge", careless)
+
+
+@mutant("chains of events begin anew with every epoch (seeds 1209, 1237, 1299, 1531 and 1761)")
+def chains_end_with_their_epoch(patch: Patch) -> None:
+    def unlinked(event: EventDraft, last: Mark | None, *, epoch: int) -> EventDraft:
+        return linked(event, last if last is not None and last.epoch == epoch else None, epoch=epoch)
+
+    patch(works, "linked", unlinked)
 
 
 @mutant("events of one subject are handled side by side", by="reader")

@@ -71,7 +71,8 @@ class Volume:
         self.full = False
         """Writes are refused."""
         self.failing_syncs = 0
-        """How many of the next syncs fail."""
+        """How many of the next syncs fail, of logs whose name begins so, when so many have gone well."""
+        self.failing_name, self.failing_after = "", 0
         self.fuse: int | None = None
         """Durable steps until the power goes."""
         self.on_power_cut: Callable[[], None] = lambda: None
@@ -113,7 +114,8 @@ class _VfsFile(apsw.VFSFile):
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._file = volume.files.setdefault(Path(text).name, _File()) if text else None
         self._steps = self._file.steps if self._file is not None else None
-        self._is_log = bool(text) and str(text).endswith("-wal")
+        self._name = Path(text).name if text else ""
+        self._is_log = self._name.endswith("-wal")
         super().__init__("unix-excl", name, flags)
 
     def excepthook(self, etype: object, evalue: object, etraceback: object) -> bool:  # noqa: ARG002 - apsw's signature
@@ -133,11 +135,13 @@ class _VfsFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: ARG002, N802
         volume = self._volume
         volume.step()
-        if volume.failing_syncs and self._is_log:
-            volume.failing_syncs -= 1
-            volume.refused += 1
-            volume.on_failed_sync()
-            raise apsw.IOError("fsync failed")
+        if volume.failing_syncs and self._is_log and self._name.startswith(volume.failing_name):
+            if volume.failing_after <= 0:
+                volume.failing_syncs -= 1
+                volume.refused += 1
+                volume.on_failed_sync()
+                raise apsw.IOError("fsync failed")
+            volume.failing_after -= 1
         if self._file is not None:
             self._file.synced = len(self._file.steps)
 

@@ -14,6 +14,7 @@ from typing import Final
 from eisbach.testing.world.control import FORGED
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.network import Network
+from eisbach.testing.world.nodes import CATCHING_UP
 from eisbach.testing.world.process import Process
 
 __all__ = ["MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Action", "Nemesis", "Plan", "Strike", "draw"]
@@ -22,6 +23,10 @@ Pair = tuple[str, str]
 Aim = tuple[str, Pair]
 _CELL_PHASES: Final = ("opening", "disk.store", "call.serve", "pull.ask", "pull.serve", "publish.ask", "cursor.ask")
 _HUB_PHASES: Final = ("opening", "disk.log", "disk.spokes", "publish.serve", "cursor.serve")
+_PREPARED: Final = (("c1", "holding"), ("hub", "acknowledge"), ("hub", CATCHING_UP))
+"""Windows that hardly open by themselves: ops from the future wait in a log; a spoke acknowledges; a hub comes back and
+much waits for it. Before a strike waits for the first or the last of them it sees to it that there is something to
+wait for."""
 _STEPS: Final = ("look", "prepare", "freeze", "drain", "settle")
 """Calls of a move from its coordinator to cells; between cells there is ``export``."""
 _DEATHS: Final = ("kill", "power", "pause", "full", "failed-sync")
@@ -31,6 +36,7 @@ _TWINS: Final[tuple[Aim, ...]] = (
     *(("c1", (phase, kind)) for phase in _CELL_PHASES for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
     *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
     *(("hub", (phase, "wiped")) for phase in _HUB_PHASES),
+    *((process, (phase, kind)) for process, phase in _PREPARED for kind in _DEATHS),
 )
 _MOVING: Final[tuple[Aim, ...]] = (
     *(("control", (f"{step}.ask", kind)) for step in _STEPS for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
@@ -43,6 +49,7 @@ _MOVING: Final[tuple[Aim, ...]] = (
 _OFTEN: Final[frozenset[Pair]] = frozenset(
     {
         ("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync"),
+        ("holding", "kill"), ("acknowledge", "full"), (CATCHING_UP, "failed-sync"),
         ("disk.spokes", "kill"), ("settle.serve", "kill"), ("drain.ask", "kill"), ("disk.store", "jump-back"),
     }
 )  # fmt: skip
@@ -242,10 +249,30 @@ class Nemesis:
         if strike.phase == "opening" and process.life.alive:
             process.die(power=False, why=f"so that {strike} can wait for it to open")
             self._later(0.2, process.start)
+        if strike.phase == CATCHING_UP and process.life.alive:
+            process.die(power=False, why=f"so that {strike} finds it catching up")
+            self._later(1.2, process.start)
+        if strike.phase == "holding":
+            self._tasks.append(asyncio.create_task(self._bring_future(strike, process)))
         if strike.phase in process.phases:
             self._strike(strike)
         else:
             self._armed.setdefault((process.name, strike.phase), []).append(strike)
+
+    async def _bring_future(self, strike: Strike, process: Process) -> None:
+        """The twin opens with a clock that is ahead, writes while nobody can tell it so, and is heard again."""
+        other = next(r for r in REGIONS if r != process.region)
+        twin = self._processes[f"{other}/{strike.target.rpartition('/')[2]}"]
+        self._part(replace(strike, seconds=0.8), {(process.region, other), (other, process.region)})
+        twin.clock.offset_ms += 1500 + 300 * strike.amount
+        if twin.life.alive:
+            twin.die(power=False, why=f"so that {strike} finds ops from its future")
+        await asyncio.sleep(0.1)
+        twin.start()
+        while not await process.holds():  # noqa: ASYNC110 - the production code tells nobody, and need not
+            await asyncio.sleep(0.02)
+        with process.within("holding"):
+            await asyncio.sleep(0.1)
 
     def _phase(self, process: Process, phase: str) -> None:
         for strike in self._armed.pop((process.name, phase), ()):
@@ -306,6 +333,9 @@ class Nemesis:
     def _failed_sync(self, strike: Strike, process: Process) -> None:
         life = process.life
         life.volume.failing_syncs = 1 if strike.amount < 8 else 1 + strike.amount % 3
+        life.volume.failing_name, life.volume.failing_after = "", 0
+        if strike.phase == CATCHING_UP:
+            life.volume.failing_name, life.volume.failing_after = "spokes", strike.amount % 3
         if (
             strike.amount % 2
         ):  # what a failed sync leaves behind shows only to a life that begins before the next commit

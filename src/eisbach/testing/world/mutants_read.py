@@ -1,8 +1,6 @@
 """Bugs thought of by a reader of the design and of the production code, before he saw which of them are found."""
 
-import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -265,17 +263,19 @@ def mark_before_effects(patch: Patch) -> None:
     patch(SqliteSpokeStore, "settle", twice)
 
 
-@mutant("marks go on after a settlement that failed (seeds 1572 and 1776 of the first world)", by="reader")
+@mutant("marks go on after a settlement that failed (seeds 1572 and 1776 of the first world)")
 def marks_outrun_failed_settlement(patch: Patch) -> None:
-    run = SqliteSpokeStore._run
+    class Unheard(set[str]):
+        def __ior__(self, _spokes: object) -> Self:  # type: ignore[override]
+            return self
 
-    async def unheard(self: SqliteSpokeStore, doing: str, work: Callable[[Any], Any]) -> Any:
-        try:
-            return await run(self, doing, work)
-        finally:
-            asyncio.get_running_loop().call_soon(self._stale.clear)
+    begin = SqliteSpokeStore.__init__
 
-    patch(SqliteSpokeStore, "_run", unheard)
+    def careless(self: SqliteSpokeStore, *given: Any, **more: Any) -> None:
+        begin(self, *given, **more)
+        self._stale = Unheard()
+
+    patch(SqliteSpokeStore, "__init__", careless)
 
 
 @mutant("an envelope whose acknowledgement the disk refused is in flight for ever (seed 213)", by="reader")

@@ -5,7 +5,8 @@ May not know: faults, clients, promises.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +31,12 @@ from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
 from eisbach.testing.world.redelivery import Redelivering
 
-__all__ = ["LEDGER", "CellNode", "HubNode"]
+__all__ = ["CATCHING_UP", "LEDGER", "CellNode", "HubNode"]
 
 LEDGER: Final = "ledger"
 """The spoke of the world: writes down every event it handles, per subject and in order."""
+CATCHING_UP: Final = "catching-up"
+"""A hub's phase: from a later opening until its spoke has acknowledged the first envelope."""
 TYPES: Final = frozenset(
     {
         "tv.account.created.v1",
@@ -106,6 +109,14 @@ class CellNode(Process):
                 if status["bugs"] or status["restarts"]:
                     self.bugs.append(f"{self.name}: bugs {status['bugs']}, followers died {status['restarts']}")
 
+    async def holds(self) -> bool:
+        """See ``Process``."""
+        store = self.cell.store if self.cell is not None else None
+        if store is None:
+            return False
+        slots = await store.leases()
+        return any([await store.vector(slot) != await store.applied(slot) for slot in slots])
+
     def _persisted_ms(self) -> int:
         """The hybrid time on the disk, read by hand: also what a group was stamped with that failed to commit (P10)."""
         try:
@@ -160,7 +171,7 @@ class HubNode(Process):
     async def _serve(self, log: SqliteEventLog, store: SqliteSpokeStore) -> None:
         around = Surroundings(
             region=self.region,
-            log=Redelivering(log, self.redelivery),
+            log=Redelivering(log, self.redelivery, self._acknowledging),
             store=store,
             clock=self.clock,
             rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable
@@ -168,10 +179,19 @@ class HubNode(Process):
         spec = SpokeSpec(name=LEDGER, handler=note, types=TYPES, scope="everywhere")
         self.log, self.store, self.host = log, store, SpokeHost([spec], around, transport=_NoStudio())
         self.ready()
+        if self.lives > 1:
+            self.enter(CATCHING_UP)
         try:
             await self.host.run()
         finally:
             self.log = self.store = self.host = None
+
+    @contextmanager
+    def _acknowledging(self) -> Iterator[None]:
+        with self.within("acknowledge"):
+            yield
+        if CATCHING_UP in self.phases:
+            self.leave(CATCHING_UP)
 
     def statistics(self) -> Mapping[str, Any]:
         """Of the spokes; empty when down."""

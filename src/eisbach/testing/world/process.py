@@ -7,7 +7,8 @@ life finds what the disk kept. May not know: what the process does (``nodes``).
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from eisbach.testing.world.clocks import MachineClock
@@ -235,6 +236,21 @@ class Process:
 
         task.add_done_callback(done)
         return task
+
+    @contextmanager
+    def within(self, phase: str) -> Iterator[None]:
+        """In ``phase`` for as long as this life lasts and the block runs."""
+        life = self.life
+        self.enter(phase)
+        try:
+            yield
+        finally:
+            if life.alive:
+                self.leave(phase)
+
+    async def holds(self) -> bool:
+        """Whether it has something in its log that waits for its time."""
+        return False
 
     def enter(self, phase: str) -> None:
         """It is now in ``phase``; told to whoever waits for that."""

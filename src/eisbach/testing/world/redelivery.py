@@ -4,6 +4,7 @@ Promises: ``ports.event_log``, which says at least once and nothing of order acr
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 from eisbach.ports.event_log import (
@@ -23,9 +24,17 @@ _LATE_S: Final = 0.2
 class Redelivering:
     """``EventLog`` for spokes."""
 
-    def __init__(self, log: EventLog, late: Callable[[], bool]) -> None:
-        """``late``: whether the next delivery is put back for a while instead of being handed over."""
-        self._log, self._late = log, late
+    def __init__(
+        self, log: EventLog, late: Callable[[], bool], acknowledging: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """Wrap a log.
+
+        Args:
+            log: the production one.
+            late: whether the next delivery is put back for a while instead of being handed over.
+            acknowledging: around each acknowledgement, so that a fault can be aimed at it.
+        """
+        self._log, self._late, self._acknowledging = log, late, acknowledging
 
     async def last(self, source: str) -> LastEnvelope:
         """See ``EventLog``."""
@@ -40,7 +49,7 @@ class Redelivering:
     ) -> "_Late":
         """See ``EventLog``."""
         found = await self._log.subscribe(name, from_start=from_start, anew=anew, in_flight_max=in_flight_max)
-        return _Late(found, self._late)
+        return _Late(found, self._late, self._acknowledging)
 
     async def tail(self) -> AsyncIterator[Envelope]:
         """See ``EventLog``."""
@@ -59,15 +68,38 @@ class Redelivering:
 
 
 class _Late:
-    def __init__(self, subscription: DurableSubscription, late: Callable[[], bool]) -> None:
-        self._subscription, self._late = subscription, late
+    def __init__(
+        self,
+        subscription: DurableSubscription,
+        late: Callable[[], bool],
+        acknowledging: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._subscription, self._late, self._acknowledging = subscription, late, acknowledging
 
     async def __aiter__(self) -> AsyncIterator[Delivery]:
         async for delivery in self._subscription:
             if self._late():
                 await delivery.nak(_LATE_S)
             else:
-                yield delivery
+                yield _Noted(delivery, self._acknowledging)
 
     async def aclose(self) -> None:
         await self._subscription.aclose()
+
+
+class _Noted:
+    """A delivery whose acknowledgement is told."""
+
+    def __init__(self, delivery: Delivery, acknowledging: Callable[[], AbstractContextManager[None]]) -> None:
+        self._delivery, self._acknowledging = delivery, acknowledging
+        self.envelope, self.sequence, self.attempt = delivery.envelope, delivery.sequence, delivery.attempt
+
+    async def ack(self) -> None:
+        with self._acknowledging():
+            await self._delivery.ack()
+
+    async def nak(self, delay_s: float) -> None:
+        await self._delivery.nak(delay_s)
+
+    async def in_progress(self) -> None:
+        await self._delivery.in_progress()

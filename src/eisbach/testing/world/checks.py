@@ -13,6 +13,7 @@ import msgspec
 from eisbach.cell.streams import GUARD
 from eisbach.domain.playback import StreamGuard
 from eisbach.domain.progress import PROGRESS_PREFIX, WATCHLIST_PREFIX
+from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark, Version
@@ -29,7 +30,7 @@ def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
     """Every breach of a promise."""
     found: list[str] = []
     for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _kept_values,
-                  _clocks, _read_your_writes, _refused, _places, _shed):  # fmt: skip
+                  _clocks, _read_your_writes, _refused, _places, _shed, _erased):  # fmt: skip
         found += check(history, regions)
     return found
 
@@ -44,12 +45,15 @@ def _index(evidence: Evidence) -> dict[OpId, Op]:
 
 def _acknowledged(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P1: what was acknowledged is in the log of every region, with what was asked for."""
+    gone = _gone(regions)
     for evidence in regions:
         index = _index(evidence)
         for intent, ack in history.acknowledged():
             op = index.get((ack.slot, ack.region, *ack.mark))
             if op is None:
                 yield f"P1 {evidence.region} lacks {ack.mark} of {ack.region}, acknowledged for {_name(intent)}"
+            elif op.change is None and intent.account in gone:
+                continue  # nothing of it is left, as promised
             elif not _is_of(op, intent, ack.value):
                 yield f"P1 {evidence.region} has another write at {op.id} than {_name(intent)}: {op.change}"
 
@@ -65,6 +69,8 @@ def _is_of(op: Op, intent: Intent, value: int) -> bool:
     if intent.kind in ("save", "unsave"):
         fits = change is not None and change.sk.startswith(WATCHLIST_PREFIX) and change.sk.endswith(f"/{intent.item}")
         return fits and change is not None and (change.value is None) == (intent.kind == "unsave")
+    if intent.kind == "erase":
+        return change is not None and change.sk == ERASED
     if intent.kind == "sign_in":
         return change is not None and change.sk == "account"
     return True
@@ -80,11 +86,12 @@ def _pos(op: Op) -> int | None:
 def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P2: an op id names one write, wherever it is kept; of a region and slot, epoch follows epoch, never beside it."""
     seen: dict[OpId, Op] = {}
+    gone = _gone(regions)
     for evidence in regions:
         kept = [op for log in evidence.logs.values() for op in log]
         for op in (*evidence.ops, *kept):
             other = seen.setdefault(_id(op), op)
-            if other != op:
+            if other != op and _bare(other, gone) != _bare(op, gone):
                 yield f"P2 {op.id} is two writes: {other.change} and {op.change}"
         mine = {op.id for op in evidence.ops}
         yield from (
@@ -207,7 +214,10 @@ def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
         for one in evidence.conflicts_left:
             if (one.slot, *one.key, one.loser) not in mine:
                 yield f"P9 a conflict of slot {one.slot} stayed behind in a move in {evidence.region}: {one.loser}"
+    gone = _gone(regions)
     for place, ops in _fold(regions).items():
+        if place[1] in gone:
+            continue  # its conflicts are erased, too
         replaced = {op.change.base[:2] for op in ops if op.change is not None and op.change.base is not None}
         for op in ops[:-1]:
             if op.version[:2] not in replaced and (*place, op.version) not in kept:
@@ -324,3 +334,35 @@ def _ended(every: dict[OpId, Op], op: Op) -> set[str]:
 def _shed(history: History, _regions: Sequence[Evidence]) -> Iterator[str]:
     """Shed is not dead (design section 5)."""
     yield from (f"SHED {what}" for what in history.shed_tries)
+
+
+def _gone(regions: Sequence[Evidence]) -> set[str]:
+    """Accounts of which some log has the mark of erasure."""
+    return {op.change.pk for evidence in regions for op in evidence.ops if op.change and op.change.sk == ERASED}
+
+
+def _bare(op: Op, gone: set[str]) -> Op:
+    """The op without what an erasure takes from it."""
+    erased = op.change is None or (op.change.pk in gone and op.change.sk != ERASED)
+    return msgspec.structs.replace(op, change=None) if erased else op
+
+
+def _erased(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P22: of an erased account there is the mark, and no item, op body or lost conflict where its slot is."""
+    gone = _gone(regions)
+    for evidence in regions:
+        yield from (
+            f"P22 {evidence.region} shows {place}, of an erased account"
+            for place in evidence.items
+            if place[1] in gone and place[2] != ERASED
+        )
+        yield from (
+            f"P22 {evidence.region} lists the loser {one.loser} of {one.key}, of an erased account"
+            for one in evidence.conflicts
+            if one.key[0] in gone
+        )
+        yield from (
+            f"P22 {op.id} of an erased account is still to be read in {evidence.region}"
+            for op in evidence.ops
+            if op.change is not None and op.change.pk in gone and op.change.sk != ERASED
+        )

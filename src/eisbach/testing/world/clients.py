@@ -29,6 +29,8 @@ _AWAY: Final = 0.4
 """Share of reads that first go to the region that the viewer does not write in."""
 _Reads = Literal["", "home", "away"]
 """With the position of what the viewer has seen, and in which region first; empty: no read."""
+_LEAVES_SHARE: Final = 0.1
+"""Of viewers, who have their account erased and begin anew, on another device."""
 _PLAYING_ON: Final = object()
 """Body of a position: where the viewer is when it is sent."""
 _DEFINITE: Final = ("overloaded", "unavailable", "slot_frozen", "slot_moved", "epoch_stale")
@@ -51,6 +53,8 @@ class Viewer:
         self._sessions: list[dict[str, Any]] = []
         self._keys: list[str] = []
         self._beats = 0
+        self._leaves = chance.uniform(0.2, 0.9) if chance.random() < _LEAVES_SHARE else 2.0
+        """The part of its time after which it has its account erased."""
 
     async def awake(self) -> None:
         """Never stopped."""
@@ -68,14 +72,18 @@ class Viewer:
     async def watch(self, until_s: float) -> None:
         """Sign in, then do things until ``until_s``."""
         loop, chance = asyncio.get_running_loop(), self._chance
-        while not self._slot and loop.time() < until_s:
-            await self._sign_in()
         acts: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (48, self._progress), (12, self._read), (12, self._save), (8, self._unsave), (10, self._play),
             (6, self._pause), (4, self._play_twice),
         ]  # fmt: skip
         weights, choices = [weight for weight, _ in acts], [act for _, act in acts]
         while loop.time() < until_s:
+            if not self._slot:
+                await self._sign_in()
+                continue
+            if loop.time() > self._leaves * until_s:
+                await self._erase()
+                continue
             # Sometimes several at once, as apps do: that is what makes groups of writes, and conflicts inside them.
             several = chance.choices(choices, weights, k=chance.choice((1, 1, 1, 2, 3)))
             await asyncio.gather(*(act() for act in several))
@@ -99,6 +107,14 @@ class Viewer:
         intent.account = self._account
         self._order = [endpoint["region"] for endpoint in granted["endpoints"]]
         self._headers = {"authorization": f"Bearer {granted['access']}", "eisbach-slot": self._slot}
+
+    async def _erase(self) -> None:
+        """Whatever it is told: an account that may be erased is not used again."""
+        await self._do(self._intent("erase", self._account), "DELETE", "/v1/me", None)
+        self._leaves, self._device = 2.0, f"{self._device}-again"
+        self._slot = self._account = ""
+        self._headers = {}
+        self._position, self._last, self._sessions, self._keys = {}, {}, [], []
 
     async def _progress(self) -> None:
         title = self._chance.choice(TITLES)

@@ -12,7 +12,7 @@ from eisbach.kernel.versions import Mark
 
 __all__ = ["Ack", "History", "Intent", "Read", "elle"]
 
-Kind = Literal["progress", "save", "unsave", "play", "pause", "sign_in", "read"]
+Kind = Literal["progress", "save", "unsave", "play", "pause", "sign_in", "read", "erase"]
 
 
 class Ack(NamedTuple):

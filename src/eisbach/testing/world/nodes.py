@@ -40,6 +40,7 @@ CATCHING_UP: Final = "catching-up"
 TYPES: Final = frozenset(
     {
         "tv.account.created.v1",
+        "tv.account.deleted.v1",
         "tv.playback.progress.recorded.v1",
         "tv.playback.session.started.v1",
         "tv.playback.session.stopped.v1",

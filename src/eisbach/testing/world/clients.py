@@ -17,7 +17,7 @@ from eisbach.testing.asgi_client import AsgiAnswer
 from eisbach.testing.world.edge import Edge, Request, World
 from eisbach.testing.world.genesis import REGIONS, TITLES
 from eisbach.testing.world.history import Ack, Intent, Kind, Read
-from eisbach.testing.world.network import Silent
+from eisbach.testing.world.network import Refused, Silent
 
 __all__ = ["Viewer"]
 
@@ -211,6 +211,8 @@ class Viewer:
         except Silent:
             intent.doubts += 1
             return None
+        except Refused:
+            return None  # the region is gone
         self._note(intent, value, answer)
         return answer
 
@@ -239,7 +241,8 @@ class Viewer:
         Slot.parse(slot)
         # After a move or a followed 421 the write may be another cell's of the region: the highest of them bounds it.
         ceiling = max(node.ceiling_ms() for node in self._world.cells.values() if node.region == region)
-        intent.acks.append(Ack(region, slot, told[region], now, ceiling, value))
+        peer = answer.headers.get("eisbach-durability") == "peer"
+        intent.acks.append(Ack(region, slot, told[region], now, ceiling, value, peer))
 
 
 def _useful(answer: AsgiAnswer | None) -> bool:

@@ -26,6 +26,8 @@ class Ack(NamedTuple):
     """The highest hybrid time that the region's clock may have reached by then (P10)."""
     value: int
     """Of the try that it answers."""
+    peer: bool
+    """Another region has it on its disk, too, the answer said (P12)."""
 
 
 class Read(NamedTuple):

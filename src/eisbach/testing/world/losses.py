@@ -117,7 +117,7 @@ class Losses:
                 )
                 told = found.returned
                 if told is None or told.ops != came or told.shown + told.overtaken != told.ops:
-                    yield f"P12 of slot {slot} {came} ops of {region} came back after {found.held}; the range says {told}"
+                    yield f"P12 slot {slot}: {came} ops of {region} came back after {found.held}, its range says {told}"
 
 
 def _declared(record: LossRecord, held: Mapping[str, Mark], world: World) -> Iterator[str]:

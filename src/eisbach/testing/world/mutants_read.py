@@ -1,6 +1,6 @@
 """Bugs thought of by a reader of the design and of the production code, before he saw which of them are found."""
 
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -21,12 +21,9 @@ from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel.errors import EisbachError, Invalid, Retryable
-from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slotmap import SlotMap
 from eisbach.kernel.slotmap import judge as slot_map_judge
-from eisbach.kernel.versions import Mark
 from eisbach.ports.spoke_store import Settlement
-from eisbach.ports.store_rules import linked
 from eisbach.testing.world.planting import Patch, mutant
 
 __all__: list[str] = []
@@ -233,14 +230,6 @@ def gap_not_waited_for(patch: Patch) -> None:
     patch(Inbox, "judge", careless)
 
 
-@mutant("chains of events begin anew with every epoch (seeds 1209, 1237, 1299, 1531 and 1761)")
-def chains_end_with_their_epoch(patch: Patch) -> None:
-    def unlinked(event: EventDraft, last: Mark | None, *, epoch: int) -> EventDraft:
-        return linked(event, last if last is not None and last.epoch == epoch else None, epoch=epoch)
-
-    patch(works, "linked", unlinked)
-
-
 @mutant("events of one subject are handled side by side", by="reader")
 def subjects_side_by_side(patch: Patch) -> None:
     work = SpokeRunner._work
@@ -261,21 +250,6 @@ def mark_before_effects(patch: Patch) -> None:
         await settle(self, settlement)
 
     patch(SqliteSpokeStore, "settle", twice)
-
-
-@mutant("marks go on after a settlement that failed (seeds 1572 and 1776 of the first world)")
-def marks_outrun_failed_settlement(patch: Patch) -> None:
-    class Unheard(set[str]):
-        def __ior__(self, _spokes: object) -> Self:  # type: ignore[override]
-            return self
-
-    begin = SqliteSpokeStore.__init__
-
-    def careless(self: SqliteSpokeStore, *given: Any, **more: Any) -> None:
-        begin(self, *given, **more)
-        self._stale = Unheard()
-
-    patch(SqliteSpokeStore, "__init__", careless)
 
 
 @mutant("an envelope whose acknowledgement the disk refused is in flight for ever (seed 213)", by="reader")

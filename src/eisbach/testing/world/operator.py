@@ -1,20 +1,23 @@
-"""The operator of a run: asks for moves and evacuations at the times of the plan, and brings evacuated regions back.
+"""The operator of a run: asks for moves and evacuations at the times of the plan, and brings regions back.
 
 What is asked is asked of the production reconcilers, as the control process's calls would. May not know: faults.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from eisbach.bootstrap.control import OpenControl
 from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector, covers
 from eisbach.testing.world.control import ControlNode
+from eisbach.testing.world.edge import World
 from eisbach.testing.world.evidence import owners
 from eisbach.testing.world.faults import Action
 from eisbach.testing.world.genesis import GROUP, REGIONS
+from eisbach.testing.world.losses import Losses
 from eisbach.testing.world.nodes import CellNode
+from eisbach.testing.world.process import Process
 
 __all__ = ["Operator"]
 
@@ -25,9 +28,14 @@ class Operator:
     """One a run."""
 
     def __init__(
-        self, controls: Mapping[str, ControlNode], cells: Sequence[CellNode], record: Callable[[str], None]
+        self,
+        controls: Mapping[str, ControlNode],
+        processes: Mapping[str, Process],
+        world: World,
+        record: Callable[[str], None],
     ) -> None:
-        self._controls, self._cells, self._record = controls, cells, record
+        self._controls, self._cells, self._record = controls, list(world.cells.values()), record
+        self.losses = Losses(controls, processes, world, self._ask)
         self.breaches: list[str] = []
         """Proofs that did not hold (P12)."""
 
@@ -37,13 +45,16 @@ class Operator:
         if action.kind == "move":
             await self._move(action)
             return
+        if action.kind == "lose":
+            await self.losses.lose(action)
+            return
         await self._perform(action.region, "evacuate")
         await asyncio.sleep(action.seconds)
         await self._perform(action.region, "return")
 
     async def recover(self) -> list[str]:
         """Bring back whatever is away; what is not settled yet."""
-        trouble: list[str] = []
+        trouble = await self.losses.settle()
         for region, node in self._controls.items():
             if node.control is None:
                 return [f"{node.name} is not up"]

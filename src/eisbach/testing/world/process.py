@@ -105,6 +105,8 @@ class Process:
         self.name, self.region = name, region
         self._volumes, self._seed, self.files = volumes, seed, dict(files)
         self.lives = 0
+        self.barred = False
+        """Whether it cannot be started: its region is gone."""
         self.life = Life.__new__(Life)
         self.life.alive = False
         self.listening = False
@@ -137,7 +139,7 @@ class Process:
 
     def start(self) -> None:
         """Begin a life on the disk as it is."""
-        if self.life.alive:
+        if self.life.alive or self.barred:
             return
         self.lives += 1
         self.chance = random.Random(f"{self._seed}:{self.name}:{self.lives}")  # noqa: S311 - must be repeatable

@@ -23,7 +23,7 @@ from eisbach.testing.world.control import FORGED, AgentNode, ControlNode
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.edge import Edge, World
 from eisbach.testing.world.evidence import Evidence, gather, owners
-from eisbach.testing.world.faults import Nemesis, Pair, draw
+from eisbach.testing.world.faults import Pair, draw
 from eisbach.testing.world.genesis import (
     GROUP,
     REGIONS,
@@ -38,6 +38,7 @@ from eisbach.testing.world.genesis import (
 from eisbach.testing.world.history import History, elle
 from eisbach.testing.world.links import Ways
 from eisbach.testing.world.loop import Deadlock, SimLoop
+from eisbach.testing.world.nemesis import Nemesis
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CellNode, HubNode
 from eisbach.testing.world.operator import Operator
@@ -92,7 +93,7 @@ class _Run:
         self.processes: dict[str, Process] = {}
         for region in self.plan.shape.cells:
             self._build(region)
-        self.operator = Operator(self.controls, list(self.world.cells.values()), self.record)
+        self.operator = Operator(self.controls, self.processes, self.world, self.record)
         self.nemesis = Nemesis(self.plan, self.processes, network, self.record)
         self.converged_s = 0.0
 
@@ -163,9 +164,9 @@ class _Run:
                 await gather([c for c in self.world.cells.values() if c.region == region], self.hubs[region])
                 for region in REGIONS
             ]
-            breaches = judge(self.history, regions)
+            breaches = [*judge(self.history, regions), *self.operator.losses.verdict(regions)]
             self._note_end(regions)
-        breaches += [*self.operator.breaches, *self.ways.breaches]
+        breaches += [*self.operator.breaches, *self.operator.losses.breaches, *self.ways.breaches]
         for control in self.controls.values():
             for one in await control.control.mover.records() if control.control else ():
                 self.record(

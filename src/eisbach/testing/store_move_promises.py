@@ -267,7 +267,6 @@ class MovePromises:
         one, two = await _owner(cells), await cells.open("c2")
         await write(one, event(sk="k1"), event("other"), event(sk="k2"))
         await _moved(one, two)
-
         await write(two, event(sk="k3"), event(sk="k4"))
 
         ops = (await two.ops_after(SLOT, {HERE: Mark(1, 3)}, limit=9)).ops

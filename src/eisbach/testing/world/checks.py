@@ -209,15 +209,15 @@ def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     beaten before anybody could replace it.
     """
     kept = {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
+    gone = _gone(regions)  # whose conflicts are erased where the slot is, and swept where it was
     for evidence in regions:
         mine = {(c.slot, *c.key, c.loser) for c in evidence.conflicts}
         for one in evidence.conflicts_left:
-            if (one.slot, *one.key, one.loser) not in mine:
+            if one.key.pk not in gone and (one.slot, *one.key, one.loser) not in mine:
                 yield f"P9 a conflict of slot {one.slot} stayed behind in a move in {evidence.region}: {one.loser}"
-    gone = _gone(regions)
     for place, ops in _fold(regions).items():
         if place[1] in gone:
-            continue  # its conflicts are erased, too
+            continue
         replaced = {op.change.base[:2] for op in ops if op.change is not None and op.change.base is not None}
         for op in ops[:-1]:
             if op.version[:2] not in replaced and (*place, op.version) not in kept:

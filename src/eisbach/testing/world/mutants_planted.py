@@ -324,7 +324,7 @@ _planted(
 _planted(
     "knows-is-begun",
     "an event does not wait for a predecessor that waits itself",
-    _in(Inbox, "judge", ("chain.has_begun(event.prev)", "chain.knows(event.prev)")),
+    _in(Inbox, "knows_predecessor", ("chain.has_begun(seq)", "chain.knows(seq)")),
 )
 _planted(
     "seen-is-done",

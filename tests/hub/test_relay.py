@@ -191,6 +191,31 @@ async def test_an_idle_relay_publishes_at_once_and_a_busy_one_waits_10_ms_for_co
     assert await world.numbers() == list(range(1, 7))
 
 
+async def test_a_backlog_is_read_on_while_the_hub_writes_what_is_under_way(world: World) -> None:
+    """The hub answers the eighth envelope only when the relay has read what comes after it."""
+    if world.at_once == 1:
+        pytest.skip("one by one, nothing is under way while it reads")
+    await world.write(640)
+    read, append, read_on = world.store.log_after, world.log.append_behind, asyncio.Event()
+
+    async def reading(after_lsn: int, *, limit: int) -> list[LogEntry]:
+        entries = list(await read(after_lsn, limit=limit))
+        if after_lsn >= 512:
+            read_on.set()
+        return entries
+
+    async def waiting(envelope: Envelope, *, expected: int) -> int:
+        if envelope.first_lsn == 449:
+            await read_on.wait()
+        return await append(envelope, expected=expected)
+
+    world.store.log_after, world.log.append_behind = reading, waiting  # type: ignore[method-assign]
+    await world.start()
+    await world.idle(0.02)
+
+    assert await world.numbers() == list(range(1, 641))
+
+
 async def test_what_was_written_while_the_relay_was_away_is_published_once(world: World) -> None:
     await world.start()
     await world.write(5)

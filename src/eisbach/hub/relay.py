@@ -42,6 +42,7 @@ cell that published at once sent 3 to 20 events in each, and hub and relay used 
 _FIRST_DELAY: Final = timedelta(milliseconds=50)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
 
+_Flying = deque[tuple[Envelope, asyncio.Task[int]]]
 _logger = structlog.get_logger(__name__)
 
 
@@ -145,42 +146,50 @@ class Relay:
 
         What comes to an idle relay is published at once; what follows waits up to 10 ms for company.
         """
-        published_ms = self._clock.monotonic_ms() - _COMPANY_MS
-        while True:
-            entries = await self._store.log_after(self._lsn, limit=_READ_OPS)
-            pause_ms = published_ms + _COMPANY_MS - self._clock.monotonic_ms()
-            if pause_ms > 0 and 0 < len(entries) < ENVELOPE_EVENTS_MAX:
-                await self._clock.sleep(pause_ms / 1000)
-                entries = await self._store.log_after(self._lsn, limit=_READ_OPS)
-            await self._publish(envelopes_of(entries, region=self._region, cell=self._cell))
-            self._failures = 0
-            if entries:
-                published_ms = self._clock.monotonic_ms()
-                self._lsn = max(self._lsn, entries[-1].lsn)
-            elif self._lsn < 0:
-                self._lsn = 0
-            elif not await self._committed_soon():
-                last = await self._log.last(f"{self._region}/{self._cell}")
-                if last.sequence != self._sequence:
-                    return
-
-    async def _publish(self, envelopes: Iterable[Envelope]) -> None:
-        """In order; the first that fails ends it, and those behind it come to nothing."""
-        flying: deque[tuple[Envelope, asyncio.Task[int]]] = deque()
+        published_ms, read_lsn = self._clock.monotonic_ms() - _COMPANY_MS, self._lsn
+        flying: _Flying = deque()
         try:
-            for envelope in envelopes:
-                expected = self._sequence + len(flying)
-                flying.append((envelope, asyncio.create_task(self._append(envelope, expected))))
-                while len(flying) >= self._window:
-                    self._arrived(flying[0][0], await flying[0][1])
-                    flying.popleft()
-            while flying:
-                self._arrived(flying[0][0], await flying[0][1])
-                flying.popleft()
+            while True:
+                entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
+                pause_ms = published_ms + _COMPANY_MS - self._clock.monotonic_ms()
+                if pause_ms > 0 and 0 < len(entries) < ENVELOPE_EVENTS_MAX:
+                    await self._clock.sleep(pause_ms / 1000)
+                    entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
+                await self._send(envelopes_of(entries, region=self._region, cell=self._cell), flying)
+                read_lsn = entries[-1].lsn if entries else read_lsn
+                if len(entries) == _READ_OPS:
+                    continue  # there is more, which is read and packed while the hub writes what is under way
+                while flying:
+                    await self._land(flying)
+                self._failures, self._lsn = 0, max(self._lsn, read_lsn)
+                if entries:
+                    published_ms = self._clock.monotonic_ms()
+                elif self._lsn < 0:
+                    self._lsn = read_lsn = 0
+                elif not await self._committed_soon():
+                    last = await self._log.last(f"{self._region}/{self._cell}")
+                    if last.sequence != self._sequence:
+                        return
         finally:
             for _, append in flying:
                 append.cancel()
             await asyncio.gather(*(append for _, append in flying), return_exceptions=True)
+
+    async def _send(self, envelopes: Iterable[Envelope], flying: _Flying) -> None:
+        """In order, each as soon as the window has room; the first that fails ends it, and those behind it come to
+        nothing.
+        """
+        for envelope in envelopes:
+            expected = self._sequence + len(flying)
+            flying.append((envelope, asyncio.create_task(self._append(envelope, expected))))
+            while len(flying) >= self._window:
+                await self._land(flying)
+
+    async def _land(self, flying: _Flying) -> None:
+        """Wait for the oldest that is under way."""
+        envelope, append = flying[0]
+        self._arrived(envelope, await append)
+        flying.popleft()
 
     def _append(self, envelope: Envelope, expected: int) -> Coroutine[Any, Any, int]:
         if self._pipelined is None or self._window == 1:
@@ -191,7 +200,7 @@ class Relay:
         alone = self._pipelined is not None and sequence == self._sequence + 1
         self._window = min(_AT_ONCE, 2 * self._window) if alone else 1
         self._sequence, self._lsn = sequence, envelope.last_lsn
-        self._whole = envelope.last_lsn
+        self._whole, self._failures = envelope.last_lsn, 0
         self._envelopes += 1
         self._events += len(envelope.events)
 

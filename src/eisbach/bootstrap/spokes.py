@@ -118,10 +118,7 @@ async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> 
     while True:
         await clock.sleep(_SWEEP_S)
         try:
-            waiting = await store.claims()
-            await claims.bring(waiting)
-            if swept := await claims.sweep({claim.dataref for claim in waiting}):
-                _logger.info("claims_swept", count=swept)
+            await claims.tend(await store.claims())
         except Retryable as error:
             _logger.warning("claims_not_swept", error=str(error))
 

@@ -116,6 +116,14 @@ class ClaimChecks:
                 _logger.warning("claim_not_brought", origin=origin, dataref=dataref[:200], error=str(error))
         return self.fetched - before
 
+    async def tend(self, waiting: Collection[WaitingClaim]) -> int:
+        """What has to be done within every hour: bring what waits here, then sweep; how many were swept."""
+        await self.bring(waiting)
+        swept = await self.sweep({claim.dataref for claim in waiting})
+        if swept:
+            _logger.info("claims_swept", count=swept)
+        return swept
+
     async def sweep(self, keep: Collection[str]) -> int:
         """Delete claims that are older than ``CLAIMS_KEPT`` and not among ``keep`` (datarefs); how many."""
         last = _day(self._clock.wall_ms() - int(CLAIMS_KEPT.total_seconds() * 1000))

@@ -1,9 +1,11 @@
 """Handlers in a real Lambda runtime client (awslambdaric, a process of its own), against the emulated region."""
 
 import base64
+import datetime as dt
 import hashlib
 import http.server
 import json
+import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,15 @@ import boto3
 import msgspec
 import pytest
 
-from eisbach.deploy.aws.documents import VARIABLE, CellDocument, SpokeDocument
+from eisbach.deploy.aws.documents import VARIABLE, CellDocument, ClaimsDocument, SpokeDocument
 from eisbach.domain.ingest import ASSET_READY, ASSET_RECEIVED
+from eisbach.engines.aws.clients import AwsPlace, open_clients
 from eisbach.engines.aws.messages import message_of
+from eisbach.engines.aws.spoke_store import DynamoSpokeStore
+from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.events import Event
 from eisbach.ports.event_log import Envelope, encode_envelope
+from eisbach.ports.spoke_store import DeadLetter, Held, Settlement
 from eisbach.testing.aws.emulator import CREDENTIALS, ENVIRONMENT, AwsEmulator
 from eisbach.testing.world.genesis import secrets_of
 
@@ -124,6 +130,10 @@ def record(number: int, *events: Event, body: str | None = None) -> dict[str, An
     }  # fmt: skip
 
 
+CLAIMS = ClaimsDocument(
+    region="eu-central", aws_region=REGION, spokes=("publish", "transcode"), state_table=TABLE,
+    blobs=f"s3:{REGION}/eb-media", copies={"eu-west": f"s3:{REGION}/eb-copies"},
+)  # fmt: skip
 READY = event(ASSET_READY, 2, 0, {"id": "a-1"})
 PUBLISH = "/studio/titles/t-1/publish"
 
@@ -166,8 +176,7 @@ def test_a_payload_by_claim_check_comes_from_the_regions_bucket(
 async def test_a_payload_of_another_region_is_waited_for_until_its_copy_is_here(aws: AwsEmulator, buckets: Any) -> None:
     from contextlib import AsyncExitStack
 
-    from eisbach.deploy.aws.handlers.spoke import claims_of
-    from eisbach.engines.aws.clients import AwsPlace, open_clients
+    from eisbach.deploy.aws.handlers.claims import claims_of
     from eisbach.kernel.errors import Unavailable
 
     document = SpokeDocument(
@@ -186,6 +195,71 @@ async def test_a_payload_of_another_region_is_waited_for_until_its_copy_is_here(
         assert bytes((await claims.redeem(event_)).data) == bytes(received(1, 0).data)
         buckets.delete_object(Bucket="eb-copies", Key=key)
         assert bytes((await claims.redeem(event_)).data) == bytes(received(1, 0).data), "brought once"
+
+
+async def waiting(aws: AwsEmulator, held: Event, dead: Event) -> None:
+    """One event that waits at a spoke, and a dead letter of another one."""
+    place = AwsPlace(region=REGION, endpoint=aws.endpoint(REGION))
+    async with open_clients(place) as clients:
+        clock, rng = SystemClock(), random.Random(1)
+        store = DynamoSpokeStore(clients, table=TABLE, spokes=["publish", "transcode"], clock=clock, rng=rng)
+        raw, again = msgspec.json.encode(held), msgspec.json.encode(dead)
+        hold = Held(event_id=held.id, subject="a-1", why="retry", attempt=1, due_ms=1, event=raw)
+        await store.settle(Settlement(spoke="publish", event_id=held.id, subject="a-1", hold=hold))
+        letter = DeadLetter(
+            spoke="transcode", event_id=dead.id, kind="event", subject="a-1", reason="no", at_ms=1, body=again
+        )
+        await store.settle(Settlement(spoke="transcode", event_id=dead.id, subject="a-1", dead=letter))
+
+
+async def test_claims_are_swept_every_hour_but_for_those_that_a_waiting_event_or_a_dead_letter_names(
+    aws: AwsEmulator, region: Any, buckets: Any
+) -> None:
+    """The last object of the bucket's history stays readable for a week under its version, as the stacks say."""
+    buckets.put_bucket_versioning(Bucket="eb-media", VersioningConfiguration={"Status": "Enabled"})
+    held, kept = claimed(received(1, 0), "eu-central")
+    dead, buried = claimed(received(2, 1, bytes=2), "eu-central")
+    _, nobodys = claimed(received(3, 2, bytes=3), "eu-central")
+    today = f"claims/{dt.datetime.now(dt.UTC):%Y-%m-%d}/{'0' * 64}"
+    old = {key: key.replace("2026-11-26", "2026-01-01") for key in (kept, buried, nobodys)}
+    held, dead = (
+        msgspec.structs.replace(one, dataref=(one.dataref or "").replace("2026-11-26", "2026-01-01"))
+        for one in (held, dead)
+    )
+    for key in (*old.values(), today):
+        buckets.put_object(Bucket="eb-media", Key=key, Body=b"payload")
+    await waiting(aws, held, dead)
+    runtime = LambdaRuntime("eisbach.deploy.aws.handlers.claims.handle", environment(aws, CLAIMS), timeout_s=30)
+    try:
+        assert runtime.call({"sweep": True}) == {"brought": 0, "swept": 1}
+        assert runtime.call({"sweep": True}) == {"brought": 0, "swept": 0}
+    finally:
+        runtime.close()
+
+    left = {one["Key"] for one in buckets.list_objects_v2(Bucket="eb-media")["Contents"]}
+    assert left == {old[kept], old[buried], today}
+    versions = buckets.list_object_versions(Bucket="eb-media", Prefix=old[nobodys])["Versions"]
+    undo = buckets.get_object(Bucket="eb-media", Key=old[nobodys], VersionId=versions[0]["VersionId"])
+    assert undo["Body"].read() == b"payload"
+
+
+async def test_what_waits_for_a_claim_of_another_region_has_it_here_within_the_hour(
+    aws: AwsEmulator, region: Any, buckets: Any
+) -> None:
+    """S3 copies also that the other region has swept it."""
+    held, key = claimed(received(1, 0), "eu-west")
+    dead, other = claimed(received(2, 1, bytes=2), "eu-west")
+    buckets.put_object(Bucket="eb-copies", Key=key, Body=bytes(received(1, 0).data))
+    buckets.put_object(Bucket="eb-copies", Key=other, Body=bytes(received(2, 1, bytes=2).data))
+    await waiting(aws, held, dead)
+    runtime = LambdaRuntime("eisbach.deploy.aws.handlers.claims.handle", environment(aws, CLAIMS), timeout_s=30)
+    try:
+        assert runtime.call({"sweep": True}) == {"brought": 2, "swept": 0}
+    finally:
+        runtime.close()
+
+    assert buckets.get_object(Bucket="eb-media", Key=key)["Body"].read() == bytes(received(1, 0).data)
+    assert buckets.get_object(Bucket="eb-media", Key=other)["Body"].read() == bytes(received(2, 1, bytes=2).data)
 
 
 def test_a_cold_start_in_between_repeats_nothing(spoke: LambdaRuntime, studio: Studio) -> None:

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from eisbach.deploy.aws.diff import diff
-from eisbach.deploy.aws.documents import CellDocument, SpokeDocument, read_document
+from eisbach.deploy.aws.documents import CellDocument, ClaimsDocument, SpokeDocument, read_document
 from eisbach.deploy.aws.lint import lint
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.promises import broken
 from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding, left_over
 from eisbach.deploy.aws.synth import Synthesised, builtin_spokes, placeholder, synthesise
+from eisbach.hub.claim_check import CLAIMS_KEPT
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Slot
 
@@ -149,7 +150,35 @@ def test_blobs_are_reached_by_whom_they_are_for(all_templates: Templates) -> Non
         for path in paths
     }
     assert may.pop("Studi") == {f"{w} {p}" for w in ("Put", "Abo") for p in ("uploads/*", "claims/*", ".digests/*")}
+    assert may.pop("Claim") == {"Put claims/*", "Abo claims/*", "Del claims/*"}, "the sweep"
     assert {frozenset(paths) for paths in may.values()} == {frozenset({"Put claims/*", "Abo claims/*"})}, "spokes"
+
+
+def test_claims_are_swept_every_hour_and_by_no_rule_of_the_bucket(all_templates: Templates) -> None:
+    """A rule knows no dead letters; and a queue and its dead-letter queue hold an event for less than a claim is kept."""
+    stack = all_templates[CENTRAL]
+    schedules = {
+        json.dumps(one["Properties"]["Target"]["Arn"]): one["Properties"]["ScheduleExpression"]
+        for one in of(stack, "AWS::Scheduler::Schedule")
+    }
+    hourly = [arn for arn, expression in schedules.items() if expression in ("rate(1 hour)", "rate(60 minutes)")]
+    rules = [
+        rule
+        for template in all_templates.values()
+        for bucket in of(template, "AWS::S3::Bucket")
+        if "-logs" not in json.dumps(bucket["Properties"]["BucketName"])
+        for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    ]
+    kept_s = sum(
+        max(q["Properties"].get("MessageRetentionPeriod", 0) for q in of(stack, "AWS::SQS::Queue") if dead in q["Properties"].get("QueueName", ""))
+        for dead in (".fifo", "-dead.fifo")
+    )  # fmt: skip
+
+    assert ["Claims" in arn for arn in hourly] == [True]
+    assert len(rules) == 4
+    assert [rule for rule in rules if "ExpirationInDays" in rule or "ExpirationDate" in rule] == []
+    assert {rule["NoncurrentVersionExpiration"]["NoncurrentDays"] for rule in rules} == {7}
+    assert 0 < kept_s <= CLAIMS_KEPT.total_seconds() - 86_400
 
 
 def test_each_spoke_has_a_queue_of_its_own_pruned_by_type(all_templates: Templates) -> None:
@@ -185,7 +214,8 @@ def test_what_a_function_is_told_is_read_back_strictly(all_templates: Templates)
     told = [f["Properties"]["Environment"]["Variables"] for f in of(all_templates[CENTRAL], "AWS::Lambda::Function")]
     documents = [read_document(variables) for variables in told]
 
-    assert {type(d) for d in documents} == {CellDocument, SpokeDocument}
+    assert {type(d) for d in documents} == {CellDocument, ClaimsDocument, SpokeDocument}
+    assert next(d for d in documents if isinstance(d, ClaimsDocument)).spokes == tuple(builtin_spokes())
     cells = {d.cell: d for d in documents if isinstance(d, CellDocument)}
     assert (cells["c1"].slots, cells["c2"].slots) == ((0, 512), (512, 1024))
     with pytest.raises(Invalid, match="unknown field"):

@@ -4,7 +4,7 @@ Strict both ways: stacks write it from the platform file, handlers refuse what t
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,8 +12,8 @@ from eisbach.deploy.aws.platform_file import Cell, Platform, Region
 from eisbach.kernel.errors import Invalid
 
 __all__ = [
-    "VARIABLE", "CellDocument", "Document", "MediaDocument", "SpokeDocument", "cell_document", "media_document",
-    "read_document", "spoke_document",
+    "VARIABLE", "CellDocument", "ClaimsDocument", "Document", "MediaDocument", "SpokeDocument", "cell_document",
+    "claims_document", "media_document", "read_document", "spoke_document",
 ]  # fmt: skip
 
 VARIABLE = "PROCESS_DOCUMENT"
@@ -78,7 +78,19 @@ class MediaDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     blobs: str
 
 
-Document = CellDocument | SpokeDocument | MediaDocument
+class ClaimsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="claims"):
+    """The sweep of a region's payloads above 64 KiB."""
+
+    region: str
+    aws_region: str
+    spokes: tuple[str, ...]
+    """Of the region: all whose waiting events and dead letters may name a claim."""
+    state_table: str
+    blobs: str
+    copies: dict[str, str]
+
+
+Document = CellDocument | SpokeDocument | MediaDocument | ClaimsDocument
 
 
 def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
@@ -120,9 +132,27 @@ def spoke_document(platform: Platform, region: Region, spoke: str) -> str:
             secret=f"{platform.name}/{region.name}/{studio.name}",
             studio=platform.studio_at(region),
             blobs=platform.blobs(region),
-            copies={r.name: f"s3:{region.aws}/{platform.copies(region, of=r)}" for r in platform.twins(region)},
+            copies=_copies(platform, region),
         )
     ).decode()
+
+
+def claims_document(platform: Platform, region: Region, spokes: Sequence[str]) -> str:
+    """As JSON."""
+    return msgspec.json.encode(
+        ClaimsDocument(
+            region=region.name,
+            aws_region=region.aws,
+            spokes=tuple(spokes),
+            state_table=platform.state_table(platform.studio_cell),
+            blobs=platform.blobs(region),
+            copies=_copies(platform, region),
+        )
+    ).decode()
+
+
+def _copies(platform: Platform, region: Region) -> dict[str, str]:
+    return {r.name: f"s3:{region.aws}/{platform.copies(region, of=r)}" for r in platform.twins(region)}
 
 
 def media_document(platform: Platform, region: Region) -> str:

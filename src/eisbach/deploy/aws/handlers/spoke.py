@@ -8,23 +8,19 @@ commands that wait. Payloads above 64 KiB come from the region's bucket, or from
 
 import asyncio
 import random
-import tempfile
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.deploy.aws.documents import SpokeDocument, read_document
 from eisbach.deploy.aws.handlers.batch import BatchLog
+from eisbach.deploy.aws.handlers.claims import claims_of
 from eisbach.deploy.aws.handlers.sandbox import Context, Sandbox, seconds_left
 from eisbach.deploy.aws.handlers.secrets import read_secrets
-from eisbach.engines.aws.blobs import S3Blobs
-from eisbach.engines.aws.clients import AwsClients, AwsPlace, open_clients
+from eisbach.engines.aws.clients import AwsPlace, open_clients
 from eisbach.engines.aws.hub_archive import HubArchive
 from eisbach.engines.aws.messages import Arrived, place_of
 from eisbach.engines.aws.spoke_store import DynamoSpokeStore
@@ -32,11 +28,11 @@ from eisbach.engines.embedded.clock import SystemClock
 from eisbach.hub.claim_check import ClaimChecks
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
-from eisbach.kernel.errors import Invalid, NotFound, Unavailable
+from eisbach.kernel.errors import Invalid, NotFound
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.spokes.ingest import INGEST_SPOKES
 
-__all__ = ["claims_of", "handle"]
+__all__ = ["handle"]
 
 _SWEEP_S: Final = 10.0
 _LOOK_S: Final = 0.05
@@ -76,24 +72,6 @@ async def _open(stack: AsyncExitStack) -> _Opened:
     archive = HubArchive(clients, document.hub_table)
     claims = await claims_of(document, clients, stack)
     return _Opened(document, spec, store, archive, transport, claims, rng)
-
-
-async def claims_of(document: SpokeDocument, clients: AwsClients, stack: AsyncExitStack) -> ClaimChecks:
-    """Of this region's bucket; a claim of another region is read from the copy that S3 has made here."""
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="claims-")))
-
-    def bucket(place: str) -> S3Blobs:
-        return S3Blobs(clients, aws_place(place, "s3")[1], scratch=scratch)
-
-    async def elsewhere(region: str, key: str) -> AsyncIterator[bytes]:
-        if region not in document.copies:
-            raise NotFound(f"no blobs of region {region[:40]!r} are copied to {document.region}")
-        try:
-            yield await bucket(document.copies[region]).read(key)
-        except NotFound as error:  # S3 copies within a quarter of an hour: the event waits for it
-            raise Unavailable(f"{key} of {region} is not copied to {document.region} yet") from error
-
-    return ClaimChecks(bucket(document.blobs), region=document.region, clock=SystemClock(), elsewhere=elsewhere)
 
 
 async def _handled(opened: _Opened, event: dict[str, Any], left_s: float) -> dict[str, Any]:

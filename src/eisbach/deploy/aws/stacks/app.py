@@ -24,9 +24,9 @@ from eisbach.deploy.aws.stacks.hub import add_hub
 from eisbach.deploy.aws.stacks.media import add_media
 from eisbach.deploy.aws.stacks.network import Network, add_network
 from eisbach.deploy.aws.stacks.records import add_accelerator, add_records, add_regional_name
-from eisbach.deploy.aws.stacks.spokes import add_relay, add_spoke, add_sweep
+from eisbach.deploy.aws.stacks.spokes import add_claims, add_relay, add_spoke, add_sweep
 from eisbach.deploy.aws.stacks.trials import add_trials
-from eisbach.deploy.aws.stacks.watch import add_budget, add_dashboard, cell_alarms, spoke_alarms
+from eisbach.deploy.aws.stacks.watch import add_budget, add_dashboard, cell_alarms, claims_alarm, spoke_alarms
 from eisbach.deploy.aws.stacks.workers import add_workers
 
 __all__ = ["build"]
@@ -114,6 +114,7 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
         made = add_spoke(stack, around, queue, studio)
         add_sweep(stack, f"{queue.spoke.title()}Spoke", made)
         spoke_alarms(stack, queue, made, ground.pager)
+    claims_alarm(add_claims(stack, around, studio), ground.pager)
     target = _door(stack, platform, region, network, (cells, studio, ground))
     add_regional_name(stack, platform, region, target)
     add_dashboard(stack, platform, cells, hub.queues)

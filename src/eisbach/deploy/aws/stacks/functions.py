@@ -36,6 +36,8 @@ class Function:
     timeout_s: int
     concurrency: int | None = None
     """Reserved; None: what the account has left."""
+    called_every_minutes: int = 1
+    """At least; an alarm sees two of these."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ def make_function(stack: Any, wanted: Function, *, environment: Mapping[str, str
     errors = cloudwatch.Alarm(
         stack,
         f"{wanted.id}Errors",
-        metric=alias.metric_errors(period=cdk.Duration.minutes(1)),
+        metric=alias.metric_errors(period=cdk.Duration.minutes(wanted.called_every_minutes)),
         threshold=1,
         evaluation_periods=2,
         datapoints_to_alarm=2,
         treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        alarm_description=f"{wanted.id}: calls fail for two minutes",
+        alarm_description=f"{wanted.id}: calls fail for {2 * wanted.called_every_minutes} minutes",
     )
     return Made(function=function, alias=alias, role=role, errors=errors)
 

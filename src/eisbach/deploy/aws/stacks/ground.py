@@ -100,6 +100,7 @@ def media_bucket(stack: Any, id_: str, name: str, logs: Any) -> Any:
         lifecycle_rules=[
             s3.LifecycleRule(
                 noncurrent_version_expiration=cdk.Duration.days(7),
+                expired_object_delete_marker=True,  # else each that was swept stays a name to list, for ever
                 abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
             )
         ],

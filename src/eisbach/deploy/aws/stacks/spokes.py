@@ -1,4 +1,4 @@
-"""Spokes as functions behind their queues; the relay behind the table's stream; the sweep behind a schedule.
+"""Spokes as functions behind their queues; the relay behind the table's stream; the sweeps behind schedules.
 
 A batch fails message by message; what fails stays in its queue, and after its last receive in its dead-letter queue.
 Only the studio cell's table and the spoke's own queue are in a spoke's reach.
@@ -13,20 +13,21 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 
-from eisbach.deploy.aws.documents import cell_document, spoke_document
+from eisbach.deploy.aws.documents import cell_document, claims_document, spoke_document
 from eisbach.deploy.aws.stacks.cells import Around, CellHome, grant_cell
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
 from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
 from eisbach.deploy.aws.stacks.media import grant_blobs
 
-__all__ = ["add_relay", "add_spoke", "add_sweep"]
+__all__ = ["add_claims", "add_relay", "add_spoke", "add_sweep"]
 
 _SPOKE_MEMORY_MB: Final = 512
 _RELAY_MEMORY_MB: Final = 256
 _INSTANCES_MAX: Final = 10
 """Of one spoke's function: sources are apart, so they do not meet; more would only wait for the studio."""
-_SWEEP: Final = cdk.Duration.minutes(1)
+_CLAIMS_MINUTES: Final = 60
+"""Between two sweeps of payloads above 64 KiB; what waits for one of another region is brought here as often."""
 
 
 def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -> Made:
@@ -78,6 +79,37 @@ def add_spoke(stack: Any, around: Around, queue: SpokeQueue, studio: CellHome) -
     return made
 
 
+def add_claims(stack: Any, around: Around, studio: CellHome) -> Made:
+    """The function that brings and sweeps payloads above 64 KiB: the only one that may delete them."""
+    platform, region, claims = around.platform, around.region, ("claims/",)
+    spokes = [queue.spoke for queue in around.hub.queues]
+    made = make_function(
+        stack,
+        Function(
+            id="Claims",
+            handler="eisbach.deploy.aws.handlers.claims.handle",
+            document=claims_document(platform, region, spokes),
+            code=around.code,
+            memory_mb=_RELAY_MEMORY_MB,
+            timeout_s=600,
+            called_every_minutes=_CLAIMS_MINUTES,
+        ),
+    )
+    made.role.add_to_principal_policy(
+        iam.PolicyStatement(
+            actions=["dynamodb:Query"],
+            resources=[studio.state.table_arn],
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"spoke/{spoke}" for spoke in spokes]}},
+        )
+    )
+    grant_blobs(stack, made.role, platform.bucket(region, "media"), read=claims, write=claims, delete=claims)
+    for twin in platform.twins(region):
+        grant_blobs(stack, made.role, platform.copies(region, of=twin), read=claims)
+    accept(made.function, "Serverless-LambdaDLQ", "what a schedule could not do is done by the next one, an hour later")
+    add_sweep(stack, "Claims", made, minutes=_CLAIMS_MINUTES)
+    return made
+
+
 def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
     """The function that is nudged by the table's stream, and publishes what the cursor has not seen."""
     title = home.cell.name.title().replace("-", "")
@@ -122,13 +154,13 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
     return made
 
 
-def add_sweep(stack: Any, title: str, made: Made) -> None:
+def add_sweep(stack: Any, title: str, made: Made, *, minutes: int = 1) -> None:
     """Every minute: what a lost nudge left behind is published, what a spoke held back is tried again."""
     dead = _last_queue(stack, f"{title}SweepDead", "it is the dead-letter queue")
     scheduler.Schedule(
         stack,
         f"{title}Sweep",
-        schedule=scheduler.ScheduleExpression.rate(_SWEEP),
+        schedule=scheduler.ScheduleExpression.rate(cdk.Duration.minutes(minutes)),
         target=targets.LambdaInvoke(
             made.alias,
             dead_letter_queue=dead,

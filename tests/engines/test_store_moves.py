@@ -9,6 +9,7 @@ import pytest
 from eisbach.engines.embedded.disk import Disk, inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.testing.manual_clock import ManualClock
+from eisbach.testing.store_move_clock_promises import MoveClockPromises
 from eisbach.testing.store_move_promises import MovePromises
 
 
@@ -39,7 +40,7 @@ class Cells:
             await stack.aclose()
 
 
-class TestSqliteMoves(MovePromises):
+class TestSqliteMoves(MovePromises, MoveClockPromises):
     @pytest.fixture(params=["thread", "inline"])
     async def cells(self, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Cells]:
         cells = Cells(tmp_path, disk=inline if request.param == "inline" else None)

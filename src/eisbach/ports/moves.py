@@ -95,6 +95,9 @@ class SlotChunk(msgspec.Struct, frozen=True, kw_only=True):
     """Where to go on."""
     more: bool
     """Whether the source has more than this now."""
+    held: dict[str, Mark] | None = None
+    """Per origin the lowest op that waits at the source for its time; below it everything is applied there. None: the
+    source is of an earlier version and does not say."""
 
 
 class SlotCopies(Protocol):
@@ -125,10 +128,14 @@ class SlotCopies(Protocol):
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
         """Log, merge and keep a piece, without conflicts (the source lists them); returns what the log holds now.
 
+        An op that the source has applied is applied here, too, also one that was held at both until now; so what is
+        written here after the move is stamped later. What the source holds is held.
+
         Raises:
             EpochStale: the slot is not importing under this very move.
             LogGap: the ops do not go on where the log ends; export again from ``vector``.
-            Unavailable: an item is stamped later than this clock may follow; try again.
+            Unavailable: an item, or an op that the source has applied, is stamped later than this clock may follow;
+                try again.
         """
         ...
 

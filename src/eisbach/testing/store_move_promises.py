@@ -1,15 +1,14 @@
 """What every engine of ``ports.moves`` promises, as tests to inherit from.
 
-Give a fixture ``cells`` that satisfies ``MoveHost``: stores of one region on one manual clock.
+Give a fixture ``cells`` that satisfies ``MoveHost``: stores of one region on one manual clock. What is promised of
+cells whose clocks differ is in ``store_move_clock_promises``.
 """
 
 from typing import Protocol
 
-import msgspec
 import pytest
 
-from eisbach.kernel.errors import Denied, EpochStale, SlotFrozen, SlotMoved, Unavailable
-from eisbach.kernel.hlc import COUNTER_BITS, SKEW_MAX_MS, hlc_ms
+from eisbach.kernel.errors import Denied, EpochStale, SlotFrozen, SlotMoved
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotCopies
@@ -345,22 +344,6 @@ class MovePromises:
         await two.settle(SLOT, move=1, epoch=2, owner=None)
 
         assert await write(two, put("b"), key=IdempotencyKey("acc-1", "a")) == first._replace(repeated=True)
-
-    async def test_an_item_from_the_future_is_not_imported_and_moves_no_clock(self, cells: MoveHost) -> None:
-        """P10: the source's clock is no better than the twin's."""
-        one, two = await _owner(cells), await cells.open("c2")
-        await write(one, put("a"))
-        await two.begin_import(SLOT, move=1, epoch=1)
-        chunk = await one.export(SLOT, CopyCursor())
-        ahead = (cells.clock.wall_ms() + 60_000) << COUNTER_BITS
-        items_ahead = [msgspec.structs.replace(item, hlc=ahead) for item in chunk.items]
-
-        with pytest.raises(Unavailable, match="ahead of this cell's clock"):
-            await two.import_chunk(SLOT, msgspec.structs.replace(chunk, items=items_ahead), move=1)
-
-        assert await two.vector(SLOT) == {}
-        await two.set_lease(OTHER, expected=None, lease=Lease(1, "active", 0))
-        assert hlc_ms((await write(two, put("x"), slot=OTHER)).hlc) <= cells.clock.wall_ms() + SKEW_MAX_MS
 
     async def test_an_account_whose_erasure_is_no_op_any_more_stays_erased_after_a_move(self, cells: MoveHost) -> None:
         """P22: after seven days the op of the mark is pruned, and only the item travels."""

@@ -6,6 +6,7 @@ it is logged and merged all the same (nothing acknowledged is discarded), withou
 """
 
 from collections.abc import Iterable, Sequence
+from enum import Enum
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace
@@ -19,7 +20,15 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports import store_rules
 from eisbach.ports.store import Applied
 
-__all__ = ["ApplyWork", "sort_ops", "take_in"]
+__all__ = ["ApplyWork", "Way", "sort_ops", "take_in"]
+
+
+class Way(Enum):
+    """How an op came here."""
+
+    PULLED = "from the twin"
+    COPIED = "by a move: the source's relay has published it, the source's conflict log has its loser"
+    SHOWN = "so too, applied at the source and not from the future here: it waits behind nothing"
 
 
 class ApplyWork(Work):
@@ -58,7 +67,7 @@ class ApplyWork(Work):
 
 
 def take_in(
-    desk: Desk, group: Group, slot: SlotRows, op: Op, *, late: bool, imported: bool = False
+    desk: Desk, group: Group, slot: SlotRows, op: Op, *, late: bool, way: Way = Way.PULLED
 ) -> tuple[bool, bool]:
     """Log an op, then merge it or hold it until its time comes: (item changed, conflict).
 
@@ -68,19 +77,19 @@ def take_in(
         slot: whose log it is.
         op: checked by ``sort_ops``.
         late: of an epoch that the log has left behind.
-        imported: brought by a move: the source's relay has published it, the source's conflict log has its loser.
+        way: how it came.
     """
     if op.change is not None and op.change.pk in slot.erased and not erases(op.change):
         op = scrubbed(op)  # what is logged is what counts from here on
-    lsn = group.log_imported(slot.number, op) if imported else group.log(slot.number, op)
+    lsn = group.log(slot.number, op) if way is Way.PULLED else group.log_imported(slot.number, op)
     slot.logged(op, region=desk.region)
     group.touched[slot.number] = slot
-    if slot.held or desk.is_future(op.hlc):
+    if way is not Way.SHOWN and (slot.held or desk.is_future(op.hlc)):
         slot.hold(HeldOp(lsn, op.hlc, op.origin, Mark(op.epoch, op.seq)))
         desk.hold(slot)
         group.rows["held"].append((slot.number, lsn, op.hlc))
         return False, False
-    return desk.merge(group, slot, op, late=late, keep=not imported)
+    return desk.merge(group, slot, op, late=late, keep=way is Way.PULLED)
 
 
 def sort_ops(desk: Desk, slot: SlotRows, ops: Sequence[Op]) -> tuple[list[Op], list[Op]]:

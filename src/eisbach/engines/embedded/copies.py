@@ -27,6 +27,9 @@ _KEYS: Final = (
     "SELECT scope, key, answer, epoch, seq, hlc, expires_ms FROM keys INDEXED BY keys_by_expiry"
     " WHERE slot=? AND expires_ms >= ? AND (expires_ms, scope, key) > (?, ?, ?) ORDER BY expires_ms, scope, key LIMIT ?"
 )
+_HELD: Final = (
+    "SELECT origin, epoch, seq FROM held JOIN ops USING(slot, lsn) WHERE slot=? ORDER BY epoch DESC, seq DESC"
+)
 _CONFLICTS: Final = (
     "SELECT id, pk, sk, hlc, origin, seq, value, winner_hlc, winner_origin, winner_seq, at_ms FROM conflicts"
     " WHERE id > ? AND slot=? ORDER BY id LIMIT ?"
@@ -60,6 +63,7 @@ def read_chunk(
             conflict=conflicts[-1][0] if conflicts else cursor.conflict,
         ),
         more=full or behind or last_item is not None,
+        held={origin: Mark(epoch, seq) for origin, epoch, seq in rows(database, _HELD, (number,))},
     )
 
 

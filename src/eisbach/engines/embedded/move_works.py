@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from eisbach.engines.embedded.apply_work import sort_ops, take_in
+from eisbach.engines.embedded.apply_work import Way, sort_ops, take_in
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
 from eisbach.engines.embedded.slot_rows import SlotRows
@@ -109,11 +109,7 @@ class ImportWork(Work):
         chunk, slot = self.chunk, desk.slots.get(self.slot)
         if slot is None or slot.state != "importing" or slot.move != self.move:
             raise _stale(slot, f"a piece of move {self.move}", self.slot)
-        if ahead := next((item for item in chunk.items if desk.is_future(item.hlc)), None):
-            raise Unavailable(
-                f"item {ahead.pk} {ahead.sk} of slot {slot.name} is stamped ahead of this cell's clock by more than"
-                " 500 ms; set the clocks, the copy tries again"
-            )
+        _refuse_ahead(desk, slot, chunk)
         before = dict(slot.marks)
         for origin, floor in chunk.floors.items():  # what was pruned at the source cannot come as ops
             slot.marks[origin] = max(floor, slot.marks.get(origin, _NOTHING))
@@ -127,7 +123,9 @@ class ImportWork(Work):
                 group.rows["floors"].append((slot.number, origin, *floor))
         late_ids = {op.id for op in late}
         for op in (*late, *fresh):
-            take_in(desk, group, slot, op, late=op.id in late_ids, imported=True)
+            shown = _is_applied(chunk, op.origin, Mark(op.epoch, op.seq))
+            take_in(desk, group, slot, op, late=op.id in late_ids, way=Way.SHOWN if shown else Way.COPIED)
+        desk.release(group, slot, lambda held: _is_applied(chunk, held.origin, held.mark), keep=False)
         for item in chunk.items:
             _keep_item(desk, group, slot, item)
         for key in chunk.keys:
@@ -261,6 +259,23 @@ def _emptied(desk: Desk, group: Group, name: Slot) -> SlotRows:
         group.rows["aside"].append((old.number,))
         old.released(len(old.held))
     return new_rows(desk, group, name)
+
+
+def _is_applied(chunk: SlotChunk, origin: str, mark: Mark) -> bool:
+    """Whether the source has applied the op for certain."""
+    return chunk.held is not None and (origin not in chunk.held or mark < chunk.held[origin])
+
+
+def _refuse_ahead(desk: Desk, slot: SlotRows, chunk: SlotChunk) -> None:
+    """What the source shows and this cell's clock may not follow yet: held here, it would be overwritten by less."""
+    ahead = [f"item {item.pk} {item.sk}" for item in chunk.items if desk.is_future(item.hlc)]
+    future = [op for op in chunk.ops if desk.is_future(op.hlc)]
+    ahead += [f"op {op.id}" for op in future if _is_applied(chunk, op.origin, Mark(op.epoch, op.seq))]
+    if ahead:
+        raise Unavailable(
+            f"{ahead[0]} of slot {slot.name} is stamped ahead of this cell's clock by more than 500 ms;"
+            " set the clocks, the copy tries again"
+        )
 
 
 def _keep_item(desk: Desk, group: Group, slot: SlotRows, item: CopiedItem) -> None:

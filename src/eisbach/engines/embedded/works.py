@@ -5,7 +5,7 @@ May not know: threads, transactions of SQLite, callers.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Final, Protocol
 
@@ -13,7 +13,7 @@ import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.group import Group, ItemPlace, KeyRow
-from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.events import EventDraft
@@ -65,6 +65,10 @@ class Desk(Protocol):
         self, group: Group, slot: SlotRows, op: Op, *, late: bool = False, keep: bool = True
     ) -> tuple[bool, bool]:
         """Merge an op's change: (item changed, loser told apart); ``keep``: the loser goes to the conflict log."""
+        ...
+
+    def release(self, group: Group, slot: SlotRows, may: Callable[[HeldOp], bool], *, keep: bool = True) -> None:
+        """Merge what was held, in log order, as far as time has come and ``may`` allows."""
         ...
 
     def observe(self, hlc: int) -> None:

@@ -7,7 +7,7 @@ at its next commit and never writes again. Runs on the store's disk seam, never 
 May not know: asyncio beyond the futures that works carry, callers, HTTP.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.group import Group
 from eisbach.engines.embedded.item_cache import ItemCache
-from eisbach.engines.embedded.slot_rows import SlotRows, SlotView, load_slots, save_slots
+from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
 from eisbach.kernel.erasure import erases
 from eisbach.kernel.errors import Corrupt, EisbachError, OutcomeUnknown, Unavailable
@@ -327,23 +327,26 @@ class Writer:
             self.database.execute(_SWEEP_CONFLICTS, (_SWEEP_ROWS, group.now_ms - _CONFLICTS_KEPT_MS))
 
     def _release_held(self, group: Group) -> None:
-        """Apply what was held back, in log order per slot, as far as time has come."""
+        """Apply what was held back, as far as time has come."""
         for slot in list(self._holding.values()):
-            if slot.state == "importing":
-                continue  # its conflicts are the source's to list; it is released once it is active here
-            count = 0
-            for held in slot.held:
-                if self.is_future(held.hlc):
-                    break
-                op = decode_op(rows(self.database, "SELECT body FROM ops WHERE lsn = ?", (held.lsn,))[0][0])
-                if self.is_future(op.hlc):  # a file of format 2 knows no hlc here
-                    slot.held[count] = held._replace(hlc=op.hlc)
-                    break
-                self.merge(group, slot, op)
-                group.rows["released"].append((slot.number, held.lsn))
-                count += 1
-            if count:
-                slot.released(count)
-                group.touched[slot.number] = slot  # readers are told that it is applied
-            if not slot.held:
-                del self._holding[slot.number]
+            if slot.state != "importing":  # there the conflicts are the source's to list, and it says what is applied
+                self.release(group, slot, lambda _held: True)
+
+    def release(self, group: Group, slot: SlotRows, may: Callable[[HeldOp], bool], *, keep: bool = True) -> None:
+        """See ``works.Desk``."""
+        count = 0
+        for held in slot.held:
+            if self.is_future(held.hlc) or not may(held):
+                break
+            op = decode_op(rows(self.database, "SELECT body FROM ops WHERE lsn = ?", (held.lsn,))[0][0])
+            if self.is_future(op.hlc):  # a file of format 2 knows no hlc here
+                slot.held[count] = held._replace(hlc=op.hlc)
+                break
+            self.merge(group, slot, op, keep=keep)
+            group.rows["released"].append((slot.number, held.lsn))
+            count += 1
+        if count:
+            slot.released(count)
+            group.touched[slot.number] = slot  # readers are told that it is applied
+        if not slot.held:
+            self._holding.pop(slot.number, None)

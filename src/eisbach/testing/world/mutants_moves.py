@@ -1,6 +1,7 @@
 """The mutants of the protocol's models (``slotmove_check``): each is a bug that somebody really wrote.
 
-Planted into the production code of moves; ``tests/control/test_moves.py`` plants the same without the world around.
+Planted into the production code of moves, with one of our own; ``tests/control/test_moves.py`` plants the models'
+without the world around.
 """
 
 from typing import Any
@@ -93,6 +94,11 @@ def apply_while_frozen(patch: Patch) -> None:
             slot.state = "frozen"
 
     patch(ApplyWork, "decide", eager)
+
+
+@mutant("what the source of a move shows is held back by the target's clock (seeds 103753 and 105685)")
+def shown_is_held_back(patch: Patch) -> None:
+    patch(move_works, "_is_applied", lambda *_: False)
 
 
 @mutant("keys stay behind in a move: a repeat starts anew", by="model")

@@ -173,7 +173,7 @@ _planted(
 _planted(
     "future-overtaken",
     "ops that come behind a held one are applied before it",
-    _of(apply_work, take_in, ("if slot.held or desk.is_future(op.hlc):", "if desk.is_future(op.hlc):")),
+    _of(apply_work, take_in, ("(slot.held or desk.is_future(op.hlc))", "desk.is_future(op.hlc)")),
 )
 _planted(
     "held-asleep-after-restart",

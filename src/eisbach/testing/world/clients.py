@@ -79,7 +79,7 @@ class Viewer:
         weights, choices = [weight for weight, _ in acts], [act for _, act in acts]
         while loop.time() < until_s:
             if not self._slot:
-                await self._sign_in()
+                await self.sign_in()
                 continue
             if loop.time() > self._leaves * until_s:
                 await self._erase()
@@ -96,7 +96,8 @@ class Viewer:
         intents.append(intent)
         return intent
 
-    async def _sign_in(self) -> None:
+    async def sign_in(self) -> None:
+        """Once; what it was told is in the history."""
         intent = self._intent("sign_in", self._device)
         answer = await self._do(intent, "POST", "/v1/auth/anonymous", {"device_id": self._device, "mkt": "de"})
         if answer is None or answer.status != 200:

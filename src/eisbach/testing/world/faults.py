@@ -13,7 +13,7 @@ from typing import Final
 
 from eisbach.testing.world.control import FORGED
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
-from eisbach.testing.world.nodes import CATCHING_UP
+from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
 
 __all__ = ["ALONE", "MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Action", "Pair", "Plan", "Strike", "draw"]
 
@@ -45,6 +45,8 @@ _MOVING: Final[tuple[Aim, ...]] = (
     *(("cell", (f"{step}.serve", kind)) for step in _STEPS[1:] for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
     *(("cell", ("export.ask", kind)) for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
     *((process, (ALONE, kind)) for process in ("cell", "control") for kind in _DEATHS),
+    *(("cell", (CUT_TOLD, kind)) for kind in ("kill", "power")),
+    *(("hub", (MOVE_NEAR, kind)) for kind in (*_DEATHS, "cut-off")),
     *(("agent", (phase, kind)) for phase in ("opening", "fetch.ask") for kind in ("kill", "power", "pause", "cut-off")),
 )
 _OFTEN: Final[frozenset[Pair]] = frozenset(
@@ -52,6 +54,7 @@ _OFTEN: Final[frozenset[Pair]] = frozenset(
         ("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync"),
         ("holding", "kill"), ("acknowledge", "full"), (CATCHING_UP, "failed-sync"),
         ("disk.spokes", "kill"), ("settle.serve", "kill"), ("drain.ask", "kill"), ("disk.store", "jump-back"),
+        ("opening", "jump-ahead"), (MOVE_NEAR, "kill"), (CUT_TOLD, "kill"),
     }
 )  # fmt: skip
 """Beside the pair that a seed is led by, these come twelve times as often as others and kills four times as often: they
@@ -76,6 +79,8 @@ PAIRS: Final[frozenset[Pair]] = frozenset(
 _LATEST: Final = {"wiped": 1.5}
 """Share of the viewers' time in which a kind may strike, 0.9 for the others: a relay that has nothing more to say must
 notice that its log is gone."""
+_SECONDS: Final[Mapping[str, tuple[float, ...]]] = {CUT_TOLD: (0.05,)}
+"""Who comes back later has been told by then."""
 _LOST_SHARE: Final = 0.1
 """Of worlds in which slots move: a region is lost."""
 CALM_AFTER_S: Final = 3.0
@@ -166,7 +171,7 @@ def draw(seed: int) -> Plan:
         aim = aims[nth_of_shape(seed) % len(aims)] if number == 0 else chance.choices(any_of, weights)[0]
         process, (phase, kind) = aim
         region = chance.choice(REGIONS)
-        if shape.control and (process in ("cell", "control") or number == 0):
+        if shape.control and (process in ("cell", "control") or phase == MOVE_NEAR or number == 0):
             region = REGIONS[0]  # there slots move
         if process == "cell":
             process = chance.choice(shape.cells[region])
@@ -177,7 +182,7 @@ def draw(seed: int) -> Plan:
                 target=f"{region}/{process}",
                 phase=phase,
                 kind=kind,
-                seconds=chance.choice((0.1, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5),
+                seconds=chance.choice(_SECONDS.get(phase, (0.1, 0.5, 1.5, 4.0))) * chance.uniform(0.5, 1.5),
                 amount=chance.randint(0, 12),
             )
         )

@@ -130,9 +130,7 @@ class CellsLink(HttpCells):
             answer = await self._ways.network.call(self._source, target, phase, work, seconds=MOVE_ANSWER_S)
         except (Refused, Silent) as error:
             raise Unavailable(str(error)) from error
-        if phase == "freeze" and answer.status == 200:
-            asked = msgspec.msgpack.decode(body, type=Freeze)
-            self._ways.note_cut(asked, msgspec.msgpack.decode(answer.body, type=Frozen))
+        target.called(phase, body, answer.body if answer.status == 200 else None)
         return answer.status, answer.body
 
 

@@ -6,8 +6,8 @@ there; the processes of the other one are in ``alone``. May not know: other faul
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from eisbach.bootstrap.control import OpenControl
 from eisbach.control.losses import LossRecord
@@ -25,6 +25,8 @@ __all__ = ["Losses"]
 _DECLARED_BEFORE_S: Final = 0.3
 """The region is declared lost so long before it returns."""
 _CLOSED_AFTER_S: Final = 0.3
+_UNHEARD_S: Final = 0.25
+"""Longer than anybody waits for the twin's acknowledgement."""
 _CLOSE_WAIT_MS: Final = 1_500
 _NOTHING: Final = Mark(0, 0)
 
@@ -35,16 +37,34 @@ class Losses:
     """Of a run."""
 
     def __init__(
-        self, controls: Mapping[str, ControlNode], processes: Mapping[str, Process], world: World, ask: Ask
+        self,
+        controls: Mapping[str, ControlNode],
+        processes: Mapping[str, Process],
+        world: World,
+        ask: Ask,
+        arrive: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
-        """``ask``: has the control process of a region do something, if it can."""
+        """Compose.
+
+        Args:
+            controls: by region.
+            processes: all of them, by name.
+            world: edges, cells and links.
+            ask: has the control process of a region do something, if it can.
+            arrive: somebody signs in at a region.
+        """
         self._controls, self._processes, self._world, self._ask = controls, processes, world, ask
+        self._arrive = arrive
         self.breaches: list[str] = []
         self._closed: dict[str, LossRecord] = {}
 
     async def lose(self, action: Action) -> None:
-        """The region is away for the action's seconds."""
+        """The region is away for the action's seconds. For a moment before nobody hears it, and somebody arrives."""
         region, survivor = action.region, _other(action.region)
+        parted = {(region, survivor), (survivor, region)}
+        self._world.network.weather.cut |= parted
+        arriving = asyncio.create_task(self._arrive(region))
+        await asyncio.sleep(_UNHEARD_S)
         lost = [process for process in self._processes.values() if process.region == region]
         left = [process for process in self._processes.values() if process.region == survivor]
         self._world.edges[region].up = False
@@ -57,6 +77,7 @@ class Losses:
         await self._ask(survivor, lambda control: self._declare(control, region, survivor))
         await asyncio.sleep(_DECLARED_BEFORE_S)
         self._world.edges[region].up = True
+        self._world.network.weather.cut -= parted
         for process in left:
             process.leave(ALONE)
         for process in lost:
@@ -64,6 +85,7 @@ class Losses:
             process.start()
         await asyncio.sleep(_CLOSED_AFTER_S)
         await self._close(region, survivor)
+        await arriving
 
     async def settle(self) -> list[str]:
         """Close what is still open; what was."""

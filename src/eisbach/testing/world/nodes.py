@@ -16,6 +16,7 @@ import msgspec
 from eisbach.bootstrap.cell import open_cell
 from eisbach.bootstrap.cell_parts import OpenCell
 from eisbach.bootstrap.host import Host
+from eisbach.cell.moving import Freeze, Frozen
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
@@ -31,12 +32,18 @@ from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
 from eisbach.testing.world.redelivery import Redelivering
 
-__all__ = ["CATCHING_UP", "LEDGER", "CellNode", "HubNode"]
+__all__ = ["CATCHING_UP", "CUT_TOLD", "LEDGER", "MOVE_NEAR", "CellNode", "HubNode"]
 
 LEDGER: Final = "ledger"
 """The spoke of the world: writes down every event it handles, per subject and in order."""
 CATCHING_UP: Final = "catching-up"
 """A hub's phase: from a later opening until its spoke has acknowledged the first envelope."""
+MOVE_NEAR: Final = "move-near"
+"""A hub's phase: slots move between the region's cells, or just have."""
+CUT_TOLD: Final = "cut-told"
+"""A cell's phase: it has said where a frozen slot ends and that the hub has it; what is decided it has yet to hear."""
+_NEAR_S: Final = 0.4
+_TOLD_S: Final = 0.05
 TYPES: Final = frozenset(
     {
         "tv.account.created.v1",
@@ -76,6 +83,18 @@ class CellNode(Process):
         """See ``Process``; an answer may still be on its way."""
         self.ceiling_ms()
         super().die(power=power, why=why)
+
+    def called(self, phase: str, asked: bytes, answer: bytes | None) -> None:
+        """The coordinator of moves has had an answer to a call; None: a refusal."""
+        assert self.hub is not None
+        if phase in ("prepare", "freeze", "settle"):
+            self.hub.linger(MOVE_NEAR, _NEAR_S)
+        if phase == "freeze" and answer is not None:
+            freeze, frozen = msgspec.msgpack.decode(asked, type=Freeze), msgspec.msgpack.decode(answer, type=Frozen)
+            assert self.ways is not None
+            self.ways.note_cut(freeze, frozen)
+            if freeze.wait_ms and frozen.relayed:
+                self.linger(CUT_TOLD, _TOLD_S)
 
     def _host(self) -> Host:
         assert self.ways is not None

@@ -4,7 +4,8 @@ What is asked is asked of the production reconcilers, as the control process's c
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from eisbach.bootstrap.control import OpenControl
 from eisbach.kernel.errors import EisbachError
@@ -33,9 +34,10 @@ class Operator:
         processes: Mapping[str, Process],
         world: World,
         record: Callable[[str], None],
+        arrive: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._controls, self._cells, self._record = controls, list(world.cells.values()), record
-        self.losses = Losses(controls, processes, world, self._ask)
+        self.losses = Losses(controls, processes, world, self._ask, arrive)
         self.breaches: list[str] = []
         """Proofs that did not hold (P12)."""
 

@@ -250,6 +250,14 @@ class Process:
             if life.alive:
                 self.leave(phase)
 
+    def linger(self, phase: str, seconds: float) -> None:
+        """In ``phase`` for so long, if this life lasts."""
+        life = self.life
+        if not life.alive:
+            return
+        self.enter(phase)
+        asyncio.get_running_loop().call_later(seconds, lambda: self.leave(phase) if life.alive else None)
+
     async def holds(self) -> bool:
         """Whether it has something in its log that waits for its time."""
         return False

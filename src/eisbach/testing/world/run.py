@@ -40,7 +40,7 @@ from eisbach.testing.world.links import Ways
 from eisbach.testing.world.loop import Deadlock, SimLoop
 from eisbach.testing.world.nemesis import Nemesis
 from eisbach.testing.world.network import Network
-from eisbach.testing.world.nodes import CellNode, HubNode
+from eisbach.testing.world.nodes import MOVE_NEAR, CellNode, HubNode
 from eisbach.testing.world.operator import Operator
 from eisbach.testing.world.process import Process
 
@@ -93,7 +93,7 @@ class _Run:
         self.processes: dict[str, Process] = {}
         for region in self.plan.shape.cells:
             self._build(region)
-        self.operator = Operator(self.controls, self.processes, self.world, self.record)
+        self.operator = Operator(self.controls, self.processes, self.world, self.record, self._arrive)
         self.nemesis = Nemesis(self.plan, self.processes, network, self.record)
         self.converged_s = 0.0
 
@@ -102,7 +102,9 @@ class _Run:
         shape, volumes, seed, secrets = self.plan.shape, self._volumes, str(self.seed), secrets_of(region)
         files, network = images(shape, volumes), self.world.network
         hub = self.hubs[region] = HubNode(region, volumes, seed=seed, files=files[f"{region}/hub"])
-        hub.redelivery = self._teller(f"redelivery-{region}", "redelivery")
+        near = self._teller(f"redelivery-{region}", "redelivery", times=5)
+        far = self._teller(f"redelivery-far-{region}", "redelivery")
+        hub.redelivery = lambda: near() if MOVE_NEAR in hub.phases else far()
         built: list[Process] = [hub]
         for name in shape.cells[region]:
             told = document(shape, region, name)
@@ -123,9 +125,9 @@ class _Run:
         self.world.edges[region] = self.ways.maps[region] = Edge(region, shape, self.world, agent)
         self.processes |= {process.name: process for process in built}
 
-    def _teller(self, name: str, weather: str) -> Callable[[], bool]:
-        """Draws, each time anew, whether something of the weather hits; never after the calm."""
-        chance, share = self.chance(name), self.plan.weather[weather]
+    def _teller(self, name: str, weather: str, *, times: int = 1) -> Callable[[], bool]:
+        """Draws, each time anew, whether something of the weather hits, so many times as often; not after the calm."""
+        chance, share = self.chance(name), times * self.plan.weather[weather]
         return lambda: self._loop.time() < self.plan.calm_s and chance.random() < share
 
     def _forger(self, region: str) -> Callable[[], str]:
@@ -135,6 +137,11 @@ class _Run:
 
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}:{name}")  # noqa: S311 - must be repeatable
+
+    async def _arrive(self, region: str) -> None:
+        """One more viewer signs in at a region, and that is all."""
+        number = 2 * len(devices(self.plan.shape)) + REGIONS.index(region)
+        await Viewer(number, f"late-{region}", self.world, self.chance(f"late-{region}")).sign_in()
 
     def _hurt(self, phase: str, fault: str) -> None:
         self.nemesis.hurt(phase, fault)

@@ -311,6 +311,28 @@ async def test_a_store_that_is_younger_than_the_hub_is_published_from_its_start(
     assert relay.statistics().rewound >= 1
 
 
+async def test_a_store_made_anew_is_published_whole_though_it_holds_more_than_the_log_knows(world: World) -> None:
+    """A cell restored from its twin, with what the twin wrote meanwhile: the log's cursor is the burnt store's."""
+    await world.start()
+    await world.write(3)
+    await world.idle()
+    await world.stop()
+    burnt = world.store
+    async with open_store(world.folder / "new.db", region="eu-central", clock=world.clock, disk=inline) as world.store:
+        await world.store.set_lease(SLOT, expected=None, lease=Lease(epoch=101, state="active", seq=0))
+        await world.write(5)
+
+        relay = await world.start()
+        await world.idle()
+        await world.stop()
+        again = await world.start()
+        await world.stop()
+
+    world.store = burnt
+    assert await world.numbers() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (relay.statistics().rewound, again.statistics().rewound) == (1, 0)
+
+
 async def _any_event() -> Event:
     from eisbach.testing.event_log_promises import an_event
 

@@ -47,6 +47,10 @@ class CellStore(Store, SlotCopies, Protocol):
         """The store's name for life: the first candidate that was ever given."""
         ...
 
+    async def is_unpublished_at(self, sequence: int) -> bool:
+        """See ``hub.relay.RelayedStore``."""
+        ...
+
 
 @dataclass(slots=True)
 class Parts:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -29,7 +29,7 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import Envelope, EventLog, PipelinedLog
 from eisbach.ports.store import IMPORTED_LSN_MIN, Store
 
-__all__ = ["Relay", "RelayStatistics"]
+__all__ = ["Relay", "RelayStatistics", "RelayedStore"]
 
 _READ_OPS: Final = 512
 _AT_ONCE: Final = 8
@@ -64,12 +64,23 @@ class RelayStatistics:
     """Times the log was ahead of the store (the store was restored): everything was published again."""
 
 
+class RelayedStore(Store, Protocol):
+    """A store that knows whether anything of it was published."""
+
+    async def is_unpublished_at(self, sequence: int) -> bool:
+        """Whether nothing of it is in a log whose last envelope under this cell's name is ``sequence``.
+
+        The first answer is kept, so that an append that nobody was told of is seen by what came after it.
+        """
+        ...
+
+
 class Relay:
     """One a cell."""
 
     def __init__(
         self,
-        store: Store,
+        store: RelayedStore,
         event_log: EventLog,
         *,
         source: str,
@@ -131,12 +142,15 @@ class Relay:
         self._sequence, self._lsn = last.sequence, last.last_lsn
         if self._pipelined is not None and self._whole is not None:
             self._lsn = min(self._lsn, self._whole)
-        if last.sequence == 0:
-            self._lsn = IMPORTED_LSN_MIN  # a wiped log also gets what moves brought here
+        anew = self._store.statistics().unpublished and await self._store.is_unpublished_at(last.sequence)
+        if last.sequence == 0 or anew:
+            # A wiped log also gets what moves brought here; a store made anew or restored has numbers of its own.
+            self._rewound += last.sequence > 0
+            self._lsn = IMPORTED_LSN_MIN
         if self._lsn > self._store.statistics().last_lsn:
             await self._store.refresh()  # another process of this cell may have written, and published, since
         if self._lsn > (end := self._store.statistics().last_lsn):
-            # The store is younger than the log: restored or seeded anew. Its lsns say nothing about the log's.
+            # The store is younger than the log: put back from a copy. Its lsns say nothing about the log's.
             self._rewound += 1
             _logger.warning("relay_rewinds", cell=self._cell, log_lsn=self._lsn, store_lsn=end)
             self._lsn = IMPORTED_LSN_MIN

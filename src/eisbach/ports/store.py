@@ -170,6 +170,9 @@ class StoreStatistics:
     clock_jumped: bool
     erasing: int = 0
     """Erasures begun and not finished: op bodies or the engine's own log still hold the account."""
+    unpublished: bool = False
+    """Perhaps no relay has published from this store yet: then what a log knows of its cell, it knows from an earlier
+    store."""
 
 
 class Store(Protocol):

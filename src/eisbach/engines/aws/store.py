@@ -118,6 +118,11 @@ class DynamoStore(DynamoReads):
         name: str = row["name"]["S"]
         return name
 
+    async def is_unpublished_at(self, sequence: int) -> bool:
+        """See ``hub.relay.RelayedStore``: tables do not say, and the relay does not ask."""
+        del sequence
+        return False
+
     # --- whose a slot is -----------------------------------------------------------------------------------------
 
     async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:

@@ -119,6 +119,8 @@ def migrate(database: apsw.Connection, *, name: str) -> int:
         with database:  # one transaction: a crash leaves the old format whole
             database.execute(MIGRATIONS[number])
             database.execute(f"PRAGMA user_version = {number + 1}")
+            if number == 0:  # a new file, under a name that a log may know: its numbers are not the log's
+                database.execute("INSERT INTO meta VALUES('unpublished', '')")
     return found
 
 

@@ -250,6 +250,13 @@ class SqliteStore(StoreMoves):
         except apsw.Error as error:
             raise refusal(error, "naming the store") from error
 
+    async def is_unpublished_at(self, sequence: int) -> bool:
+        """See ``hub.relay.RelayedStore``."""
+        try:
+            return await self._disk(lambda: self._writer.is_unpublished_at(sequence))
+        except apsw.Error as error:
+            raise refusal(error, "noting where the relay begins") from error
+
     async def is_ours(self) -> bool:
         """Whether this is the last opening of the file: an earlier one writes no more."""
         with reading():
@@ -298,6 +305,7 @@ class SqliteStore(StoreMoves):
             last_lsn=self._last_lsn,
             clock_jumped=writer.hlc.jumped,
             erasing=writer.erasing,
+            unpublished=writer.unpublished,
         )
 
     async def aclose(self) -> None:

@@ -91,6 +91,8 @@ class Writer:
         """Erasures whose op bodies are not all gone yet."""
         self.forgot = False
         """Whether ops were taken out of the log since then."""
+        self.unpublished = bool(rows(database, "SELECT 1 FROM meta WHERE key = 'unpublished'"))
+        """Whether no relay may have published from this file yet: it looks."""
         self._load()
         self.hlc = HybridClock(
             wall_ms=clock.wall_ms(), monotonic_ms=clock.monotonic_ms(), persisted=self._persisted_hlc
@@ -293,6 +295,16 @@ class Writer:
         with self.database:
             self.database.execute("INSERT OR IGNORE INTO meta VALUES('identity', ?)", (candidate,))
         return str(rows(self.database, "SELECT value FROM meta WHERE key = 'identity'")[0][0])
+
+    def is_unpublished_at(self, sequence: int) -> bool:
+        """See ``SqliteStore``; as ``identify``."""
+        with self.database:
+            self.database.execute(
+                "UPDATE meta SET value = ? WHERE key = 'unpublished' AND value = ''", (str(sequence),)
+            )
+            self.database.execute("DELETE FROM meta WHERE key = 'unpublished' AND value != ?", (str(sequence),))
+            self.unpublished = bool(rows(self.database, "SELECT 1 FROM meta WHERE key = 'unpublished'"))
+        return self.unpublished
 
     def wipe(self, gaps: PageGaps | None, page: int) -> int | None:
         """A step of making deleted bytes unreadable: the write-ahead log, which holds pages as they were, is emptied,

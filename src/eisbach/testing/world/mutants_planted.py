@@ -309,7 +309,7 @@ _planted(
     _in(
         Relay,
         "_resume",
-        ("self._lsn = IMPORTED_LSN_MIN  # a wiped log also gets what moves brought here", "self._lsn = 0"),
+        ("sequence > 0\n        self._lsn = IMPORTED_LSN_MIN", "sequence > 0\n        self._lsn = 0"),
     ),
 )
 _planted(

@@ -19,9 +19,8 @@ from eisbach.deploy.aws.handlers.sandbox import Context, Sandbox, seconds_left
 from eisbach.engines.aws.clients import AwsPlace
 from eisbach.engines.aws.event_log import SnsSqsEventLog
 from eisbach.engines.embedded.clock import SystemClock
-from eisbach.hub.relay import Relay
+from eisbach.hub.relay import Relay, RelayedStore
 from eisbach.kernel.errors import Invalid, Unavailable
-from eisbach.ports.store import Store
 
 __all__ = ["handle"]
 
@@ -31,7 +30,7 @@ _LOOK_S: Final = 0.02
 @dataclass(frozen=True, slots=True)
 class _Opened:
     document: CellDocument
-    store: Store
+    store: RelayedStore
     log: SnsSqsEventLog
 
 
@@ -51,7 +50,7 @@ async def _open(stack: AsyncExitStack) -> _Opened:
         opening = open_dynamo_store(
             place, prefix=document.prefix, cell=document.cell, region=document.region, clock=clock
         )
-    store: Store = await stack.enter_async_context(opening)
+    store: RelayedStore = await stack.enter_async_context(opening)
     log = await SnsSqsEventLog(place, prefix=document.prefix, clock=clock).open()
     stack.push_async_callback(log.aclose)
     return _Opened(document, store, log)

@@ -60,7 +60,9 @@ async def test_a_cell_whose_disk_is_gone_is_refused_by_what_control_knows_and_sa
             pass
         lose_the_disk(tmp_path)
 
-        with pytest.raises(Invalid, match=r"began with another store.*eisbach restore cell/eu-central/c1 --yes"):
+        with pytest.raises(
+            Invalid, match=r"began with another store.*eisbach fault down cell/eu-central/c1, eisbach restore"
+        ):
             async with open_cell(document(tmp_path, control=url, backups=""), KEYS["eu-central"]):
                 pass
 

@@ -1,16 +1,21 @@
 """The command line as a person meets it: help with examples, clear errors, exit codes for scripts."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
 
+from eisbach.cli import accounts, doctor, erase, regions
 from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
-from eisbach.kernel.errors import Invalid
+from eisbach.cli.events import dead_letters
+from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Unavailable
 
 LATER = ("release", "gameday")  # fmt: skip
 runner = CliRunner()
@@ -68,6 +73,14 @@ def test_an_error_is_json_when_json_was_asked_for(tmp_path: Path) -> None:
         (("changes", "--since", "yesterday"), {}, "not a number with s, m, h or d, e.g. 30m"),
         (("route", "--from", "Austria"), {}, "not a country of two letters"),
         (("route", "--from", "AT", "--kind", "odd"), {}, "not one of private, public, playback"),
+        (("route", "--from", "ZZ"), {}, "--from ZZ: how far it is from the regions is not known; known are AT, CH, DE"),
+        (
+            ("route", "--from", "AT", "--preferred", "eu-wset"),
+            {},
+            "--preferred 'eu-wset' is none of eu-central, eu-west",
+        ),
+        (("simulate", "--seed", "5", "--seeds", "6"), {}, "--seed plays that one seed"),
+        (("simulate", "--without", "cut"), {}, "say which with --seed"),
         (("ingest", "/no/such.mp4", "--title", "t"), {}, "/no/such.mp4 is not a file"),
         (("logs", "cell/eu-central/c1"), {}, "no log of 'cell/eu-central/c1'"),
     ],
@@ -105,6 +118,121 @@ def test_engines_name_what_stands_behind_each_port() -> None:
     found = json.loads(run("engines", "--json")[1])["engines"]
 
     assert {"store", "event log", "control store", "blobs, media"} <= {row["port"] for row in found}
+
+
+def test_in_a_pipe_a_row_of_a_table_is_a_line() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("eisbach"), "engines"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "40"},
+    )  # fmt: skip
+
+    assert "only rehearsed on an emulator; slots do not move" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) < 200
+
+
+class StandIn:
+    """The supervisor that a command finds: answers of its paths, and what was posted."""
+
+    facts: ClassVar[dict[str, str]] = {}
+    token = "operator"
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers, self.posted = answers, list[str]()
+
+    def __call__(self, _data: str) -> "StandIn":
+        return self
+
+    def get(self, path: str, **_query: str) -> Any:
+        return self.answers[path.rpartition("/")[2].replace("-", "_")]
+
+    def post(self, path: str, _body: Any) -> Any:
+        self.posted.append(path)
+
+
+@pytest.mark.parametrize("verb", ["dead-letters", "redrive"])
+def test_a_spoke_that_is_not_there_is_refused_and_those_that_are_named(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = {"dead_letters": [], "silent": {}}
+    spokes = {"spokes": [{"spoke": "notify"}, {"spoke": "transcode"}]}
+    monkeypatch.setattr(dead_letters, "find", StandIn(dead_letters=letters, spokes=spokes))
+
+    unknown, known = run("events", verb, "--spoke", "nosuch"), run("events", verb, "--spoke", "notify")
+
+    assert (unknown[0], "no spoke 'nosuch' runs here" in unknown[1]) == (2, True)
+    assert "there are notify, transcode" in unknown[1]
+    assert known[0] == 0
+
+
+def test_a_region_that_never_left_has_nothing_to_return_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = StandIn(
+        status={"regions": [{"name": "eu-central"}, {"name": "eu-west"}]},
+        weights={"weights": {"eu-central": 100, "eu-west": 100}},
+    )
+    asked = list[str]()
+
+    class Control:
+        def __init__(self, _data: str, _region: str) -> None: ...
+
+        def call(self, path: str, body: Any = None) -> Any:
+            asked.append(path)
+            return {"/region": {"last": None}, "/losses": {"losses": []}}[path]
+
+    monkeypatch.setattr(regions, "find", supervisor)
+    monkeypatch.setattr(regions, "Control", Control)
+
+    code, said = run("regions", "return", "eu-central")
+
+    assert (code, "region eu-central was never evacuated or lost" in said) == (2, True)
+    assert (supervisor.posted, asked) == ([], ["/region", "/losses"])
+
+
+def test_doctor_sends_nobody_to_start_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "python": "3.11", "system": "Linux", "tools": [], "sandbox": {}, "data": "/d", "disk_free_bytes": 0,
+        "pages": "/p", "missing": [],
+    }  # fmt: skip
+
+    async def examine(_settings: object) -> dict[str, Any]:
+        return {**found, "running": running}
+
+    monkeypatch.setattr(doctor, "_examine", examine)
+    said = {}
+    for running in (False, True):
+        said[running] = run("doctor")[1]
+
+    assert said[False].endswith("Next: eisbach up\n")
+    assert said[True].endswith("Next: eisbach status\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "wanted"),
+    [
+        (["account_elsewhere", "account_elsewhere"], 2, "no cell here has an account 'a-1'"),
+        (["account_elsewhere", "not_found"], 2, "eisbach: backups have nothing of it"),
+        (["not_found", "unavailable"], 3, "account 'a-1' may be in a cell that cannot say so now; c2: backups have"),
+    ],
+)
+def test_who_asks_for_an_account_hears_of_the_account_and_not_of_every_cell(
+    answers: list[str], code: int, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(answers)
+
+    def ask(*_words: object, **_more: object) -> Any:
+        word = next(left)
+        error: EisbachError = (
+            Unavailable("backups have gone") if word == "unavailable" else NotFound("backups have nothing of it")
+        )
+        error.code = word
+        raise error
+
+    monkeypatch.setattr(erase, "find", StandIn())
+    monkeypatch.setattr(accounts, "cells", lambda _: {"c1": "http://c1", "c2": "http://c2"})
+    monkeypatch.setattr(accounts, "ask_cell", ask)
+
+    found = run("erase", "a-1")
+
+    assert (found[0], wanted in found[1], "?group" in found[1]) == (code, True, False)
 
 
 @pytest.mark.parametrize(

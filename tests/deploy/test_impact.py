@@ -83,6 +83,21 @@ def test_the_next_command_heals_what_was_broken_on_purpose_and_explains_what_was
     assert cut.next == "eisbach heal link/eu-central/eu-west"
 
 
+def test_a_region_that_is_down_comes_before_the_single_node_beside() -> None:
+    """After the red button both are: what the platform does about its region is the news."""
+    both = parts("regions", 2, {"eu-central": "down", "single": "down"})
+
+    summary = summarise(both, about("regions"))
+
+    assert summary.sentence == (
+        "No viewer of the platform is hurt, though region/eu-central is down since 42 s: viewers of eu-central are"
+        " served by eu-west; editors are served by eu-west; viewers of 32 slots of eu/de/main are served by eu-west and"
+        " 6 more; beside it hurt: the left side of the demo (single is down); last change: x."
+    )
+    assert summary.hurt == ["the left side of the demo (single is down)"]
+    assert summary.next == "eisbach heal region/eu-central"
+
+
 def test_before_everything_was_ready_once_it_is_starting() -> None:
     waiting = parts("cells", 1, {"edge": "waiting"}, fault=False)
 

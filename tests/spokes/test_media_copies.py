@@ -1,8 +1,11 @@
 """Media copies: what is placed is whole and verified, whatever the other side sends; what is missing is fetched again."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -14,6 +17,8 @@ from eisbach.media.package import list_files
 from eisbach.spokes.media_copies import KnownAsset, MediaCopies
 from eisbach.spokes.media_folder import MediaFolder
 from eisbach.testing.manual_clock import ManualClock
+
+T = TypeVar("T")
 
 CHANNEL = Channel(
     id="demo", revision=1, number=1, names={"en": "Demo"}, markets=["de"], start_ms=0,
@@ -143,6 +148,76 @@ async def test_a_copy_that_was_cut_off_goes_on_with_what_it_has(region: Region) 
 
     assert len(region.other.asked) - before < before
     assert (region.media / "v1" / "11.m4s").exists()
+
+
+class HeldDisk:
+    """As ``DiskThread``: in order, and cancelling the wait does not cancel the work; but it begins when told."""
+
+    def __init__(self) -> None:
+        self.go, self.handed, self.failed = asyncio.Event(), asyncio.Event(), list[Exception]()
+        self.go.set()
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        return await asyncio.shield(asyncio.create_task(self._do(work)))
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            if not self.go.is_set():
+                self.handed.set()
+            await self.go.wait()
+            try:
+                return work()
+            except Exception as error:
+                self.failed.append(error)
+                raise
+
+
+async def test_a_copy_that_fails_leaves_no_work_behind_that_fails_later(tmp_path: Path) -> None:
+    """What was handed to the disk for the other files runs to its end, in files that are still open."""
+    disk, other = HeldDisk(), OtherRegion(tmp_path / "other")
+    folder, digest = MediaFolder(tmp_path / "blobs", run=disk), other.pack(files=2)
+    begun = asyncio.Event()
+
+    async def fetch(path: str) -> AsyncIterator[bytes]:
+        if path == "v1/1.m4s":
+            begun.set()
+            await disk.handed.wait()
+            raise Unavailable("the link is cut")
+        if path == "v0/0.m4s":
+            await begun.wait()
+            disk.go.clear()
+        async for piece in other.fetch("eu-central", f"vod/wave/{path}"):
+            yield piece
+
+    copying = asyncio.create_task(folder.copy("wave", digest, fetch))
+    await disk.handed.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    disk.go.set()
+    with pytest.raises(Unavailable, match="the link is cut"):
+        await copying
+    await disk(lambda: None)
+
+    assert disk.failed == []
+
+
+async def test_nothing_is_placed_whose_names_are_not_on_disk(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is synced under a name that is not is gone after a power cut."""
+    region.know(region.other.pack())
+    synced = list[str]()
+    real = os.fsync
+
+    def fsync(opened: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{opened}").readlink().name)
+        real(opened)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await region.copies.reconcile()
+
+    placed = synced.index("files.json")
+    assert sorted(synced[placed:]) == sorted(["files.json", "v0", "v1", ".copy-wave", "vod"])
+    assert sorted(synced[:placed]) == sorted(f".{number}.m4s.part" for number in range(12))
 
 
 async def test_a_list_of_another_asset_is_refused(region: Region) -> None:

@@ -56,8 +56,8 @@ async def refuse_a_lost_disk(parts: Parts, store: CellStore, slots: Sequence[Slo
     if why:
         target = f"cell/{process.region}/{process.cell}"
         raise Invalid(
-            f"{target} has an empty store, but {why}. While it is down: eisbach restore {target} --yes."
-            " Its twin serves meanwhile"
+            f"{target} has an empty store, but {why}. Its twin serves meanwhile. Fill it while it is down:"
+            f" eisbach fault down {target}, eisbach restore {target} --yes, eisbach heal {target}"
         )
 
 

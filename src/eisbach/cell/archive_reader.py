@@ -8,6 +8,7 @@ May not know: stores, HTTP.
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from eisbach.cell.backup_format import (
@@ -93,8 +94,9 @@ class ArchiveReader:
                     if held is None or held.version < op.version:
                         latest[change.sk] = op
         if not latest:
-            why = "it had nothing archived by then" if known else "its key is in no book: never archived, or erased"
-            raise NotFound(f"backups of slot {slot} have nothing of account {account} at {at_ms}: {why}")
+            why = "it had nothing archived by then" if known else "it was never archived, or it is erased"
+            at = datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            raise NotFound(f"backups of slot {slot} have nothing of account {account} as of {at}: {why}")
         return [PastItem(sk, op.change.value, op) for sk, op in sorted(latest.items()) if op.change is not None]
 
     async def accounts(self, slot: str, *, at_ms: int) -> dict[str, list[PastItem]]:

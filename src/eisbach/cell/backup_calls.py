@@ -81,6 +81,12 @@ class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
 
 
+class AccountElsewhere(NotFound):
+    """This cell has nothing of the account; another one may."""
+
+    code = "account_elsewhere"
+
+
 class BackupCalls:
     """One a store of viewers."""
 
@@ -201,7 +207,7 @@ class BackupCalls:
         account, slot = await self._account(call)
         items = await self._items(slot, account)
         if not items:
-            raise NotFound(f"slot {slot} has nothing of account {account}")
+            raise AccountElsewhere(f"slot {slot} has nothing of account {account}")
         if not body.dry_run:
             await erase_account(self._writer, slot, account)
             if self._archiver is not None:
@@ -213,7 +219,7 @@ class BackupCalls:
         """The account of the path, and its slot among this cell's; ``?group=`` says which when its items do not.
 
         Raises:
-            NotFound: no slot here can be the account's; ask another cell.
+            AccountElsewhere: no slot here can be the account's; ask another cell.
         """
         account = parse_id(call.params["account"], what="account")
         owned, known = set(self._ownership.owned()), self._ownership.groups()
@@ -224,7 +230,9 @@ class BackupCalls:
         if len(here) > 1:  # one process may serve several markets
             here = [slot for slot in here if await self._store.query(slot, account, limit=1)]
         if len(here) != 1:
-            raise NotFound(f"account {account} is in no slot of this cell; ask the cell that owns it, or name ?group=")
+            raise AccountElsewhere(
+                f"account {account} is in no slot of this cell; ask the cell that owns it, or name ?group="
+            )
         return account, here[0]
 
     async def _items(self, slot: Slot, account: str) -> list[Item]:

@@ -14,6 +14,7 @@ from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Unavailable
 __all__ = ["ask_cell", "ask_owners", "cells", "time_ms"]
 
 _WAIT_S = 60.0
+_ELSEWHERE = "account_elsewhere"
 
 
 def time_ms(text: str) -> int:
@@ -78,24 +79,33 @@ def ask_owners(supervisor: Supervisor, account: str, action: str, body: Any) -> 
     """Ask cell after cell until one owns the account and takes the call: target -> its answer, one of them.
 
     Raises:
-        NotFound: with what each cell said.
+        NotFound: no cell has it, or the one that has it has nothing to give.
+        Unavailable: none has it of those that answer.
     """
-    said: list[str] = []
+    said: dict[str, EisbachError] = {}
     for target, url in cells(supervisor).items():
         path = f"/ops/accounts/{urllib.parse.quote(account, safe='')}/{action}"
         try:
             return {target: ask_cell(url, path, body, token=supervisor.token)}
         except (NotFound, Unavailable) as error:
-            said.append(f"{target}: {error}")
-    raise NotFound("no cell has it. " + "; ".join(said))
+            if error.code != _ELSEWHERE:
+                said[target] = error
+    if silent := [f"{target}: {error}" for target, error in said.items() if isinstance(error, Unavailable)]:
+        raise Unavailable(f"account {account!r} may be in a cell that cannot say so now; {'; '.join(silent)}")
+    if said:
+        raise NotFound(str(next(iter(said.values()))))
+    raise NotFound(f"no cell here has an account {account[:60]!r}; is it its id? events carry it: eisbach events tail")
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> EisbachError:
     try:
         problem = json.loads(error.read())
-        detail = str(problem["detail"])
+        detail, code = str(problem["detail"]), str(problem["code"])
     except (ValueError, KeyError, TypeError):
+        code = NotFound.code
         detail = f"{url} answered {error.code}"
     if error.code == 404:
-        return NotFound(detail)
+        found = NotFound(detail)
+        found.code = code
+        return found
     return Unavailable(detail) if error.code >= 500 else Invalid(detail)

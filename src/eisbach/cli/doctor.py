@@ -51,14 +51,15 @@ async def _examine(settings: Settings) -> dict[str, Any]:
         missing.append(f"eisbach up needs Linux (sessions, subreaper, /proc); this is {sys.platform}")
     if lacking := files_lacking():
         missing.append(lacking)
-    missing += _alarms(settings.data)
+    running, alarms = _running(settings.data)
+    missing += alarms
     pages = _pages()
     if pages is None:
         missing.append("the pages are not built; run make web in a clone")
     return {
         "python": platform.python_version(), "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "tools": tools, "sandbox": msgspec.to_builtins(sandbox), "data": str(root), "disk_free_bytes": disk.free,
-        "pages": pages, "missing": missing,
+        "pages": pages, "missing": missing, "running": running,
     }  # fmt: skip
 
 
@@ -67,12 +68,13 @@ def _short(version: str) -> str:
     return next((word for word in version.replace("/", " ").split() if any(c.isdigit() for c in word)), version)
 
 
-def _alarms(data: str) -> list[str]:
-    """Of the platform that runs on the data folder, if one does."""
+def _running(data: str) -> tuple[bool, list[str]]:
+    """Whether a platform runs on the data folder, and its alarms."""
     try:
-        return [f"nothing, but an alarm stands: {text}" for text in find(data).get("/ops/status").get("alarms", [])]
+        status = find(data).get("/ops/status")
     except EisbachError:
-        return []
+        return False, []
+    return True, [f"nothing, but an alarm stands: {text}" for text in status.get("alarms", [])]
 
 
 def _pages() -> str | None:
@@ -99,4 +101,5 @@ def _show(found: dict[str, Any]) -> None:
     say(f"data {found['data']}, {found['disk_free_bytes'] // 1024**3} GiB free; pages {found['pages'] or 'not built'}")
     for text in found["missing"]:
         out().print(f"missing: {text}", style="red", markup=False)
-    say("Next: eisbach up" if not found["missing"] else "Next: see to what is missing, then eisbach doctor again")
+    following = "eisbach status" if found["running"] else "eisbach up"
+    say(f"Next: {following}" if not found["missing"] else "Next: see to what is missing, then eisbach doctor again")

@@ -146,6 +146,8 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
     other = _other(supervisor, region, weights, action)
     if action == "evacuate" and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
+    if action == "return" and weights.get(region) != 0:
+        _refuse_what_never_left(data, region, other)
     record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
     loss = _close_loss(data, region, other, record) if action == "return" else None
     proved = all(slot["proved"] for slot in record["slots"].values()) and bool(record["slots"])
@@ -163,13 +165,19 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
         for slot, proof in list(record["slots"].items()):
             if not proof["proved"]:
                 say(f"  {slot} at {proof['cell']}: {proof['trouble']}")
-        back = "return" if action == "evacuate" else "evacuate"
-        say(
-            f"Next: eisbach regions {back if proved else action} {region}"
-            + ("" if proved else " goes on with the rest")
-        )
+        done = f"regions return {region}" if action == "evacuate" else "regions list"
+        say(f"Next: eisbach {done}" if proved else f"Next: eisbach regions {action} {region} goes on with the rest")
     if not proved or (loss and not loss["closed_ms"]):
         raise typer.Exit(NOT_WELL)
+
+
+def _refuse_what_never_left(data: str, region: str, other: str) -> None:
+    """A return is written down with its proofs: of a region that never left it would be a story that is not true."""
+    left = Control(data, region).call("/region")["last"] is not None
+    if not left and not any(loss["region"] == region for loss in Control(data, other).call("/losses")["losses"]):
+        raise Invalid(
+            f"region {region} was never evacuated or lost, it serves: nothing to return; eisbach regions list"
+        )
 
 
 def _weights(supervisor: Any) -> dict[str, int]:

@@ -33,6 +33,11 @@ def command(
         region: RegionState(weight=weight, healthy=well, distance=DISTANCES[region], residency=RESIDENCIES[region])
         for region, (weight, well) in _states(shared.settings().data).items()
     }
+    if not any(place.lower() in state.distance for state in regions.values()):
+        known = ", ".join(sorted({at.upper() for state in regions.values() for at in state.distance}))
+        raise Invalid(f"--from {place.upper()}: how far it is from the regions is not known; known are {known}")
+    if preferred is not None and preferred not in regions:
+        raise Invalid(f"--preferred {preferred[:40]!r} is none of {', '.join(regions)}")
     hops = route(
         regions,
         place=place.lower(),

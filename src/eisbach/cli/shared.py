@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["NOT_WELL", "Shared", "exit_code", "out", "say", "show_json", "verb"]
 
 NOT_WELL = 1
+_PIPE_COLUMNS = 10_000
+"""Of what is not a terminal: a row is a line, for grep and for files."""
 _JSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 _DATA = Annotated[Path | None, typer.Option("--data", help="Data folder of the platform.", show_default=".eisbach")]
 
@@ -88,7 +90,7 @@ def out() -> "Console":
     """Where people read; brought in late, because ``--json`` and errors need none of it."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def say(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eisbach.cli.shared import NOT_WELL, Shared, out, say, show_json, verb
+from eisbach.kernel.errors import Invalid
 
 if TYPE_CHECKING:
     from eisbach.testing.world.many import Summary
@@ -24,8 +25,10 @@ _TIMELINE_LINES = 60
 def command(
     *,
     shared: Shared,
-    seeds: Annotated[int, typer.Option(help="How many seeds; 0 goes on until Ctrl-C.", min=0)] = 100,
-    first: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds; 0 goes on until Ctrl-C.", min=0, show_default="100")
+    ] = None,
+    first: Annotated[int | None, typer.Option(help="The first of them.", min=0, show_default="0")] = None,
     seed: Annotated[int | None, typer.Option(help="One seed only, with its timeline.")] = None,
     mutant: Annotated[str, typer.Option(help="Plant a bug; 'all' plants each in turn, 'list' names them.")] = "",
     without: Annotated[str, typer.Option(help="With --seed: faults to leave out, as a failure prints them.")] = "",
@@ -39,6 +42,13 @@ def command(
     ] = None,
 ) -> None:
     """Play seeds in the simulated world: crashes, cuts, torn disks, wrong clocks; judge every promise."""
+    if seed is not None and (seeds is not None or first is not None):
+        raise Invalid(
+            "--seed plays that one seed with its timeline; leave out --seeds and --first, or leave out --seed"
+        )
+    if seed is None and (without or elle is not None):
+        raise Invalid("--without and --history are for one seed: say which with --seed")
+    seeds, first = 100 if seeds is None else seeds, first or 0
     if mutant == "list":
         _list_mutants(shared)
     elif mutant == "all":

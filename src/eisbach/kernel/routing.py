@@ -81,6 +81,7 @@ def route(
             return "last resort: unhealthy or evacuated"
         if region == first:
             return "preferred by the slot" if kind == "private" else "answers now"
-        return f"{allowed[region].distance.get(place, 1000)} ms from {place}"
+        distance = allowed[region].distance.get(place)
+        return f"{distance} ms from {place}" if distance is not None else f"its distance from {place} is not known"
 
     return [Hop(region=r, why=why(r)) for r in sorted(allowed, key=rank)]

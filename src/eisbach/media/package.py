@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -25,10 +26,13 @@ from eisbach.media.plan import AudioTrack, Plan, Rung, TextSource
 from eisbach.media.sandbox import Confinement, Limits, run_tool
 from eisbach.media.tools import MediaTools
 
-__all__ = ["FileEntry", "PackageParts", "is_whole", "join_parts", "list_files", "package_asset"]
+__all__ = [
+    "FileEntry", "PackageParts", "is_whole", "join_parts", "list_files", "package_asset", "sync_folder", "sync_folders",
+]  # fmt: skip
 
 _TOOL_LIMITS = Limits(wall=timedelta(minutes=30), cpu=timedelta(hours=1), files_open=1024)
 _TEXT_BYTES_MAX = 4 * MIB
+_SYNCS_AT_ONCE = 8
 _DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 
 
@@ -228,18 +232,42 @@ def is_whole(folder: Path) -> bool:
 
 
 def list_files(folder: Path) -> str:
-    """Write ``files.json`` with every file's size and digest; return its own digest."""
-    entries = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "files.json"):
+    """Write ``files.json`` with every file's size and digest; return its own digest.
+
+    All of it is on disk then, the folders too: the digest is announced, and others forget what it was made from.
+    """
+
+    def entry(path: Path) -> FileEntry:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        entries.append(FileEntry(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest))
+            os.fsync(file.fileno())  # whoever wrote it, a packager or an encoder, did not
+        return FileEntry(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest)
+
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "files.json")
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # so that a disk takes several in one of its commits
+        entries = list(pool.map(entry, paths))
     document = msgspec.json.format(msgspec.json.encode(entries), indent=0)
     with (folder / "files.json").open("wb") as file:
         file.write(document)
         file.flush()
         os.fsync(file.fileno())
+    sync_folders(folder)
     return hashlib.sha256(document).hexdigest()
+
+
+def sync_folders(root: Path) -> None:
+    """Have the names of all files below ``root`` on disk: syncing a file does not keep the name that it was given."""
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in ``folder`` on disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _put_in_place(out: Path, target: Path, scratch: Path) -> None:
@@ -248,4 +276,5 @@ def _put_in_place(out: Path, target: Path, scratch: Path) -> None:
     if target.exists():
         target.rename(scratch / "replaced")
     out.rename(target)
+    sync_folder(target.parent)
     shutil.rmtree(scratch / "replaced", ignore_errors=True)

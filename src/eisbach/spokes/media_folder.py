@@ -20,7 +20,7 @@ from eisbach.domain.catalog import Asset
 from eisbach.domain.ingest import plain_id
 from eisbach.kernel.errors import DigestMismatch, Invalid, Unavailable
 from eisbach.kernel.limits import MIB, UPLOAD_BYTES_MAX
-from eisbach.media.package import FileEntry, is_whole
+from eisbach.media.package import FileEntry, is_whole, sync_folder, sync_folders
 
 __all__ = ["Fetch", "MediaFolder", "Run"]
 
@@ -145,7 +145,8 @@ class MediaFolder:
         part = target.with_name(f".{target.name}.part")
         digest, size = hashlib.sha256(), 0
         await self._run(lambda: target.parent.mkdir(parents=True, exist_ok=True))
-        with await self._run(lambda: part.open("wb")) as file:
+        file = await self._run(lambda: part.open("wb"))
+        try:
             async for piece in fetch(entry.path):
                 digest.update(piece)
                 size += len(piece)
@@ -153,6 +154,9 @@ class MediaFolder:
                     break
                 await self._run(lambda piece=piece: file.write(piece))  # type: ignore[misc]
             await self._run(lambda: _sync(file))
+        finally:
+            # In its turn: when another file's failure ends this wait, what was handed in for this one still runs.
+            await self._run(file.close)
         if (size, digest.hexdigest()) != (entry.bytes, entry.sha256):
             await self._run(part.unlink)
             raise DigestMismatch(
@@ -165,6 +169,7 @@ class MediaFolder:
         with (staging / _LIST).open("wb") as file:
             file.write(raw)
             _sync(file)
+        sync_folders(staging)
         target = self._vod / asset
         target.parent.mkdir(parents=True, exist_ok=True)
         replaced = staging.with_name(f".replaced-{asset}")
@@ -172,11 +177,7 @@ class MediaFolder:
             shutil.rmtree(replaced, ignore_errors=True)
             target.rename(replaced)
         staging.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(target.parent)
         shutil.rmtree(replaced, ignore_errors=True)
 
 

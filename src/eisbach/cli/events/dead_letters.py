@@ -12,7 +12,7 @@ import typer
 
 from eisbach.cli.shared import Shared, say, show_json, verb
 from eisbach.cli.talk import Supervisor, find
-from eisbach.kernel.errors import Invalid
+from eisbach.kernel.errors import Invalid, NotFound
 
 __all__ = ["DROP_EXAMPLE", "EXAMPLE", "REDRIVE_EXAMPLE", "SHOW_EXAMPLE", "command", "drop", "redrive", "show"]
 
@@ -106,7 +106,12 @@ def _post(supervisor: Supervisor, path: str, place: int, rate: float) -> str:
 
 
 def _all(supervisor: Supervisor, spoke: str | None) -> Any:
-    return supervisor.get("/ops/dead-letters", **({} if spoke is None else {"spoke": spoke}))
+    found = supervisor.get("/ops/dead-letters", **({} if spoke is None else {"spoke": spoke}))
+    if spoke is not None and not found["dead_letters"]:  # those of a spoke that is no longer there are shown
+        known = sorted({str(row["spoke"]) for row in supervisor.get("/ops/spokes")["spokes"]})
+        if known and spoke not in known:
+            raise NotFound(f"no spoke {spoke[:60]!r} runs here or left dead letters; there are {', '.join(known)}")
+    return found
 
 
 def _letters(count: int) -> str:

@@ -136,7 +136,7 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
 
 
 def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
-    broken = _worst_first([p for p in parts if p.state != "ready"])
+    broken = _worst_first([p for p in parts if p.state != "ready"], about.stage)
     if broken and not about.begun and not any(p.fault for p in parts):
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
@@ -146,15 +146,19 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         return Summary(sentence=well, hurt=[], next="eisbach changes")
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p])) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))
-    since = min([p.since_ms for p, bad, _ in effects if bad or not hurt] or [about.now_ms])
-    ago = f"since {_span(about.now_ms - since)}"
-    if hurt:
-        sentence = f"Hurt {ago}: {_some(hurt)}"
+    platform = [(p, bad, who) for p, bad, who in effects if about.stage == "single" or p.spec.kind != "single"]
+    if hurt and (any(bad for _, bad, _ in platform) or not platform):
+        since = min(p.since_ms for p, bad, _ in effects if bad)
+        sentence = f"Hurt since {_span(about.now_ms - since)}: {_some(hurt)}"
     else:
-        notes = list(dict.fromkeys(who for _, _, who in effects))
+        # The single node beside is there to be compared with; what the platform does about its own fault comes first.
+        notes = list(dict.fromkeys(who for _, _, who in platform))
         notes += [text for text, _ in about.beside]
-        what = f"{_what(broken, parts)} {ago}" if broken else "something is broken on purpose"
-        sentence = f"Nobody is hurt, though {what}: {_some(notes)}"
+        own = [p for p, _, _ in platform]
+        since = min([p.since_ms for p in own] or [about.now_ms])
+        what = f"{_what(own, parts)} since {_span(about.now_ms - since)}" if own else "something is broken on purpose"
+        left = f"; beside it hurt: {_some(hurt)}" if hurt else ""
+        sentence = f"{'No viewer of the platform' if hurt else 'Nobody'} is hurt, though {what}: {_some(notes)}{left}"
     return Summary(
         sentence=f"{sentence}; last change: {about.last}.", hurt=hurt, next=_following(broken, parts, about.beside)
     )
@@ -174,9 +178,9 @@ def _following(broken: Sequence[Part], parts: Sequence[Part], beside: Sequence[t
     return f"eisbach why {broken[0].spec.target}"
 
 
-def _worst_first(broken: Sequence[Part]) -> Sequence[Part]:
-    """In the order in which viewers would feel it."""
-    kinds = ("single", "edge", "origin", "cell", "front", "link")
+def _worst_first(broken: Sequence[Part], stage: str) -> Sequence[Part]:
+    """In the order in which viewers would feel it; the demo's single node beside a platform has only its own."""
+    kinds = ("edge", "origin", "cell", "front", "link", "single") if stage != "single" else ("single",)
     return sorted(broken, key=lambda p: kinds.index(p.spec.kind) if p.spec.kind in kinds else len(kinds))
 
 

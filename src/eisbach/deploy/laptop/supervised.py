@@ -289,4 +289,4 @@ def describe_exit(code: int, log: Path) -> str:
         lines = []
     told = [line.strip(" |+-") for line in lines]  # an exception group ends in a frame of dashes
     last = next((line for line in reversed(told) if line), "")
-    return f"{ended}: {last[:200]}" if last and code > 0 else ended
+    return f"{ended}: {last[:500]}" if last and code > 0 else ended

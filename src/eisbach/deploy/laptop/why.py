@@ -60,5 +60,5 @@ def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:
     if row.restarts:
         found.append(f"{row.restarts} restarts since the platform started")
     if row.state in ("restarting", "starting", "unready") and process.log.exists():
-        found += [f"log: {line[:200]}" for line in tail(process.log, lines=_LINES) if line.strip()]
+        found += [f"log: {line[:500]}" for line in tail(process.log, lines=_LINES) if line.strip()]
     return found

@@ -123,7 +123,7 @@ def test_engines_name_what_stands_behind_each_port() -> None:
 def test_in_a_pipe_a_row_of_a_table_is_a_line() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("eisbach"), "engines"], capture_output=True, text=True, check=True,
-        env={**os.environ, "COLUMNS": "40"},
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
     )  # fmt: skip
 
     assert "only rehearsed on an emulator; slots do not move" in done.stdout

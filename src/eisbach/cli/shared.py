@@ -2,10 +2,10 @@
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,12 +85,16 @@ def show_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-@cache
 def out() -> "Console":
     """Where people read; brought in late, because ``--json`` and errors need none of it."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    return Console(highlight=False, soft_wrap=True, width=_width())
+
+
+def _width() -> int | None:
+    """None: as wide as the terminal is, or as COLUMNS asks for."""
+    return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_COLUMNS
 
 
 def say(text: str) -> None:

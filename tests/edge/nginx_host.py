@@ -21,6 +21,19 @@ NETWORK = "127.0.24"
 PROCESS = Process(user=pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() == 0 else "")
 
 
+def workers_of(master: int) -> list[int]:
+    """Pids of the workers alone: the loader of a cache ends when it likes, and a fork has no title yet."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return [int(p) for p in children if _title(int(p)).startswith("nginx: worker process")]
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 @dataclass
 class Nginx:
     prefix: Path
@@ -31,8 +44,7 @@ class Nginx:
 
     @property
     def workers(self) -> list[int]:
-        pid = self.process.pid
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return workers_of(self.process.pid)
 
     def access(self) -> str:
         return (self.prefix / "access.log").read_text(errors="replace")

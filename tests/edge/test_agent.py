@@ -24,7 +24,7 @@ from eisbach.testing.manual_clock import ManualClock
 
 from .hostile_tokens import KEYS_HEX
 from .maps import ALONE, CELLS, EDGE, HOST, ORIGIN, PEER_DOOR, slot_map
-from .nginx_host import NGINX, PROCESS, Answering, Stub, ask, listening, stubs, until
+from .nginx_host import NGINX, PROCESS, Answering, Stub, ask, listening, stubs, until, workers_of
 
 pytestmark = pytest.mark.processes  # nginx -t judges every configuration
 KEY = b"k" * 32
@@ -264,8 +264,8 @@ class Platform:
     document: Path
     nginx: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def workers(self) -> list[str]:
-        return [Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text() for p in self.nginx]
+    def workers(self) -> list[list[int]]:
+        return [workers_of(p.pid) for p in self.nginx]
 
     def start_agent(self) -> None:
         code = f"from pathlib import Path; from eisbach.bootstrap.kinds import run_process; run_process('agent', Path({str(self.document)!r}))"
@@ -311,6 +311,7 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
                 )
             await listening(HOST, EDGE)
             await listening(HOST, ORIGIN)
+            await until(lambda: all(found.workers()), what="both have their workers")
             yield found
         finally:
             for child in (found.agent, *found.nginx):

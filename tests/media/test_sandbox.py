@@ -116,6 +116,7 @@ async def test_a_tool_has_an_empty_environment(tmp_path: Path, monkeypatch: pyte
     [
         ("while True: pass", Limits(wall=timedelta(seconds=0.5)), "time"),
         ("while True: pass", Limits(cpu=timedelta(seconds=1)), "signal"),
+        ("import threading; threading.Event().wait()", Limits(stall=timedelta(seconds=0.6)), "stall"),
         ("x = bytearray(1 << 30)", Limits(memory_bytes=512 * MIB), "exit"),
         ("print('x' * (1 << 20))", Limits(output_bytes=1000), "output"),
         ("import sys; open(sys.argv[1] + '/f', 'wb').write(bytes(1 << 21))", Limits(file_bytes=MIB), "exit"),
@@ -131,6 +132,27 @@ async def test_a_tool_is_bounded(tmp_path: Path, script: str, limits: Limits, wh
         await run_tool(python(script, str(tmp_path)), confined(tmp_path, limits=limits))
 
     assert caught.value.why == why
+
+
+async def test_a_tool_that_stalls_is_started_anew_and_its_threads_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "import os, sys, threading\nmark = sys.argv[1] + '/begun'\n"
+    script += "if not os.path.exists(mark): open(mark, 'w').close(); threading.Event().wait()\nprint('whole')"
+
+    output = await run_tool(
+        python(script, str(tmp_path)), confined(tmp_path, limits=Limits(stall=timedelta(seconds=0.6)))
+    )
+
+    assert output.stdout == b"whole\n"
+    assert "tool_stalled" in (said := capsys.readouterr().out)
+    assert "futex" in said
+
+
+async def test_a_tool_that_works_in_silence_is_no_stall(tmp_path: Path) -> None:
+    script = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+
+    await run_tool(python(script), confined(tmp_path, limits=Limits(stall=timedelta(seconds=0.3))))
 
 
 @pytest.mark.parametrize("deed", ["os.fork()", "os.posix_spawn('/bin/true', ['true'], {})"])

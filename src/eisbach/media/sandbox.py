@@ -1,9 +1,9 @@
 """Run one outside tool on bytes that a stranger chose.
 
 Promises: an argument list, never a shell; an empty environment; no network; only the named files; bounded memory,
-processor time, file size, output and wall time; a process group of its own that is killed as a whole when the time is
-up, when the caller is cancelled, or when this process dies. What of it the kernel lacks, ``probe_sandbox`` says, and
-``run_tool`` refuses foreign media there unless told otherwise.
+processor time, file size, output, wall time and time without a sign of life; a process group of its own that is
+killed as a whole when the time is up, when the caller is cancelled, or when this process dies. What of it the kernel
+lacks, ``probe_sandbox`` says, and ``run_tool`` refuses foreign media there unless told otherwise.
 
 Confining is done by ``launch.py``, a small program that becomes the tool. Bubblewrap is not needed for it: Landlock
 holds the files, a namespace or the call filter holds the network, and all of it works without root or a helper.
@@ -23,15 +23,19 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import structlog
 
 from eisbach.kernel.errors import Retryable, Unavailable
 from eisbach.kernel.limits import MIB
 
 __all__ = ["Confinement", "Limits", "SandboxOffer", "ToolFailed", "ToolOutput", "probe_sandbox", "run_tool"]
 
+_logger = structlog.get_logger(__name__)
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _SANDBOX_REFUSED = 126
 _STDERR_KEPT = 8 * 1024
+_STALL_LOOKS = 6
+_RUNS_MAX = 3
 _LOADER = re.compile(rb"/lib[a-z0-9_/-]*/ld-[A-Za-z0-9._-]+")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 # Files must be confined, and either of the two must keep the network away.
@@ -44,6 +48,8 @@ class Limits:
 
     wall: timedelta = timedelta(minutes=10)
     cpu: timedelta = timedelta(minutes=20)
+    stall: timedelta = timedelta(minutes=1)
+    """Without processor time and without output; a tool that is fed may wait as long for its input as it must."""
     memory_bytes: int = 4096 * MIB
     """Of address space, which is more than is ever touched."""
     file_bytes: int = 8192 * MIB
@@ -97,7 +103,7 @@ class ToolFailed(Retryable):
     code = "tool_failed"
 
     def __init__(
-        self, tool: str, *, why: Literal["exit", "signal", "time", "output"], detail: str, stderr: str
+        self, tool: str, *, why: Literal["exit", "signal", "time", "stall", "output"], detail: str, stderr: str
     ) -> None:
         """``detail``: the exit code, signal or bound; ``stderr``: its last words, at most 8 KiB."""
         last = " / ".join(stderr.strip().splitlines()[-3:])[-400:]
@@ -117,6 +123,9 @@ async def run_tool(
 ) -> ToolOutput:
     """Run ``argv`` to its end; on cancellation the whole process group is killed before this returns.
 
+    A run that is neither fed nor read while it goes on is started anew when it stalls, three times in all: it must
+    write the same files again.
+
     Args:
         argv: first the absolute path of the tool.
         confinement: what it may touch.
@@ -124,9 +133,23 @@ async def run_tool(
         feed: standard input, else empty; the tool may stop reading early.
 
     Raises:
-        ToolFailed: exit code, signal, time or output bound.
+        ToolFailed: exit code, signal, time, stall or output bound.
         Unavailable: it could not be started, or this machine has no sandbox for foreign media.
     """
+    whole = feed is None and on_line is None
+    for runs_left in reversed(range(_RUNS_MAX if whole else 1)):
+        try:
+            return await _run_once(argv, confinement, on_line, feed)
+        except ToolFailed as error:
+            if error.why != "stall" or not runs_left:
+                raise
+            _logger.warning("tool_stalled", error=str(error), runs_left=runs_left)
+    raise AssertionError("the last run returns or raises")
+
+
+async def _run_once(
+    argv: Sequence[str | Path], confinement: Confinement, on_line: Callable[[str], None] | None, feed: Feed | None
+) -> ToolOutput:
     tool = Path(argv[0]).name
     try:
         process = await asyncio.create_subprocess_exec(
@@ -143,7 +166,7 @@ async def run_tool(
     talk = _Conversation(process, tool, limits.output_bytes, on_line)
     try:
         async with asyncio.timeout(limits.wall.total_seconds()):
-            await talk.hold(feed)
+            await talk.hold(feed, limits.stall)
             code = await process.wait()
     except TimeoutError as error:
         raise ToolFailed(tool, why="time", detail=f"over {limits.wall}", stderr=talk.stderr) from error
@@ -184,27 +207,47 @@ class _Conversation:
         self._process, self._tool, self._output_bytes, self._on_line = process, tool, output_bytes, on_line
         self.stdout = bytearray()
         self._stderr = bytearray()
+        self._taken = 0
 
     @property
     def stderr(self) -> str:
         return self._stderr.decode(errors="replace")
 
-    async def hold(self, feed: Feed | None) -> None:
+    async def hold(self, feed: Feed | None, stall: timedelta) -> None:
+        """Until it has closed its outputs and taken its input."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read_stdout())
-                group.create_task(self._read_stderr())
+                watch = group.create_task(self._watch(stall)) if feed is None else None
+                talks = [group.create_task(self._read_stdout()), group.create_task(self._read_stderr())]
                 if feed is not None:
-                    group.create_task(self._write(feed))
+                    talks.append(group.create_task(self._write(feed)))
+                await asyncio.wait(talks)
+                if watch is not None:
+                    watch.cancel()
         except* ToolFailed as errors:
             raise errors.exceptions[0] from None
 
+    async def _watch(self, stall: timedelta) -> None:
+        """The tools have threads that wait for each other, and about one run in some thousands was seen to wait for
+        ever, long before any honest bound of its wall time.
+        """
+        last, same = None, 0
+        while (life := _processor_ticks(self._process.pid)) is not None:
+            now = (life, self._taken, len(self._stderr))
+            same = same + 1 if now == last else 0
+            if same >= _STALL_LOOKS:
+                threads = _threads(self._process.pid)
+                detail = f"no processor time and no output for {stall}; threads: {threads}"
+                raise ToolFailed(self._tool, why="stall", detail=detail, stderr=self.stderr)
+            last = now
+            await asyncio.sleep(stall.total_seconds() / _STALL_LOOKS)
+
     async def _read_stdout(self) -> None:
-        stream, taken, rest = self._process.stdout, 0, b""
+        stream, rest = self._process.stdout, b""
         assert stream is not None
         while block := await stream.read(65536):
-            taken += len(block)
-            if taken > self._output_bytes:
+            self._taken += len(block)
+            if self._taken > self._output_bytes:
                 detail = f"more than {self._output_bytes} bytes"
                 raise ToolFailed(self._tool, why="output", detail=detail, stderr=self.stderr)
             if self._on_line is None:
@@ -228,6 +271,26 @@ class _Conversation:
                 stream.write(block)
                 await stream.drain()
         stream.close()
+
+
+def _processor_ticks(pid: int) -> int | None:
+    """Of all its threads, from proc(5); None where it is gone, or where the system has no such folder."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return int(fields[11]) + int(fields[12])
+
+
+def _threads(pid: int) -> str:
+    """What each thread waits for, for whoever reads the failure: name, state, place in the kernel, system call."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in sorted(Path(f"/proc/{pid}/task").iterdir())[:16]:
+            state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+            words = [(task / name).read_text().strip() for name in ("comm", "wchan", "syscall")]
+            found.append(f"{words[0]} {state} {words[1]} call {words[2].split()[0]}")
+    return "; ".join(found) or "not to be seen"
 
 
 def _specification(argv: Sequence[str | Path], confinement: Confinement) -> str:

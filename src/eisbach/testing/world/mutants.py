@@ -19,6 +19,7 @@ from eisbach.engines.embedded.writer import Writer
 from eisbach.hub import relay
 from eisbach.hub.envelopes import envelopes_of
 from eisbach.hub.inbox import Inbox, Verdict
+from eisbach.hub.intake import Intake
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel import merge
@@ -292,12 +293,12 @@ def effects_without_mark(patch: Patch) -> None:
 
 @mutant("an envelope is acknowledged before its effects are on disk")
 def spoke_acknowledges_first(patch: Patch) -> None:
-    async def hasty(self: SpokeRunner, delivery: Any, working: Any, out: Any) -> None:
-        del self, working
-        del out[delivery.sequence]
-        await delivery.ack()
+    acknowledge = Intake.acknowledge
 
-    patch(SpokeRunner, "_acknowledge", hasty)
+    async def hasty(self: Intake, delivery: Any, _working: Any = ()) -> None:
+        await acknowledge(self, delivery)
+
+    patch(Intake, "acknowledge", hasty)
 
 
 # --- cells and edge ----------------------------------------------------------------------------------------------

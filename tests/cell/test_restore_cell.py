@@ -3,11 +3,12 @@
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from eisbach.bootstrap.restore_cell import RestoredCell, Sources, restore_cell
+from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.ownership import Ownership
@@ -75,7 +76,10 @@ class World:
 
     async def restore(self, name: str = "new.db") -> RestoredCell:
         sources = Sources(self.reader, {THERE: self.twin})
-        return await restore_cell(self.folder / name, SLOTS, sources, identity=(HERE, "c1"), clock=self.clock)
+        return await restore_cell(self.new(name), SLOTS, sources)
+
+    def new(self, name: str = "new.db") -> NewStore:
+        return NewStore(path=self.folder / name, region=HERE, cell="c1", clock=self.clock)
 
     def opened(self, name: str = "new.db"):
         return open_store(self.folder / name, region=HERE, clock=self.clock, cell="c1", disk=inline)
@@ -191,7 +195,7 @@ async def test_a_slot_that_has_moved_away_since_is_not_taken_by_the_restored_cel
     await world.exchange()
     sources = Sources(world.reader, {THERE: world.twin}, {OTHER: "c2"})
 
-    await restore_cell(world.folder / "new.db", [SLOT], sources, identity=(HERE, "c1"), clock=world.clock)
+    await restore_cell(world.new(), [SLOT], sources)
 
     async with world.opened() as again:
         ownership = Ownership(again, cell="c1", groups=COUNTS, owners={})
@@ -207,7 +211,7 @@ async def test_a_cell_without_backups_is_restored_from_its_twin(world: World) ->
     await world.exchange()
     sources = Sources(None, {THERE: world.twin})
 
-    await restore_cell(world.folder / "new.db", SLOTS, sources, identity=(HERE, "c1"), clock=world.clock)
+    await restore_cell(world.new(), SLOTS, sources)
 
     async with world.opened() as again:
         for slot in SLOTS:
@@ -237,7 +241,7 @@ async def test_a_region_that_burned_with_its_backups_is_made_anew_from_the_twin_
         assert await world.there.prune_log(slot, acknowledged=vector, relayed_lsn=1 << 40) > 0
     sources = Sources(world.reader if backed_up else None, {THERE: world.twin})
 
-    done = await restore_cell(world.folder / "new.db", SLOTS, sources, identity=(HERE, "c1"), clock=world.clock)
+    done = await restore_cell(world.new(), SLOTS, sources)
 
     assert min(done.epochs.values()) > 100
     async with world.opened() as again:
@@ -251,6 +255,18 @@ async def test_a_region_that_burned_with_its_backups_is_made_anew_from_the_twin_
         await world.exchange()
         for slot in SLOTS:
             assert await again.digest(slot) == await world.there.digest(slot)
+
+
+async def test_a_machine_whose_clock_is_behind_what_the_cell_wrote_makes_no_store(world: World) -> None:
+    """P2: what is held back for its time would win over what is written under the new epoch."""
+    await world.write(world.here, 5)
+    await world.exchange()
+    behind = ManualClock()
+
+    with pytest.raises(Unavailable, match="set the clocks"):
+        await restore_cell(replace(world.new(), clock=behind), SLOTS, Sources(None, {THERE: world.twin}))
+
+    assert not (world.folder / "new.db").exists()
 
 
 async def test_a_twin_gives_whole_slots_only_where_they_may_lie(world: World) -> None:

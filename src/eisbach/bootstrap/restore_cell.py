@@ -8,12 +8,14 @@ in ``.restoring``, which the next try begins anew. May not know: how the process
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.puller import PeerTransport, PullRequest
+from eisbach.engines.embedded.disk import Disk
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import Invalid, LogGap, Unavailable
 from eisbach.kernel.limits import PULL_OPS_MAX
@@ -23,7 +25,7 @@ from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import COPY_ROWS_MAX, CopiedItem, CopyCursor, SlotChunk
 
-__all__ = ["RestoredCell", "Sources", "holds_data", "restore_cell"]
+__all__ = ["NewStore", "RestoredCell", "Sources", "holds_data", "restore_cell"]
 
 _EPOCHS_SKIPPED: Final = 100
 """The store that was lost may have been given epochs of which neither backups nor twins have an op."""
@@ -57,32 +59,42 @@ class RestoredCell:
     """Slot -> the epoch under which it takes writes now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStore:
+    """The store that is to be made."""
+
+    path: Path
+    """Must not be there, or be empty."""
+    region: str
+    cell: str
+    clock: Clock
+    """Stamps nothing, but refuses what is from the future."""
+    disk: Disk | None = None
+    """Where blocking work runs; None: in a thread of the store's own."""
+
+    def opening(self, path: Path) -> AbstractAsyncContextManager[SqliteStore]:
+        """Open a file as this store."""
+        return open_store(path, region=self.region, clock=self.clock, cell=self.cell, disk=self.disk)
+
+
 async def restore_cell(
-    path: Path,
-    slots: Sequence[Slot],
-    sources: Sources,
-    *,
-    identity: tuple[str, str],
-    clock: Clock,
-    progress: Callable[[int], None] = lambda _slots: None,
+    new: NewStore, slots: Sequence[Slot], sources: Sources, *, progress: Callable[[int], None] = lambda _slots: None
 ) -> RestoredCell:
     """Make the store file of a cell.
 
     Args:
-        path: of the store; must not be there, or be empty.
+        new: which, and where.
         slots: which the cell owns by the region's slot map.
         sources: backups and twins.
-        identity: (region, cell).
-        clock: stamps nothing, but refuses what is from the future.
         progress: told how many slots are done.
 
     Raises:
         Invalid: there is a store already.
-        Unavailable: a twin does not answer, or cannot give what is missing; nothing appeared.
+        Unavailable: a twin does not answer, or cannot give what is missing, or this clock is behind; nothing appeared.
         Corrupt: a backup cannot be read.
     """
-    region, cell = identity
-    if await holds_data(path, region=region, clock=clock):
+    path, region = new.path, new.region
+    if await holds_data(path, region=region, clock=new.clock):
         raise Invalid(f"{path} holds data; a restore fills a new store: move it away, with its -wal and -shm")
     unfinished = path.with_name(path.name + ".restoring")
     for name in (path.name, unfinished.name):
@@ -90,12 +102,17 @@ async def restore_cell(
             path.with_name(name + suffix).unlink(missing_ok=True)
     items = ops = 0
     epochs: dict[str, int] = {}
-    async with open_store(unfinished, region=region, clock=clock, cell=cell) as store:
+    async with new.opening(unfinished) as store:
         for done, slot in enumerate(slots, 1):
             items += await _from_backups(store, slot, sources.backups)
             for peer, transport in sources.twins.items():
                 ops += await _from_twin(store, slot, peer, transport)
             own = (await store.vector(slot)).get(region, _NOTHING)
+            if (await store.applied(slot)).get(region, _NOTHING) < own:
+                raise Unavailable(
+                    f"what {region} wrote into slot {slot} is stamped over 500 ms ahead of this machine's clock, and"
+                    " would win over what is written next; set the clocks, then try again"
+                )
             lease = await store.settle(slot, move=0, epoch=own.epoch + _EPOCHS_SKIPPED, owner=None)
             epochs[str(slot)] = lease.epoch
             progress(done)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from eisbach.bootstrap.restore_cell import RestoredCell, Sources, restore_cell
+from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.ownership import slots_in
 from eisbach.cell.peer_http import HttpPeer
@@ -67,14 +67,9 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
             if all(slot.group.residency in ("any", residency) for slot in slots):
                 peers[peer.region] = HttpPeer(peer.door, token=secrets.peer_token)
                 stack.push_async_callback(peers[peer.region].aclose)
-        return await restore_cell(
-            Path(process.folder) / "store.db",
-            slots,
-            Sources(reader, peers, moved),
-            identity=(process.region, process.cell),
-            clock=clock,
-            progress=lambda done: progress(done, len(slots)),
-        )
+        new = NewStore(path=Path(process.folder) / "store.db", region=process.region, cell=process.cell, clock=clock)
+        sources = Sources(reader, peers, moved)
+        return await restore_cell(new, slots, sources, progress=lambda done: progress(done, len(slots)))
 
 
 def _owners(process: CellProcess, secrets: Secrets) -> dict[Slot, str]:

@@ -202,13 +202,13 @@ def _merged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             yield f"P11 {evidence.region} has {place}, which nobody wrote"
 
 
-def _losers(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+def _losers(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P9: a write that another one beat without knowing of it is in the conflict log of some region.
 
     Known is what some write names as its base: each store's writes replace what it shows, so what nobody names was
     beaten before anybody could replace it.
     """
-    kept = {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
+    kept = history.burnt_losers | {(c.slot, *c.key, c.loser) for evidence in regions for c in evidence.conflicts}
     gone = _gone(regions)  # whose conflicts are erased where the slot is, and swept where it was
     for evidence in regions:
         mine = {(c.slot, *c.key, c.loser) for c in evidence.conflicts}
@@ -239,11 +239,13 @@ def _kept_values(_history: History, regions: Sequence[Evidence]) -> Iterator[str
 def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P10: hybrid time rises with every write of a region, and never runs more than 500 ms ahead."""
     for evidence in regions:
-        for log in evidence.logs.values():
+        for cell, log in evidence.logs.items():
             own = [op for op in log if op.origin == evidence.region]
+            if cell in history.restored:
+                own.sort(key=lambda op: (op.slot, op.epoch, op.seq))
             by_transaction = [op for op, after in pairwise(own) if not (op.more and after.slot == op.slot)] + own[-1:]
             for one, other in pairwise(by_transaction):
-                if other.hlc <= one.hlc:
+                if other.hlc <= one.hlc and (cell not in history.restored or one.slot == other.slot):
                     yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
         index = _index(evidence)
         for intent, ack in history.acknowledged():

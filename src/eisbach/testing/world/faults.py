@@ -83,6 +83,10 @@ _SECONDS: Final[Mapping[str, tuple[float, ...]]] = {CUT_TOLD: (0.05,)}
 """Who comes back later has been told by then."""
 _LOST_SHARE: Final = 0.1
 """Of worlds in which slots move: a region is lost."""
+_EMPTIED_SHARE: Final = 0.1
+"""And a cell is emptied."""
+_BURNT_SHARE: Final = 0.15
+"""Of worlds in which no slot moves: a disk burns."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
 
@@ -114,11 +118,12 @@ class Action:
 
     at_s: float
     kind: str
-    """``move`` a slot of the region to another of its cells, ``evacuate`` the region, or ``lose`` it."""
+    """``move`` a slot of the region to another of its cells, ``empty`` its first cell and take that away, ``evacuate``
+    the region, or ``lose`` it."""
     region: str
     slot: int
     seconds: float
-    """How long the region stays evacuated, or lost."""
+    """How long the region stays evacuated, or lost; how long emptying is tried."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.region} slot {self.slot} at {self.at_s:.2f} s, for {self.seconds:.2f} s"
@@ -136,6 +141,8 @@ class Plan:
     weather: Mapping[str, float]
     """``loss``, ``doubling``, ``lateness``: shares of messages; ``redelivery``: of envelopes that a broker brings again
     later, out of order; ``forgery``: of slot maps."""
+    burns: str = ""
+    """The region whose cell's disk burns when all is quiet."""
 
     @property
     def calm_s(self) -> float:
@@ -150,12 +157,14 @@ class Plan:
             strikes=tuple(s for s in self.strikes if str(s.number) not in parts),
             actions=tuple(a for n, a in enumerate(self.actions) if f"a{n}" not in parts),
             weather={name: 0.0 if name in parts else share for name, share in self.weather.items()},
+            burns="" if "burns" in parts else self.burns,
         )
 
     def parts(self) -> list[str]:
         """What ``without`` can leave out."""
         strikes, actions = (str(s.number) for s in self.strikes), (f"a{n}" for n in range(len(self.actions)))
-        return [*strikes, *actions, *(name for name, share in self.weather.items() if share)]
+        burns = ["burns"] if self.burns else []
+        return [*strikes, *actions, *(name for name, share in self.weather.items() if share), *burns]
 
 
 def draw(seed: int) -> Plan:
@@ -191,15 +200,20 @@ def draw(seed: int) -> Plan:
     late = chance.choice((0.0, 0.1))
     weather["redelivery"] = late
     weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
-    alone = strikes[0].phase == ALONE
-    actions = tuple(_actions(chance, viewing_s, alone=alone)) if shape.control else ()
+    actions = tuple(_actions(chance, viewing_s, led_by=strikes[0].phase)) if shape.control else ()
+    burns = chance.choice(REGIONS) if not shape.control and chance.random() < _BURNT_SHARE else ""
     return Plan(
-        shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather
+        shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns
     )  # fmt: skip
 
 
-def _actions(chance: random.Random, viewing_s: float, *, alone: bool) -> Iterator[Action]:
-    """``alone``: the region in which slots move is to be left alone."""
+def _actions(chance: random.Random, viewing_s: float, *, led_by: str) -> Iterator[Action]:
+    """``led_by``: the phase that the first strike is aimed at."""
+    alone = led_by == ALONE
+    if led_by == MOVE_NEAR or (not alone and chance.random() < _EMPTIED_SHARE):
+        at_s = chance.uniform(0.3, 0.6 * viewing_s)
+        yield Action(at_s=at_s, kind="empty", region=REGIONS[0], slot=0, seconds=6)
+        return
     for _ in range(chance.randint(2, 5)):
         at_s = chance.uniform(0.1, 0.9 * viewing_s)
         yield Action(at_s=at_s, kind="move", region=REGIONS[0], slot=chance.choice((0, 0, 1)), seconds=0)

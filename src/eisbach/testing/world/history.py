@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from eisbach.kernel.versions import Mark
+from eisbach.kernel.versions import Mark, Version
 
 __all__ = ["Ack", "History", "Intent", "Read", "elle"]
 
@@ -75,6 +75,10 @@ class History:
     copies: Counter[str] = field(default_factory=Counter)
     """Request id -> on how many ways it went: through each edge that was asked, and once more for each doubled message.
     One: then a refusal says that nothing was written, whatever its edge tried; else it says nothing of the others."""
+    restored: set[str] = field(default_factory=set)
+    """Cells whose disk has burnt: their logs are in the order in which the twin gave the slots."""
+    burnt_losers: set[tuple[str, str, str, Version]] = field(default_factory=set)
+    """(slot, pk, sk, loser) that conflict logs on burnt disks had: they are not restored (P21)."""
     shed_tries: list[str] = field(default_factory=list)
     """Edges that tried an answered call elsewhere: never to happen (shed is not dead)."""
 

@@ -3,11 +3,13 @@
 import copy
 from typing import Any, Self
 
+from eisbach.bootstrap import restore_cell
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.losses import AskHeard, Heard
 from eisbach.control.losses import LossCells, LossRange, RegionLosses
 from eisbach.engines.embedded import erasing, works
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
@@ -60,6 +62,19 @@ def loss_closed_too_early(patch: Patch) -> None:
         return await close(deaf, *given)
 
     patch(RegionLosses, "_close_one", hasty)
+
+
+@mutant("a restored store takes the hub's cursor for its own")
+def burnt_cursor_believed(patch: Patch) -> None:
+    async def published(_self: SqliteStore, _sequence: int) -> bool:
+        return False
+
+    patch(SqliteStore, "is_unpublished_at", published)
+
+
+@mutant("a restored cell goes on under the epoch of the burnt one")
+def restored_under_the_old_epoch(patch: Patch) -> None:
+    patch(restore_cell, "_EPOCHS_SKIPPED", 0)
 
 
 @mutant("a write is called peer before another region has it")

@@ -4,11 +4,12 @@ What is asked is asked of the production reconcilers, as the control process's c
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from eisbach.bootstrap.control import OpenControl
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector, covers
 from eisbach.testing.world.control import ControlNode
@@ -23,6 +24,7 @@ from eisbach.testing.world.process import Process
 __all__ = ["Operator"]
 
 _EVACUATION_WAIT_MS = 1_500
+_EMPTY_EVERY_S = 0.15
 
 
 class Operator:
@@ -46,6 +48,9 @@ class Operator:
         await asyncio.sleep(action.at_s - asyncio.get_running_loop().time())
         if action.kind == "move":
             await self._move(action)
+            return
+        if action.kind == "empty":
+            await self._empty(action)
             return
         if action.kind == "lose":
             await self.losses.lose(action)
@@ -82,6 +87,18 @@ class Operator:
             return f"slot {slot} is to move from {owner} to {target}"
 
         await self._ask(action.region, work)
+
+    async def _empty(self, action: Action) -> None:
+        """Everything moves away from the region's first cell; when all have heard of it, it is gone with its disk."""
+        loop, until_s = asyncio.get_running_loop(), action.at_s + action.seconds
+        node, leaver = self._controls[action.region], next(c for c in self._cells if c.region == action.region)
+        while loop.time() < until_s:
+            await self._ask(action.region, lambda control: _move_away(control, leaver.document.cell))
+            await asyncio.sleep(_EMPTY_EVERY_S)
+            if node.control is not None and await _is_empty(node.control, leaver.document.cell):
+                leaver.gone = leaver.barred = True
+                leaver.die(power=True, why="it is empty, and taken away with its disk")
+                return
 
     async def _perform(self, region: str, what: str) -> None:
         other = next(r for r in REGIONS if r != region)
@@ -129,6 +146,29 @@ class Operator:
 
         task = node.spawn(run())
         await asyncio.wait([task])
+
+
+async def _move_away(control: OpenControl, cell: str) -> str:
+    await control.reconciler.assign({}, bulk=True)  # as the call does: more than a fifth of the slots move
+    known = {one.slot: one for one in await control.mover.records()}
+    asked: list[str] = []
+    for number, owner in enumerate(control.reconciler.groups[GROUP]):
+        slot = f"{GROUP}/{number}"
+        now = known[slot].owner if slot in known else owner
+        if now == cell and (slot not in known or known[slot].phase == "settled"):
+            target = next(name for name in sorted(control.reconciler.groups[GROUP]) if name != cell)
+            with contextlib.suppress(VersionConflict):  # not everybody has heard of the last move yet
+                await control.mover.request(Slot.parse(slot), owner=now, target=target)
+                asked.append(slot)
+    return f"{cell} is being emptied: {asked}"
+
+
+async def _is_empty(control: OpenControl, cell: str) -> bool:
+    records = await control.mover.records()
+    moved = {one.slot for one in records if one.owner != cell and one.phase == "settled"}
+    begun = {f"{GROUP}/{n}" for n, owner in enumerate(control.reconciler.groups[GROUP]) if owner == cell}
+    heard = all({one.source, one.target} <= set(one.told) for one in records)
+    return heard and begun <= moved and len(moved) == len(records) > 0
 
 
 async def _vector(cell: CellNode, slot: str) -> Vector:

@@ -106,7 +106,9 @@ class Process:
         self._volumes, self._seed, self.files = volumes, seed, dict(files)
         self.lives = 0
         self.barred = False
-        """Whether it cannot be started: its region is gone."""
+        """Whether it cannot be started: its region is gone, or it is."""
+        self.gone = False
+        """Whether it was taken away for good."""
         self.life = Life.__new__(Life)
         self.life.alive = False
         self.listening = False

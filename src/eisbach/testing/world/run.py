@@ -16,6 +16,7 @@ import msgspec
 
 from eisbach.bootstrap.cell_ground import CellStore
 from eisbach.kernel.slots import Slot
+from eisbach.testing.world.burning import Burning
 from eisbach.testing.world.checks import judge
 from eisbach.testing.world.checks_around import leaks, maps
 from eisbach.testing.world.clients import Viewer
@@ -138,10 +139,18 @@ class _Run:
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{self.seed}:{name}")  # noqa: S311 - must be repeatable
 
-    async def _arrive(self, region: str) -> None:
-        """One more viewer signs in at a region, and that is all."""
+    def _late(self, region: str) -> Viewer:
+        """One more viewer, near a region."""
         number = 2 * len(devices(self.plan.shape)) + REGIONS.index(region)
-        await Viewer(number, f"late-{region}", self.world, self.chance(f"late-{region}")).sign_in()
+        return Viewer(number, f"late-{region}", self.world, self.chance(f"late-{region}"))
+
+    async def _arrive(self, region: str) -> None:
+        """Somebody signs in at a region, and that is all."""
+        await self._late(region).sign_in()
+
+    async def _linger(self, region: str) -> None:
+        """Somebody comes to a region and uses it for a while."""
+        await self._late(region).watch(self._loop.time() + 0.6)
 
     def _hurt(self, phase: str, fault: str) -> None:
         self.nemesis.hurt(phase, fault)
@@ -166,11 +175,12 @@ class _Run:
         self.nemesis.calm()
         await asyncio.gather(*acting)
         breaches = await self._converge()
+        if plan.burns and not breaches:
+            burning = Burning(plan.shape, self._volumes, self.world, self.ways, self._linger)
+            self.record(await burning.burn(plan.burns))
+            breaches = await self._converge()
         if not breaches:
-            regions = [
-                await gather([c for c in self.world.cells.values() if c.region == region], self.hubs[region])
-                for region in REGIONS
-            ]
+            regions = [await gather(self._cells(region), self.hubs[region]) for region in REGIONS]
             breaches = [*judge(self.history, regions), *self.operator.losses.verdict(regions)]
             self._note_end(regions)
         breaches += [*self.operator.breaches, *self.operator.losses.breaches, *self.ways.breaches]
@@ -183,7 +193,8 @@ class _Run:
         breaches += maps(self.agents, self.controls)
         breaches += leaks(self.world.cells, self.history)
         for process in self.processes.values():
-            await process.stop()
+            if not process.gone:
+                await process.stop()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -206,10 +217,12 @@ class _Run:
         return [f"LIVENESS {CONVERGE_S:.0f} s after the last fault {what}" for what in trouble]
 
     async def _trouble(self) -> list[str]:
-        if down := [name for name, process in self.processes.items() if not process.up]:
+        if down := [name for name, process in self.processes.items() if not (process.up or process.gone)]:
             return [f"{name} is not up" for name in down]
         found = await self.operator.recover()
         for cell in self.world.cells.values():
+            if cell.gone:
+                continue
             assert cell.cell is not None
             behind = cell.cell.status()["relays"][cell.document.cell]["behind"]
             if behind:
@@ -218,7 +231,7 @@ class _Run:
             return found
         stores: dict[str, list[CellStore]] = {}
         for region in REGIONS:
-            mine = await owners([c for c in self.world.cells.values() if c.region == region])
+            mine = await owners(self._cells(region))
             for slot, cells in mine.items():
                 if len(cells) != 1:
                     found.append(f"slot {slot} has owners {[c.name for c in cells]} in {region}")
@@ -247,6 +260,10 @@ class _Run:
                 if spoke["held"] or spoke["in_work"]:
                     found.append(f"spoke {name} of {hub.name} holds {spoke['held']}")
         return found
+
+    def _cells(self, region: str) -> list[CellNode]:
+        """Those that are still there."""
+        return [cell for cell in self.world.cells.values() if cell.region == region and not cell.gone]
 
     def _note_end(self, regions: list[Evidence]) -> None:
         for evidence in regions:

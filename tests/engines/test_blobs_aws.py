@@ -208,3 +208,26 @@ async def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
 
     with pytest.raises(Unavailable, match="NoSuchBucket"):
         await blobs.put("media/a", b"x")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("media/vod/a/v720.m3u8", "application/vnd.apple.mpegurl"),
+        ("media/vod/a/v720/1.m4s", "video/iso.segment"),
+        ("media/vod/a/img/poster.jpg", "image/jpeg"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"small", LARGE], ids=["small", "large"])
+async def test_an_object_of_media_says_what_it_is_and_that_it_stays_so(
+    bucket: Bucket, key: str, kind: str, body: bytes
+) -> None:
+    """A CDN serves it from the bucket itself."""
+    blobs = await bucket.open()
+    await blobs.put(key, body)
+    await blobs.put("work/a/v720/0001.mp4", b"x")
+    told = await bucket.clients.s3.head_object(Bucket="eb-media", Key=key)
+    work = await bucket.clients.s3.head_object(Bucket="eb-media", Key="work/a/v720/0001.mp4")
+
+    assert (told["ContentType"], told["CacheControl"]) == (kind, "public, max-age=31536000, immutable")
+    assert "CacheControl" not in work

@@ -52,16 +52,20 @@ def secrets(
     folder: Annotated[Path, typer.Option("--folder", help="Yours alone; keep a copy away from AWS.")],
     endpoint: _Endpoint = None,
 ) -> None:
-    """Make the platform's key material once, in FOLDER, and put it into each region's Secrets Manager."""
+    """Make the key material once, in FOLDER; put it into each region's Secrets Manager, media keys at the CDN.
+
+    The stacks must be there: they make the secrets and the CDN's store. Repeat it when one was missing.
+    """
     from eisbach.deploy.aws.account import open_account
-    from eisbach.deploy.aws.key_material import put_key_material
+    from eisbach.deploy.aws.key_material import put_key_material, put_media_keys
     from eisbach.deploy.aws.platform_file import load_platform
 
     told = load_platform(platform)
 
     async def put() -> list[str]:
         async with open_account(endpoint=None if endpoint is None else lambda _: endpoint) as client:
-            return await put_key_material(told, client, folder)
+            names = await put_key_material(told, client, folder)
+            return [*names, told.media_keys()] if await put_media_keys(told, client, folder) else names
 
     written = asyncio.run(put())
     if shared.as_json:

@@ -18,7 +18,7 @@ from eisbach.edge.rules import PATH, pool
 from eisbach.kernel.limits import CONNECT_TIMEOUT, EDGE_READ_TIMEOUT
 from eisbach.kernel.slotmap import SlotMap
 
-__all__ = ["KEYS_FILE", "SCRIPT_FILE", "OriginSite", "keys_json", "origin_config", "script"]
+__all__ = ["KEYS_FILE", "SCRIPT_FILE", "OriginSite", "keys_json", "origin_config", "script", "token_codec"]
 
 KEYS_FILE: Final = "keys.json"
 """Preloaded by njs; mode 0600."""
@@ -62,7 +62,16 @@ def keys_json(keys: Mapping[str, str]) -> bytes:
 
 def script() -> bytes:
     """Content of ``SCRIPT_FILE``."""
-    return Path(__file__).with_name(SCRIPT_FILE).read_bytes()
+    return f"import crypto from 'crypto';\n\n{token_codec()}\n{_beside(SCRIPT_FILE)}".encode()
+
+
+def token_codec() -> str:
+    """The rule of media tokens in JavaScript: ``verify(keys, token, scope, now)``; needs ``crypto`` before it."""
+    return _beside("media_codec.js")
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def origin_config(site: OriginSite, slot_map: SlotMap) -> str:

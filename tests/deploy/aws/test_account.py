@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -11,19 +12,23 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from aiohttp.abc import AbstractResolver
 from typer.testing import CliRunner
 
 from eisbach.cli.app import application
 from eisbach.deploy.aws.account import lacks
 from eisbach.deploy.aws.errors import sentence
-from eisbach.deploy.aws.key_material import put_key_material
+from eisbach.deploy.aws.key_material import put_key_material, put_media_keys
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.proof import Consent, Proof, consent, proof_platform
 from eisbach.deploy.aws.synth import placeholder
+from eisbach.deploy.laptop.ceremony import ensure_secrets
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound, Unavailable
 from eisbach.settings import Secrets
-from eisbach.testing.aws.emulator import AwsEmulator
+from eisbach.testing.aws.emulator import CREDENTIALS, AwsEmulator
 
 from .test_emulated_deployment import ACCOUNT, Account, three_regions, without
 
@@ -126,7 +131,12 @@ async def fit(account: Account, example: Platform) -> Platform:
         )
         certificates[region.name] = told["CertificateArn"]
     zone = made["HostedZone"]["Id"].rpartition("/")[2]
-    changed = msgspec.structs.replace(dns, zone_id=zone, regional_certificates=certificates)
+    cdn = await (await account.client("acm", "us-east-1")).request_certificate(
+        DomainName=dns.viewers, SubjectAlternativeNames=[f"*.{dns.viewers}"], ValidationMethod="DNS"
+    )
+    changed = msgspec.structs.replace(
+        dns, zone_id=zone, regional_certificates=certificates, certificate=cdn["CertificateArn"]
+    )
     return msgspec.structs.replace(example, account=ACCOUNT, dns=changed)
 
 
@@ -146,6 +156,7 @@ async def test_a_fit_account_lacks_nothing_and_an_unfit_one_is_told_all_at_once(
     assert [w for w in wrong if "is not bootstrapped for the CDK in us-east-1" in w]
     assert [w for w in wrong if f"hosted zone {platform.dns.zone_id} is example.org, the platform file says" in w]
     assert [w for w in wrong if "it lacks eu-central.tv.example.com" in w]
+    assert [w for w in wrong if "it lacks tv.example.com, media-eu-central.tv.example.com, media-eu-west." in w]
 
 
 @pytest.mark.aws
@@ -170,6 +181,48 @@ async def test_key_material_is_written_once_and_never_told(account: Account, exa
 
     assert (len(first), again) == (6, [])
     assert msgspec.json.decode(kept, type=Secrets).jwt_private["kid"].startswith("eu-west-")
+
+
+class Loopback(AbstractResolver):
+    """The store of keys is asked at ``ACCOUNT.host``; every name is this machine."""
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": family, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.mark.aws
+async def test_the_cdn_is_given_the_keys_of_media_tokens_and_no_others(
+    account: Account, example: Platform, three_regions: AwsEmulator, tmp_path: Path
+) -> None:
+    platform = msgspec.structs.replace(example, account=ACCOUNT)
+    ensure_secrets([(r.name, tmp_path / r.name) for r in platform.region], operator_token="o" * 40)
+    ours = msgspec.json.decode((tmp_path / "eu-west" / "secrets.json").read_bytes(), type=Secrets)
+    # The emulator reads no account out of a signature for all regions: what it takes then is this one.
+    who = {**CREDENTIALS, "aws_access_key_id": "000000000000"}
+    endpoint = three_regions.endpoint("us-east-1")
+    there, config = endpoint.replace("127.0.0.1", "aws.internal"), AioConfig(connector_args={"resolver": Loopback()})
+    async with (
+        get_session().create_client("cloudfront", "us-east-1", endpoint_url=endpoint, **who) as cloudfront,
+        get_session().create_client(
+            "cloudfront-keyvaluestore", "us-east-1", endpoint_url=there, config=config, **who
+        ) as store,
+    ):
+
+        async def client(service: str, region: str) -> Any:
+            return {"cloudfront": cloudfront, "cloudfront-keyvaluestore": store}[service]
+
+        with pytest.raises(NotFound, match="look for the CDN's store eisbach-media-keys"):
+            await put_media_keys(platform, client, tmp_path)
+        arn = (await cloudfront.create_key_value_store(Name="eisbach-media-keys"))["KeyValueStore"]["ARN"]
+        first, again = [await put_media_keys(platform, client, tmp_path) for _ in range(2)]
+        kept = {one["Key"]: one["Value"] for one in (await store.list_keys(KvsARN=arn))["Items"]}
+
+    assert (first, again) == (True, False)
+    assert {key: json.loads(value) for key, value in kept.items()} == {"media-keys": ours.media_keys}
+    assert len(ours.media_keys) == 2, "both live ones"
 
 
 # --- the proof -------------------------------------------------------------------------------------------------------

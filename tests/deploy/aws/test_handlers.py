@@ -353,7 +353,8 @@ def cell_document(**more: Any) -> CellDocument:
         "region": "eu-central", "aws_region": REGION, "cell": "c1", "group": "eu/de/main", "studio": False,
         "slot_count": 16, "slots": (0, 16), "log_table": "eisbach-c1-log", "state_table": "eisbach-c1-state",
         "prefix": "eisbach", "secret": SECRET, "address": "https://eu-central.tv.example.org",
-        "front": "https://tv.example.org", "twins": {}, "groups": ("eu/de/main",), "residency": "eu",
+        "front": "https://tv.example.org", "twins": {},
+        "media": {"eu-central": "https://media-eu-central.tv.example.org"}, "groups": ("eu/de/main",), "residency": "eu",
     }  # fmt: skip
     return CellDocument(**{**values, **more})
 

@@ -1,8 +1,12 @@
-"""An upload through what was deployed: studio and worker as their tasks say, spokes as functions, files in the bucket."""
+"""An upload through what was deployed: studio and worker as their tasks say, spokes as functions, files in the bucket.
+
+Then a play: a cell's task as deployed, the CDN's function as deployed, the files by the paths that it lets through.
+"""
 
 import asyncio
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -24,8 +28,9 @@ from eisbach.settings import Settings
 from eisbach.testing.aws.emulator import AwsEmulator
 from eisbach.testing.world.genesis import secrets_of
 
+from .cdn import MediaHost, get
 from .test_emulated_deployment import ACCOUNT, Account, three_regions, without, zone
-from .test_play import Deployed, Refused, Task
+from .test_play import Deployed, Refused, Task, _lives_here
 
 __all__ = ["three_regions"]
 pytestmark = [pytest.mark.aws, pytest.mark.timeout(420)]
@@ -75,7 +80,10 @@ async def deployed(
         yield found
 
 
-async def test_an_upload_is_encoded_packaged_and_published_by_what_was_deployed(deployed: Deployed, clip: Path) -> None:
+async def test_an_upload_is_encoded_packaged_published_and_played_from_the_bucket_by_what_was_deployed(
+    deployed: Deployed, clip: Path, example: Platform
+) -> None:
+    cell = Task(deployed, await deployed.definition("c1"), deployed.folder / "c1")
     studio = Task(deployed, await deployed.definition("studio"), deployed.folder / "studio", port=deployed.studio_port)
     worker = Task(deployed, await deployed.definition("media"), deployed.folder / "worker")
     operator = {"Authorization": f"Bearer {secrets_of('eu-central').operator_token}"}
@@ -83,6 +91,7 @@ async def test_an_upload_is_encoded_packaged_and_published_by_what_was_deployed(
         try:
             await studio.start(http)
             await worker.start(http)
+            await cell.start(http)
             new = {"name": "clip.mp4", "names": {"de": "Ein Clip"}, "market": "de", "publish": True}
             told = await studio.call(http, "POST", "/studio/uploads", new, **operator)
             url = f"http://127.0.0.1:{studio.port}/studio/uploads/{told['upload']}/content"
@@ -90,7 +99,11 @@ async def test_an_upload_is_encoded_packaged_and_published_by_what_was_deployed(
                 assert answer.status == 200, await answer.read()
             asset = await _ready(studio, http, told["asset"], operator)
             title = await _published(studio, http, told["title"], operator)
+            session = await _session(cell, http, told["title"])
+            host = MediaHost(example, example.region[0], deployed.folder)
+            read = await _watched(deployed, cell, http, (host, session))
         finally:
+            await cell.kill()
             await worker.kill()
             await studio.kill()
 
@@ -103,6 +116,9 @@ async def test_an_upload_is_encoded_packaged_and_published_by_what_was_deployed(
         o["Key"]: o["Size"] for o in listed if not o["Key"].endswith("/files.json")
     }
     assert title["state"] == "published"
+    sizes = {e.path: e.bytes for e in entries}
+    assert read == {path: sizes[path] for path in read}
+    assert {p for p in sizes if p.endswith(".m4s")} <= set(read), "every segment is in a playlist, and was had"
 
 
 async def _ready(studio: Task, http: aiohttp.ClientSession, asset: str, operator: dict[str, str]) -> dict[str, Any]:
@@ -126,3 +142,53 @@ async def _published(studio: Task, http: aiohttp.ClientSession, title: str, oper
             if found := [t for t in titles if t["id"] == title and t.get("state") == "published"]:
                 return found[0]  # type: ignore[no-any-return]
             await asyncio.sleep(0.3)
+
+
+async def _session(cell: Task, http: aiohttp.ClientSession, title: str) -> Any:
+    """A viewer's of this cell, as soon as its catalogue has the title."""
+    device, *_ = [d for d in (f"device-{n:06d}" for n in range(20)) if await _lives_here(cell, http, d)]
+    told = await cell.call(http, "POST", "/v1/auth/anonymous", {"device_id": device, "mkt": "de"})
+    viewer = {"Authorization": f"Bearer {told['access']}", "Eisbach-Slot": told["slot"], "Idempotency-Key": "k1"}
+    body = {"asset": {"type": "vod", "id": title}}
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await cell.call(http, "POST", "/v1/playback/sessions", body, **viewer)
+            except Refused as error:
+                if error.args[0] != 404:
+                    raise
+            await asyncio.sleep(0.3)
+
+
+async def _watched(
+    deployed: Deployed, cell: Task, http: aiohttp.ClientSession, given: tuple[MediaHost, Any]
+) -> dict[str, int]:
+    """Path in the asset -> bytes, of all that a player would fetch from the region's media host: HLS, to the end."""
+    host, session = given
+    s3, base = await deployed.account.client("s3", REGION), "https://media-eu-central.tv.example.org"
+    keys = secrets_of("eu-central").media_keys
+    assert session["manifests"]["hls"].startswith(f"{base}/t/{session['token']['value']}/vod/")
+
+    def through(urls: list[str]) -> list[dict[str, Any]]:
+        answers = host.ask([get(url.removeprefix(base)) for url in urls], keys=keys)
+        assert [a for a in answers if "uri" not in a] == []
+        return answers
+
+    (asked,) = through([session["manifests"]["hls"]])
+    token = asked["querystring"]["t"]["value"]
+    async with http.get(f"http://127.0.0.1:{cell.port}{asked['uri']}", params={"t": token}) as answer:
+        master = await answer.text()
+        assert answer.status == 200, master
+    read: dict[str, int] = {}
+    playlists = [url for url in re.findall(r"https://[^\"\s]+\.m3u8", master) if url.startswith(base)]
+    assert playlists
+    while playlists:
+        found = []
+        for url, onward in zip(playlists, through(playlists), strict=True):
+            body = await (await s3.get_object(Bucket=BUCKET, Key=onward["uri"][1:]))["Body"].read()
+            read[onward["uri"].split("/", 4)[4]] = len(body)
+            if url.endswith(".m3u8"):
+                names = re.findall(r'^[^#\s].*$|(?<=URI=")[^"]+', body.decode(), re.MULTILINE)
+                found += [f"{url.rpartition('/')[0]}/{name}" for name in names]
+        playlists = found
+    return read

@@ -84,6 +84,7 @@ BREAKS: list[tuple[str, Callable[[Templates], object]]] = [
     ("loses nothing", lambda t: [q["Properties"].pop("RedrivePolicy", 0) for q in of(t[CENTRAL], "AWS::SQS::Queue")]),
     ("goes back", lambda t: first(t[CENTRAL], "AWS::CodeDeploy::DeploymentGroup")["Properties"].pop("AlarmConfiguration")),
     ("443", lambda t: first(t[CENTRAL], "AWS::EC2::SecurityGroup")["Properties"]["SecurityGroupIngress"][0].update(FromPort=22)),
+    ("without a token", lambda t: [d["Properties"]["DistributionConfig"]["DefaultCacheBehavior"].pop("FunctionAssociations", 0) for d in of(t["eisbach-edge"], "AWS::CloudFront::Distribution")]),
     ("alike", lambda t: t[CENTRAL]["Resources"].pop(next(k for k, r in t[CENTRAL]["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"))),
     ("fit", lambda t: t[CENTRAL]["Resources"].update({f"X{n}": {"Type": "AWS::X::Y"} for n in range(500)})),
 ]  # fmt: skip
@@ -244,6 +245,53 @@ def test_origins_move_on_silence_and_never_on_a_refusal(all_templates: Templates
     config = first(all_templates["eisbach-edge"], "AWS::CloudFront::Distribution")["Properties"]["DistributionConfig"]
     for group in config["OriginGroups"]["Items"]:
         assert group["FailoverCriteria"]["StatusCodes"]["Items"] == [500, 502, 504]
+
+
+def media_hosts(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    configs = [d["Properties"]["DistributionConfig"] for d in of(template, "AWS::CloudFront::Distribution")]
+    return {c["Aliases"][0]: c for c in configs if c["Aliases"][0].startswith("media-")}
+
+
+def test_each_region_has_a_media_host_with_what_it_made_then_what_was_copied_to_it(all_templates: Templates) -> None:
+    edge = all_templates["eisbach-edge"]
+    for region, twin in (("eu-central", "eu-west"), ("eu-west", "eu-central")):
+        config = media_hosts(edge)[f"media-{region}.tv.example.org"]
+        groups = {
+            g["Id"]: (g["FailoverCriteria"]["StatusCodes"]["Items"], [m["OriginId"] for m in g["Members"]["Items"]])
+            for g in config["OriginGroups"]["Items"]
+        }
+        bucket = f"eisbach-111122223333-{region}"
+        assert groups[config["DefaultCacheBehavior"]["TargetOriginId"]] == (
+            [404, 500, 502, 504], [f"{bucket}-media", f"{bucket}-copies-{twin}"],
+        )  # fmt: skip
+        for behaviour in config["CacheBehaviors"]:
+            assert groups[behaviour["TargetOriginId"]] == (
+                [500, 502, 503, 504], [f"cells-{region}", f"cells-{twin}"],
+            )  # fmt: skip
+        assert "Logging" not in config, "it would hold tokens"
+
+
+def test_every_media_host_has_a_name_a_document_points_at_it_and_its_buckets_let_it_read_media_only(
+    all_templates: Templates,
+) -> None:
+    edge, told = all_templates["eisbach-edge"], all_templates[CENTRAL]
+    names = {r["Properties"]["Name"] for r in of(edge, "AWS::Route53::RecordSet")}
+    documents = [read_document(f["Properties"]["Environment"]["Variables"]) for f in of(told, "AWS::Lambda::Function")]
+    cells = [d for d in documents if isinstance(d, CellDocument)]
+    allowed = [
+        (s["Action"], json.dumps(s["Resource"]).partition("/")[2])
+        for template in (told, all_templates["eisbach-ground-eu-central"])
+        for policy in of(template, "AWS::S3::BucketPolicy")
+        for s in policy["Properties"]["PolicyDocument"]["Statement"]
+        if s["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    ]
+
+    assert {f"{host}." for host in media_hosts(edge)} <= names
+    assert {tuple(sorted(d.media.items())) for d in cells} == {
+        (("eu-central", "https://media-eu-central.tv.example.org"), ("eu-west", "https://media-eu-west.tv.example.org"))
+    }
+    assert {a: p for a, p in allowed if a == "s3:GetObject"} == {"s3:GetObject": 'media/*"]]}'}
+    assert sorted(a for a, _ in allowed) == ["s3:GetObject"] * 2 + ["s3:ListBucket"] * 2
 
 
 def test_every_country_of_a_region_goes_there_and_the_rest_by_latency(

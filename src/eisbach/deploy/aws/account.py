@@ -3,7 +3,7 @@
 Promises: reads only; every region is asked, so that all that is wrong is told at once.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -56,7 +56,8 @@ async def lacks(platform: Platform, client: Client) -> list[str]:
     places = dict.fromkeys([*(region.aws for region in platform.region), "us-east-1"])
     checks: list[Callable[[], Awaitable[None]]] = [
         *(partial(check_bootstrap, client, place) for place in places),
-        *(partial(_has_certificate, platform, client, region) for region in platform.region),
+        *(partial(_has_certificate, client, region.aws, *_regional(platform, region)) for region in platform.region),
+        partial(_has_certificate, client, "us-east-1", platform.dns.certificate, _cdn_names(platform)),
         partial(_has_zone, platform, client),
     ]
     found: list[str] = []
@@ -93,13 +94,20 @@ async def _has_zone(platform: Platform, client: Client) -> None:
         raise Invalid(f"hosted zone {zone} is {name}, the platform file says {platform.dns.zone}")
 
 
-async def _has_certificate(platform: Platform, client: Client, region: Region) -> None:
-    arn = platform.dns.regional_certificates[region.name]
-    with aws_errors(f"look at certificate {arn}", region=region.aws):
-        told = (await (await client("acm", region.aws)).describe_certificate(CertificateArn=arn))["Certificate"]
+def _regional(platform: Platform, region: Region) -> tuple[str, list[str]]:
+    return platform.dns.regional_certificates[region.name], [platform.dns.regional(region.name), platform.dns.calls]
+
+
+def _cdn_names(platform: Platform) -> list[str]:
+    return [platform.dns.viewers, *(platform.dns.media(region.name) for region in platform.region)]
+
+
+async def _has_certificate(client: Client, where: str, arn: str, names: Sequence[str]) -> None:
+    with aws_errors(f"look at certificate {arn}", region=where):
+        told = (await (await client("acm", where)).describe_certificate(CertificateArn=arn))["Certificate"]
     if told["Status"] != "ISSUED":
         raise Invalid(f"certificate {arn} is {told['Status']}, not ISSUED; finish its validation first")
-    names = {told["DomainName"], *told.get("SubjectAlternativeNames", [])}
-    for wanted in (platform.dns.regional(region.name), platform.dns.calls):
-        if wanted not in names and f"*.{wanted.partition('.')[2]}" not in names:
-            raise Invalid(f"certificate {arn} is for {', '.join(sorted(names))}; it lacks {wanted}")
+    there = {told["DomainName"], *told.get("SubjectAlternativeNames", [])}
+    lacking = [name for name in names if name not in there and f"*.{name.partition('.')[2]}" not in there]
+    if lacking:
+        raise Invalid(f"certificate {arn} is for {', '.join(sorted(there))}; it lacks {', '.join(lacking)}")

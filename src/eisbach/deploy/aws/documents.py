@@ -39,6 +39,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     address: str
     """``https://`` name under which the region answers."""
     front: str
+    media: dict[str, str]
+    """Region of ours, this one included -> address of its media."""
     twins: dict[str, str]
     """Region of ours -> its address."""
     groups: tuple[str, ...]
@@ -111,6 +113,7 @@ def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
             secret=f"{platform.name}/{region.name}/{cell.name}",
             address=f"https://{platform.dns.regional(region.name)}",
             front=f"https://{platform.dns.viewers}",
+            media={r.name: f"https://{platform.dns.media(r.name)}" for r in (region, *platform.twins(region))},
             twins={r.name: f"https://{platform.dns.regional(r.name)}" for r in platform.twins(region)},
             groups=tuple(dict.fromkeys(c.group for c in platform.cell)),
             residency=region.residency,

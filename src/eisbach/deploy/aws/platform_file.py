@@ -57,7 +57,7 @@ class Dns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     zone_id: Annotated[str, msgspec.Meta(pattern=r"^Z[A-Z0-9]{5,31}$")]
     host: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]+$")]
     certificate: _Arn
-    """For the CDN: it must be in us-east-1, for ``host.zone``."""
+    """For the CDN: it must be in us-east-1, for ``host.zone`` and each ``media-REGION.host.zone``."""
     regional_certificates: dict[str, _Arn]
     """By region, for ``api.host.zone`` and ``REGION.host.zone``."""
     accelerator: bool = False
@@ -76,6 +76,10 @@ class Dns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def regional(self, region: str) -> str:
         """One region's own name."""
         return f"{region}.{self.host}.{self.zone}"
+
+    def media(self, region: str) -> str:
+        """Where players find the media of a region: a host each, since players give up hosts."""
+        return f"media-{region}.{self.host}.{self.zone}"
 
 
 class Compute(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -190,6 +194,10 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """A spoke's queue in a region."""
         return f"{self.name}-{spoke}{'-dead' if dead else ''}.fifo"
 
+    def media_keys(self) -> str:
+        """The CDN's store of the keys of media tokens."""
+        return f"{self.name}-media-keys"
+
     def bucket(self, region: Region, what: str) -> str:
         """Buckets have one name in the world."""
         return f"{self.name}-{self.account}-{region.name}-{what}"
@@ -221,6 +229,8 @@ def _problem(platform: Platform) -> str | None:
         if twice := sorted({n for n in names if names.count(n) > 1}):
             return f"{kind} {twice[0]!r} is there twice"
     for region in platform.region:
+        if region.name.startswith("media-"):
+            return f"region {region.name!r} would have the name of another's media host; take one without media-"
         if wrong := [z for z in region.zones if not z.startswith(region.aws)]:
             return f"zone {wrong[0]!r} is not of {region.aws}"
         given = platform.dns.regional_certificates.get(region.name)

@@ -97,6 +97,31 @@ def _only_443_is_open(_: Platform, templates: Templates) -> Iterator[str]:
                 yield f"{stack}/{logical} opens {rule['FromPort']} to {rule['ToPort']} to everybody"
 
 
+def _media_open_by_a_token_only(platform: Platform, templates: Templates) -> Iterator[str]:
+    for stack, logical, resource in _of(templates, "AWS::CloudFront::Distribution"):
+        config = resource["Properties"]["DistributionConfig"]
+        buckets = {origin["Id"] for origin in config["Origins"] if "S3OriginConfig" in origin}
+        groups = config.get("OriginGroups", {}).get("Items", [])
+        buckets |= {g["Id"] for g in groups if buckets & {m["OriginId"] for m in g["Members"]["Items"]}}
+        for behaviour in (config["DefaultCacheBehavior"], *config.get("CacheBehaviors", [])):
+            if behaviour["TargetOriginId"] in buckets and not _judged(platform, templates[stack], behaviour):
+                yield f"{stack}/{logical} {behaviour.get('PathPattern', 'default')} reads a bucket without a token"
+
+
+def _judged(platform: Platform, template: Template, behaviour: Mapping[str, Any]) -> bool:
+    """Whether one of our media functions sees a request before the cache does."""
+    judges = {
+        logical
+        for logical, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::CloudFront::Function"
+        and resource["Properties"]["Name"].startswith(f"{platform.name}-media-")
+    }
+    return any(
+        one["EventType"] == "viewer-request" and one["FunctionARN"]["Fn::GetAtt"][0] in judges
+        for one in behaviour.get("FunctionAssociations", [])
+    )
+
+
 def _regions_are_alike(platform: Platform, templates: Templates) -> Iterator[str]:
     counts: dict[str, dict[str, int]] = {}
     for region in platform.region:
@@ -127,6 +152,7 @@ PROMISES: Final[Mapping[str, Callable[[Platform, Templates], Iterator[str]]]] = 
     "a spoke loses nothing": _a_spoke_loses_nothing,
     "a bad version goes back": _a_bad_version_goes_back,
     "only 443 is open": _only_443_is_open,
+    "media open by a token only": _media_open_by_a_token_only,
     "regions are alike": _regions_are_alike,
     "templates fit": _templates_fit,
 }

@@ -41,6 +41,14 @@ _ABSENT: Final = ("404", "NoSuchKey", "NotFound")
 _TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
+_TYPES: Final = {
+    "m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml", "m4s": "video/iso.segment",
+    "mp4": "video/mp4", "vtt": "text/vtt; charset=utf-8", "jpg": "image/jpeg",
+}  # fmt: skip
+"""What the packager writes, as the nginx origin says it (edge/nginx_origin.py)."""
+_FOR_LIFE: Final = "public, max-age=31536000, immutable"
+
+
 class _Digest(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     bytes: int
@@ -153,7 +161,7 @@ class S3Blobs:
         _check(info, wanted)
         await self._call(
             f"put of blob {key}", "put_object", Key=key, Body=body, Metadata={"sha256": info.sha256},
-            ChecksumSHA256=_b64(digest.digest()), **more,
+            ChecksumSHA256=_b64(digest.digest()), **_served(key), **more,
         )  # fmt: skip
         return info
 
@@ -163,7 +171,7 @@ class S3Blobs:
         doing, number = f"put of blob {key}", secrets.token_hex(16)
         metadata = {"sha256": wanted} if wanted is not None else {"digest": number}
         began = await self._call(
-            doing, "create_multipart_upload", Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256"
+            doing, "create_multipart_upload", Key=key, Metadata=metadata, ChecksumAlgorithm="SHA256", **_served(key)
         )
         upload = {"Key": key, "UploadId": began["UploadId"]}
         try:
@@ -339,3 +347,9 @@ async def _chained(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> A
     yield second
     async for part in rest:
         yield part
+
+
+def _served(key: str) -> dict[str, str]:
+    """What a CDN says of an object that it serves from the bucket itself: media, which never change under their key."""
+    kind = _TYPES.get(key.rpartition(".")[2])
+    return {"ContentType": kind, "CacheControl": _FOR_LIFE} if key.startswith("media/") and kind else {}

@@ -70,11 +70,13 @@ def process_of(document: CellDocument, folder: Path) -> CellProcess:
     """What ``bootstrap.cell`` is told.
 
     Raises:
-        Invalid: the tables have other names than the engine gives them.
+        Invalid: the tables have other names than the engine gives them, or a region's media have no address.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place, on_aws = f"{document.aws_region}/{document.prefix}", document.store == "dynamodb"
     names = (f"{document.prefix}-{document.cell}-log", f"{document.prefix}-{document.cell}-state")
+    if lacking := [r for r in (document.region, *document.twins) if r not in document.media]:
+        raise Invalid(f"the document of cell {document.cell!r} says no address of the media of {lacking[0]!r}")
     if on_aws and (document.log_table, document.state_table) != names:
         raise Invalid(f"tables {document.log_table} and {document.state_table}: a cell's are {' and '.join(names)}")
     return CellProcess(
@@ -87,9 +89,9 @@ def process_of(document: CellDocument, folder: Path) -> CellProcess:
         groups=dict.fromkeys([*document.groups, str(STUDIO_GROUP)], document.slot_count),
         slots={document.group: list(range(*document.slots))},
         preferred={group: [document.region] * document.slot_count for group in document.groups},
-        peers=[PeerRegion(region=r, door=url, edge=url, origin=url) for r, url in document.twins.items()],
+        peers=[PeerRegion(region=r, door=url, edge=url, origin=document.media[r]) for r, url in document.twins.items()],
         edge=document.address,
-        origin=document.address,
+        origin=document.media[document.region],
         front=document.front,
         hub=f"aws:{place}" if on_aws else f"sqlite:{folder / 'hub.db'}",
         store=f"dynamodb:{place}" if on_aws else "",

@@ -16,6 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.deploy.aws.stacks.cells import Around, CellHome, add_cell
 from eisbach.deploy.aws.stacks.data import add_log_tables
+from eisbach.deploy.aws.stacks.delivery import add_delivery
 from eisbach.deploy.aws.stacks.doors import add_balancer, add_http_api
 from eisbach.deploy.aws.stacks.edge import add_edge
 from eisbach.deploy.aws.stacks.functions import add_canary
@@ -70,7 +71,7 @@ def build(platform: Platform, code: Path, spokes: Mapping[str, Sequence[str]], *
         _region(stack, platform, region, (code, spokes))
         edge.add_stack_dependency(stack)
     distribution = add_edge(edge, platform)
-    add_records(edge, platform, distribution)
+    add_records(edge, platform, distribution, add_delivery(edge, platform))
     add_budget(edge, platform)
     if platform.dns.accelerator and platform.compute.door == "alb":
         add_accelerator(edge, platform)

@@ -1,4 +1,4 @@
-"""The CDN: media from the nearest bucket and then its copies, public pages from a region and then its twin.
+"""The CDN for calls and pages: public pages from a region and then its twin. Media have hosts of their own (delivery).
 
 A routing function maps the slot in the request to a cell and a region by a key-value store: the slot map. Only silence
 and a broken gateway move a request to the twin (500, 502, 504), never a refusal: shed is not dead.
@@ -17,7 +17,6 @@ from aws_cdk import aws_wafv2 as waf
 
 from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.deploy.aws.stacks.exceptions import accept
-from eisbach.deploy.aws.stacks.ground import copies_name
 
 __all__ = ["add_edge", "routing_code", "slot_map"]
 
@@ -68,7 +67,7 @@ def add_edge(stack: Any, platform: Platform) -> Any:
     distribution = cloudfront.Distribution(
         stack,
         "Cdn",
-        comment=f"{platform.name}: media, pages, calls",
+        comment=f"{platform.name}: pages, calls",
         domain_names=[platform.dns.viewers],
         certificate=certificates.Certificate.from_certificate_arn(stack, "Certificate", platform.dns.certificate),
         minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
@@ -80,12 +79,6 @@ def add_edge(stack: Any, platform: Platform) -> Any:
         default_behavior=_behaviour(pages, cloudfront.CachePolicy.USE_ORIGIN_CACHE_CONTROL_HEADERS_QUERY_STRINGS),
         additional_behaviors={
             "/v1/*": _calls_behaviour(_door(platform, platform.region[0], "calls"), routing),
-            **{
-                f"/{region.name}/vod/*": _behaviour(
-                    _media(stack, platform, region), cloudfront.CachePolicy.CACHING_OPTIMIZED
-                )
-                for region in platform.region
-            },
         },
     )
     accept(distribution, "AwsSolutions-CFR1", "viewers travel; rights windows are judged per playback session")
@@ -109,22 +102,6 @@ def _group(found: list[Any]) -> Any:
     if len(found) < 2:
         return found[0]
     return origins.OriginGroup(primary_origin=found[0], fallback_origin=found[1], fallback_status_codes=_FAILS)
-
-
-def _media(stack: Any, platform: Platform, region: Region) -> Any:
-    """The region's own bucket, then its copy in a twin."""
-    names = [(platform.bucket(region, "media"), region)]
-    names += [(copies_name(platform, twin, region), twin) for twin in platform.twins(region)]
-    found = []
-    for name, at in names:
-        bucket = s3.Bucket.from_bucket_attributes(
-            stack, f"Origin-{name}", bucket_name=name, region=at.aws, account=platform.account
-        )
-        control = cloudfront.S3OriginAccessControl(stack, f"Access-{name}", origin_access_control_name=name[-64:])
-        found.append(
-            origins.S3BucketOrigin.with_origin_access_control(bucket, origin_access_control=control, origin_id=name)
-        )
-    return _group(found)
 
 
 def _behaviour(origin: Any, cache: Any, **more: Any) -> Any:

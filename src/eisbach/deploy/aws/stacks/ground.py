@@ -114,4 +114,14 @@ def media_bucket(stack: Any, id_: str, name: str, logs: Any) -> Any:
             conditions={"StringEquals": {"aws:SourceAccount": stack.account}},  # the distribution's id is random
         )
     )
+    # Else S3 answers 403 for what is not there, and players give up at once on a 403. The CDN's function lets no path
+    # through that would list anything.
+    bucket.add_to_resource_policy(
+        iam.PolicyStatement(
+            actions=["s3:ListBucket"],
+            principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+            resources=[bucket.bucket_arn],
+            conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+        )
+    )
     return bucket

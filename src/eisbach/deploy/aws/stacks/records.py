@@ -32,8 +32,8 @@ def add_regional_name(stack: Any, platform: Platform, region: Region, target: Ma
     )
 
 
-def add_records(stack: Any, platform: Platform, distribution: Any) -> dict[str, Any]:
-    """Health checks, ``api.`` by geography and latency, and the viewers' name; health checks by region."""
+def add_records(stack: Any, platform: Platform, distribution: Any, media: Mapping[str, Any]) -> dict[str, Any]:
+    """Health checks, ``api.`` by geography and latency, the viewers' name, the media hosts; health checks by region."""
     checks: dict[str, Any] = {}
     if "names" not in platform.given:
         checks = {region.name: _check(stack, platform, region) for region in platform.region}
@@ -42,18 +42,24 @@ def add_records(stack: Any, platform: Platform, distribution: Any) -> dict[str, 
             for country in region.countries:
                 _geo(stack, platform, region, country, checks[region.name])
         _geo(stack, platform, platform.region[0], "*", None, by_latency=True)
+    _cdn_name(stack, platform, "Viewers", platform.dns.viewers, distribution)
+    for where, one in media.items():
+        _cdn_name(stack, platform, f"Media-{where}", platform.dns.media(where), one)
+    return checks
+
+
+def _cdn_name(stack: Any, platform: Platform, what: str, name: str, distribution: Any) -> None:
     for kind in ("A", "AAAA"):
         route53.CfnRecordSet(
             stack,
-            f"Viewers-{kind}",
+            f"{what}-{kind}",
             hosted_zone_id=platform.dns.zone_id,
-            name=f"{platform.dns.viewers}.",
+            name=f"{name}.",
             type=kind,
             alias_target=route53.CfnRecordSet.AliasTargetProperty(
                 dns_name=distribution.distribution_domain_name, hosted_zone_id="Z2FDTNDATAQYW2"
             ),
         )
-    return checks
 
 
 def _check(stack: Any, platform: Platform, region: Region) -> Any:

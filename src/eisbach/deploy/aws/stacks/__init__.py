@@ -5,3 +5,7 @@ to each other without exports; each role may touch its own cell's things only; e
 its reason beside it. May not know: the command line. ``aws_cdk`` is treated as untyped: its own types cost mypy a
 minute, and its runtime checks every call.
 """
+
+from eisbach.deploy.aws.node import prepare_node
+
+prepare_node()  # importing aws_cdk, as every module here does, starts node

@@ -14,7 +14,9 @@ export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-up: .venv/laptop web  ## the whole platform on this machine; prints the address to open
+up: .venv/laptop  ## the whole platform on this machine; prints the address to open
+	@if [ -e "$(DATA)/lock" ] && ! flock -n "$(DATA)/lock" true; then exec $(BIN)/eisbach up --data $(DATA) $(ARGS); fi  # refused: it runs, and on these pages
+	@$(MAKE) --no-print-directory web
 	@exec $(BIN)/eisbach up --data $(DATA) $(ARGS)
 
 .uv/bin/uv:
@@ -39,7 +41,7 @@ up: .venv/laptop web  ## the whole platform on this machine; prints the address 
 	@touch $@
 
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console
-src/eisbach/web/static/built: .venv/laptop $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
+src/eisbach/web/static/built: $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null) | .venv/laptop
 	@echo "setting up, 3 of 3: the pages, from web/"
 	@web/build.sh
 	@touch $@

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_engines_name_what_stands_behind_each_port() -> None:
     found = json.loads(run("engines", "--json")[1])["engines"]
 
     assert {"store", "event log", "control store", "blobs, media"} <= {row["port"] for row in found}
+
+
+def test_ctrl_c_while_libraries_are_brought_in_ends_without_a_traceback() -> None:
+    program = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "eisbach.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+import eisbach.cli
+eisbach.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_in_a_pipe_a_row_of_a_table_is_a_line() -> None:

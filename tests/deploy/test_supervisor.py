@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import time
@@ -42,6 +43,27 @@ async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
         await until("another pid is ready", lambda: process.pid not in (None, before) and process.state == "ready")
 
         assert (process.restarts, await get(f"http://{HOST}:8101/")) == (1, (200, b"fine"))
+
+
+async def test_a_folder_that_was_removed_under_a_process_is_filled_again_before_its_next_start(tmp_path: Path) -> None:
+    """A hub whose configuration has gone must not be restarted into the same refusal for ever."""
+    hub = spec(tmp_path, "hub/r", 8222)
+    configuration = Path(hub.folder) / "nats.conf"
+    async with supervisor(tmp_path, replace(hub, files=((str(configuration), "listen"),))) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["hub/r"]
+        shutil.rmtree(hub.folder)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        await until("restarted", lambda: process.restarts == 1 and process.state == "ready")
+
+        assert configuration.read_text() == "listen"
+
+
+async def test_the_terminals_ctrl_c_is_no_matter_of_the_zygote_from_its_first_moment(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
+        zygote = one._children._zygote
+        assert zygote is not None
+        assert os.getsid(zygote.pid) == zygote.pid
 
 
 async def test_what_crashes_at_once_is_restarted_with_growing_delay(tmp_path: Path) -> None:

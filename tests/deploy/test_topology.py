@@ -56,6 +56,13 @@ def test_every_process_has_a_way_to_run_and_a_way_to_be_ready(name: str, regions
             assert isinstance(spec.document, KINDS[spec.run].document)
 
 
+def test_every_hub_has_its_configuration_written_before_each_start() -> None:
+    hubs = [spec for spec in stage("regions", 2).processes if spec.kind == "hub"]
+
+    assert [spec.argv[-1] for spec in hubs] == [path for spec in hubs for path, _ in spec.files]
+    assert all("sync_interval: always" in content for spec in hubs for _, content in spec.files)
+
+
 @pytest.mark.parametrize("region", REGIONS)
 def test_every_slot_of_a_regions_groups_has_exactly_one_owner_there(region: str) -> None:
     one = documents(3)

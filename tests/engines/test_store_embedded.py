@@ -1,6 +1,7 @@
 """The embedded store keeps the promises of its port, and a few of its own: bounded queue, one writer, full disk."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +10,7 @@ import pytest
 from sqlite_stores import Stores
 
 from eisbach.engines.embedded.disk import inline
-from eisbach.kernel.errors import Overloaded, Unavailable
+from eisbach.kernel.errors import OutcomeUnknown, Overloaded, Unavailable
 from eisbach.ports.store import Lease, Transaction
 from eisbach.testing.store_host import OTHER, SLOT, owned, put, value, write
 from eisbach.testing.store_promises import StorePromises
@@ -142,6 +143,33 @@ async def test_whoever_opened_the_file_last_is_its_one_writer(stores: Stores, tm
     assert await value(old) == b"new"
     assert (await write(new, put("b"))).mark.seq == 3
     await replacement.aclose()
+
+
+@pytest.mark.parametrize("how", ["store removed", "log removed", "folder moved away", "another in its place"])
+async def test_nothing_is_acknowledged_into_a_file_that_has_lost_its_name(
+    stores: Stores, tmp_path: Path, how: str
+) -> None:
+    """An open file takes commits until the process ends, and nobody will ever look for them."""
+    store = await owned(stores)
+    await write(store, put(value=b"kept"))
+    assert await store.not_ours() == ""
+    path = stores.path()
+    if how == "store removed":
+        path.unlink()
+    elif how == "log removed":
+        Path(f"{path}-wal").unlink()
+    elif how == "folder moved away":
+        tmp_path.rename(tmp_path.with_name("elsewhere"))
+    else:
+        shutil.copy(path, tmp_path / "other")
+        (tmp_path / "other").rename(path)
+    await stores.clock.advance(0.01)
+
+    with pytest.raises(OutcomeUnknown, match="was removed or replaced"):
+        await write(store, put(value=b"ghost"))
+    with pytest.raises(Unavailable, match=r"was removed or replaced .* nothing was written"):
+        await write(store, put("b"))
+    assert "this process writes no more" in await store.not_ours()
 
 
 async def test_a_bug_in_one_work_is_told_to_its_caller_and_spares_its_neighbours(

@@ -62,15 +62,15 @@ async def _until_replaced(cell: OpenCell) -> None:
     by the store; but callers that get a 503 are not sent on (shed is not dead), so it must leave its address.
 
     Raises:
-        Unavailable: another process has opened the store.
+        Unavailable: another process has opened the store, or its file has gone.
     """
     stores = [cell.store, *([cell.studio_store] if cell.studio_store else [])]
-    ours = True
-    while ours:
+    why = ""
+    while not why:
         await asyncio.sleep(_LOOK_EVERY_S)
         with contextlib.suppress(EisbachError):  # a disk that does not read now says nothing about whose it is
-            ours = all([await store.is_ours() for store in stores])
-    raise Unavailable("another process has opened this cell's store; this one writes nothing more and ends")
+            why = next(filter(None, [await store.not_ours() for store in stores]), "")
+    raise Unavailable(why)
 
 
 def confine_cell(process: CellProcess) -> Confinement:

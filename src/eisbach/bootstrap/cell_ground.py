@@ -39,8 +39,8 @@ class CellStore(Store, SlotCopies, Protocol):
         """Apply ops from the future whose time has come."""
         ...
 
-    async def is_ours(self) -> bool:
-        """Whether this process may still write it."""
+    async def not_ours(self) -> str:
+        """Why this process may no longer write it; empty: it may."""
         ...
 
     async def identify(self, candidate: str) -> str:

@@ -128,7 +128,12 @@ class Children:
         command = [sys.executable, "-P", "-m", "eisbach.deploy.laptop.zygote", str(theirs.fileno()), str(os.getpid())]
         with (self._logs / "zygote.log").open("ab") as log, theirs:
             self._zygote = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec of a few milliseconds, and its exit is ours to reap
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # from its first moment: Ctrl-C in the terminal is for the supervisor
             )
         self._expect(self._zygote.pid)
         reader, self._writer = await asyncio.open_connection(sock=ours)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eisbach.bootstrap.tools import locate_tools
-from eisbach.deploy.laptop.addresses import REGIONS, Addresses
+from eisbach.deploy.laptop.addresses import REGIONS
 from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.deploy.laptop.front import FrontKeeper
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.topology import STAGES, Topology, build
 from eisbach.engines.embedded.clock import SystemClock
-from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.kernel.errors import Invalid
 from eisbach.settings import Settings
 
@@ -84,7 +83,6 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
     Path(documents.spokes_folder).mkdir(parents=True, exist_ok=True)
     topology = build(stage, documents, demo=demo)
     _keys(documents, topology, token)
-    _configurations(documents, topology)
     front = FrontKeeper(documents, clock=SystemClock()) if "front" in topology.targets() else None
     if front is not None:
         front.prepare()
@@ -106,13 +104,3 @@ def _keys(documents: Documents, topology: Topology, token: str) -> None:
     single = documents.root / "single"
     if any(spec.folder == str(single) for spec in topology.processes):
         ensure_secrets([(documents.regions[0], single)], operator_token=token)
-
-
-def _configurations(documents: Documents, topology: Topology) -> None:
-    at: Addresses = documents.at
-    for region, folder in topology.nats:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = nats_configuration(
-            region=region, host=at.host(region), port=8222, monitor_port=8223, store=folder / "jetstream"
-        )
-        (folder / "nats.conf").write_text(text)

@@ -15,6 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from eisbach.deploy.laptop.ceremony import write_private
 from eisbach.deploy.laptop.children import Children
 from eisbach.deploy.laptop.fault_server import FaultServer
 from eisbach.deploy.laptop.probe import probe
@@ -67,7 +70,7 @@ class Supervised:
         self.fault = ""
         self.log = logs / f"{spec.target.replace('/', '-')}.log"
         self.document: Path | None = None
-        """The process document's file, written before the first start."""
+        """The process document's file, written before each start."""
         self.was_ready = asyncio.Event()
         self.held = asyncio.Event()
         """Set when the fault is in effect."""
@@ -188,6 +191,10 @@ class Supervised:
     def _request(self) -> dict[str, Any]:
         spec = self.spec
         Path(spec.folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path, content in spec.files:
+            _see_to(Path(path), content.encode())
+        if self.document is not None:
+            _see_to(self.document, msgspec.json.encode(spec.document))
         how = {"run": spec.run, "file": str(self.document)} if spec.run else {"argv": list(spec.argv)}
         return {"name": spec.target, "log": str(self.log), "folder": spec.folder, **how}
 
@@ -276,6 +283,14 @@ class Supervised:
                 await self._changed.wait()
         finally:
             await server.aclose()
+
+
+def _see_to(path: Path, content: bytes) -> None:
+    """Written when it is not there as it should be: a start needs no room on a full disk."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return
+    write_private(path, content)
 
 
 def describe_exit(code: int, log: Path) -> str:

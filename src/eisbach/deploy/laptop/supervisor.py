@@ -13,9 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from eisbach.deploy.laptop.ceremony import write_private
 from eisbach.deploy.laptop.children import Children
 from eisbach.deploy.laptop.ground import Lock, end_leftovers, refuse_taken_ports
 from eisbach.deploy.laptop.links import Links
@@ -243,7 +240,6 @@ class Supervisor:
         )
         if spec.document is not None:
             process.document = self.root / "processes" / f"{spec.target.replace('/', '-')}.json"
-            write_private(process.document, msgspec.json.encode(spec.document))
         return process
 
     def _changed(self, change: Change) -> None:

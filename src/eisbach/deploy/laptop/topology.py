@@ -5,13 +5,14 @@ needs; a restart never waits for them, because a running platform must not (a ce
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from eisbach.deploy.laptop.addresses import CELL_PORTS, Addresses
 from eisbach.deploy.laptop.documents import Documents
+from eisbach.engines.nats.configuration import nats_configuration
 from eisbach.kernel.errors import Invalid
 
 __all__ = ["STAGES", "ProcessSpec", "Ready", "Topology", "build"]
@@ -42,6 +43,8 @@ class ProcessSpec:
     """Kind for ``eisbach run``: forked from the zygote; empty: ``argv`` is executed."""
     argv: tuple[str, ...] = ()
     document: msgspec.Struct | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    """(path, content), written before each start: somebody may have cleared the folder since the last one."""
     depends: tuple[str, ...] = ()
     listens: tuple[str, ...] = ()
     """``host:port``s that it binds: checked before the start, and taken over by the fault server."""
@@ -63,8 +66,6 @@ class Topology:
     front: str
     regions: Sequence[str]
     processes: Sequence[ProcessSpec]
-    nats: Sequence[tuple[str, Path]] = field(default=())
-    """(region, folder) of every hub whose configuration must be written before the start."""
 
     def targets(self) -> list[str]:
         """Every process target, in the order of start."""
@@ -103,8 +104,7 @@ def build(stage: str, documents: Documents, *, demo: bool) -> Topology:
         raise Invalid(f"stage {stage!r} is not one of {', '.join(STAGES)}")
     if demo:
         processes.append(_single(documents, documents.root / "single", f"http://{at.demo_host}:8080"))
-    hubs = [(spec.region, Path(spec.folder)) for spec in processes if spec.kind == "hub"]
-    return Topology(stage=stage, front=front, regions=tuple(documents.regions), processes=processes, nats=hubs)
+    return Topology(stage=stage, front=front, regions=tuple(documents.regions), processes=processes)
 
 
 def _python(
@@ -171,6 +171,7 @@ def _spokes_and_workers(documents: Documents, region: str, *, cell: str, studio:
 
 def _hub(documents: Documents, region: str) -> ProcessSpec:
     host, folder = documents.at.host(region), documents.folder(region) / "hub"
+    text = nats_configuration(region=region, host=host, port=8222, monitor_port=8223, store=folder / "jetstream")
     return ProcessSpec(
         target=f"hub/{region}",
         kind="hub",
@@ -180,6 +181,7 @@ def _hub(documents: Documents, region: str) -> ProcessSpec:
         listens=(f"{host}:8222", f"{host}:8223"),
         url=f"nats://{host}:8222",
         folder=str(folder),
+        files=((str(folder / "nats.conf"), text),),
         stuck="write error",  # after one that failed (ENOSPC) nats-server takes no more, whatever room there is later
     )
 

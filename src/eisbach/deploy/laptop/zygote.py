@@ -49,7 +49,6 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)
     supervisor = int(sys.argv[2])
-    os.setsid()  # Ctrl-C in the terminal is for the supervisor
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prctl(PR_SET_NAME, b"eisbach-zygote")
     sessions: set[int] = set()

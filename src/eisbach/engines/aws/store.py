@@ -107,9 +107,9 @@ class DynamoStore(DynamoReads):
         """
         await self._submit(Refresh())
 
-    async def is_ours(self) -> bool:
-        """Always: processes may share a cell's tables, each commit is compared with what is there."""
-        return True
+    async def not_ours(self) -> str:
+        """Never: processes may share a cell's tables, each commit is compared with what is there."""
+        return ""
 
     async def identify(self, candidate: str) -> str:
         """The tables' name for life: the first candidate that was ever given."""

@@ -19,6 +19,7 @@ from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.gaps import PageGaps
+from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
 from eisbach.engines.embedded.store_moves import StoreMoves
@@ -257,10 +258,14 @@ class SqliteStore(StoreMoves):
         except apsw.Error as error:
             raise refusal(error, "noting where the relay begins") from error
 
-    async def is_ours(self) -> bool:
-        """Whether this is the last opening of the file: an earlier one writes no more."""
+    async def not_ours(self) -> str:
+        """Why this opening writes no more: the file was opened again, or has gone from its name; empty: it does."""
+        if lost := self._writer.lost():
+            return lost
         with reading():
-            return self._reads.opened() == self._writer.opened
+            if self._reads.opened() == self._writer.opened:
+                return ""
+        return "another process has opened this cell's store; this one writes nothing more and ends"
 
     async def refresh(self) -> None:
         """See ``ports.store``: a file has one writer, so there is nothing to learn."""
@@ -361,7 +366,8 @@ async def open_store(
             database = _connect(path, vfs)
             migrate(database, name=str(path))
             number = claim(database, region=region, name=str(path))
-            writer = Writer(database, opened=number, region=region, cell=cell, clock=clock)
+            presence = Presence(path) if vfs is None else None
+            writer = Writer(database, opened=number, region=region, cell=cell, clock=clock, presence=presence)
             gaps = PageGaps(path, page_bytes=int(database.pragma("page_size"))) if vfs is None else None
             return writer, Reads(lambda: _connect(path, vfs)), Eraser(writer, gaps, clock=clock, disk=disk)
         except apsw.Error as error:

@@ -17,6 +17,7 @@ from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.group import Group
 from eisbach.engines.embedded.item_cache import ItemCache
+from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows, SlotView, load_slots, save_slots
 from eisbach.engines.embedded.works import Work
 from eisbach.kernel.erasure import erases
@@ -48,6 +49,9 @@ _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _ROWS_SAVED_EVERY: Final = 4096
 """Ops between two times that the small rows go to the file: what a start replays at most, give or take a group."""
+_LOOK_EVERY_MS: Final = 10
+"""Between two looks whether the file has its name: a look costs 8 us, and what was acknowledged just before a file was
+removed is lost like what is acknowledged just after."""
 _SWEEP_EVERY: Final = 64
 _SWEEP_ROWS: Final = 64
 _SWEEP_KEYS: Final = (
@@ -78,8 +82,20 @@ def reading() -> Iterator[None]:
 class Writer:
     """Holds the writing connection and, in memory, the small rows that every write needs."""
 
-    def __init__(self, database: apsw.Connection, *, opened: int, region: str, cell: str, clock: Clock) -> None:
-        """``opened``: from ``schema.claim``; the number under which this opening writes."""
+    def __init__(
+        self,
+        database: apsw.Connection,
+        *,
+        opened: int,
+        region: str,
+        cell: str,
+        clock: Clock,
+        presence: Presence | None = None,
+    ) -> None:
+        """``opened``: from ``schema.claim``; the number under which this opening writes. ``presence``: None where
+        files have no names of this machine (a simulated disk).
+        """
+        self._presence, self._lost, self._looked_ms = presence, "", clock.monotonic_ms()
         self.database, self.region, self.cell = database, region, cell
         self.opened, self._clock, self._cache = opened, clock, ItemCache()
         self.conflicts = self.items_written = self.bytes_written = self.commits = 0
@@ -226,7 +242,19 @@ class Writer:
         except apsw.Error:
             self._stale = True  # the disk does not even read; the next group tries again before anything else
 
+    def lost(self) -> str:
+        """Why nothing that is written here will be found again; empty while all is well."""
+        name = self._presence.lost() if self._presence is not None and not self._lost else ""
+        if name:
+            self._lost = (
+                f"{name} was removed or replaced while store {self.region}/{self.cell} had it open; this process"
+                " writes no more"
+            )
+        return self._lost
+
     def _commit_group(self, works: Sequence[Work]) -> list[Any]:
+        if self._lost:
+            raise Unavailable(f"{self._lost}; nothing was written")
         if self._stale:
             self._load()
         self._wall_ms, self._monotonic_ms = self._clock.wall_ms(), self._clock.monotonic_ms()
@@ -264,6 +292,10 @@ class Writer:
                     f"store {self.region}/{self.cell}: the disk failed in a commit ({error}); repeat with the same key"
                 ) from error
             raise
+        if self._monotonic_ms - self._looked_ms >= _LOOK_EVERY_MS:
+            self._looked_ms = self._monotonic_ms
+            if self.lost():
+                raise OutcomeUnknown(f"{self._lost}; this was written where nobody may ever look")
         self._cache.keep(group.known)
         self.last_lsn, self._last_import = group.last_lsn, group.last_import
         self.entries += group.entries

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -188,3 +189,33 @@ async def test_an_answer_that_nobody_reads_is_given_up_and_one_read_slowly_is_no
     assert await one.passes(60, every=slowly) == 60
     assert await one.passes(300) <= BOUNDS.unread_s + SLACK
     assert one.socket.aborted, "closing would wait for the reader"
+
+
+@pytest.mark.parametrize(
+    ("head", "answered"),
+    [
+        (b"GET /x HTTP/1.1\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /x HTTP/1.0\r\n\r\n", 200),
+    ],
+)
+async def test_a_request_of_http_1_1_names_one_host(head: bytes, answered: int) -> None:
+    one = One()
+    one.protocol.data_received(head)
+    await settle()
+
+    assert one.socket.written.startswith(b"HTTP/1.1 %d " % answered)
+
+
+async def test_a_refusal_is_a_problem_like_those_of_the_edge() -> None:
+    one = One()
+    one.protocol.data_received(b"GARBAGE\r\n\r\n")
+    await settle()
+    head, _, body = one.socket.written.partition(b"\r\n\r\n")
+
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body) == {
+        "type": "about:blank", "title": "Bad Request", "status": 400, "code": "bad_request",
+        "detail": "This is not an HTTP request that can be read.",
+    }  # fmt: skip

@@ -10,6 +10,7 @@ closes his half gets no further answer, as uvicorn has it. May not know: what a 
 """
 
 import asyncio
+import json
 from asyncio import TimerHandle
 from collections import deque
 from dataclasses import dataclass
@@ -44,10 +45,11 @@ class HttpBounds:
 BOUNDS: Final = HttpBounds()
 _Phase = Literal["between", "head", "body"]
 _WHY: Final = {
-    400: (b"400 Bad Request", b"Invalid HTTP request received."),
-    408: (b"408 Request Timeout", b"The request did not arrive in time."),
-    431: (b"431 Request Header Fields Too Large", b"The headers are larger than this server takes."),
+    400: ("Bad Request", "bad_request", "This is not an HTTP request that can be read."),
+    408: ("Request Timeout", "slow_request", "The request did not arrive in time."),
+    431: ("Request Header Fields Too Large", "headers_too_large", "The headers are larger than this server takes."),
 }
+"""Status -> (title, code, detail), in the words of the edge."""
 
 
 class _Refused(Exception):
@@ -116,6 +118,8 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = self.headers
         if self._exact and len(self.url) + sum(len(n) + len(v) for n, v in headers) > self.bounds.head_bytes:
             raise _Refused(431)
+        if [name for name, _ in headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+            raise _Refused(400)  # RFC 9112, section 3.2
         if self.parser.should_upgrade() and any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0"))
             for name, value in headers
@@ -168,12 +172,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         if self._refusal:
-            line, why = _WHY[self._refusal]
-            head = b"HTTP/1.1 %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % (
-                line,
-                len(why),
+            status, (title, code, detail) = self._refusal, _WHY[self._refusal]
+            told = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+            body = json.dumps(told).encode()
+            head = (
+                f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
+                f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
             )
-            self.transport.write(head + b"connection: close\r\n\r\n" + why)
+            self.transport.write(head.encode() + body)
         self.transport.close()
 
     # --- time --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ __all__ = [
     "mapping",
     "preflight",
     "problem",
+    "protocol_pages",
+    "protocol_problems",
     "proxy",
     "quoted",
     "word",
@@ -49,9 +51,25 @@ _MILLISECONDS: Final = [
 ]
 _TITLES: Final = {
     400: "Bad request", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 408: "Request timeout",
-    413: "Content too large", 414: "URI too long", 421: "Misdirected request", 431: "Request header fields too large",
-    502: "Bad gateway", 503: "Service unavailable", 504: "Gateway timeout",
+    412: "Precondition failed", 413: "Content too large", 414: "URI too long", 416: "Range not satisfiable",
+    421: "Misdirected request", 431: "Request header fields too large", 500: "Internal server error",
+    501: "Not implemented", 502: "Bad gateway", 503: "Service unavailable", 504: "Gateway timeout",
+    505: "HTTP version not supported",
 }  # fmt: skip
+_PROTOCOL: Final = {
+    400: ("bad_request", 400, "bad_request", "This is not an HTTP request that can be read."),
+    405: ("refused_method", 405, "method", "This path does not take $request_method."),
+    408: ("slow_request", 408, "slow_request", "The request did not arrive in time."),
+    412: ("bad_precondition", 412, "precondition_failed", "What is here is not what the condition names."),
+    413: ("large_body", 413, "too_large", "This path takes no body of this length."),
+    414: ("long_uri", 414, "uri_too_long", "The URI is longer than 8 KiB."),
+    416: ("bad_range", 416, "range", "This ends before the range begins."),
+    494: ("long_headers", 431, "headers_too_large", "The headers are larger than 32 KiB."),
+    500: ("broken", 500, "internal", "This could not be carried out here; the log of this server says why."),
+    501: ("unknown_coding", 501, "not_implemented", "Of transfer codings only chunked is known here."),
+    505: ("unknown_version", 505, "http_version", "Spoken here are HTTP/1.0 and HTTP/1.1."),
+}
+"""nginx's own refusals, which would be HTML: status there -> (location, status here, code, detail)."""
 _FACTS: Final = (
     '"t":$msec,"method":"$request_method","path":"$logged_path","status":$status,"bytes":$body_bytes_sent,'
     '"ms":$request_time_ms,"rid":"$rid","upstream":"$upstream_addr","upstream_status":"$upstream_status",'
@@ -205,9 +223,25 @@ def problem(
         text = f'{text[:-1]}, "retry_after_ms": $retry_after_ms}}'
     waits = [("Retry-After", "$retry_after"), ("Eisbach-Code", code)] if retry and status == 503 else []
     return [
-        "default_type application/problem+json;",
+        "types {} default_type application/problem+json;",  # also of a path that ends in .jpg
         *headers(private=private, extra=[("Cache-Control", "no-store"), *waits, *extra]),
         f"return {status} '{text}';",
+    ]
+
+
+def protocol_pages() -> list[str]:
+    """``error_page`` lines of a server. A location with one of its own has only those; where a cell's answers are
+    looked at (``proxy_intercept_errors``), they would take the place of its problems.
+    """
+    # Not named locations: at this point there may be no URI yet.
+    return [f"error_page {status} = /={name};" for status, (name, *_) in _PROTOCOL.items()]
+
+
+def protocol_problems(*, private: bool) -> list[tuple[str, list[str]]]:
+    """The locations that ``protocol_pages`` names."""
+    return [
+        (f"location = /={name}", ["internal;", *problem(status, code, detail, private=private)])
+        for name, status, code, detail in _PROTOCOL.values()
     ]
 
 

@@ -111,8 +111,7 @@ def _server(site: EdgeSite, slot_map: SlotMap, *, peer: bool) -> list[str]:
     top = [
         f"listen {nginx.address(f'{site.host}:{site.peer_port if peer else site.port}')} backlog=1024;",
         "client_max_body_size 0;",  # the lane's location decides
-        # Not named locations: at this point there may be no URI yet.
-        *(f"error_page {status} = /={name};" for status, name in _PROTOCOL_ERRORS.items()),
+        *nginx.protocol_pages(),
     ]
     places = [
         ("location /", ["rewrite ^ /=$lane last;"]),
@@ -132,9 +131,6 @@ def written(places: list[Place]) -> list[str]:
     return [line for head, body in places for line in (f"{head} {{", *nginx.indented(body), "}")]
 
 
-_PROTOCOL_ERRORS: Final = {400: "bad_request", 408: "slow_request", 414: "long_uri", 494: "long_headers"}
-
-
 def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
     """Everything that the edge answers by itself."""
     slot_shape = "Eisbach-Slot is not residency/market/cohort/number, e.g. eu/de/main/17; send the one from sign-in."
@@ -147,10 +143,6 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
             "elsewhere",
             (421, "slot_elsewhere", "No cell of this region has this slot; ask a region that sign-in named."),
         ),
-        ("bad_request", (400, "bad_request", "This is not an HTTP request that can be read.")),
-        ("slow_request", (408, "slow_request", "The request did not arrive in time.")),
-        ("long_uri", (414, "uri_too_long", "The URI is longer than 8 KiB.")),
-        ("long_headers", (431, "headers_too_large", "The headers are larger than 32 KiB.")),
     ]
     full = "This cell takes no more calls of this class now; wait before the next try."
     health = f'{{"ok": true, "region": "{nginx.word(site.region.name)}", "map": {slot_map.version}}}'
@@ -160,6 +152,7 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
         ("location = /=health", ["internal;", "default_type application/json;", "access_log off;",
                                  *nginx.headers(private=True), f"return 200 '{health}';"]),
         *((f"location = /={name}", ["internal;", *nginx.problem(*why)]) for name, why in here),
+        *nginx.protocol_problems(private=True),
         ("location @too_large", nginx.problem(
             413, "too_large", f"A call has at most {BODY_BYTES_MAX // 1024} KiB of body.")),
         ("location @shed", nginx.problem(503, "overloaded", full, retry=True)),

@@ -214,7 +214,8 @@ def _server(site: FrontSite) -> list[str]:
         *(f"listen {nginx.address(listen)} backlog=1024;" for listen in site.listens),
         f"root {nginx.quoted(site.static)};",
         "client_max_body_size 64k;",
-        "error_page 413 = @too_large;",
+        *nginx.protocol_pages(),
+        "error_page 403 404 = /=not_found;",
     ]
     places = [*_pages(site), *_calls(), *_media(), *_refusals()]
     return ["server {", *nginx.indented(top), *nginx.indented(written(places)), "}"]
@@ -318,6 +319,8 @@ def _refusals() -> list[Place]:
     return [
         ("location @too_large", page(413, "too_large", f"A call has at most {BODY_BYTES_MAX // 1024} KiB of body.")),
         *silent("No region that may answer this was reached; try again.", private=False),
+        *nginx.protocol_problems(private=False),
+        ("location = /=not_found", ["internal;", *page(404, "not_found", "Nothing has this path.")]),
         ("location = /=elsewhere", ["internal;", *page(
             421, "slot_elsewhere", "No region behind this name has this slot; ask one that sign-in named.")]),
         ("location @no_console", page(502, "unavailable", "The supervisor does not answer; is eisbach up running?")),

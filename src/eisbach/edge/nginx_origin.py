@@ -144,18 +144,17 @@ def _server(site: OriginSite) -> list[str]:
         (f'location ~ "{live}"', [go, *_manifest(seen), *_once_a_second(),
                                   "proxy_pass http://cells/manifests/ch/$channel/$playlist;"]),
         (f'location ~ "^/t/[^/]+/(?<file>{media})$"', [
-            go, *shown, "error_page 404 403 = @not_found;", f"root {nginx.quoted(root)};", "try_files /$file =404;"]),
+            go, *shown, "error_page 404 403 = @not_found;", *nginx.protocol_pages(), f"root {nginx.quoted(root)};",
+            "try_files /$file =404;"]),
         (f'location ~ "^/img/(?<asset>{_NAME})/(?<image>{_IMAGE})$"', [
             go, *nginx.headers(private=False, extra=[*seen, ("Cache-Control", "public, max-age=86400")]),
-            "error_page 404 403 = @not_found;", f"root {nginx.quoted(root)};",
+            "error_page 404 403 = @not_found;", *nginx.protocol_pages(), f"root {nginx.quoted(root)};",
             "try_files /vod/$asset/img/$image =404;"]),
         *_refusals(),
     ]  # fmt: skip
     top = [
         f"listen {nginx.address(f'{site.host}:{site.port}')} backlog=1024;",
-        "error_page 400 = /=bad_request;",
-        "error_page 414 = /=bad_request;",
-        "error_page 494 = /=bad_request;",
+        *nginx.protocol_pages(),
     ]
     return ["server {", *nginx.indented(top), *nginx.indented(written(places)), "}"]
 
@@ -195,7 +194,7 @@ def _refusals() -> list[Place]:
         ("location = /=preflight", ["internal;", *nginx.preflight(
             private=False, allowed="Range, If-None-Match, If-Modified-Since", methods="GET, HEAD")]),
         ("location = /=bad_path", internal(400, "path", spelling)),
-        ("location = /=bad_request", internal(400, "bad_request", "This is not an HTTP request that can be read.")),
+        *nginx.protocol_problems(private=False),
         ("location = /=bad_method", internal(405, "method", "Media are read with GET and HEAD.")),
         ("location = /=refused", internal(403, "$token", "This media token opens nothing here; start playback anew.")),
         ("location = /=not_found", internal(404, "not_found", "There is no such media file.")),

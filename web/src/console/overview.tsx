@@ -93,7 +93,7 @@ function Twins({ status }: { status: Status }): JSX.Element {
       <h2 id="twins">Twins</h2>
       {status.replication.length === 0 ? <p class="empty">One region, so there is no twin.</p> : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Twins, table">
-          <table>
+          <table class="twins">
             <thead><tr><th scope="col">Pulls from → to</th><th scope="col" class="n">Lag</th><th scope="col" class="n">Ops behind</th><th scope="col" class="n">Slots that differ</th></tr></thead>
             <tbody>
               {status.replication.map((l) => (
@@ -115,7 +115,7 @@ function Jobs({ status }: { status: Status }): JSX.Element {
         <ul class="jobs">
           {status.jobs.map((j) => (
             <li key={`${j.region} ${j.asset} ${j.kind}`}>
-              <span class="job-name">{j.kind} <b>{j.asset}</b> <span class="muted">{j.region}</span></span>
+              <span class="job-name">{j.kind} <b>{j.asset}</b> <span class="muted">{j.region || "single"}</span></span>
               <State state={j.state} />
               <span class="bar" role="progressbar" aria-label={`${j.kind} ${j.asset}`} aria-valuemin={0} aria-valuemax={j.total} aria-valuenow={j.done}><span style={{ width: `${j.total > 0 ? (j.done / j.total) * 100 : 0}%` }} /></span>
               <span class="n">{j.done}/{j.total}</span>
@@ -135,7 +135,7 @@ function Spokes({ status }: { status: Status }): JSX.Element {
         <ul class="spokes">
           {status.hub.map((h) => (
             <li key={`${h.region} ${h.spoke}`} class={(h.dead_letters ?? 0) > 0 ? "bad" : (h.backlog ?? 0) > 0 ? "warn" : ""}>
-              <span class="spoke-name">{h.spoke}<span class="muted">{h.region}</span></span>
+              <span class="spoke-name">{h.spoke}<span class="muted">{h.region || "single"}</span></span>
               <span class="spoke-facts">
                 <span><b>{h.backlog ?? "–"}</b> waiting</span>
                 {(h.backlog ?? 0) > 0 && h.oldest_ms !== null && <span>oldest {(h.oldest_ms / 1000).toFixed(1)} s</span>}
@@ -163,16 +163,16 @@ function Processes({ status, why }: { status: Status; why: (t: string) => void }
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="Processes, table">
         <table>
-          <thead><tr><th scope="col">Target</th><th scope="col">State</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Since</th><th scope="col" class="n">Restarts</th><th scope="col" class="n">Pid</th></tr></thead>
+          <thead><tr><th scope="col">Target</th><th scope="col">State</th><th scope="col" class="n">Requests</th><th scope="col" class="n wide">Since</th><th scope="col" class="n">Restarts</th><th scope="col" class="n wide">Pid</th></tr></thead>
           <tbody>
             {rows.map((p) => (
               <tr key={p.target}>
                 <th scope="row"><button class="link" onClick={() => why(p.target)}>{p.target}</button></th>
                 <td><State state={p.state} /></td>
                 <td class="n">{p.requests_per_s === null || p.requests_per_s === undefined ? "–" : `${p.requests_per_s.toFixed(1)} /s`}</td>
-                <td class="n">{ago(p.since_ms, status.now_ms)}</td>
+                <td class="n wide">{ago(p.since_ms, status.now_ms)}</td>
                 <td class={`n ${p.restarts > 0 ? "warn" : ""}`}>{p.restarts}</td>
-                <td class="n">{p.pid ?? "–"}</td>
+                <td class="n wide">{p.pid ?? "–"}</td>
               </tr>
             ))}
           </tbody>

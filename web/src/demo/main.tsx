@@ -12,6 +12,7 @@ import "../ui/theme.css";
 import "./demo.css";
 import { Side } from "./side";
 import { type SideConfig, type SideState, useSide } from "./state";
+import { headline } from "./words";
 
 interface Config {
   rehearsal: boolean;
@@ -101,7 +102,7 @@ function Demo(): JSX.Element {
       </header>
       <main>
         <div class="pitch">
-          <h1>{headline(broken !== null, healedAt !== null, right.state)}</h1>
+          <h1>{headline(broken !== null, healedAt !== null, [...(config?.left ? [left.state] : []), right.state])}</h1>
           <p>{subline(config, broken, left.state, right.state)}</p>
         </div>
         {!ready && <Making config={config} />}
@@ -142,15 +143,6 @@ function useExistingFaults(setBroken: (b: Broken) => void): void {
       })
       .catch(() => undefined);
   }, []);
-}
-
-function headline(broken: boolean, healed: boolean, right: SideState): string {
-  if (broken) return "One of them noticed.";
-  if (!healed) return "The same channel, twice. Break it.";
-  // Claimed only once every write has been read back.
-  const { verified } = right;
-  if (!verified || verified.asked === 0) return "Healed.";
-  return verified.missing.length === 0 ? "Healed. Nothing was lost." : "Healed, but something is missing.";
 }
 
 function subline(config: Config | null, broken: Broken, left: SideState, right: SideState): string {

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { Reload } from "../ui/icons";
 import type { SideConfig, SideHandle, SideState } from "./state";
+import { gaps } from "./words";
 
 interface Props {
   config: SideConfig;
@@ -71,12 +72,6 @@ function Figures({ config, state, broken }: { config: SideConfig; state: SideSta
       <div><dt>Writes acknowledged</dt><dd class="number">{broken === null && state.writtenSinceFault === 0 ? "–" : state.writtenSinceFault}</dd></div>
     </dl>
   );
-}
-
-function gaps(state: SideState, broken: number | null): string {
-  const standing = state.report?.standingMs ?? 0;
-  const count = broken === null ? (state.report?.stalls.length ?? 0) : state.gapsSinceFault;
-  return standing >= 1000 ? `${Math.round(standing / 1000)} s now` : String(count);
 }
 
 /** After healing: every write that was acknowledged in the fault, asked for by its id, in each region. */

@@ -31,6 +31,7 @@ export interface SideHandle {
 export const EMPTY: SideState = { report: null, unreachable: false, playedSinceFault: 0, gapsSinceFault: 0, writtenSinceFault: 0, verified: null };
 
 const PROBE_EVERY_MS = 1000;
+const GAP_MS = 300;
 const VERIFY_AFTER_MS = 4000;
 
 interface Track {
@@ -38,11 +39,13 @@ interface Track {
   /** Wall clock and media clock of the last report, to add up what was played. */
   last: { at: number; media: number } | null;
   round: number;
+  /** Since the fault, of pages that were reloaded since: a new page begins to count anew. */
+  gapsBefore: number;
 }
 
 export function useSide(config: SideConfig | null, brokenAt: number | null, healedAt: number | null): SideHandle {
   const frame = useRef<HTMLIFrameElement | null>(null);
-  const track = useRef<Track>({ state: EMPTY, last: null, round: 0 });
+  const track = useRef<Track>({ state: EMPTY, last: null, round: 0, gapsBefore: 0 });
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const front = config?.front;
 
@@ -78,9 +81,13 @@ export function useSide(config: SideConfig | null, brokenAt: number | null, heal
   }, [front]);
 
   useEffect(() => {
-    const send = (kind: string): void => frame.current?.contentWindow?.postMessage({ kind }, originOf(front) || "*");
+    // Only to a page that has spoken: an empty frame or the browser's error page is of another origin, and is warned of.
+    const send = (kind: string): void => {
+      if (front && track.current.state.report !== null) frame.current?.contentWindow?.postMessage({ kind }, originOf(front));
+    };
     if (brokenAt !== null) {
       track.current.last = null;
+      track.current.gapsBefore = 0;
       track.current.state = { ...track.current.state, playedSinceFault: 0, gapsSinceFault: 0, verified: null };
       send("eisbach-write");
       const timer = setInterval(() => send("eisbach-write"), 2000); // a frame that was reloaded has forgotten
@@ -93,7 +100,9 @@ export function useSide(config: SideConfig | null, brokenAt: number | null, heal
   }, [front, brokenAt, healedAt]);
 
   const reload = (): void => {
-    track.current = { ...track.current, round: track.current.round + 1, last: null, state: { ...track.current.state, report: null } };
+    const { state } = track.current;
+    const standing = brokenAt !== null && (state.report?.standingMs ?? 0) >= GAP_MS ? 1 : 0;
+    track.current = { ...track.current, round: track.current.round + 1, last: null, gapsBefore: state.gapsSinceFault + standing, state: { ...state, report: null } };
     redraw(0);
   };
   return { state: track.current.state, frame, reload, round: track.current.round };
@@ -109,7 +118,7 @@ function advance(track: Track, report: Report, brokenAt: number | null): Track {
     // A jump to somewhere else is not playing.
     if (moved > 0 && moved < passed + 1) playedSinceFault += moved;
   }
-  const gapsSinceFault = brokenAt === null ? 0 : report.stalls.filter((s) => s.at + s.ms >= brokenAt).length;
+  const gapsSinceFault = brokenAt === null ? 0 : track.gapsBefore + report.stalls.filter((s) => s.at + s.ms >= brokenAt).length;
   const writtenSinceFault = brokenAt === null ? state.writtenSinceFault : report.acknowledged.filter((n) => n.at >= brokenAt).length;
   return { ...track, last: { at: now, media: report.currentTime }, state: { ...state, report, playedSinceFault, gapsSinceFault, writtenSinceFault } };
 }

@@ -66,6 +66,8 @@ export class Player {
   private origin = "";
   private firstFrameMs: number | null = null;
   private recovering = false;
+  /** Playing without sound because the browser wanted it so, not the viewer; until sound was on once. */
+  silenced = false;
   private closed = false;
   private tries = 0;
   private rebuilt = 0;
@@ -243,6 +245,8 @@ export class Player {
     } catch (error) {
       if ((error as DOMException).name !== "NotAllowedError") return;
       this.video.muted = true;
+      this.silenced = true;
+      this.video.addEventListener("volumechange", () => { this.silenced &&= this.video.muted; });
       await this.video.play().catch(() => undefined);
     }
   }

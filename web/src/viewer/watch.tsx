@@ -61,7 +61,7 @@ export function WatchPage({ asset }: { asset: AssetRef }): JSX.Element {
           </div>
         </header>
       )}
-      {player && video.current?.muted && state === "playing" && !embedded && !query.has("muted") && (
+      {player?.silenced && video.current?.muted && state === "playing" && !embedded && !query.has("muted") && (
         <button class="button unmute" onClick={() => { if (video.current) video.current.muted = false; }}><Volume />{t("unmuteHint")}</button>
       )}
       {player && phase.name === "playing" && (
@@ -188,6 +188,13 @@ function act(key: string, player: Player, frame: HTMLElement | null, actions: Ke
     case "ArrowRight":
     case "l":
       player.seek(video.currentTime + 10);
+      return true;
+    case "Home":
+      player.seek(player.span().start);
+      return true;
+    case "End":
+      if (player.live) player.goLive();
+      else player.seek(player.span().end);
       return true;
     case "ArrowUp":
       video.volume = Math.min(1, video.volume + 0.1);

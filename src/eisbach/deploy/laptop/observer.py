@@ -25,8 +25,8 @@ _EVERY_S = 1.0
 _EVERY_UNSEEN_S = 5.0
 _SEEN_FOR_MS = 5000
 _ANSWER_BYTES_MAX = 1024 * 1024
-
-
+_WHY_CHARS = 160
+"""Of the last change in the sentence of ``status``; ``why`` and ``changes`` have all of it."""
 _LIMIT = aiohttp.ClientTimeout(total=1.0)
 
 
@@ -145,7 +145,8 @@ class Observer:
 
 def in_words(change: Change) -> str:
     """``cell/eu-central/c1 down (fault down)``."""
-    return f"{change.target} {change.after}{f' ({change.why})' if change.why else ''}"
+    why = change.why if len(change.why) <= _WHY_CHARS else f"{change.why[:_WHY_CHARS]} …"
+    return f"{change.target} {change.after}{f' ({why})' if why else ''}"
 
 
 def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:

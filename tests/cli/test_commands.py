@@ -129,6 +129,7 @@ class Interrupts:
         if name == "eisbach.cli.app":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 import eisbach.cli
 eisbach.cli.main()
 """

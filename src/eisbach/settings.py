@@ -178,6 +178,8 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ffprobe: str
     packager: str
     unsafe_media: bool = False
+    convert: str = ""
+    """ARN of the role with which MediaConvert encodes the picture, of blobs in a bucket; empty: this worker encodes."""
 
 
 class ControlProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

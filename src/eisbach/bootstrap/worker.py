@@ -12,15 +12,19 @@ import aiohttp
 import structlog
 from starlette.applications import Starlette
 
+from eisbach.bootstrap.cell_ground import aws_place
 from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
 from eisbach.bootstrap.serve import serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import inline
+from eisbach.kernel.errors import Invalid
+from eisbach.media.convert import ConvertWork
 from eisbach.media.jobs import Workspace
 from eisbach.media.tools import MediaTools
 from eisbach.media.work import BlobWork, FolderWork, MediaWork
+from eisbach.ports.clock import Clock
 from eisbach.settings import Secrets, WorkerProcess, read_process
 from eisbach.spokes.media_work import MEDIA_KINDS, do_media_job
 from eisbach.spokes.worker import JobWorker
@@ -65,7 +69,7 @@ async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
             process.name,
             MEDIA_KINDS,
             source=studio,
-            do=partial(do_media_job, work=await _work(process, stack), tools=tools),
+            do=partial(do_media_job, work=await _work(process, stack, clock), tools=tools),
             clock=clock,
             rng=random.Random(),  # noqa: S311 - jitter, not secrets
         )
@@ -87,10 +91,21 @@ async def serve_worker(process: WorkerProcess, secrets: Secrets) -> None:
             tasks.create_task(serve(Starlette(routes=routes), host=process.host, port=process.port))
 
 
-async def _work(process: WorkerProcess, stack: AsyncExitStack) -> MediaWork:
+async def _work(process: WorkerProcess, stack: AsyncExitStack, clock: Clock) -> MediaWork:
     """Jobs work in the blob folder, or bring what they need from a bucket to the worker's own."""
     if not in_bucket(process.blobs):
+        if process.convert:
+            raise Invalid("convert: MediaConvert reads and writes a bucket, and the blobs of this worker are a folder")
         return FolderWork(Workspace(Path(process.blobs)))
     folder = Path(process.folder) / "blobs"
     folder.mkdir(parents=True, exist_ok=True)
-    return BlobWork(await open_blobs(process.blobs, stack, scratch=folder, disk=inline), folder)
+    blobs = await open_blobs(process.blobs, stack, scratch=folder, disk=inline)
+    own = BlobWork(blobs, folder)
+    if not process.convert:
+        return own
+    from eisbach.engines.aws.clients import AwsPlace
+    from eisbach.engines.aws.media_convert import open_media_convert
+
+    region, bucket = aws_place(process.blobs, "s3")
+    converter = await stack.enter_async_context(open_media_convert(AwsPlace(region=region), role=process.convert))
+    return ConvertWork(own, blobs, converter, root=f"s3://{bucket}", clock=clock)

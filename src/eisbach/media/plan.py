@@ -78,6 +78,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     preset: str = "superfast"
     """x264's; 97 % of plain ffmpeg's speed was measured with this one (reference/media.md section 2)."""
     credit: str = ""
+    whole: bool = False
+    """The picture is encoded in one piece: by a service that divides the work itself (convert.py)."""
 
     @property
     def duration_ms(self) -> int:
@@ -86,11 +88,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def chunks(self) -> int:
-        """How many pieces of 12 s the picture is cut into."""
-        return -(-self.frames // (self.fps * _CHUNK_S))
+        """How many pieces of 12 s the picture is cut into; one, when it is encoded whole."""
+        return 1 if self.whole else -(-self.frames // (self.fps * _CHUNK_S))
 
     def chunk(self, number: int) -> tuple[int, int]:
         """(first frame, frames) of a chunk, from 0."""
+        if self.whole:
+            return 0, self.frames
         per_chunk = self.fps * _CHUNK_S
         return number * per_chunk, min(per_chunk, self.frames - number * per_chunk)
 

@@ -33,6 +33,11 @@ _AT_ONCE: Final = 4
 class MediaWork(Protocol):
     """What a worker does jobs with."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether a picture is encoded in one piece: so it is planned."""
+        ...
+
     async def source(self, key: str) -> Path:
         """The file of an upload, to be looked at.
 
@@ -52,6 +57,11 @@ class FolderWork:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
+    @property
+    def whole(self) -> bool:
+        """See ``MediaWork``: in chunks, by as many workers as there are."""
+        return False
+
     async def source(self, key: str) -> Path:
         """See ``MediaWork``."""
         return self._workspace.blob(key)
@@ -67,6 +77,11 @@ class BlobWork:
     def __init__(self, blobs: Blobs, folder: Path) -> None:
         self._blobs, self._folder = blobs, folder.resolve()
         self._workspace = Workspace(folder)
+
+    @property
+    def whole(self) -> bool:
+        """See ``MediaWork``: in chunks, by as many workers as there are."""
+        return False
 
     async def source(self, key: str) -> Path:
         """See ``MediaWork``. The source of the job before is given up: the disk of a worker has room for one."""

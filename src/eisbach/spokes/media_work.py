@@ -35,7 +35,8 @@ async def do_media_job(
         if job.kind == PROBE:
             wanted = msgspec.convert(job.spec, _ProbeSpec)
             facts = await probe_source(await work.source(wanted.source), tools)
-            return Probed(plan=plan_asset(facts, source=wanted.source, credit=wanted.credit))
+            plan = plan_asset(facts, source=wanted.source, credit=wanted.credit)
+            return Probed(plan=msgspec.structs.replace(plan, whole=work.whole))
         spec = msgspec.convert(job.spec, JobSpec)
     except msgspec.ValidationError as error:
         raise Invalid(f"job {job.job} is malformed: {error}") from error

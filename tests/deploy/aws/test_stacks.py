@@ -341,6 +341,26 @@ def test_behind_an_http_api_there_are_functions_alone_and_it_is_clean_too(exampl
     }  # fmt: skip
 
 
+def test_mediaconvert_reads_uploads_and_writes_pictures_and_a_worker_may_give_it_no_other_role(
+    example: Platform, tmp_path: Path
+) -> None:
+    compute = msgspec.structs.replace(example.compute, media_encoder="mediaconvert")
+    platform = msgspec.structs.replace(example, compute=compute, region=example.region[:1])
+    made = synthesise(platform, out=tmp_path / "out", package=placeholder(tmp_path / "code"), judged=True)
+    template = json.loads(made.template(CENTRAL).read_text())
+    policies = {k: r["Properties"]["PolicyDocument"]["Statement"] for k, r in template["Resources"].items() if r["Type"] == "AWS::IAM::Policy"}  # fmt: skip
+    own = json.dumps(next(v for k, v in policies.items() if k.startswith("MediaConvert")))
+    workers = next(v for k, v in policies.items() if k.startswith("MediaTask"))
+    passed = [s for s in workers if s["Action"] == "iam:PassRole"]
+
+    assert made.findings == ()
+    assert broken(platform, {name: json.loads(made.template(name).read_text()) for name in made.stacks}) == []
+    assert set(re.findall(r"-media/(\w+)/", own)) == {"uploads", "work"}
+    assert [s["Resource"] for s in passed] == ["arn:aws:iam::111122223333:role/eisbach-eu-central-mediaconvert"]
+    assert passed[0]["Condition"] == {"StringEquals": {"iam:PassedToService": "mediaconvert.amazonaws.com"}}
+    assert passed[0]["Resource"] in json.dumps(of(template, "AWS::ECS::TaskDefinition")), "and it is told"
+
+
 @pytest.mark.parametrize(
     ("change", "grave"),
     [

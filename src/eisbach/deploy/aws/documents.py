@@ -78,6 +78,8 @@ class MediaDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     secret: str
     studio: str
     blobs: str
+    convert: str = ""
+    """ARN of MediaConvert's role; empty: the worker encodes."""
 
 
 class ClaimsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="claims"):
@@ -167,6 +169,7 @@ def media_document(platform: Platform, region: Region) -> str:
             secret=f"{platform.name}/{region.name}/{platform.studio_cell.name}",
             studio=platform.studio_at(region),
             blobs=platform.blobs(region),
+            convert=platform.convert_role(region),
         )
     ).decode()
 

@@ -97,6 +97,8 @@ class Compute(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Thousandths of the calls that functions get when the stack is new."""
     media_tasks: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
     """Media workers a region; each works on one job at a time. 0: work waits."""
+    media_encoder: Literal["tasks", "mediaconvert"] = "tasks"
+    """Who encodes the picture: the media workers, or MediaConvert, for which they wait; the rest is theirs."""
     media_vcpu: Annotated[int, msgspec.Meta(ge=1, le=16)] = 4
     media_gb: Annotated[int, msgspec.Meta(ge=2, le=120)] = 8
     media_disk_gb: Annotated[int, msgspec.Meta(ge=21, le=200)] = 100
@@ -193,6 +195,12 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def queue(self, spoke: str, *, dead: bool = False) -> str:
         """A spoke's queue in a region."""
         return f"{self.name}-{spoke}{'-dead' if dead else ''}.fifo"
+
+    def convert_role(self, region: Region) -> str:
+        """ARN of what MediaConvert may do in a region; empty when it does nothing here."""
+        if self.compute.media_encoder != "mediaconvert":
+            return ""
+        return f"arn:aws:iam::{self.account}:role/{self.name}-{region.name}-mediaconvert"
 
     def media_keys(self) -> str:
         """The CDN's store of the keys of media tokens."""

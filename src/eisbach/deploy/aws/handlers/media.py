@@ -50,6 +50,7 @@ async def main(environment: Mapping[str, str] = os.environ) -> None:
         ffprobe=str(tools.ffprobe),
         packager=str(tools.packager),
         unsafe_media=settings.unsafe_media,
+        convert=document.convert,
     )
     secrets = await read_secrets(document.secret, region=document.aws_region)
     confine_worker(process)

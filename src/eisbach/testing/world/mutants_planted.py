@@ -57,6 +57,7 @@ HELD_BY: Final[dict[str, str]] = {
     "seen-is-done": "test_a_repeat_of_an_event_in_work_is_acknowledged_with_it_and_not_before",
     "seq-of-every-epoch": "test_own_ops_of_an_epoch_that_was_left_make_no_gap_in_the_new_one",
     "settle-again": "test_an_outcome_counts_once_and_only_upwards",
+    "shown-is-held-back": "test_what_the_source_shows_is_not_taken_before_its_time_and_what_follows_is_stamped_later",
     "skew-of-the-slow": "test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew",
     "waker-not-armed-again": "test_ops_that_are_held_a_second_time_are_applied_in_time_too",
     "wiped-hub-without-moved-in": "test_a_wiped_hub_also_gets_what_a_move_brought_here",

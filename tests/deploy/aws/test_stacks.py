@@ -415,6 +415,18 @@ def test_the_document_names_every_permission_of_every_role(all_templates: Templa
     assert {a for a in actions if f"`{a.partition(':')[2]}`" not in page and f"`{a}`" not in page} == set()
 
 
+def test_every_step_and_every_rehearsal_of_the_document_says_whether_it_ran_on_an_emulator_or_never() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "aws.md").read_text().partition("\n## Not built")[0]
+    prose = "".join(page.split("```")[::2])
+    told = [
+        line for line in prose.splitlines() if re.match(r"- |\d+\. |\| (?!part|---|role)[^`]+ \| [^`]+ \| \S", line)
+    ]
+    unmarked = [line[:80] for line in told if re.search(r"\[(E|T|–)[],]", line) is None]
+
+    assert len(told) > 15
+    assert unmarked == []
+
+
 def test_the_stacks_name_topic_and_queues_as_the_engine_looks_for_them(example: Platform) -> None:
     """Otherwise a relay publishes where nobody listens."""
     from types import SimpleNamespace

@@ -40,7 +40,7 @@ from eisbach.ports.store import Lease, Transaction
 
 SLOT = Slot.parse("eu/de/main/7")
 RATE, SECONDS = 500, 20
-SPOKES, EVENTS = (1, 4, 16), 6_400
+SPOKES, EVENTS, ROUNDS = (1, 4, 16), 6_400, 5
 BACKLOG = 1_000_000
 
 
@@ -170,19 +170,25 @@ async def publish(log: JetStreamEventLog, bodies: list[bytes]) -> None:
 
 
 async def many_spokes() -> dict[int, float]:
-    """Spokes -> CPU microseconds per delivered event (events x spokes)."""
-    found = {}
-    for count in SPOKES:
-        async with place() as (folder, log):
-            await publish(log, ready_made(EVENTS))
-            disk = DiskThread("bench-spokes")
-            async with runners(log, SqliteSpokeStore(folder / "spokes.db", disk=disk), count) as made:
-                began = time.process_time()
-                while any(runner.statistics().handled < EVENTS for runner in made):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-                found[count] = (time.process_time() - began) / (EVENTS * count) * 1e6
-            disk.close()
-    return found
+    """Spokes -> CPU microseconds per delivered event (events x spokes): the medians of rounds that take turns."""
+    found: dict[int, list[float]] = {count: [] for count in SPOKES}
+    for _ in range(ROUNDS):
+        for count in SPOKES:
+            found[count].append(await _spokes_once(count))
+    return {count: statistics.median(costs) for count, costs in found.items()}
+
+
+async def _spokes_once(count: int) -> float:
+    async with place() as (folder, log):
+        await publish(log, ready_made(EVENTS))
+        disk = DiskThread("bench-spokes")
+        async with runners(log, SqliteSpokeStore(folder / "spokes.db", disk=disk), count) as made:
+            began = time.process_time()
+            while any(runner.statistics().handled < EVENTS for runner in made):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            cost = (time.process_time() - began) / (EVENTS * count) * 1e6
+        disk.close()
+    return cost
 
 
 async def drain() -> tuple[list[float], float, float]:

@@ -9,20 +9,24 @@ import msgspec
 import pytest
 from studio_desk import Desk
 
+from eisbach.cell.studio_snapshot import document_of
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.authoring import spoke
 from eisbach.hub.backfill import BackfillWish
-from eisbach.hub.events import ChannelUpserted, TitlePublished
+from eisbach.hub.events import AssetCopied, AssetReady, ChannelUpserted, TitlePublished
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import Surroundings
 from eisbach.kernel.errors import Invalid, NotFound
 from eisbach.kernel.events import Event
+from eisbach.ports.event_log import Envelope
 from eisbach.ports.spoke import Effects
+from eisbach.testing.event_log_promises import an_event
 from eisbach.testing.manual_clock import ManualClock, settle
 
 TITLE = {"revision": 0, "names": {"en": "Wave"}, "asset": "wave", "rights": [{"markets": ["de"]}]}
+READY = {"id": "wave", "duration_ms": 4000, "tracks": [], "files_sha256": "ab" * 32}
 CHANNEL = {
     "id": "demo", "revision": 0, "number": 1, "names": {"en": "Demo"}, "markets": ["de"], "start_ms": 2000,
     "loop": [{"title": "wave", "asset": "wave", "duration_ms": 4000}],
@@ -40,6 +44,9 @@ class DeskSnapshots:
         page = await self._desk.ask("GET", f"/studio/snapshot?after={after}&limit={min(limit, self.page_max)}")
         events = msgspec.json.decode(msgspec.json.encode(page["events"]), type=list[Event[msgspec.Raw]])
         return events, page["after"]
+
+    def document(self, event: Event) -> str:
+        return document_of(event)
 
 
 class Old:
@@ -60,6 +67,7 @@ class Old:
             effects.command(f"/studio/titles/{event.data.id}/publish", {})
 
         self.keys: list[str] = []
+        self.since = 0
         self.host = SpokeHost([new], around, transport=self, snapshots=self.snapshots)
 
     async def post(self, path: str, body: bytes, *, key: str) -> None:
@@ -72,11 +80,20 @@ class Old:
 
     async def relay(self) -> None:
         """What is written from now on reaches the hub, and what was written too."""
+        if self.since:
+            event = an_event(1)
+            envelope = Envelope(source="eu-central/studio", first_lsn=1, last_lsn=self.since, events=[event])
+            await self.log.append(envelope, expected=0)  # the relay's cursor
         relay = Relay(self.desk.store, self.log, source="eu-central/studio", clock=self.clock, rng=random.Random(1))
         task = asyncio.create_task(relay.run())
         await settle(400)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    async def forget_before_now(self) -> None:
+        """What was written before is nothing that the relay still tells: the hub's seven days are over."""
+        self.since = (await self.desk.store.log_after(0, limit=1000))[-1].lsn
+        await self.desk.store.is_unpublished_at(0)  # so it was when it was first asked
 
     async def all_pages(self, **wish: object) -> list[int]:
         after, chosen = "", []
@@ -137,6 +154,45 @@ async def test_what_the_hub_holds_is_left_to_the_hub(old: Old) -> None:
     assert sorted(old.told) == sorted(before) == ["a", "b"]
 
 
+async def test_what_the_hub_holds_of_another_type_or_of_a_namesake_hides_nothing(old: Old) -> None:
+    """The spoke reads what is published only: an edit that the hub holds is none that it gets, nor is an asset's event."""
+    await old.publish("a", "wave")
+    await old.forget_before_now()
+    await old.desk.ask("PUT", "/studio/titles/a", {**TITLE, "id": "a", "names": {"en": "New"}, "state": "published"})
+    await old.desk.ask("POST", "/studio/assets/wave/ready", READY)
+    await old.relay()
+
+    count = await old.host.backfill("new", BackfillWish(dry_run=False))
+    await old.clock.advance(60)
+
+    assert (count.chosen, count.in_hub) == (2, 0)
+    assert sorted(old.told) == ["a", "wave"]
+
+
+async def test_a_copy_in_the_hub_hides_neither_its_asset_nor_the_copy_of_another_region(old: Old) -> None:
+    told: list[str] = []
+
+    @spoke("placed", on=[AssetReady.event_type, AssetCopied.event_type], scope="everywhere")
+    async def placed(event: Event, effects: Effects) -> None:
+        region = msgspec.json.decode(event.data).get("region", "here")
+        told.append(f"{event.type.split('.')[3]} {region}")
+
+    await old.desk.ask("POST", "/studio/assets/wave/ready", READY)
+    copy = {"files_sha256": READY["files_sha256"]}
+    await old.desk.ask("POST", "/studio/assets/wave/at/eu-west", copy)
+    await old.forget_before_now()
+    await old.desk.ask("POST", "/studio/assets/wave/at/us-east", copy)
+    await old.relay()
+    await old.host.replace([placed])
+    await settle()
+
+    count = await old.host.backfill("placed", BackfillWish(dry_run=False))
+    await old.clock.advance(60)
+
+    assert (count.chosen, count.in_hub) == (3, 1)
+    assert sorted(told) == ["copied eu-central", "copied eu-west", "copied us-east", "ready here"]
+
+
 async def test_pages_follow_each_other_to_the_end(old: Old) -> None:
     await old.publish(*[f"t{n:02d}" for n in range(10)])
     old.snapshots.page_max = 3
@@ -174,8 +230,8 @@ async def test_every_state_of_a_document_is_told_by_its_own_type(old: Old) -> No
     await old.desk.ask("PUT", "/studio/titles/draft", {**TITLE, "id": "draft"})
     await old.publish("shown")
     await old.desk.ask("PUT", "/studio/channels/demo", CHANNEL)
-    ready = {"id": "wave", "duration_ms": 4000, "tracks": [], "files_sha256": "ab" * 32}
-    await old.desk.ask("POST", "/studio/assets/wave/ready", ready)
+    await old.desk.ask("POST", "/studio/assets/wave/ready", READY)
+    await old.desk.ask("POST", "/studio/assets/wave/at/eu-west", {"files_sha256": READY["files_sha256"]})
     made = await old.desk.ask("POST", "/studio/uploads", {"name": "x.mp4", "title": "bad"})
     await old.desk.ask("PUT", f"/studio/uploads/{made['upload']}/content", b"x")
     await old.desk.ask("POST", f"/studio/assets/{made['asset']}/reject", {"reason": "text"})
@@ -184,6 +240,7 @@ async def test_every_state_of_a_document_is_told_by_its_own_type(old: Old) -> No
 
     assert {(event.type.removeprefix("tv."), event.subject) for event in events} == {
         ("package.asset.ready.v1", "wave"),
+        ("package.asset.copied.v1", "wave"),
         ("ingest.asset.rejected.v1", made["asset"]),
         ("catalog.channel.upserted.v1", "demo"),
         ("catalog.title.upserted.v1", "draft"),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from eisbach.cell.studio_snapshot import document_of
 from eisbach.domain.catalog import Asset, Channel
 from eisbach.domain.ingest import AssetRecord
 from eisbach.domain.jobs import LeasedJob
@@ -115,6 +116,10 @@ class HttpStudio:
         raw = await self.ask("GET", f"/studio/snapshot?after={quote(after, safe='/')}&limit={limit}")
         page = msgspec.json.decode(raw, type=_Snapshot)
         return page.events, page.after
+
+    def document(self, event: Event) -> str:
+        """See ``Snapshots``."""
+        return document_of(event)
 
     async def reachable(self) -> str | None:
         """None when the studio answers, else what is wrong."""

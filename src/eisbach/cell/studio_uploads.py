@@ -15,6 +15,7 @@ from eisbach.cell.studio_items import Decision, Found, StudioItems, optional_key
 from eisbach.cell.studio_titles import StudioTitles
 from eisbach.domain.catalog import Asset
 from eisbach.domain.ingest import (
+    ASSET_COPIED,
     ASSET_READY,
     ASSET_RECEIVED,
     ASSET_REJECTED,
@@ -35,8 +36,6 @@ from eisbach.kernel.limits import UPLOAD_BYTES_MAX
 from eisbach.ports.blobs import Blobs
 
 __all__ = ["Announced", "AssetView", "StudioUploads"]
-
-ASSET_COPIED = "tv.package.asset.copied.v1"
 
 
 class Announced(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from eisbach.kernel.ids import derived_id, parse_id
 from eisbach.kernel.priority import Priority
 
 __all__ = [
+    "ASSET_COPIED",
     "ASSET_READY",
     "ASSET_RECEIVED",
     "ASSET_REJECTED",
@@ -32,6 +33,7 @@ __all__ = [
 
 ASSET_RECEIVED: Final = "tv.ingest.asset.received.v1"
 ASSET_REJECTED: Final = "tv.ingest.asset.rejected.v1"
+ASSET_COPIED: Final = "tv.package.asset.copied.v1"
 ASSET_READY: Final = "tv.package.asset.ready.v1"
 
 _AGES: Final = (0, 6, 12, 16, 18)

@@ -2,7 +2,8 @@
 
 A new spoke reads the hub from its beginning, which is seven days ago. What was written before, and not since, is told
 as one event a document: its newest state, under an id that is the same at every repeat. A document whose newest event
-the hub still holds is left to the hub, so nothing is told twice; nothing is told of what is gone.
+the hub still holds is left to the hub, so nothing is told twice, if that event is one that the spoke reads; nothing is
+told of what is gone.
 The events go to the spoke's held events, due at the wished rate, and take the ordinary way from there: order per
 subject, attempts, dead letters. In pages, so that any number fits; a page again is the same.
 May not know: engines, HTTP, which documents there are.
@@ -30,6 +31,10 @@ class Snapshots(Protocol):
 
     async def snapshot(self, *, after: str, limit: int) -> tuple[Sequence[Event], str]:
         """A page in a fixed order, and the cursor of the next one; empty: that was the last."""
+        ...
+
+    def document(self, event: Event) -> str:
+        """Of which document an event is; subjects of different kinds may be equal."""
         ...
 
 
@@ -66,8 +71,8 @@ async def backfill(
     """
     events, after = await source.snapshot(after=wish.after, limit=PAGE_MAX)
     mine = [event for event in events if runner.wants(event)]
-    newest = await _newest(log, runner.spec.name) if mine else {}
-    chosen = [event for event in mine if newest.get(event.subject, -1) < event.hlc]
+    newest = await _newest(log, runner, source) if mine else {}
+    chosen = [event for event in mine if newest.get(source.document(event), -1) < event.hlc]
     if not wish.dry_run:
         start = clock.wall_ms()
         for place, event in enumerate(chosen):
@@ -75,9 +80,11 @@ async def backfill(
     return BackfillCount(chosen=len(chosen), read=len(events), in_hub=len(mine) - len(chosen), after=after)
 
 
-async def _newest(log: EventLog, spoke: str) -> dict[str, int]:
-    """Subject -> hybrid time of its newest event in the hub."""
+async def _newest(log: EventLog, runner: SpokeRunner, source: Snapshots) -> dict[str, int]:
+    """Document -> hybrid time of the newest event of it that the spoke gets from the hub."""
     newest: dict[str, int] = {}
-    async for event in every_event(log, spoke):
-        newest[event.subject] = max(event.hlc, newest.get(event.subject, 0))
+    async for event in every_event(log, runner.spec.name):
+        if runner.wants(event):
+            document = source.document(event)
+            newest[document] = max(event.hlc, newest.get(document, 0))
     return newest

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from eisbach.domain.catalog import Asset, Channel
-from eisbach.domain.ingest import ASSET_READY, AssetCopied
+from eisbach.domain.ingest import ASSET_COPIED, ASSET_READY, AssetCopied
 from eisbach.hub.authoring import checked
 from eisbach.kernel.errors import EisbachError, NotFound, Unavailable
 from eisbach.kernel.events import Event
@@ -25,7 +25,6 @@ from eisbach.spokes.media_folder import Fetch, MediaFolder
 
 __all__ = ["CopyStatistics", "KnownAsset", "MediaCopies", "MediaSources", "StudioShelf"]
 
-ASSET_COPIED: Final = "tv.package.asset.copied.v1"
 CHANNEL: Final = "tv.catalog.channel.upserted.v1"
 _EVERY: Final = timedelta(seconds=30)
 _FIRST: Final = timedelta(seconds=5)

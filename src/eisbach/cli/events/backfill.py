@@ -24,7 +24,7 @@ def command(
     after: Annotated[str, typer.Option(help="Go on behind this cursor, which an interrupted run has printed.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, count what would be done.")] = False,
 ) -> None:
-    """Tell a new spoke of titles, channels and assets that were written before the hub's seven days, one event each."""
+    """Tell a new spoke of titles, channels and assets written before the hub's seven days, one event each."""
     region, spoke = parts(target)
     supervisor = find(shared.settings().data)
     path = f"/ops/spokes/{region}/{spoke}/backfill"

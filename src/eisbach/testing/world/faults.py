@@ -87,6 +87,8 @@ _EMPTIED_SHARE: Final = 0.1
 """And a cell is emptied."""
 _BURNT_SHARE: Final = 0.15
 """Of worlds in which no slot moves: a disk burns."""
+HUBS_IN_TURN_SHARE: Final = 0.15
+"""Of seeds, where neither a region nor a disk is lost."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
 
@@ -202,9 +204,32 @@ def draw(seed: int) -> Plan:
     weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
     actions = tuple(_actions(chance, viewing_s, led_by=strikes[0].phase)) if shape.control else ()
     burns = chance.choice(REGIONS) if not shape.control and chance.random() < _BURNT_SHARE else ""
+    if not burns and not any(action.kind == "lose" for action in actions):
+        strikes += _hubs_in_turn(seed, viewing_s, first=len(strikes))
     return Plan(
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns
     )  # fmt: skip
+
+
+def _hubs_in_turn(seed: int, viewing_s: float, *, first: int) -> Iterator[Strike]:
+    """In some seeds beside all else: both hubs are started anew in turn, under load, and again.
+
+    Drawn by itself, and so that no seed of ``tests/world/regressions.txt`` of that day became another one.
+    """
+    chance = random.Random(f"{seed}:hubs in turn 1598")  # noqa: S311 - must be repeatable
+    if chance.random() >= HUBS_IN_TURN_SHARE:
+        return
+    begin_s, step_s = chance.uniform(0.1, 0.3) * viewing_s, chance.uniform(0.1, 0.2) * viewing_s
+    for place in range(4):
+        yield Strike(
+            number=first + place,
+            at_s=begin_s + place * step_s,
+            target=f"{REGIONS[place % 2]}/hub",
+            phase=chance.choice(("disk.log", "disk.spokes", "publish.serve")),
+            kind=chance.choice(("kill", "kill", "power", "wiped")),
+            seconds=chance.choice((0.1, 0.5)) * chance.uniform(0.5, 1.5),
+            amount=chance.randint(0, 12),
+        )
 
 
 def _actions(chance: random.Random, viewing_s: float, *, led_by: str) -> Iterator[Action]:

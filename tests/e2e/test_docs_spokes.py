@@ -1,10 +1,12 @@
 """docs/spokes.md, done as it says: a spoke of ten lines, broken, found in the dead letters, redriven."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,7 @@ def test_a_new_user_adds_a_spoke_breaks_it_and_redrives_its_dead_letter(tmp_path
         file.write_text("def (")
         refused = platform.until("said", lambda: platform.eisbach("events", "spokes")["refused"], 20)
         assert "SyntaxError" in refused[0]["why"]
+        _followed(platform, edge)
         platform.eisbach("events", "pause", "spoke/eu-central/publish")
         paused = {r["spoke"] for r in platform.eisbach("events", "spokes")["spokes"] if r["paused"]}
         assert paused == {"publish"}
@@ -114,6 +117,31 @@ def test_a_new_user_finds_the_dead_letter_in_the_console_and_redrives_it_there(t
             page.get_by_role("button", name="Redrive eu-central/2").click()
             expect(page.get_by_text("Nothing was set aside.")).to_be_visible()
             expect(page.locator("li", has_text="welcome").get_by_text("1 handled")).to_be_visible(timeout=20_000)
+
+
+def _followed(platform: Platform, edge: str) -> None:
+    """``tail`` shows what comes once it follows: viewers arrive until it has seen one."""
+    words = [EISBACH, "events", "tail", "--json", "--type", "tv.account", "--limit", "1"]
+    tail = subprocess.Popen(words, env=platform.environment, stdout=subprocess.PIPE, text=True)
+    arrived: list[str] = []
+
+    def seen() -> bool:
+        body = json.dumps({"device_id": f"device-{len(arrived)}", "plat": "web"}).encode()
+        call = urllib.request.Request(
+            f"http://{edge}/v1/auth/anonymous", data=body, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(call, timeout=10) as answer:
+            arrived.append(answer.read().decode())
+        return tail.poll() is not None
+
+    try:
+        platform.until("an event is followed", seen, 30)
+    finally:
+        tail.kill()
+        said, _ = tail.communicate()
+    event = json.loads(said)
+    assert (event["specversion"], event["type"]) == ("1.0", "tv.account.created.v1")
+    assert any(event["subject"] in one for one in arrived)
 
 
 def _row(platform: Platform) -> dict | None:

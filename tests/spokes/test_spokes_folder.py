@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from eisbach.bootstrap.user_spokes import UserSpokes, load_spokes
+import pytest
+
+from eisbach.bootstrap.user_spokes import ENTRY_POINTS, UserSpokes, load_spokes
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.testing.manual_clock import ManualClock
 
@@ -48,6 +50,26 @@ def test_a_built_in_name_is_refused(tmp_path: Path) -> None:
     found = load_spokes(str(tmp_path), taken=frozenset({"transcode"}))
 
     assert (list(found.specs), list(found.refused)) == ([], ["mine.py"])
+
+
+def test_a_package_brings_its_spokes_by_entry_point_and_one_that_names_none_is_left_out_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an installer lays a package down: its modules, and what it names in ``dist-info``."""
+    (tmp_path / "acme_spokes.py").write_text(GOOD.replace('"notify"', '"acme"') + "ALL = [notify]\nNONE = 3\n")
+    about = tmp_path / "acme-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        f"[{ENTRY_POINTS}]\nall = acme_spokes:ALL\nnone = acme_spokes:NONE\ngone = acme_spokes:GONE\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    found = load_spokes("")
+
+    assert [spec.name for spec in found.specs] == ["acme"]
+    assert set(found.refused) == {"none", "gone"}
+    assert "name a spoke or a list of spokes" in found.refused["none"]
 
 
 def test_without_a_folder_there_are_none(tmp_path: Path) -> None:

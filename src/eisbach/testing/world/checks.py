@@ -5,7 +5,7 @@ is the promise kept. May not know: how the run was made, or any rule of the code
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -19,7 +19,7 @@ from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark, Version
 from eisbach.testing.world.evidence import Evidence
 from eisbach.testing.world.history import History, Intent
-from eisbach.testing.world.nodes import TYPES
+from eisbach.testing.world.nodes import TYPES, poisonous
 
 __all__ = ["judge"]
 
@@ -29,8 +29,8 @@ OpId = tuple[str, str, int, int]
 def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
     """Every breach of a promise."""
     found: list[str] = []
-    for check in (_acknowledged, _one_writer, _dense, _handled, _converged, _keys, _merged, _losers, _kept_values,
-                  _clocks, _read_your_writes, _refused, _places, _shed, _erased):  # fmt: skip
+    for check in (_acknowledged, _one_writer, _dense, _handled, _sick, _converged, _keys, _merged, _losers,
+                  _kept_values, _clocks, _read_your_writes, _refused, _places, _shed, _erased):  # fmt: skip
         found += check(history, regions)
     return found
 
@@ -129,17 +129,40 @@ def _handled(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             yield f"P3 the spoke of {evidence.region} never handled {sorted(missing)[:5]}"
         if surplus := found - wanted:
             yield f"P3 the spoke of {evidence.region} handled twice, or what was never written: {sorted(surplus)[:5]}"
-        if evidence.outwaited:
-            continue  # it gave up waiting for a predecessor, and says so: order is given up, never an event
-        types = {op.id: op.event.type for op in evidence.ops if op.event is not None}
-        for subject, events in evidence.handled.items():
-            last: dict[tuple[str, str], tuple[int, int]] = {}
-            for event in events:
-                slot_origin, epoch, seq = event.rsplit(":", 2)
-                place, chain = (int(epoch), int(seq)), (slot_origin, types.get(event, ""))
-                if place < last.get(chain, (0, 0)):
-                    yield f"P3 the spoke of {evidence.region} handled {event} of {subject} after {last[chain]}"
-                last[chain] = place
+        if not evidence.outwaited:  # else it gave up waiting for a predecessor, and says so: never an event
+            yield from _out_of_order(evidence, evidence.handled)
+
+
+def _out_of_order(evidence: Evidence, handled: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    types = {op.id: op.event.type for op in evidence.ops if op.event is not None}
+    for subject, events in handled.items():
+        last: dict[tuple[str, str], tuple[int, int]] = {}
+        for event in events:
+            slot_origin, epoch, seq = event.rsplit(":", 2)
+            place, chain = (int(epoch), int(seq)), (slot_origin, types.get(event, ""))
+            if place < last.get(chain, (0, 0)):
+                yield f"P3 the spoke of {evidence.region} handled {event} of {subject} after {last[chain]}"
+            last[chain] = place
+
+
+def _differing(wanted: Counter[str], found: Counter[str]) -> Counter[str]:
+    return (wanted - found) + (found - wanted)
+
+
+def _sick(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P15: a spoke that failed drains in order, each effect once; its poison is set aside once, and nothing else."""
+    for evidence in regions:
+        if (sick := evidence.sick) is None:
+            continue
+        wanted = {op.id for op in evidence.ops if op.event is not None and op.event.type in TYPES}
+        poison = {event for event in wanted if poisonous(event)}
+        found = Counter(event for events in sick.handled.values() for event in events)
+        if wrong := _differing(Counter(wanted - poison), found):
+            yield f"P15 the sick spoke of {evidence.region} never handled, or more than once: {sorted(wrong)[:5]}"
+        if wrong := _differing(Counter(poison), Counter(sick.dead)):
+            yield f"P15 the sick spoke of {evidence.region} has wrong dead letters: {sorted(wrong)[:5]}"
+        if not sick.outwaited:
+            yield from _out_of_order(evidence, sick.handled)
 
 
 def _converged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:

@@ -8,9 +8,9 @@ import msgspec
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Conflict, Item
-from eisbach.testing.world.nodes import LEDGER, TYPES, CellNode, HubNode
+from eisbach.testing.world.nodes import LEDGER, SICK, TYPES, CellNode, HubNode
 
-__all__ = ["Evidence", "gather", "owners"]
+__all__ = ["Evidence", "Sick", "gather", "owners"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,18 @@ class Evidence:
     """Subject -> event ids that the spoke handled, in order."""
     outwaited: int
     """Gaps that the spoke gave up waiting for in its last life."""
+    sick: "Sick | None" = None
+    """None: there is no sick spoke."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sick:
+    """What the sick spoke of a region did."""
+
+    handled: Mapping[str, Sequence[str]]
+    outwaited: int
+    dead: Sequence[str]
+    """Event ids among its dead letters."""
 
 
 async def owners(cells: Sequence[CellNode]) -> dict[str, list[CellNode]]:
@@ -71,10 +83,7 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
         assert cell.cell is not None
         others += await cell.cell.store.conflicts(limit=10_000)
         logs[cell.name] = [entry.op for entry in await cell.cell.store.log_after(0, limit=100_000)]
-    handled: dict[str, list[str]] = {}
-    for subject in sorted({op.event.subject for op in ops if op.event is not None and op.event.type in TYPES}):
-        kept = await hub.store.get(LEDGER, subject)
-        handled[subject] = msgspec.json.decode(kept, type=list[str]) if kept else []
+    subjects = sorted({op.event.subject for op in ops if op.event is not None and op.event.type in TYPES})
     spokes = hub.statistics()["spokes"]
     return Evidence(
         region=hub.region,
@@ -84,6 +93,22 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
         conflicts=conflicts,
         conflicts_left=[one for one in others if one not in conflicts],
         digests=digests,
-        handled=handled,
+        handled=await _noted(hub, LEDGER, subjects),
         outwaited=spokes[LEDGER]["gaps_outwaited"],
+        sick=None
+        if SICK not in spokes
+        else Sick(
+            handled=await _noted(hub, SICK, subjects),
+            outwaited=spokes[SICK]["gaps_outwaited"],
+            dead=[letter.event_id for letter in await hub.store.dead_letters(spoke=SICK, limit=10_000)],
+        ),
     )
+
+
+async def _noted(hub: HubNode, spoke: str, subjects: Sequence[str]) -> dict[str, list[str]]:
+    assert hub.store is not None
+    found: dict[str, list[str]] = {}
+    for subject in subjects:
+        kept = await hub.store.get(spoke, subject)
+        found[subject] = msgspec.json.decode(kept, type=list[str]) if kept else []
+    return found

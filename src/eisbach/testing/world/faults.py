@@ -89,6 +89,8 @@ _BURNT_SHARE: Final = 0.15
 """Of worlds in which no slot moves: a disk burns."""
 HUBS_IN_TURN_SHARE: Final = 0.15
 """Of seeds, where neither a region nor a disk is lost."""
+ILL_SHARE: Final = 0.15
+"""Of seeds, drawn by itself: a second spoke, which fails and has its poison."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
 
@@ -142,7 +144,7 @@ class Plan:
     actions: tuple[Action, ...]
     weather: Mapping[str, float]
     """``loss``, ``doubling``, ``lateness``: shares of messages; ``redelivery``: of envelopes that a broker brings again
-    later, out of order; ``forgery``: of slot maps."""
+    later, out of order; ``forgery``: of slot maps; ``illness``: of a second spoke's attempts, which there is then."""
     burns: str = ""
     """The region whose cell's disk burns when all is quiet."""
 
@@ -202,6 +204,8 @@ def draw(seed: int) -> Plan:
     late = chance.choice((0.0, 0.1))
     weather["redelivery"] = late
     weather["forgery"] = chance.choice((0.0, 0.5)) if shape.control else 0.0
+    ill = random.Random(f"{seed}:illness 225")  # noqa: S311 - as above; changed no seed of regressions.txt
+    weather["illness"] = ill.choice((0.3, 0.6)) if ill.random() < ILL_SHARE else 0.0
     actions = tuple(_actions(chance, viewing_s, led_by=strikes[0].phase)) if shape.control else ()
     burns = chance.choice(REGIONS) if not shape.control and chance.random() < _BURNT_SHARE else ""
     if not burns and not any(action.kind == "lose" for action in actions):

@@ -5,8 +5,10 @@ May not know: faults, clients, promises.
 
 import asyncio
 import random
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
-from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.ports.spoke import Effects, SpokeSpec
@@ -32,10 +34,14 @@ from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
 from eisbach.testing.world.redelivery import Redelivering
 
-__all__ = ["CATCHING_UP", "CUT_TOLD", "LEDGER", "MOVE_NEAR", "CellNode", "HubNode"]
+__all__ = ["CATCHING_UP", "CUT_TOLD", "LEDGER", "MOVE_NEAR", "SICK", "CellNode", "HubNode", "poisonous"]
 
 LEDGER: Final = "ledger"
 """The spoke of the world: writes down every event it handles, per subject and in order."""
+SICK: Final = "sick"
+"""In some seeds a second spoke: its attempts fail until the calm, and some events are poison to it for ever."""
+_SICK_TRIES_MAX: Final = 30
+_SICK_FIRST_DELAY: Final = timedelta(milliseconds=20)
 CATCHING_UP: Final = "catching-up"
 """A hub's phase: from a later opening until its spoke has acknowledged the first envelope."""
 MOVE_NEAR: Final = "move-near"
@@ -164,6 +170,11 @@ async def note(event: Event, effects: Effects) -> None:
     effects.put(event.subject, msgspec.json.encode([*handled, event.id]))
 
 
+def poisonous(event_id: str) -> bool:
+    """Whether the sick spoke never gets over an event."""
+    return zlib.crc32(event_id.encode()) % 7 == 0
+
+
 class HubNode(Process):
     """A region's event log and its spoke host, in one process."""
 
@@ -172,6 +183,8 @@ class HubNode(Process):
         self.log: SqliteEventLog | None = None
         self.redelivery: Callable[[], bool] = lambda: False
         """Whether the next envelope is to come again later."""
+        self.illness: Callable[[], bool] | None = None
+        """Whether the next attempt of the sick spoke fails; None: there is no such spoke."""
         self.store: SqliteSpokeStore | None = None
         self.host: SpokeHost | None = None
 
@@ -196,8 +209,15 @@ class HubNode(Process):
             clock=self.clock,
             rng=random.Random(self.chance.random()),  # noqa: S311 - must be repeatable
         )
-        spec = SpokeSpec(name=LEDGER, handler=note, types=TYPES, scope="everywhere")
-        self.log, self.store, self.host = log, store, SpokeHost([spec], around, transport=_NoStudio())
+        specs = [SpokeSpec(name=LEDGER, handler=note, types=TYPES, scope="everywhere")]
+        if self.illness is not None:
+            specs.append(
+                SpokeSpec(
+                    name=SICK, handler=self._note_if_well, types=TYPES, scope="everywhere",
+                    attempts_max=_SICK_TRIES_MAX, first_delay=_SICK_FIRST_DELAY,
+                )
+            )  # fmt: skip
+        self.log, self.store, self.host = log, store, SpokeHost(specs, around, transport=_NoStudio())
         self.ready()
         if self.lives > 1:
             self.enter(CATCHING_UP)
@@ -205,6 +225,13 @@ class HubNode(Process):
             await self.host.run()
         finally:
             self.log = self.store = self.host = None
+
+    async def _note_if_well(self, event: Event, effects: Effects) -> None:
+        if poisonous(event.id):
+            raise Invalid(f"{event.id} is poison")
+        if self.illness is not None and self.illness():
+            raise Unavailable("not well")
+        await note(event, effects)
 
     @contextmanager
     def _acknowledging(self) -> Iterator[None]:

@@ -106,6 +106,8 @@ class _Run:
         near = self._teller(f"redelivery-{region}", "redelivery", times=5)
         far = self._teller(f"redelivery-far-{region}", "redelivery")
         hub.redelivery = lambda: near() if MOVE_NEAR in hub.phases else far()
+        if self.plan.weather["illness"]:
+            hub.illness = self._teller(f"illness-{region}", "illness")
         built: list[Process] = [hub]
         for name in shape.cells[region]:
             told = document(shape, region, name)

@@ -118,6 +118,13 @@ def test_a_new_user_finds_the_dead_letter_in_the_console_and_redrives_it_there(t
             expect(page.get_by_text("Nothing was set aside.")).to_be_visible()
             expect(page.locator("li", has_text="welcome").get_by_text("1 handled")).to_be_visible(timeout=20_000)
 
+            platform.eisbach("events", "pause", "spoke/eu-central/welcome")
+            subprocess.run(["sh", "-c", script.replace("second", "third")], stdout=subprocess.DEVNULL, check=True)
+            flow = page.get_by_label("Spokes").locator("li", has_text="welcome")
+            expect(page.get_by_label("Cells")).to_contain_text("c1")
+            expect(flow).to_contain_text("1 waiting", timeout=20_000)
+            expect(flow).to_contain_text("oldest")
+
 
 def _followed(platform: Platform, edge: str) -> None:
     """``tail`` shows what comes once it follows: viewers arrive until it has seen one."""

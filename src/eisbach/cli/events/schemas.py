@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -46,7 +46,7 @@ def _check(folder: Path, shared: Shared) -> None:
     broken: dict[str, list[str]] = {}
     for path in paths:
         known = path.stem in BUILT_IN.kinds
-        found = broken_by(json.loads(path.read_bytes()), BUILT_IN.schema(path.stem)) if known else ["the type is gone"]
+        found = broken_by(_released(path), BUILT_IN.schema(path.stem)) if known else ["the type is gone"]
         if found:
             broken[path.stem] = found
     if shared.as_json:
@@ -58,3 +58,13 @@ def _check(folder: Path, shared: Shared) -> None:
         say(f"{len(paths)} schemas compared, {len(broken)} broken. Next: eisbach events schemas")
     if broken:
         raise typer.Exit(2)
+
+
+def _released(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise Invalid(f"{path} is no schema: {error}; take it from the release again") from error
+    if not isinstance(found, dict):
+        raise Invalid(f"{path} is no schema: it holds no object; take it from the release again")
+    return found

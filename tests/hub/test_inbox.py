@@ -45,6 +45,41 @@ def test_what_follows_an_event_behind_a_gap_is_behind_it_too() -> None:
     assert [before, inbox.judge(an_event(2)), inbox.judge(an_event(3))] == [Verdict.gap, Verdict.seen, Verdict.fresh]
 
 
+def test_after_a_restart_what_follows_a_handled_event_waits_for_what_was_in_work_before_it() -> None:
+    """Found by the simulated world (seed 517): 1 was in work, 2 of another subject handled; the hub died, and 3, of 1's
+    subject, came again before 1 did.
+    """
+    rows: dict[InboxKey, InboxRow] = {}
+    inbox = Inbox({})
+    inbox.admit(an_event(1))
+    inbox.admit(an_event(2))
+    apply_mark(rows, inbox.account(an_event(2)))
+    again = Inbox(rows)
+
+    verdicts = [inbox.judge(an_event(3)), again.judge(an_event(3)), again.judge(an_event(1))]
+    again.admit(an_event(1))
+
+    assert verdicts == [Verdict.fresh, Verdict.gap, Verdict.fresh]
+    assert again.judge(an_event(3)) is Verdict.fresh
+
+
+def test_one_that_was_waited_for_long_enough_holds_up_none_of_those_after_it() -> None:
+    inbox = Inbox({})
+    inbox.admit(an_event(2), waiting=True)
+    inbox.admit(an_event(2))  # its patience is at an end
+    verdicts = [inbox.judge(an_event(3))]
+    inbox.account(an_event(2))
+
+    assert [*verdicts, inbox.judge(an_event(3))] == [Verdict.fresh, Verdict.fresh]
+
+
+def test_an_event_that_names_itself_or_a_later_one_as_its_predecessor_ends_nothing() -> None:
+    key = chain_of(an_event(1))
+    inbox = Inbox({key: InboxRow(0, {5: 5, 6: 7, 7: 6})})
+
+    assert [inbox.judge(an_event(8)), inbox.judge(msgspec.structs.replace(an_event(9), prev=5))] == [Verdict.gap] * 2
+
+
 def test_an_event_whose_predecessor_never_came_is_a_gap() -> None:
     inbox = Inbox({})
 

@@ -36,34 +36,44 @@ def chain_of(event: Event) -> InboxKey:
 
 
 class _Chain:
-    __slots__ = ("above", "admitted", "successor", "waiting", "watermark")
+    __slots__ = ("above", "admitted", "begun", "successor", "watermark")
 
     def __init__(self, row: InboxRow) -> None:
         self.watermark = row.watermark
         self.above = dict(row.above)
         self.successor = {prev: seq for seq, prev in row.above.items()}
         self.admitted: set[int] = set()
-        self.waiting: set[int] = set()
-        """Of those, the ones that wait for their own predecessor."""
+        self.begun: set[int] = set()
+        """Above the watermark, admitted in this life and not to wait."""
+
+    def admit(self, seq: int, *, waiting: bool) -> None:
+        self.admitted.add(seq)
+        if waiting:
+            self.begun.discard(seq)
+        else:
+            self.begun.add(seq)
 
     def account(self, seq: int, prev: int) -> None:
         self.admitted.discard(seq)
-        self.waiting.discard(seq)
         if seq > self.watermark:
             self.above[seq] = prev
             self.successor[prev] = seq
             self.absorb()
+        else:
+            self.begun.discard(seq)
 
     def absorb(self) -> None:
         """Move the watermark along the links; ``prev`` names the direct predecessor, so equality is enough."""
         while (seq := self.successor.pop(self.watermark, None)) is not None:
             del self.above[seq]
+            self.begun.discard(seq)
             self.watermark = seq
 
     def give_up(self) -> None:
         """Jump over the oldest gap."""
         seq = min(self.above)
         del self.successor[self.above.pop(seq)]
+        self.begun.discard(seq)
         self.watermark = seq
         self.absorb()
 
@@ -71,8 +81,16 @@ class _Chain:
         return seq <= self.watermark or seq in self.above or seq in self.admitted
 
     def has_begun(self, seq: int) -> bool:
-        """Known, and not itself behind a gap: else what follows it would overtake what it waits for."""
-        return self.knows(seq) and seq not in self.waiting
+        """Known, and nothing before it is missing: else what follows it would overtake what is.
+
+        One that an earlier life accounted for may rest on one that was in work then, and has yet to come again.
+        """
+        while seq > self.watermark and seq not in self.begun:
+            prev = self.above.get(seq, seq)
+            if prev >= seq:
+                return False  # not here, or behind a gap itself; or an event that names no earlier one
+            seq = prev
+        return True
 
 
 class Inbox:
@@ -101,12 +119,7 @@ class Inbox:
 
     def admit(self, event: Event, *, waiting: bool = False) -> None:
         """It is in work or held now: repeats of it are ``seen``; unless it waits itself, its successor has no gap."""
-        chain = self._chain(chain_of(event))
-        chain.admitted.add(event.seq)
-        if waiting:
-            chain.waiting.add(event.seq)
-        else:
-            chain.waiting.discard(event.seq)
+        self._chain(chain_of(event)).admit(event.seq, waiting=waiting)
 
     def account(self, event: Event) -> InboxMark:
         """It is settled; the mark must be written with its effects, in the order of these calls."""

@@ -19,6 +19,7 @@ from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark, Version
 from eisbach.testing.world.evidence import Evidence
 from eisbach.testing.world.history import History, Intent
+from eisbach.testing.world.hostile import unsettled
 from eisbach.testing.world.nodes import TYPES, poisonous
 
 __all__ = ["judge"]
@@ -163,6 +164,7 @@ def _sick(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             yield f"P15 the sick spoke of {evidence.region} has wrong dead letters: {sorted(wrong)[:5]}"
         if not sick.outwaited:
             yield from _out_of_order(evidence, sick.handled)
+        yield from (f"P20 {evidence.region} {wrong}" for wrong in unsettled(sick.met, sick.refused))
 
 
 def _converged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:

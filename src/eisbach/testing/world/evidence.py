@@ -8,6 +8,7 @@ import msgspec
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Conflict, Item
+from eisbach.testing.world.hostile import STRICT, events
 from eisbach.testing.world.nodes import LEDGER, SICK, TYPES, CellNode, HubNode
 
 __all__ = ["Evidence", "Sick", "gather", "owners"]
@@ -45,6 +46,10 @@ class Sick:
     outwaited: int
     dead: Sequence[str]
     """Event ids among its dead letters."""
+    met: Sequence[str]
+    """Hostile events that the strict spoke beside it handled."""
+    refused: Sequence[str]
+    """Hostile events among that one's dead letters."""
 
 
 async def owners(cells: Sequence[CellNode]) -> dict[str, list[CellNode]]:
@@ -101,6 +106,8 @@ async def gather(cells: Sequence[CellNode], hub: HubNode) -> Evidence:
             handled=await _noted(hub, SICK, subjects),
             outwaited=spokes[SICK]["gaps_outwaited"],
             dead=[letter.event_id for letter in await hub.store.dead_letters(spoke=SICK, limit=10_000)],
+            met=[one for ids in (await _noted(hub, STRICT, [e.subject for e in events()])).values() for one in ids],
+            refused=[letter.event_id for letter in await hub.store.dead_letters(spoke=STRICT, limit=10_000)],
         ),
     )
 

@@ -29,6 +29,7 @@ from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.settings import CellProcess, Secrets
+from eisbach.testing.world import hostile
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
@@ -42,6 +43,7 @@ SICK: Final = "sick"
 """In some seeds a second spoke: its attempts fail until the calm, and some events are poison to it for ever."""
 _SICK_TRIES_MAX: Final = 30
 _SICK_FIRST_DELAY: Final = timedelta(milliseconds=20)
+_SICK_TIME_LIMIT: Final = timedelta(milliseconds=500)
 CATCHING_UP: Final = "catching-up"
 """A hub's phase: from a later opening until its spoke has acknowledged the first envelope."""
 MOVE_NEAR: Final = "move-near"
@@ -214,22 +216,29 @@ class HubNode(Process):
             specs.append(
                 SpokeSpec(
                     name=SICK, handler=self._note_if_well, types=TYPES, scope="everywhere",
-                    attempts_max=_SICK_TRIES_MAX, first_delay=_SICK_FIRST_DELAY,
+                    attempts_max=_SICK_TRIES_MAX, first_delay=_SICK_FIRST_DELAY, time_limit=_SICK_TIME_LIMIT,
                 )
             )  # fmt: skip
+            specs.append(hostile.strict())
         self.log, self.store, self.host = log, store, SpokeHost(specs, around, transport=_NoStudio())
         self.ready()
         if self.lives > 1:
             self.enter(CATCHING_UP)
+        stranger = None if self.illness is None else asyncio.create_task(hostile.send(log, self.clock))
         try:
             await self.host.run()
         finally:
             self.log = self.store = self.host = None
+            if stranger is not None:
+                stranger.cancel()
+                await asyncio.gather(stranger, return_exceptions=True)
 
     async def _note_if_well(self, event: Event, effects: Effects) -> None:
         if poisonous(event.id):
             raise Invalid(f"{event.id} is poison")
         if self.illness is not None and self.illness():
+            if self.illness():
+                await self.clock.sleep(2 * _SICK_TIME_LIMIT.total_seconds())  # hangs, until its time is up
             raise Unavailable("not well")
         await note(event, effects)
 

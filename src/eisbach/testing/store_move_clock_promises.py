@@ -121,3 +121,38 @@ class MoveClockPromises:
 
         assert await value(two) == b"theirs"
         assert [c.value for c in await two.conflicts()] == [b"ours"]
+
+    async def test_what_only_the_source_holds_is_held_by_the_target_too_and_its_loser_is_listed_once(
+        self, cells: MoveHost
+    ) -> None:
+        """P9: merged at once where the clock is ahead of the source's, it would beat a write that nobody lists."""
+        one, two = await _preparing(cells)
+        await write(one, put("a", b"ours"))
+        await one.apply(SLOT, [an_op(1, at_ms=cells.clock.wall_ms() + _AHEAD_MS)])
+        chunk = await one.export(SLOT, CopyCursor())
+        await cells.clock.advance(_AHEAD_MS / 1000)  # only the target knows, as one whose clock is ahead
+
+        await two.import_chunk(SLOT, chunk, move=1)
+        assert await value(two) == b"ours"
+        await two.settle(SLOT, move=1, epoch=2, owner=None)
+        await write(two, put("b"))
+
+        assert await value(two) == b"theirs"
+        assert [c.value for c in await two.conflicts()] == [b"ours"]
+
+    async def test_what_both_held_and_the_source_shows_is_waited_for_where_the_clock_is_behind(
+        self, cells: MoveHost
+    ) -> None:
+        """P2: or what the new owner writes first would lose to what the old one had shown."""
+        one, two = await _preparing(cells)
+        await one.apply(SLOT, [an_op(1, at_ms=cells.clock.wall_ms() + _AHEAD_MS)])
+        chunk = await one.export(SLOT, CopyCursor())
+        await two.import_chunk(SLOT, chunk, move=1)
+        nothing_new = msgspec.structs.replace(chunk, ops=[], items=[], held={})
+
+        with pytest.raises(Unavailable, match=r"op .*:1:1 .* ahead of this cell's clock"):
+            await two.import_chunk(SLOT, nothing_new, move=1)
+        await cells.clock.advance(_AHEAD_MS / 1000)
+        await two.import_chunk(SLOT, nothing_new, move=1)
+
+        assert await value(two) == b"theirs"

@@ -28,6 +28,7 @@ class Way(Enum):
 
     PULLED = "from the twin"
     COPIED = "by a move: the source's relay has published it, the source's conflict log has its loser"
+    HELD = "so too, and held at the source, which has listed no loser yet: whatever time it is, it waits here as well"
     SHOWN = "so too, applied at the source and not from the future here: it waits behind nothing"
 
 
@@ -84,7 +85,7 @@ def take_in(
     lsn = group.log(slot.number, op) if way is Way.PULLED else group.log_imported(slot.number, op)
     slot.logged(op, region=desk.region)
     group.touched[slot.number] = slot
-    if way is not Way.SHOWN and (slot.held or desk.is_future(op.hlc)):
+    if way is Way.HELD or (way is not Way.SHOWN and (slot.held or desk.is_future(op.hlc))):
         slot.hold(HeldOp(lsn, op.hlc, op.origin, Mark(op.epoch, op.seq)))
         desk.hold(slot)
         group.rows["held"].append((slot.number, lsn, op.hlc))

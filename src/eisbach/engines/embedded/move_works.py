@@ -18,6 +18,7 @@ from eisbach.engines.embedded.works import Desk, Work, new_rows, owned
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import EpochStale, Unavailable
 from eisbach.kernel.merge import Stored
+from eisbach.kernel.ops import Op, op_id
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, Version
 from eisbach.ports.moves import CopiedItem, Cut, SlotChunk
@@ -123,8 +124,7 @@ class ImportWork(Work):
                 group.rows["floors"].append((slot.number, origin, *floor))
         late_ids = {op.id for op in late}
         for op in (*late, *fresh):
-            shown = _is_applied(chunk, op.origin, Mark(op.epoch, op.seq))
-            take_in(desk, group, slot, op, late=op.id in late_ids, way=Way.SHOWN if shown else Way.COPIED)
+            take_in(desk, group, slot, op, late=op.id in late_ids, way=_way(chunk, op))
         desk.release(group, slot, lambda held: _is_applied(chunk, held.origin, held.mark), keep=False)
         for item in chunk.items:
             _keep_item(desk, group, slot, item)
@@ -266,11 +266,19 @@ def _is_applied(chunk: SlotChunk, origin: str, mark: Mark) -> bool:
     return chunk.held is not None and (origin not in chunk.held or mark < chunk.held[origin])
 
 
+def _way(chunk: SlotChunk, op: Op) -> Way:
+    if chunk.held is None:
+        return Way.COPIED
+    return Way.SHOWN if _is_applied(chunk, op.origin, Mark(op.epoch, op.seq)) else Way.HELD
+
+
 def _refuse_ahead(desk: Desk, slot: SlotRows, chunk: SlotChunk) -> None:
     """What the source shows and this cell's clock may not follow yet: held here, it would be overwritten by less."""
     ahead = [f"item {item.pk} {item.sk}" for item in chunk.items if desk.is_future(item.hlc)]
     future = [op for op in chunk.ops if desk.is_future(op.hlc)]
     ahead += [f"op {op.id}" for op in future if _is_applied(chunk, op.origin, Mark(op.epoch, op.seq))]
+    both_held = [held for held in slot.held if _is_applied(chunk, held.origin, held.mark)]
+    ahead += [f"op {op_id(slot.name, held.origin, *held.mark)}" for held in both_held if desk.is_future(held.hlc)]
     if ahead:
         raise Unavailable(
             f"{ahead[0]} of slot {slot.name} is stamped ahead of this cell's clock by more than 500 ms;"

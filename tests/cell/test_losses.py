@@ -13,7 +13,9 @@ from eisbach.cell.losses import AskHeard, AskReturned, Heard, Losses, Returned
 from eisbach.cell.puller import Puller
 from eisbach.control.losses import LossRange, RegionLosses
 from eisbach.kernel.errors import Invalid, NotFound
+from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.versions import Mark
+from eisbach.ports.store import ItemKey
 from eisbach.testing.manual_clock import ManualClock
 
 
@@ -80,6 +82,10 @@ async def test_what_a_lost_region_acknowledged_and_never_sent_lies_within_the_re
     world.survivor.silent_ms = 9_000
 
     record = await world.survivor.losses.declare("eu-central")
+    theirs = await lost.twin.store.read(SLOTS[0], ItemKey("a", "k0"))
+    assert theirs is not None
+    while CLOCK.wall_ms() <= hlc_ms(theirs.version.hlc):  # in one millisecond, nothing is later
+        await asyncio.sleep(0.001)
     await there.twin.write(SLOTS[0], "k0", b"ours, later")
 
     assert record.slots[str(SLOTS[0])] == LossRange(held=Mark(1, 5), head=Mark(1, 7))

@@ -24,6 +24,7 @@ __all__ = ["MAP_FILE", "Agent", "AgentKeys", "Prefix"]
 
 MAP_FILE: Final = "map.json"
 """In the edge's prefix: the signed map in force; also what ``GET /peer/map`` serves."""
+Files = Mapping[str, bytes]
 _logger = structlog.get_logger(__name__)
 
 
@@ -93,6 +94,8 @@ class Agent:
         self.document: bytes | None = None
         """The signed map in force; None before the first."""
         self._current: SlotMap | None = None
+        self._rendered: tuple[bytes, AgentKeys, tuple[Files, Files]] | None = None
+        """Of the last map and keys: looked at every second or two, changed every day or two."""
         self._written = False
         self._refused = self._fetch_failures = 0
         self._last_refusal = self._last_failure = ""
@@ -144,15 +147,10 @@ class Agent:
             return True
 
     async def _put(self, document: bytes, slot_map: SlotMap, keys: AgentKeys) -> None:
-        edge, origin = self._sites
-        wanted = (
-            {CONFIG: edge_config(edge, slot_map).encode(), PEER_TOKEN_FILE: peer_token_map(keys.peer_token).encode()},
-            {
-                CONFIG: origin_config(origin, slot_map).encode(),
-                KEYS_FILE: keys_json(keys.media_keys),
-                SCRIPT_FILE: script(),
-            },
-        )
+        rendered = self._rendered
+        if rendered is None or rendered[:2] != (document, keys):
+            rendered = self._rendered = (document, keys, self._files(slot_map, keys))
+        wanted = rendered[2]
         changed = [(p, files) for p, files in zip(self._prefixes, wanted, strict=True) if not p.holds(files)]
         for prefix, files in changed:
             await prefix.check(files)
@@ -166,6 +164,17 @@ class Agent:
             self._last_reload_ms = self._clock.wall_ms()
             _logger.info("nginx_configured", map_version=slot_map.version)
         self._written = True
+
+    def _files(self, slot_map: SlotMap, keys: AgentKeys) -> "tuple[Files, Files]":
+        edge, origin = self._sites
+        return (
+            {CONFIG: edge_config(edge, slot_map).encode(), PEER_TOKEN_FILE: peer_token_map(keys.peer_token).encode()},
+            {
+                CONFIG: origin_config(origin, slot_map).encode(),
+                KEYS_FILE: keys_json(keys.media_keys),
+                SCRIPT_FILE: script(),
+            },
+        )
 
     def _refuse(self, error: Exception) -> None:
         self._refused += 1

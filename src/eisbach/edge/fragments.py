@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from eisbach.kernel.errors import Invalid
@@ -139,15 +140,16 @@ def main(process: Process, *, http: Iterable[str], error_level: str = "error") -
         f"error_log error.log {error_level};",
         f"events {{ worker_connections {process.connections}; }}",
         "http {",
-        *indented(_http_basics()),
+        *_http_basics(),
         *indented(http),
         "}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _http_basics() -> list[str]:
-    return [
+@cache
+def _http_basics() -> Sequence[str]:
+    return indented([
         "server_tokens off;",
         "default_type application/octet-stream;",
         "sendfile on;",
@@ -172,7 +174,7 @@ def _http_basics() -> list[str]:
         *mapping("$request_time", "request_time_ms", _MILLISECONDS, default="0"),
         f"log_format facts escape=json '{{{_FACTS}}}';",
         "access_log access.log facts buffer=32k flush=200ms;",
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def headers(*, private: bool, extra: Sequence[tuple[str, str]] = ()) -> list[str]:
@@ -237,7 +239,8 @@ def protocol_pages() -> list[str]:
     return [f"error_page {status} = /={name};" for status, (name, *_) in _PROTOCOL.items()]
 
 
-def protocol_problems(*, private: bool) -> list[tuple[str, list[str]]]:
+@cache
+def protocol_problems(*, private: bool) -> Sequence[tuple[str, list[str]]]:
     """The locations that ``protocol_pages`` names."""
     return [
         (f"location = /={name}", ["internal;", *problem(status, code, detail, private=private)])

@@ -4,8 +4,10 @@ How a call finds its way: maps (``nginx_routing``) name its lane, one rewrite le
 what nginx takes no variables for: tries, limits, body size. Cells get the URI exactly as it came.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -117,13 +119,21 @@ def _server(site: EdgeSite, slot_map: SlotMap, *, peer: bool) -> list[str]:
         ("location /", ["rewrite ^ /=$lane last;"]),
         *(_peer_places(site, slot_map) if peer else []),
         *_refusals(site, slot_map),
+    ]
+    return ["server {", *nginx.indented(top), *nginx.indented(written(places)), *_lanes(site, peer=peer), "}"]
+
+
+@lru_cache(maxsize=16)
+def _lanes(site: EdgeSite, *, peer: bool) -> Sequence[str]:
+    """Where calls go on to; the same in every map."""
+    places = [
         *(_call(site, importance, peer) for importance in _IMPORTANCES),
         *_again(peer),
         _upload(),
         *(_public(site, importance, peer) for importance in _IMPORTANCES),
         *([] if peer else [_public_beyond()]),
     ]
-    return ["server {", *nginx.indented(top), *nginx.indented(written(places)), "}"]
+    return tuple(nginx.indented(written(places)))
 
 
 def written(places: list[Place]) -> list[str]:

@@ -7,6 +7,7 @@ a cache key; a manifest comes from any living cell; a channel's playlist is fetc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,7 @@ def token_codec() -> str:
     return _beside("media_codec.js")
 
 
+@cache
 def _beside(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 

@@ -75,6 +75,8 @@ class OpenCell:
     ownership: Ownership
     gate: Gate
     metrics: Metrics
+    relays: Mapping[str, Relay]
+    """Of each store, by the name under which it is published."""
     status: Callable[[], Mapping[str, Any]]
     stop: Callable[[], None]
     """Let go of callers that wait for news; call it before the server is told to finish."""
@@ -192,8 +194,8 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
-        event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics, status=report,
-        stop=sender.stop,
+        event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics,
+        relays=parts.relays, status=report, stop=sender.stop,
     )  # fmt: skip
 
 

@@ -11,8 +11,18 @@ _STACK_CHARS: Final = 4000
 
 
 def stack_of(error: Exception) -> str:
-    """The end of its traceback."""
-    return "".join(traceback.format_exception(error))[-_STACK_CHARS:]
+    """The end of its traceback, without the marks under its lines: to find them Python parses each line anew."""
+    found = traceback.TracebackException.from_exception(error)
+    _unmark(found)
+    return "".join(found.format())[-_STACK_CHARS:]
+
+
+def _unmark(found: traceback.TracebackException) -> None:
+    for frame in found.stack:
+        frame.colno = None
+    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
+        if other is not None:
+            _unmark(other)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

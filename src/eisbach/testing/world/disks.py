@@ -6,6 +6,7 @@ not, any part may survive a power cut, and all of it a mere kill. May not know: 
 """
 
 import contextlib
+import os
 import random
 import shutil
 import tempfile
@@ -64,9 +65,10 @@ class Volume:
 
     def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
+        os.mkdir(folder)  # noqa: PTH102 - paths as objects cost as much as what is done with them, here and below
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            with open(f"{folder}/{name}", "wb", buffering=0) as file:  # noqa: PTH123
+                file.write(content)
         self.files = {name: _File(content) for name, content in files.items()}
         self.full = False
         """Writes are refused."""
@@ -99,7 +101,10 @@ class Volume:
     def survivors(self, chance: random.Random, *, power: bool) -> Files:
         """What the next life finds: everything after a kill; after a power cut, any part of what was not synced."""
         # What is not SQLite's was written whole, synced and renamed (``write_whole``): it is there or not.
-        there = {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
+        there: Files = {}
+        for name in sorted(os.listdir(self.folder)):  # noqa: PTH208
+            with open(f"{self.folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+                there[name] = file.read()
         if power:
             written = sorted(name for name, file in self.files.items() if file.steps)
             there |= {name: self.files[name].after_power_cut(chance) for name in written}
@@ -112,9 +117,9 @@ class _VfsFile(apsw.VFSFile):
     def __init__(self, volume: Volume, name: Any, flags: list[int]) -> None:
         self._volume = volume
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
-        self._file = volume.files.setdefault(Path(text).name, _File()) if text else None
+        self._name = text.rpartition("/")[2] if text else ""
+        self._file = volume.files.setdefault(self._name, _File()) if text else None
         self._steps = self._file.steps if self._file is not None else None
-        self._name = Path(text).name if text else ""
         self._is_log = self._name.endswith("-wal")
         super().__init__("unix-excl", name, flags)
 
@@ -173,7 +178,11 @@ class Volumes(apsw.VFS):
     def drop(self, volume: Volume) -> None:
         """Forget a dead volume; its connections are closed."""
         self._volumes.pop(str(volume.folder), None)
-        shutil.rmtree(volume.folder, ignore_errors=True)
+        folder = volume.folder
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(folder):  # noqa: PTH208
+                os.unlink(f"{folder}/{name}")  # noqa: PTH108
+            os.rmdir(folder)  # noqa: PTH106
 
     def close(self) -> None:
         """Take everything away."""
@@ -182,7 +191,7 @@ class Volumes(apsw.VFS):
 
     def _volume(self, name: Any) -> Volume:
         text = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        volume = self._volumes.get(str(Path(text).parent))
+        volume = self._volumes.get(text.rpartition("/")[0])
         if volume is None:
             raise apsw.CantOpenError("the machine is off and its disk is gone")
         return volume
@@ -199,6 +208,6 @@ class Volumes(apsw.VFS):
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         volume = self._volume(filename)
         volume.step()
-        volume.files.pop(Path(filename).name, None)
+        volume.files.pop(filename.rpartition("/")[2], None)
         with contextlib.suppress(apsw.IOError):
             super().xDelete(filename, syncdir)

@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,6 +124,7 @@ def _key(region: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def secrets_of(region: str) -> Secrets:
     """Keys that are the same in every world, so that a run can be repeated."""
     keys = {r: _key(r) for r in (*REGIONS, STRANGER)}

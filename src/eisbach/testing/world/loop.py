@@ -103,7 +103,10 @@ class SimLoop(base_events.BaseEventLoop):
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # stubs bind arguments
         """See ``asyncio.AbstractEventLoop``."""
-        return self.call_at(self._virtual + delay, callback, *args, context=context)
+        handle = _Handle(callback, args, context)
+        handle.moment = when = self._virtual + delay
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), handle))
+        return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]  # stubs bind arguments
         """See ``asyncio.AbstractEventLoop``."""
@@ -111,6 +114,16 @@ class SimLoop(base_events.BaseEventLoop):
         handle.moment = when
         heapq.heappush(self._timers, (when, next(self._timer_numbers), handle))
         return handle
+
+    def _shuffle(self, batch: list[_Handle]) -> None:
+        """``random.Random.shuffle`` to the bit, without two calls for each of thousands of small batches."""
+        bits = self._order.getrandbits
+        for last in range(len(batch) - 1, 0, -1):
+            width = (last + 1).bit_length()
+            chosen = bits(width)
+            while chosen > last:
+                chosen = bits(width)
+            batch[last], batch[chosen] = batch[chosen], batch[last]
 
     def _run_once(self) -> None:
         timers = self._timers
@@ -126,7 +139,7 @@ class SimLoop(base_events.BaseEventLoop):
             if not handle.gone:
                 batch.append(handle)
         if len(batch) > 1:
-            self._order.shuffle(batch)
+            self._shuffle(batch)
         self.steps += len(batch)
         if self.steps > STEPS_MAX:
             raise Deadlock(f"{STEPS_MAX} callbacks and no end at {self._virtual:.3f} s: somebody spins without waiting")

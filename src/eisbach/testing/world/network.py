@@ -71,6 +71,7 @@ class Network:
     def __init__(self, chance: random.Random, note: Callable[[str, str], None]) -> None:
         """``note``: (phase, fault) of a message that was hurt."""
         self._chance, self.note = chance, note
+        self._loop = asyncio.get_running_loop()
         self.weather = Weather()
         self.sent = 0
 
@@ -96,7 +97,7 @@ class Network:
             Refused, Silent: see there. Exceptions of ``work`` come through.
         """
         self.sent += 1
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         told: asyncio.Future[T] = loop.create_future()
         told.add_done_callback(_seen)
         ask = f"{phase}.ask"
@@ -171,7 +172,7 @@ class Network:
             else:
                 arrive()
 
-        asyncio.get_running_loop().call_later(delay, there)
+        self._loop.call_later(delay, there)
 
 
 def _settle(told: "asyncio.Future[T]", error: BaseException | None, result: T | None) -> None:

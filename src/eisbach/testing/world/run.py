@@ -226,7 +226,7 @@ class _Run:
             if cell.gone:
                 continue
             assert cell.cell is not None
-            behind = cell.cell.status()["relays"][cell.document.cell]["behind"]
+            behind = cell.cell.relays[cell.document.cell].statistics().behind
             if behind:
                 found.append(f"the relay of {cell.name} is {behind} lsns behind")
         if found:

@@ -62,3 +62,25 @@ def test_in_stage_single_everything_is_gone_and_everything_acknowledged_comes_ba
 
         platform.heal()
         assert all(v.missing() == {} for v in viewers)
+
+
+@pytest.mark.parametrize(("stage", "network", "target"), [
+    ("cells", "127.0.63", "cell/eu-central/c1"),
+    ("single", "127.0.64", "single"),
+])  # fmt: skip
+def test_a_process_whose_store_is_removed_ends_and_says_why(
+    tmp_path: Path, stage: str, network: str, target: str
+) -> None:
+    """It would acknowledge into a file that nobody sees again."""
+    with running(tmp_path / "data", stage=stage, network=network, arguments=("--no-demo",)) as platform:
+        for path in (platform.data / "regions/eu-central/cells/c1").glob("store.db*"):
+            path.unlink()
+
+        def ended() -> str:
+            changes = platform.eisbach("why", target)["changes"]
+            return next((c["why"] for c in changes if "was removed or replaced" in c["why"]), "")
+
+        why = platform.until("it has ended", ended, 20)
+
+        assert "this process writes no more" in why
+        assert "Traceback" not in why

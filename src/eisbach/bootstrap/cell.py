@@ -28,7 +28,7 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.settings import CellProcess, Secrets, read_process
 
-__all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run"]
+__all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run", "until_not_ours"]
 
 _LOOK_EVERY_S = 0.5
 _logger = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ async def run(process: CellProcess) -> None:
     confinement = confine_cell(process)
     async with open_cell(process, secrets, confinement=confinement) as cell:
         serving = asyncio.create_task(serve(cell.app, host=process.host, port=process.port))
-        replaced = asyncio.create_task(_until_replaced(cell))
+        replaced = asyncio.create_task(until_not_ours(cell))
         try:
             await asyncio.wait({serving, replaced}, return_when=asyncio.FIRST_COMPLETED)
             if replaced.done():
@@ -55,7 +55,7 @@ async def run(process: CellProcess) -> None:
             await asyncio.wait({serving, replaced})
 
 
-async def _until_replaced(cell: OpenCell) -> None:
+async def until_not_ours(cell: OpenCell) -> None:
     """Look now and then whose the store is.
 
     A process that was stopped or cut off may wake up after another one has taken its store over. Its writes are refused

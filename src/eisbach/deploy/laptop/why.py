@@ -5,7 +5,7 @@ Pure over the supervisor's record; an unknown target is refused with the nearest
 
 from typing import Any
 
-from eisbach.deploy.laptop.logs import tail
+from eisbach.deploy.laptop.logs import distinct, tail
 from eisbach.deploy.laptop.status import ProcessRow, Status
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.targets import resolve
@@ -14,6 +14,7 @@ __all__ = ["explain"]
 
 _CHANGES_MAX = 20
 _LINES = 5
+_LOOKED_AT = 50
 
 
 def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, Any]:
@@ -60,5 +61,5 @@ def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:
     if row.restarts:
         found.append(f"{row.restarts} restarts since the platform started")
     if row.state in ("restarting", "starting", "unready") and process.log.exists():
-        found += [f"log: {line[:500]}" for line in tail(process.log, lines=_LINES) if line.strip()]
+        found += [f"log: {line[:500]}" for line in distinct(tail(process.log, lines=_LOOKED_AT))[-_LINES:]]
     return found

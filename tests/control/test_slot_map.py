@@ -9,7 +9,7 @@ import pytest
 from eisbach.control.slot_map import PUBLISHED, WANTED, Placement, SlotMapReconciler, Wanted, first_groups
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import Corrupt, Invalid, VersionConflict
-from eisbach.kernel.slotmap import decode_signed, judge
+from eisbach.kernel.slotmap import SlotMap, decode_signed, judge
 from eisbach.testing.manual_clock import ManualClock
 
 KEY = b"k" * 32
@@ -107,6 +107,55 @@ async def test_a_bulk_change_is_published_and_a_cells_state_is_told(store: Sqlit
 
     assert (control.version, control.refusal) == (2, "")
     assert control.cells == {"c1": "draining", "c2": "active", "studio": "active"}
+
+
+async def test_an_edge_that_was_away_while_slots_moved_one_by_one_takes_the_newest_map(
+    store: SqliteControlStore,
+) -> None:
+    control = reconciler(store)
+    await control.activate()
+    first = decode_signed(control.document or b"", KEY)
+    for number in range(4):
+        await control.assign({f"eu/de/main/{number}": "c2"})
+
+    newest = decode_signed(control.document or b"", KEY)
+
+    assert (newest.version, newest.since["eu/de/main"]) == (5, [2, 3, 4, 5, 1, 1, 1, 1])
+    judge(newest, first, region="eu-central", slot_counts=GROUPS)
+
+
+async def test_one_consent_to_a_large_change_is_spent_by_one_version(store: SqliteControlStore) -> None:
+    control = reconciler(store)
+    await control.activate()
+    await control.assign({f"eu/de/main/{n}": "c2" for n in range(4)}, bulk=True)
+    large = decode_signed(control.document or b"", KEY)
+
+    await control.assign({f"eu/de/main/{n}": "c1" for n in range(8)})
+
+    assert (large.bulk, control.version) == (True, 2)
+    assert "version 3 changes 8 of 12 slots without the bulk flag" in control.refusal
+    await control.assign({}, bulk=True)
+    newest = decode_signed(control.document or b"", KEY)
+    assert (newest.version, newest.bulk, newest.bulk_before) == (3, True, [2])
+
+
+async def test_a_map_of_a_release_that_did_not_say_since_when_is_followed_by_one_that_edges_take(
+    store: SqliteControlStore,
+) -> None:
+    control = reconciler(store)
+    await control.activate()
+    stored = await store.get(PUBLISHED)
+    assert stored is not None
+    old = msgspec.structs.replace(msgspec.json.decode(stored.value, type=SlotMap), version=7, since={})
+    await store.put(PUBLISHED, msgspec.json.encode(old), expected=stored.revision)
+
+    await control.assign({"eu/de/main/0": "c2"})
+
+    newest = decode_signed(control.document or b"", KEY)
+    assert newest.since["eu/de/main"] == [8, 7, 7, 7, 7, 7, 7, 7]
+    missed = msgspec.structs.replace(old, version=5, groups={**old.groups, "eu/de/main": ["c1"] * 5 + ["c2"] * 3})
+    for in_force in (old, missed):
+        judge(newest, in_force, region="eu-central", slot_counts=GROUPS)
 
 
 async def test_a_wanted_map_with_an_unknown_cell_is_not_published(store: SqliteControlStore) -> None:

@@ -170,6 +170,40 @@ def test_a_map_that_would_do_harm_is_refused(said: str, candidate: SlotMap) -> N
     assert "keep the last good one" in str(refused.value)
 
 
+def steps(**changes: object) -> SlotMap:
+    """Version 5: slots 0, 1 have been c2's since version 3, and 2, 3 since version 4."""
+    since = {"eu/de/main": [3, 3, 4, 4, 2, 1, 1, 1, 1, 1]}
+    groups = {"eu/de/main": ["c2"] * 4 + ["c1"] + ["c2"] * 5}
+    return a_map(**{"version": 5, "groups": groups, "since": since, **changes})
+
+
+def test_an_edge_that_missed_versions_takes_the_newest_if_it_had_taken_each_of_them() -> None:
+    judge(steps(), a_map(), region="a", slot_counts={"eu/de/main": 10})
+
+
+@pytest.mark.parametrize(
+    ("said", "candidate"),
+    [
+        ("version 4 changes 3 of 10", steps(since={"eu/de/main": [3, 4, 4, 4, 2, 1, 1, 1, 1, 1]})),
+        ("since version 2, but version 2", steps(since={"eu/de/main": [3, 2, 4, 4, 2, 1, 1, 1, 1, 1]})),
+        ("since version 6", steps(since={"eu/de/main": [3, 6, 4, 4, 2, 1, 1, 1, 1, 1]})),
+        ("9 of 10 slots since when", steps(since={"eu/de/main": [3] * 9})),
+        ("0 of 10 slots since when", steps(since={"eu/at/main": [3] * 9})),
+        ("version 4 changes 3", steps(since={"eu/de/main": [3, 4, 4, 4, 2, 1, 1, 1, 1, 1]}, bulk=True)),
+    ],
+)
+def test_a_map_with_a_version_that_no_edge_would_have_taken_is_refused(said: str, candidate: SlotMap) -> None:
+    with pytest.raises(Invalid, match=said):
+        judge(candidate, a_map(), region="a", slot_counts={"eu/de/main": 10})
+
+
+def test_an_earlier_version_with_the_bulk_flag_may_have_changed_everything() -> None:
+    since = {"eu/de/main": [4] * 4 + [2, 1, 1, 1, 1, 1]}
+    judge(steps(since=since, bulk_before=[4]), a_map(), region="a", slot_counts={"eu/de/main": 10})
+    with pytest.raises(Invalid, match="version 4 changes 4"):
+        judge(steps(since=since, bulk_before=[3]), a_map(), region="a", slot_counts={"eu/de/main": 10})
+
+
 def test_a_newer_whole_map_is_taken_and_a_large_change_with_its_flag() -> None:
     judge(a_map(version=3), a_map(), region="a", slot_counts={"eu/de/main": 10})
     judge(

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from eisbach.kernel.errors import Corrupt, Invalid, VersionConflict
-from eisbach.kernel.slotmap import CellEntry, SlotMap, encode_signed, judge
+from eisbach.kernel.slotmap import BULK_VERSIONS_MAX, CellEntry, SlotMap, encode_signed, judge
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
@@ -62,7 +62,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     states: dict[str, str] = {}
     """Cell -> state, of cells that are not ``active``."""
     bulk: bool = False
-    """The change on its way may concern more than a fifth of the slots."""
+    """The next version may change more than a fifth of the slots; spent when something has been published."""
 
 
 class SlotMapReconciler:
@@ -149,7 +149,16 @@ class SlotMapReconciler:
         value = msgspec.json.encode(candidate)
         await self._store.put(PUBLISHED, value, expected=stored.revision if stored else 0)
         self._published = candidate
+        if wanted.bulk:
+            await self._spend(wanted)
         return True
+
+    async def _spend(self, wanted: Wanted) -> None:
+        """One consent, one version: else the edges' guard would be off for good after the first large change."""
+        stored = await self._store.get(WANTED)
+        if stored is not None and msgspec.json.decode(stored.value, type=Wanted) == wanted:
+            spent = msgspec.structs.replace(wanted, bulk=False)
+            await self._store.put(WANTED, msgspec.json.encode(spent), expected=stored.revision)
 
     async def _wanted(self) -> Wanted:
         stored = await self._store.get(WANTED)
@@ -165,15 +174,34 @@ class SlotMapReconciler:
             cell: CellEntry(address=address, state=wanted.states.get(cell, "active"))
             for cell, address in place.cells.items()
         }
+        version = (current.version if current else 0) + 1
         return SlotMap(
             region=place.region,
-            version=(current.version if current else 0) + 1,
+            version=version,
             issued_ms=self._clock.wall_ms(),
             cells=cells,
             groups=wanted.groups,
             preferred={group: list(place.preferred.get(group, ())) for group in wanted.groups},
             bulk=wanted.bulk,
+            since={group: _since(group, owners, current, version) for group, owners in wanted.groups.items()},
+            bulk_before=_bulk_before(current),
         )
+
+
+def _since(group: str, owners: Sequence[str], current: SlotMap | None, version: int) -> list[int]:
+    if current is None:
+        return [version] * len(owners)
+    known = current.since.get(group) or [current.version] * len(owners)
+    return [
+        known[number] if number < len(known) and current.owner(group, number) == owner else version
+        for number, owner in enumerate(owners)
+    ]
+
+
+def _bulk_before(current: SlotMap | None) -> list[int]:
+    if current is None:
+        return []
+    return [*current.bulk_before, *([current.version] if current.bulk else [])][-BULK_VERSIONS_MAX:]
 
 
 def _content(slot_map: SlotMap) -> tuple[object, ...]:

@@ -17,10 +17,14 @@ from eisbach.kernel.errors import Invalid
 from eisbach.kernel.limits import MIB
 from eisbach.kernel.slots import Group
 
-__all__ = ["CHANGED_SHARE_MAX", "CellEntry", "SlotMap", "decode_signed", "encode_signed", "judge"]
+__all__ = ["BULK_VERSIONS_MAX", "CHANGED_SHARE_MAX", "CellEntry", "SlotMap", "decode_signed", "encode_signed", "judge"]
 
 CHANGED_SHARE_MAX = 0.2
-"""A map that changes more than this share of the slots needs its ``bulk`` flag."""
+"""One version that changes more than this share of the slots needs the ``bulk`` flag."""
+_CHANGED_ALWAYS: Final = 2
+"""So many may change in a region however few slots it has: moves run two at a time."""
+BULK_VERSIONS_MAX: Final = 64
+"""Versions with the flag that a map remembers: an edge that missed more than these needs one anew."""
 
 
 class CellEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +51,12 @@ class SlotMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     preferred: dict[str, list[str]]
     """Group -> preferred region of slot 0, 1, 2 ...: a preference, not a fence."""
     bulk: bool = False
+    """This version may change any share of the slots: an operator said so."""
+    since: dict[str, list[int]] = {}
+    """Group -> version in which slot 0, 1, 2 ... got its owner. So an edge that missed versions can judge each of them,
+    and sees a map that contradicts what it has. A map of before this field (empty) is judged as one change."""
+    bulk_before: list[int] = []
+    """Earlier versions that had ``bulk``, the last ``BULK_VERSIONS_MAX`` of them, rising."""
 
     def owner(self, group: str, number: int) -> str | None:
         """The owner cell of a slot, None when the group or the number is unknown."""
@@ -115,7 +125,8 @@ def judge(candidate: SlotMap, current: SlotMap | None, *, region: str, slot_coun
         slot_counts: group -> number of slots, fixed for life.
 
     Raises:
-        Invalid: old, partial, empty, of another region, with unknown cells, or changing over a fifth without ``bulk``.
+        Invalid: old, partial, empty, of another region, with unknown cells, changing over a fifth in one version
+            without ``bulk``, or contradicting what is in force.
     """
 
     def refuse(found: str) -> Invalid:
@@ -136,12 +147,31 @@ def judge(candidate: SlotMap, current: SlotMap | None, *, region: str, slot_coun
         Group.parse(group)
         if unknown := set(owners) - set(candidate.cells):
             raise refuse(f"group {group} names unknown cells {sorted(unknown)}")
-    if current is not None and not candidate.bulk:
-        total = sum(map(len, candidate.groups.values()))
-        changed = sum(
-            current.owner(group, number) != owner
-            for group, owners in candidate.groups.items()
-            for number, owner in enumerate(owners)
-        )
-        if changed > total * CHANGED_SHARE_MAX:
-            raise refuse(f"it changes {changed} of {total} slots without the bulk flag")
+    if current is not None and (found := _too_much(candidate, current)):
+        raise refuse(found)
+
+
+def _too_much(candidate: SlotMap, current: SlotMap) -> str:
+    """Which version between the two changed too much, or contradicts what is in force; empty: none."""
+    total = sum(map(len, candidate.groups.values()))
+    changed: dict[int, int] = {}
+    for group, owners in candidate.groups.items():
+        since = candidate.since.get(group, [])
+        if candidate.since and len(since) != len(owners):
+            return f"group {group} says of {len(since)} of {len(owners)} slots since when they have their owner"
+        for number, owner in enumerate(owners):
+            before = current.owner(group, number)
+            if owner == before:
+                continue
+            version = since[number] if since else candidate.version
+            if not current.version < version <= candidate.version:
+                return (
+                    f"slot {group}/{number} is said to be {owner}'s since version {version},"
+                    f" but version {current.version} in force gave it to {before or 'nobody'}"
+                )
+            changed[version] = changed.get(version, 0) + 1
+    allowed = {*candidate.bulk_before, *([candidate.version] if candidate.bulk else [])}
+    for version, slots in sorted(changed.items()):
+        if slots > max(_CHANGED_ALWAYS, total * CHANGED_SHARE_MAX) and version not in allowed:
+            return f"version {version} changes {slots} of {total} slots without the bulk flag"
+    return ""

@@ -149,7 +149,6 @@ class Operator:
 
 
 async def _move_away(control: OpenControl, cell: str) -> str:
-    await control.reconciler.assign({}, bulk=True)  # as the call does: more than a fifth of the slots move
     known = {one.slot: one for one in await control.mover.records()}
     asked: list[str] = []
     for number, owner in enumerate(control.reconciler.groups[GROUP]):

@@ -1,5 +1,6 @@
 """``eisbach events tail``: what comes, filtered, for eyes or as CloudEvents, until there is enough of it."""
 
+import contextlib
 import http.server
 import json
 import threading
@@ -40,7 +41,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         Hub.asked, Hub.authorised = self.path, self.headers["Authorization"]
         self.send_response(200 if "lost" not in self.path else 503)
         self.end_headers()
-        self.wfile.writelines(LINES if "lost" not in self.path else [b"the hub is away"])
+        with contextlib.suppress(ConnectionError):  # who has enough hangs up; a traceback would stand in the output
+            self.wfile.writelines(LINES if "lost" not in self.path else [b"the hub is away"])
 
     def log_message(self, *_: Any) -> None:
         return

@@ -1,6 +1,7 @@
 """P21 as a drill: a cell's disk burns; on a new one it is what it was, and what backups had not comes from the twin."""
 
 import random
+import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -20,7 +21,7 @@ from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Denied, Invalid, Unavailable
 from eisbach.kernel.ops import ItemChange
 from eisbach.ports.moves import CopyCursor
-from eisbach.ports.store import Lease, Transaction, Write
+from eisbach.ports.store import IdempotencyKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 from eisbach.testing.store_host import OTHER, SLOT, exchange
 
@@ -283,3 +284,33 @@ async def test_a_twin_gives_whole_slots_only_where_they_may_lie(world: World) ->
 async def test_a_store_that_is_there_is_never_overwritten(world: World) -> None:
     with pytest.raises(Invalid, match="move it away"):
         await world.restore(f"{HERE}.db")
+
+
+async def test_an_older_copy_of_the_store_gives_what_only_it_still_holds_and_is_gone_afterwards(world: World) -> None:
+    """The link was cut, and there are no backups: what the copy has is nowhere else."""
+    await world.write(world.here, 20)
+    await world.exchange()
+    await world.write(world.here, 15)
+    keyed = Transaction(slot=SLOT, writes=[Write(ItemChange("acc-9", "k", b"1"))], key=IdempotencyKey("acc-9", "once"))
+    first = await world.here.transact(keyed)
+    digests = [await world.here.digest(slot) for slot in SLOTS]
+    for suffix in ("", "-wal"):
+        shutil.copy(world.folder / f"{HERE}.db{suffix}", world.folder / f"new.db{suffix}")
+    await world.write(world.here, 5)  # these alone are lost
+    async with world.opened() as copy:
+        await copy.condemn("the twin has more")
+    sources = Sources(None, {THERE: world.twin})
+    world.twin.up = False
+    with pytest.raises(Unavailable, match="cut"):
+        await restore_cell(world.new(), SLOTS, sources)
+    world.twin.up = True
+
+    restored = await restore_cell(world.new(), SLOTS, sources)
+
+    assert restored.older >= 15
+    assert sorted(path.name for path in world.folder.glob("new.db*")) == ["new.db"]
+    async with world.opened() as again:
+        assert [await again.digest(slot) for slot in SLOTS] == digests
+        assert (await again.transact(keyed)).mark == first.mark, "a repeat under its key has its answer"
+        await exchange(again, world.there, slot=SLOT)
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)

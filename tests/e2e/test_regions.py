@@ -193,6 +193,50 @@ def test_a_cell_whose_disk_is_gone_does_not_begin_anew_and_is_restored_with_ever
     platform.until("all of it at the twin", lambda: all(v.missing(edge=west) == {} for v in viewers), 30)
 
 
+def test_a_cell_whose_store_is_put_back_from_an_older_copy_writes_nothing_and_is_restored(platform: Platform) -> None:
+    """Its next numbers were used already, as its twin and the hub know."""
+    target = f"cell/{CENTRAL}/c1"
+    edge = edges(platform)
+    viewers = [v for v in crowd(edge[CENTRAL], "older", 10) if cell_of(v) == "c1"]
+    for viewer in viewers:
+        assert viewer.write(), viewer.last
+    folder = platform.data / "regions" / CENTRAL / "cells" / "c1"
+    platform.fault("down", target)
+    copies = {path: path.read_bytes() for path in folder.glob("store.db*")}
+    platform.eisbach("heal", target)
+    platform.until("home", lambda: _answering(viewers) == {CENTRAL}, 20)
+    for viewer in viewers:
+        assert viewer.write(edge=edge[CENTRAL]), viewer.last
+    west = edge[WEST]
+    platform.until("all of it at the twin", lambda: all(v.missing(edge=west) == {} for v in viewers), 30)
+    platform.fault("down", target)
+    for path in folder.glob("store.db*"):
+        path.unlink()
+    for path, content in copies.items():
+        path.with_name(path.name + ".put-back").write_bytes(content)
+        path.with_name(path.name + ".put-back").rename(path)
+    platform.eisbach("heal", target)
+
+    def refused() -> str:
+        row = next(p for p in platform.status()["processes"] if p["target"] == target)
+        return row["why"] if "older copy" in row["why"] else ""
+
+    why = platform.until("refused", refused, 20)
+    for viewer in viewers:
+        assert viewer.write(), viewer.last
+    platform.fault("down", target)
+    done = platform.eisbach("restore", target, "--yes")
+    platform.heal()
+
+    assert "eisbach restore" in why
+    assert done["older"] > 0
+    platform.until("nothing missing", lambda: all(v.missing() == {} for v in viewers), 30)
+    platform.until("home", lambda: _answering(viewers) == {CENTRAL}, 20)
+    for viewer in viewers:
+        assert viewer.write(edge=edge[CENTRAL]), viewer.last
+    platform.until("all of it at the twin", lambda: all(v.missing(edge=west) == {} for v in viewers), 30)
+
+
 def _answering(viewers: list[Viewer]) -> set[str]:
     """Regions that read for them."""
     return {v.ask("GET", "/v1/me/rails")[1]["eisbach-region"] for v in viewers}

@@ -18,6 +18,7 @@ from eisbach.bootstrap.backups import Backups
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
+from eisbach.bootstrap.older_copy import ProvableStore, prove
 from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
 from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.app import Gate, cell_app
@@ -88,18 +89,29 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
     store = await _open_store(parts, file, cell)
     ownership = Ownership(store, cell=process.cell, groups=process.groups, owners=process.owners)
     first = slots_in(slots)
-    holds = bool(await store.leases())
+    holds, place = bool(await store.leases()), parts.host.place(Path(process.folder) / file)
+    heard = None
+    if holds and not process.store:
+        heard = await prove(parts, cast("ProvableStore", store), cell=cell, place=place)
     if first and not holds and process.control:
         await refuse_a_lost_disk(parts, store, first)
     elif process.control:
         parts.followers.once("tell-control", lambda: tell_control(parts, store, holds=True))
     await ownership.open(first)
+    if not holds and not process.store:
+        await cast("ProvableStore", store).stays_at(place)
     relay = Relay(
         store, parts.event_log, source=f"{process.region}/{cell}", clock=clock, rng=parts.rng,
         pipelined=cast("PipelinedLog", parts.event_log) if process.hub.startswith("nats:") else None,
     )  # fmt: skip
     parts.relays[cell] = relay
-    parts.followers.start(f"relay-{cell}", relay.run)
+
+    async def publish() -> None:
+        if heard is not None:
+            await heard.wait()
+        await relay.run()
+
+    parts.followers.start(f"relay-{cell}", publish)
 
     async def release() -> None:
         while True:

@@ -83,7 +83,7 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
         if slot.number >= len(owners):
             return ""
         async with gate:
-            request = PullRequest(slots={str(slot): {}}, limit=1, wait_ms=0)
+            request = PullRequest(slots={str(slot): {}}, limit=1, wait_ms=0, region=region)
             answer = await transport.pull(owners[slot.number], request)
         if answer.failed.get(str(slot)) == LogGap.code:  # its log is so old that the beginning is pruned
             return f"region {twin} has long had ops in slot {slot}"

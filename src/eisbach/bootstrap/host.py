@@ -9,6 +9,7 @@ import secrets as entropy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from eisbach.cell.move_http import HttpCells
@@ -17,6 +18,7 @@ from eisbach.cell.puller import PeerTransport
 from eisbach.cell.slot_imports import SlotSource
 from eisbach.engines.embedded.clock import RehearsalClock, SystemClock
 from eisbach.engines.embedded.disk import Disk, DiskThread
+from eisbach.engines.embedded.whereabouts import place_of
 from eisbach.ports.clock import Clock
 
 __all__ = ["ClosablePeer", "ClosableSource", "ClosingDisk", "Host", "system_host"]
@@ -65,6 +67,8 @@ class Host:
     """A function's sandbox: nothing follows the hub or other regions in it."""
     vfs: str | None = None
     """Of every SQLite file; None: the machine's own."""
+    place: Callable[[Path], str] = place_of
+    """Of a file: another one after the machine was started anew, or the file was replaced."""
 
 
 def system_host(*, rehearsal: bool = False) -> Host:

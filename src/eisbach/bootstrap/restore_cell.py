@@ -3,12 +3,14 @@
 Promises: the store appears under its name only when it is whole; no slot takes a write before every other region that
 may hold it was asked for what it has beyond the backups, this region's own ops included, and before an epoch that no
 earlier store had is committed; nothing newer is overwritten, since all of it is merged by version.
+A store that was found to be an older copy of itself (``bootstrap.older_copy``) is one source more, with what only it
+still holds; it is set aside as ``.older``, and gone once the new store is there.
 The order matters: under a new epoch the twins would think the old epoch's tail was held. A failure leaves a file ending
 in ``.restoring``, which the next try begins anew. May not know: how the process is stopped and started.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ _EPOCHS_SKIPPED: Final = 100
 """The store that was lost may have been given epochs of which neither backups nor twins have an op."""
 _ROUNDS_MAX: Final = 100_000
 _NOTHING: Final = Mark(0, 0)
+_FILES: Final = ("", "-wal", "-shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class RestoredCell:
     """From backups, tombstones included."""
     ops: int
     """From twins: what backups had not."""
+    older: int
+    """From an older copy of the store: its items and ops."""
     epochs: dict[str, int]
     """Slot -> the epoch under which it takes writes now."""
 
@@ -89,21 +94,25 @@ async def restore_cell(
         progress: told how many slots are done.
 
     Raises:
-        Invalid: there is a store already.
+        Invalid: there is a store already, and it is no older copy of itself.
         Unavailable: a twin does not answer, or cannot give what is missing, or this clock is behind; nothing appeared.
         Corrupt: a backup cannot be read.
     """
     path, region = new.path, new.region
     if await holds_data(path, region=region, clock=new.clock):
         raise Invalid(f"{path} holds data; a restore fills a new store: move it away, with its -wal and -shm")
-    unfinished = path.with_name(path.name + ".restoring")
-    for name in (path.name, unfinished.name):
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(name + suffix).unlink(missing_ok=True)
-    items = ops = 0
+    unfinished, aside = (path.with_name(path.name + suffix) for suffix in (".restoring", ".older"))
+    if path.exists() and path.stat().st_size > 0 and await _condemned(new):
+        _move(path, aside)
+    _remove(path)
+    _remove(unfinished)
+    items = ops = old = 0
     epochs: dict[str, int] = {}
-    async with new.opening(unfinished) as store:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(new.opening(unfinished))
+        older = await stack.enter_async_context(new.opening(aside)) if aside.exists() else None
         for done, slot in enumerate(slots, 1):
+            old += await _from_older(store, slot, older)
             items += await _from_backups(store, slot, sources.backups)
             for peer, transport in sources.twins.items():
                 ops += await _from_twin(store, slot, peer, transport)
@@ -119,11 +128,31 @@ async def restore_cell(
         for slot, owner in sources.moved.items():
             await store.settle(slot, move=0, epoch=1, owner=owner)
     unfinished.rename(path)
-    return RestoredCell(slots=len(slots), items=items, ops=ops, epochs=epochs)
+    _remove(aside)
+    return RestoredCell(slots=len(slots), items=items, ops=ops, older=old, epochs=epochs)
+
+
+def _remove(path: Path) -> None:
+    for suffix in _FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _move(path: Path, to: Path) -> None:
+    """The file comes last: what is beside it is part of it."""
+    _remove(to)
+    for suffix in reversed(_FILES):
+        if (found := path.with_name(path.name + suffix)).exists():
+            found.rename(to.with_name(to.name + suffix))
+
+
+async def _condemned(new: NewStore) -> bool:
+    async with new.opening(new.path) as store:
+        return bool((await store.whereabouts())[1])
 
 
 async def holds_data(path: Path, *, region: str, clock: Clock) -> bool:
-    """Whether there is a store with slots or ops: a cell that was refused on an empty disk leaves one without.
+    """Whether there is a store with slots or ops: a cell that was refused on an empty disk leaves one without, and an
+    older copy of itself counts as none.
 
     Raises:
         Invalid: the file is no store of this region.
@@ -131,7 +160,26 @@ async def holds_data(path: Path, *, region: str, clock: Clock) -> bool:
     if not path.exists():
         return False
     async with open_store(path, region=region, clock=clock) as store:
+        if (await store.whereabouts())[1]:
+            return False
         return bool(await store.leases()) or store.statistics().last_lsn > 0
+
+
+async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
+    """All that an older copy has of a slot that it had; keys and lost conflicts too."""
+    lease = await older.lease(slot) if older is not None else None
+    if older is None or lease is None or lease.state not in ("active", "frozen", "away"):
+        return 0
+    await store.begin_import(slot, move=0, epoch=lease.epoch)
+    cursor, found = CopyCursor(), 0
+    for _ in range(_ROUNDS_MAX):
+        piece = await older.export(slot, cursor)
+        await store.import_chunk(slot, piece, move=0)
+        found += len(piece.ops) + len(piece.items)
+        if not piece.more:
+            return found
+        cursor = piece.cursor
+    raise AssertionError("nobody writes an older copy: it has an end")
 
 
 async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader | None) -> int:

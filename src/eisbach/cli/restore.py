@@ -118,8 +118,17 @@ def _cell(shared: Shared, target: str, *, yes: bool) -> None:
         found = asyncio.run(restore(process, lambda done, total: bars.update(bar, completed=done, total=total)))
     if shared.as_json:
         show_json(
-            {"target": target, "slots": found.slots, "items": found.items, "ops": found.ops, "epochs": found.epochs}
+            {
+                "target": target,
+                "slots": found.slots,
+                "items": found.items,
+                "ops": found.ops,
+                "older": found.older,
+                "epochs": found.epochs,
+            }
         )
         return
     say(f"{target}: {found.slots} slots, {found.items} items from backups, {found.ops} ops from its twins, new epochs")
+    if found.older:
+        say(f"{found.older} items and ops were in the older copy of its store, which is gone now")
     say(f"Next: eisbach heal {target}")

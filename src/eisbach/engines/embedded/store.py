@@ -23,6 +23,7 @@ from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
 from eisbach.engines.embedded.store_moves import StoreMoves
+from eisbach.engines.embedded.whereabouts import StoreWhereabouts
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
 from eisbach.engines.embedded.writer import Writer, reading, refusal
 from eisbach.kernel.errors import Retryable, Unavailable
@@ -63,7 +64,7 @@ _PRAGMAS: Final = (
 )
 
 
-class SqliteStore(StoreMoves):
+class SqliteStore(StoreMoves, StoreWhereabouts):
     """Made by ``open_store``."""
 
     def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
@@ -91,6 +92,8 @@ class SqliteStore(StoreMoves):
     async def transact(self, transaction: Transaction) -> Receipt:
         """See ``ports.store``."""
         check_transaction(transaction)
+        if self.unproved:
+            raise Unavailable(self.unproved)
         self._transactions += 1
         receipt: Receipt = await self._submit(TransactWork(transaction))
         return receipt
@@ -260,7 +263,7 @@ class SqliteStore(StoreMoves):
 
     async def not_ours(self) -> str:
         """Why this opening writes no more: the file was opened again, or has gone from its name; empty: it does."""
-        if lost := self._writer.lost():
+        if lost := self.condemned or self._writer.lost():
             return lost
         with reading():
             if self._reads.opened() == self._writer.opened:

@@ -114,6 +114,7 @@ class CellNode(Process):
             peer=lambda door, token: PeerLink(self, ways, door, token=token),
             source=lambda token: CellsLink(self, ways, {}, token=token),
             vfs=self.vfs,
+            place=lambda _path: f"boot {self.boots}",
         )
 
     async def live(self) -> None:

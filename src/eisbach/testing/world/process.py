@@ -105,6 +105,8 @@ class Process:
         self.name, self.region = name, region
         self._volumes, self._seed, self.files = volumes, seed, dict(files)
         self.lives = 0
+        self.boots = 0
+        """Times that its machine was started anew."""
         self.barred = False
         """Whether it cannot be started: its region is gone, or it is."""
         self.gone = False
@@ -183,6 +185,7 @@ class Process:
         if not life.alive:
             return
         self.on_death(self, why)
+        self.boots += power
         life.alive = self.listening = False
         life.volume.dead = True
         self.files = life.volume.survivors(self.chance, power=power)
@@ -196,6 +199,8 @@ class Process:
     async def stop(self) -> Files:
         """End in good order; what is on the disk then."""
         life = self.life
+        if not life.alive:
+            return self.files
         assert life.main is not None
         self.listening = False
         life.main.cancel()

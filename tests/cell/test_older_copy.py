@@ -1,0 +1,194 @@
+"""A store that was put back from an older copy of itself uses no number twice (P21)."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from kit import document, make_secrets, opened, peer, signed_in, until
+
+from eisbach.bootstrap import older_copy
+from eisbach.bootstrap.cell import OpenCell, open_cell
+from eisbach.bootstrap.host import system_host
+from eisbach.bootstrap.older_copy import twin_says
+from eisbach.cell.puller import Batch, PullAnswer, PullRequest
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
+from eisbach.ports.store import Transaction, Write
+
+KEYS = make_secrets()
+SLOT = Slot.parse("eu/de/main/2")
+
+
+class Twin:
+    """Another region; it answers who asks what it holds, and has nothing for a puller."""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, Mark] = {}
+        self.failed: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
+        self.up, self.asked = True, 0
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        if not self.up:
+            raise Unavailable("cut")
+        return {"eu/de/main": ["c1"] * 4}
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        if not self.up:
+            raise Unavailable("cut")
+        if request.limit > 1:
+            await asyncio.Event().wait()
+        assert (cell, request.region) == ("c1", "eu-central"), "residency is judged by who asks"
+        self.asked += 1
+        batches = {s: Batch([], {"eu-central": m}) for s, m in self.heads.items()}
+        return PullAnswer(batches=batches, moved=self.moved, failed=self.failed, wall_ms=0)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def started(folder: Path, twin: Twin, *, boot: str = "") -> AsyncIterator[OpenCell]:
+    """The cell on a machine; ``boot``: which one, empty for the one that this test runs on."""
+    host = replace(system_host(), peer=lambda _door, _token: twin)
+    if boot:
+        host = replace(host, place=lambda _path: boot)
+    process = document(folder, peers=[peer("eu-west")], backups="")
+    async with open_cell(process, KEYS["eu-central"], host=host) as cell:
+        yield cell
+
+
+async def write(cell: OpenCell) -> None:
+    await cell.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", "k", b"1"))]))
+
+
+def store_of(folder: Path) -> Path:
+    return folder / "eu-central" / "c1"
+
+
+def copy(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    for path in store_of(folder).glob("store.db*"):
+        shutil.copy(path, folder / name / path.name)
+
+
+def put_back(folder: Path, name: str) -> None:
+    """As new files, which have the numbers of the old ones on most file systems; what is written over cannot be told."""
+    for path in store_of(folder).glob("store.db*"):
+        path.unlink()
+    for path in (folder / name).iterdir():
+        shutil.copy(path, store_of(folder) / path.name)
+
+
+@pytest.fixture
+async def twin(tmp_path: Path) -> Twin:
+    """The cell has had a viewer; a copy of its store lies beside, and it has had another one since."""
+    async with opened(tmp_path, keys=KEYS, backups=""):
+        pass
+    twin = Twin()
+    async with started(tmp_path, twin) as cell:
+        await write(cell)
+    copy(tmp_path, "older")
+    return twin
+
+
+async def test_a_process_that_starts_anew_on_the_same_machine_asks_nobody_and_writes_at_once(
+    tmp_path: Path, twin: Twin
+) -> None:
+    twin.up = False
+
+    async with started(tmp_path, twin) as cell:
+        await write(cell)
+
+    assert twin.asked == 0
+
+
+async def test_an_older_copy_writes_nothing_although_it_is_the_twin_alone_who_knows_and_is_condemned_for_good(
+    tmp_path: Path, twin: Twin
+) -> None:
+    put_back(tmp_path, "older")
+    twin.heads[str(SLOT)] = Mark(1, 9)
+
+    async with started(tmp_path, twin) as cell:
+        slots = {slot: await cell.store.vector(slot) for slot in cell.ownership.owned()}
+        with pytest.raises(Unavailable, match="older copy"):
+            await write(cell)
+        await until(lambda: twin.asked)
+        async with asyncio.timeout(5):
+            while not await cell.store.not_ours():
+                await asyncio.sleep(0.01)
+        assert {slot: await cell.store.vector(slot) for slot in slots} == slots
+
+    for twin.heads in ({str(SLOT): Mark(1, 9)}, {}):
+        with pytest.raises(
+            Invalid, match=r"older copy of its store: region eu-west holds its op 1.9 .* eisbach restore"
+        ):
+            async with started(tmp_path, twin):
+                pass
+
+
+async def test_an_older_copy_is_told_by_the_hub_alone(tmp_path: Path, twin: Twin) -> None:
+    async with started(tmp_path, twin) as cell:
+        await signed_in(cell)  # with an event: of the others the hub hears nothing
+        await until(lambda: cell.status()["relays"]["c1"]["behind"] == 0)
+    put_back(tmp_path, "older")
+
+    async with started(tmp_path, twin) as cell:
+        async with asyncio.timeout(5):
+            while not (why := await cell.store.not_ours()):
+                await asyncio.sleep(0.01)
+
+    assert "the hub has its events up to lsn" in why
+
+
+async def test_a_machine_that_was_started_anew_writes_as_soon_as_the_others_say_that_they_hold_no_more(
+    tmp_path: Path, twin: Twin
+) -> None:
+    twin.up = False
+    async with started(tmp_path, twin, boot="second") as cell:
+        with pytest.raises(Unavailable, match="older copy"):
+            await write(cell)
+        twin.up = True
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await write(cell)
+
+    twin.up = False
+    async with started(tmp_path, twin, boot="second") as cell:
+        await write(cell)
+
+
+async def test_a_region_that_does_not_answer_is_not_waited_for_for_ever(
+    tmp_path: Path, twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(older_copy, "WORD_MAX_S", 0.3)
+    twin.up = False
+
+    async with started(tmp_path, twin, boot="second") as cell:
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await write(cell)
+
+
+async def test_a_twin_says_so_of_one_slot_and_not_before_it_answers_for_all() -> None:
+    twin, held = Twin(), {SLOT: {"eu-central": Mark(1, 5)}, Slot.parse("eu/de/main/3"): {}}
+
+    async def says() -> str:
+        return await twin_says(twin, held, region="eu-central", twin="eu-west")
+
+    twin.heads[str(SLOT)] = Mark(1, 5)
+    assert await says() == ""
+    twin.heads[str(SLOT)] = Mark(2, 1)
+    assert await says() == "region eu-west holds its op 2.1 in slot eu/de/main/2, and it ends at 1.5"
+    twin.heads.clear()
+    twin.failed = {str(SLOT): "residency"}
+    assert await says() == "", "a region that may hold none of it holds none"
+    twin.failed = {str(SLOT): "log_gap"}
+    assert "has forgotten ops of slot eu/de/main/2" in await says()
+    twin.failed, twin.moved = {}, {str(SLOT): "c2"}
+    with pytest.raises(Unavailable, match="does not answer for slot eu/de/main/2"):
+        await says()

@@ -10,10 +10,12 @@ import pytest
 from sqlite_stores import Stores
 
 from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import OutcomeUnknown, Overloaded, Unavailable
 from eisbach.ports.store import Lease, Transaction
 from eisbach.testing.store_host import OTHER, SLOT, owned, put, value, write
 from eisbach.testing.store_promises import StorePromises
+from eisbach.testing.world.loop import SimLoop
 
 T = TypeVar("T")
 
@@ -87,6 +89,32 @@ async def test_callers_who_wait_together_share_one_commit(slow_stores: Stores, s
     await asyncio.gather(*(write(store, put(f"{n}")) for n in range(300)))
 
     assert store.statistics().commits - before == 2  # 256 and 44
+
+
+def test_callers_who_were_answered_together_are_waited_for_and_share_the_next_commit(tmp_path: Path) -> None:
+    async def disk(work: Callable[[], T]) -> T:
+        await asyncio.sleep(0.005)
+        return work()
+
+    async def caller(store: SqliteStore, number: int) -> None:
+        await asyncio.sleep(0 if number < 8 else 0.002)  # two halves, the second while the first is committed
+        for turn in range(10):
+            await write(store, put(f"k{number}-{turn}"))
+            await asyncio.sleep(0.0001 * number)
+
+    async def commits() -> int:
+        stores = Stores(tmp_path, disk=disk)
+        store = await owned(stores)
+        before = store.statistics().commits
+        await asyncio.gather(*(caller(store, number) for number in range(16)))
+        await stores.aclose()
+        return store.statistics().commits - before
+
+    loop = SimLoop("company")
+    try:
+        assert loop.run_until_complete(commits()) <= 12  # 19 or 20 when nobody is waited for
+    finally:
+        loop.close()
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_write(slow_stores: Stores, slow: SlowDisk) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import apsw
 
 from eisbach.engines.embedded.apply_work import ApplyWork
+from eisbach.engines.embedded.company import Company
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.gaps import PageGaps
@@ -71,6 +72,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
         self._queue: GroupQueue[Work] = GroupQueue("the disk")
+        self._company = Company(clock)
         self._draining: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._committed: asyncio.Future[None] | None = None
@@ -132,6 +134,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         """Commit groups until the queue is empty; at most one of these runs."""
         try:
             while self._queue:
+                await self._company.wait(self._queue)
                 if not (group := self._next_group()):
                     continue
                 try:
@@ -140,6 +143,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
                     results = [error] * len(group)
                 self._publish()
                 self._queue.answer(group, results)
+                self._company.answered(len(group), self._queue)
         finally:
             self._draining = None
         self._wake_when_due()

@@ -12,6 +12,7 @@ import hmac
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -243,8 +244,7 @@ class Endpoint:
             # Merged with what the caller sent, so that a client may simply keep the last value it was given.
             position = merged(call.position, answer.position) if call.position else answer.position
             headers.append((b"eisbach-position", encode_position(position).encode()))
-        for name, value in answer.headers:
-            headers.append((name.lower().encode(), value.encode("latin-1")))
+        headers += [_header(name, value) for name, value in answer.headers]
         return headers
 
     def _parse(self, raw: bytes) -> object:
@@ -262,6 +262,12 @@ class Endpoint:
             owner = self._gate.ownership.owner(Slot.parse(error.slot))
             problem = msgspec.structs.replace(problem, owner=owner or "")
         return problem_answer(problem)
+
+
+@lru_cache(maxsize=1024)
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    """As it is sent; most answers carry one of a few."""
+    return name.lower().encode(), value.encode("latin-1")
 
 
 def _doubled(headers: Sequence[tuple[bytes, bytes]]) -> str:

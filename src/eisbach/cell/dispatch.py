@@ -65,16 +65,22 @@ class Table(Generic[T]):
         return sorted(node.ends) if node is not None else []
 
 
-def _walk(node: _Node[T], segments: list[str], at: int, values: list[str]) -> _Node[T] | None:
-    if at == len(segments):
-        return node if node.ends else None
-    segment = segments[at]
-    following = node.literals.get(segment)
-    if following is not None and (found := _walk(following, segments, at + 1, values)) is not None:
-        return found
-    if node.parameter is not None and segment:
-        values.append(segment)
-        if (found := _walk(node.parameter, segments, at + 1, values)) is not None:
-            return found
-        values.pop()
-    return None
+def _walk(node: _Node[T], segments: list[str], start: int, values: list[str]) -> _Node[T] | None:
+    """``values`` gets the parameters; of a turn that was wrong, some may be left in it."""
+    for at in range(start, len(segments)):
+        segment = segments[at]
+        following, parameter = node.literals.get(segment), node.parameter
+        if following is not None:
+            if parameter is not None and segment:  # the only place where a turn may have to be taken back
+                known = len(values)
+                if (found := _walk(following, segments, at + 1, values)) is not None:
+                    return found
+                values[known:] = [segment]
+                following = parameter
+            node = following
+        elif parameter is not None and segment:
+            values.append(segment)
+            node = parameter
+        else:
+            return None
+    return node if node.ends else None

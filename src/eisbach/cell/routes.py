@@ -7,7 +7,7 @@ May not know: how a request arrived, which features there are.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -28,8 +28,7 @@ _encoder = msgspec.json.Encoder()
 _KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request, parsed and checked as its route says."""
 
     request_id: str
@@ -44,7 +43,7 @@ class Call:
     who: Identity | None = None
     on: Slot | None = None
     """Where the caller's account lives; this cell owns it."""
-    position: dict[str, Mark] = field(default_factory=dict)
+    position: dict[str, Mark] = {}
     """What the caller has seen or written."""
     doubled: str = ""
     """A header that must be there once and is there twice."""
@@ -80,8 +79,7 @@ class Call:
         return key
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What goes back; the app adds who answered."""
 
     status: int = 200

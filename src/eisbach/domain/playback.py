@@ -207,5 +207,6 @@ def end(guard: StreamGuard, sid: str, *, now_ms: int) -> StreamGuard:
 def _ended(guard: StreamGuard, more: Collection[str], now_ms: int) -> dict[str, int]:
     kept = {sid: at for sid, at in guard.ended.items() if at > now_ms - ENDED_KEPT_MS}
     kept.update(dict.fromkeys(more, now_ms))
-    newest = sorted(kept.items(), key=lambda entry: (-entry[1], entry[0]))[:ENDED_MAX]
-    return dict(newest)
+    while len(kept) > ENDED_MAX:
+        del kept[min(kept, key=kept.__getitem__)]
+    return kept

@@ -20,7 +20,7 @@ Data = TypeVar("Data", default=msgspec.Raw)
 """Payload: raw JSON as it was delivered, or the type that a spoke asked for."""
 
 
-class EventDraft(msgspec.Struct, frozen=True, array_like=True):
+class EventDraft(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a write says happened; stored inside its op."""
 
     type: str

@@ -8,7 +8,7 @@ one: its store had then merged the other, or something that already beat it (and
 Within one origin region writes of an item are sequential, since one lease row orders them: no loser there.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from eisbach.kernel.versions import Version
 
@@ -43,6 +43,12 @@ class Verdict(NamedTuple):
     """The two did not know of each other: the loser goes to the conflict log."""
 
 
+_WINS: Final = Verdict(wins=True, conflict=False)
+_LOSES: Final = Verdict(wins=False, conflict=False)
+_WINS_OVER_ANOTHER: Final = Verdict(wins=True, conflict=True)
+_LOSES_TO_ANOTHER: Final = Verdict(wins=False, conflict=True)
+
+
 def judge(stored: Stored | None, version: Version, base: Version | None, *, late: bool = False) -> Verdict:
     """Compare an incoming change with what is stored.
 
@@ -53,13 +59,13 @@ def judge(stored: Stored | None, version: Version, base: Version | None, *, late
         late: the change comes from an owner that its own region had given up: not sequential even within its origin.
     """
     if stored is None:
-        return Verdict(wins=True, conflict=False)
-    mine = stored.version
+        return _WINS
+    mine = stored[:3]
     if version == mine:
-        return Verdict(wins=False, conflict=False)
-    same_origin = version.origin == mine.origin and not late
+        return _LOSES
+    same_origin = version[1] == mine[1] and not late
     if version > mine:
         knew = same_origin or (base is not None and base[:2] >= mine[:2])
-        return Verdict(wins=True, conflict=not knew)
-    knew = same_origin or (stored.base_hlc, stored.base_origin) >= version[:2]
-    return Verdict(wins=False, conflict=not knew)
+        return _WINS if knew else _WINS_OVER_ANOTHER
+    knew = same_origin or stored[3:5] >= version[:2]
+    return _LOSES if knew else _LOSES_TO_ANOTHER

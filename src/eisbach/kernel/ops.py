@@ -1,5 +1,8 @@
 """Op: one entry of a slot's log - an item change, the event derived from it, or both.
 
+These structs and ``EventDraft`` hold no cycles, so the collector need not look at them (``gc=False``): a cell keeps
+thousands and makes several a write.
+
 The one log is the outbox to the hub, the stream to the twin and the tail of a move. Store formats are append-only:
 new fields get defaults and ``OP_FORMAT`` rises; ``tests/golden/op-v*.json`` are decoded for ever.
 """
@@ -14,7 +17,7 @@ __all__ = ["OP_FORMAT", "ItemChange", "Op", "decode_op", "encode_op", "op_id"]
 OP_FORMAT = 2
 
 
-class ItemChange(msgspec.Struct, frozen=True, array_like=True):
+class ItemChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The new state of one item of the op's slot."""
 
     pk: str
@@ -28,7 +31,7 @@ class ItemChange(msgspec.Struct, frozen=True, array_like=True):
     writes of one item knew of each other exactly when one is the other's base: that is how a conflict is told."""
 
 
-class Op(msgspec.Struct, frozen=True, array_like=True):
+class Op(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A logged write. ``(slot, origin, epoch, seq)`` is its id, for ever and everywhere."""
 
     slot: str

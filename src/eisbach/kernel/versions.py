@@ -51,11 +51,12 @@ def merged(one: Vector, other: Vector) -> dict[str, Mark]:
 
 _POSITION_BYTES_MAX = 512
 _decoder = msgspec.json.Decoder(dict[str, tuple[int, int]])
+_encoder = msgspec.json.Encoder()
 
 
 def encode_position(vector: Vector) -> str:
     """The value of ``Eisbach-Position``: compact JSON ``{origin:[epoch,seq]}``, origins sorted."""
-    return msgspec.json.encode({o: list(vector[o]) for o in sorted(vector)}).decode()
+    return _encoder.encode({o: vector[o] for o in sorted(vector)} if len(vector) > 1 else dict(vector)).decode()
 
 
 def decode_position(text: str) -> dict[str, Mark]:

@@ -5,8 +5,10 @@ What an engine promises is held by ``eisbach.testing.store_promises``. Reads nev
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ops import ItemChange, Op
@@ -59,22 +61,20 @@ class Item(NamedTuple):
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One op: an item change, an event, or both; at least one."""
 
     change: ItemChange | None = None
     event: EventDraft | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All or nothing, in one slot."""
 
     slot: Slot
     epoch: int | None = None
     """Epoch under which the caller decided; None trusts the lease row as it is at commit."""
-    reads: Mapping[ItemKey, Version | None] = field(default_factory=dict)
+    reads: Mapping[ItemKey, Version | None] = {}
     """Preconditions: the version that was read, or None for absent."""
     writes: Sequence[Write] = ()
     """1 to 20; applied in order, dense in seq."""

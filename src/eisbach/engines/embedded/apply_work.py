@@ -61,9 +61,10 @@ class ApplyWork(Work):
         store_rules.check_frozen(slot.name, slot.state, slot.move, "inbound ops")
         fresh, late = sort_ops(desk, slot, self.ops)
         changed = conflicts = 0
-        for op, is_late in [*((op, True) for op in late), *((op, False) for op in fresh)]:
-            one, other = take_in(desk, group, slot, op, late=is_late)
-            changed, conflicts = changed + one, conflicts + other
+        for ops, are_late in ((late, True), (fresh, False)):
+            for op in ops:
+                one, other = take_in(desk, group, slot, op, late=are_late)
+                changed, conflicts = changed + one, conflicts + other
         return Applied(dict(slot.marks), changed, conflicts, len(slot.held))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,6 +110,41 @@ async def test_what_came_between_two_reads_is_handed_over_at_once_and_not_after_
     deliveries = await take(subscription, 2)
 
     assert [d.attempt for d in deliveries] == [1, 1]
+
+
+async def test_an_idle_hub_is_not_taken_for_one_that_does_not_answer(
+    host: NatsHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark of a request that ended just after its reader lies in the queue, where nats-py counts it as a message."""
+    monkeypatch.setattr("eisbach.engines.nats.event_log._FETCH_S", 2.2)
+    log = await host.open()
+    subscription = await log.subscribe("reader")
+    pull = await subscription.ensure()
+    await pull._nc.publish(pull._deliver, b"", headers={"Status": "408", "Description": "Request Timeout"})
+    async with asyncio.timeout(5):
+        while not pull.pending_msgs:
+            await asyncio.sleep(0.01)
+
+    assert [await subscription._fetch(), await subscription._fetch()] == [[], []]
+
+
+async def test_a_hub_that_hangs_is_noticed_by_the_second_read_at_the_latest(
+    host: NatsHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eisbach.engines.nats.event_log._FETCH_S", 2.2)
+    log = await host.open()
+    subscription = await log.subscribe("reader")
+    pull = await subscription.ensure()
+    await pull._nc.publish(pull._deliver, b"", headers={"Status": "408", "Description": "Request Timeout"})
+    async with asyncio.timeout(5):
+        while not pull.pending_msgs:
+            await asyncio.sleep(0.01)
+    await host.kill(signal.SIGSTOP)
+
+    assert await subscription._fetch() == []
+    with pytest.raises(Unavailable):
+        await subscription._fetch()
+    await host.kill(signal.SIGCONT)
 
 
 async def test_without_a_hub_every_call_says_so_and_later_works(tmp_path: Path) -> None:

@@ -276,15 +276,21 @@ class JetStreamSubscription:
         pull = await self.ensure()
         doing = f"read for subscription {self._name}"
         with nats_errors(doing):
+            # Beside messages that came between two reads nats-py asks on without an end, where no heartbeat may be:
+            # refused (400), they would come again only after the acknowledgement wait. They are a sign of life, and so
+            # are the marks of a request that ended, which nats-py counts among them and then throws away.
+            alive = pull.pending_msgs > 0
             try:
-                # Beside messages that came between two reads nats-py asks on without an end, where no heartbeat may be:
-                # refused (400), they would come again only after the acknowledgement wait. They are a sign of life.
-                heartbeat = None if pull.pending_msgs else 1
-                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=heartbeat)
+                return await pull.fetch(self._in_flight_max, timeout=_FETCH_S, heartbeat=None if alive else 1)
             except nats.js.errors.FetchTimeoutError:
                 return []  # heartbeats came: the hub lives and has nothing
-            except (TimeoutError, nats.js.errors.APIError, nats.errors.Error):
-                # No sign of life, or the consumer is gone with a wiped hub: bind anew at the next call.
+            except TimeoutError:
+                if alive:
+                    return []  # it was asked for no heartbeat; the next read asks for them
+                await self._unbind()
+                raise
+            except (nats.js.errors.APIError, nats.errors.Error):
+                # The consumer is gone with a wiped hub: bind anew at the next call.
                 await self._unbind()
                 raise
         raise AssertionError("unreachable")

@@ -1,12 +1,16 @@
 """Operating a spoke: pause, resume, drain, dead letters shown, dropped, redriven; P15 and P16 in virtual time."""
 
+import asyncio
 import random
+from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 
 import apsw
 import msgspec
 import pytest
 
+from eisbach.bootstrap.spokes import SpokesStatus
 from eisbach.hub.authoring import spoke
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.kernel.events import Event
@@ -27,6 +31,22 @@ def recorder(name: str, *, fails=lambda event: False, **policy) -> tuple[SpokeSp
         effects.command(f"/{name}/{event.seq}", {})
 
     return handler, handled
+
+
+class _Still:
+    """Of media copies and jobs, whose figures are not looked at here."""
+
+    def statistics(self) -> "_Figures":
+        return _Figures()
+
+
+@dataclass
+class _Figures:
+    copied: int = 0
+    bytes: int = 0
+    missing: int = 0
+    compared: int = 0
+    trouble: str | None = None
 
 
 def chain(first: int, last: int, *, subject: str = "s") -> list[Event]:
@@ -81,6 +101,53 @@ async def test_a_paused_spoke_starts_nothing_and_keeps_its_backlog_over_a_restar
     assert paused == ([], [1, 2, 3, 4, 5], True)
     assert still == []
     assert handled == [1, 2, 3, 4, 5]
+
+
+async def test_a_pause_starts_nothing_more_of_what_waits_for_its_turn_and_what_is_at_work_is_finished(hub) -> None:
+    """Over a hundred events may wait for their turn in a spoke that was paused because each takes a minute."""
+    gate, begun = asyncio.Event(), list[int]()
+
+    @spoke("one", on=TYPE, concurrency_max=2)
+    async def handler(event: Event, effects: Effects) -> None:
+        begun.append(event.seq)
+        await gate.wait()
+        effects.command(f"/one/{event.seq}", {})
+
+    host = await hub.start(handler)
+    for first in range(1, 257, 64):
+        await hub.publish(*[an_event(n, subject=f"s{n}") for n in range(first, first + 64)])
+    await host.pause("one")
+    gate.set()
+    await hub.idle(20)
+    told = host.statistics()["spokes"]["one"]
+    paused = (len(begun), told["handled"], told["at_work"])
+    await host.resume("one")
+    await hub.idle(5)
+
+    assert paused == (2, 2, 0)
+    assert sorted(begun) == list(range(1, 257)), "each once"
+    assert len(set(hub.studio.paths)) == 256
+
+
+async def test_status_counts_the_dead_letters_that_lie_there_also_after_a_reload_and_a_redrive(hub) -> None:
+    broken = True
+    spec, _ = recorder("one", fails=lambda _: broken, attempts_max=1)
+    await hub.start(spec)
+    await hub.publish(*chain(1, 2))
+    await hub.idle(1)
+    await hub.stop()
+    host = await hub.start(spec)
+    status = SpokesStatus(
+        host, SimpleNamespace(refused={}), log=hub.log, store=hub.store, copies=_Still(), jobs=_Still()
+    )
+    await status.refresh()
+    after_reload = status.told()["spokes"][0]["dead_letters"]
+    broken = False
+    await host.redrive(1)
+    await hub.idle(1)
+    await status.refresh()
+
+    assert (after_reload, status.told()["spokes"][0]["dead_letters"]) == (2, 1)
 
 
 async def test_a_paused_spoke_does_not_retry_either(hub) -> None:

@@ -157,7 +157,7 @@ class SpokesStatus:
         """Refresh for ever."""
         while True:
             try:
-                await self._refresh()
+                await self.refresh()
                 self._hub = None
             except Retryable as error:
                 self._hub = str(error)
@@ -172,7 +172,8 @@ class SpokesStatus:
         told = self._host.statistics()
         own = told["spokes"]
         return {
-            "spokes": [{**row, **own[row["spoke"]]} for row in self._spokes if row["spoke"] in own],
+            # The rows win: the dead letters that lie there, not those that this run of the spoke has added.
+            "spokes": [{**own[row["spoke"]], **row} for row in self._spokes if row["spoke"] in own],
             "refused": dict(self._own.refused),
             "commands": told["commands"],
             "media": {
@@ -183,7 +184,12 @@ class SpokesStatus:
             "hub": self._hub,
         }
 
-    async def _refresh(self) -> None:
+    async def refresh(self) -> None:
+        """Read what the hub and the store count.
+
+        Raises:
+            Unavailable: one of them cannot be used now; what was read before stays.
+        """
         counts = await self._store.counts()
         states = await self._log.state()
         self._spokes = []

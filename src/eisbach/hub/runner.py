@@ -67,10 +67,11 @@ class SpokeStatistics:
     dead_letters: int
     held: int
     in_work: int
+    at_work: int
     gaps_outwaited: int
     """Events handled without their predecessor: look for what published it."""
     paused: bool
-    """With ``in_work`` 0 it is drained: the rest waits in the event log and in the held events."""
+    """With ``at_work`` 0 it is drained: no handler runs, and the rest waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +102,7 @@ class SpokeRunner:
         self._reset(Inbox({}))
         self._turns = Turns(spec.concurrency_max)
         self._in_work_max = max(_IN_WORK_MAX, 2 * spec.concurrency_max)
-        self._room = Nudge()
-        self._changed = Nudge()
+        self._room, self._changed = Nudge(), Nudge()
         self._going = asyncio.Event()
         self._going.set()
         self._handled = self._repeats = self._failures = self._dead = self._outwaited = 0
@@ -137,19 +137,22 @@ class SpokeRunner:
             dead_letters=self._dead,
             held=len(self._held),
             in_work=len(self._working),
+            at_work=self._turns.taken,
             gaps_outwaited=self._outwaited,
             paused=not self._going.is_set(),
         )
 
     async def pause(self) -> None:
-        """Start nothing more, also after a restart, until ``resume``; what is in work is finished."""
+        """Start nothing more, also after a restart, until ``resume``; what is at work is finished."""
         await self._keep_paused(b"1")
         self._going.clear()
+        self._turns.hold()
 
     async def resume(self) -> None:
         """Go on where it stopped; nothing happens when it was not paused."""
         await self._keep_paused(b"")
         self._going.set()
+        self._turns.release()
         self._changed.nudge()
 
     async def _keep_paused(self, value: bytes) -> None:
@@ -193,6 +196,7 @@ class SpokeRunner:
         self._reset(Inbox(await self._store.inbox(self.spec.name)))
         if await self._store.get(self.spec.name, _PAUSED):
             self._going.clear()
+            self._turns.hold()
         await self._load_held()
 
     async def _load_held(self) -> None:
@@ -256,9 +260,8 @@ class SpokeRunner:
     async def _bury_unreadable(self, sequence: int, found: UnreadableEnvelope) -> None:
         """Bytes that nobody can read are set aside too, else they would come for ever; twice after a crash."""
         self._dead += 1
-        name = f"envelope:{sequence}"
+        name, start = f"envelope:{sequence}", base64.b64encode(found.body[:_UNREADABLE_SHOWN]).decode()
         _logger.error("envelope_unreadable", spoke=self.spec.name, sequence=sequence, reason=found.reason)
-        start = base64.b64encode(found.body[:_UNREADABLE_SHOWN]).decode()
         dead = DeadLetter(
             spoke=self.spec.name, event_id=name, kind="envelope", subject="", reason=found.reason[:_REASON_CHARS],
             at_ms=self._clock.wall_ms(), body=msgspec.json.encode({"bytes": len(found.body), "base64": start}),

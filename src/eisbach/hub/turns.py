@@ -1,4 +1,4 @@
-"""At most so many at once, first come first served.
+"""At most so many at once, first come first served; and none at all while they are held.
 
 ``asyncio.Semaphore`` looks at every waiter that was woken and has not run yet at each release: when a group commit ends
 for 64 events at once, these looks cost a tenth of all that is done for an event.
@@ -14,12 +14,29 @@ class Turns:
     """``async with turns:``; cancelling a wait loses no turn."""
 
     def __init__(self, at_once: int) -> None:
-        self._free = at_once
+        self._at_once = self._free = at_once
+        self._held = False
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+
+    @property
+    def taken(self) -> int:
+        """Those who have one."""
+        return self._at_once - self._free
+
+    def hold(self) -> None:
+        """Give no more; whoever has one keeps it."""
+        self._held = True
+
+    def release(self) -> None:
+        """Go on: whoever waits gets what is free."""
+        self._held = False
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self._pass_on()
 
     async def __aenter__(self) -> None:
         """Wait for a turn."""
-        if self._free > 0:
+        if self._free > 0 and not self._held:
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,7 +53,7 @@ class Turns:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._held:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

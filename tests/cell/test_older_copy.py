@@ -13,12 +13,16 @@ from kit import document, make_secrets, opened, peer, signed_in, until
 from eisbach.bootstrap import older_copy
 from eisbach.bootstrap.cell import OpenCell, open_cell
 from eisbach.bootstrap.host import system_host
-from eisbach.bootstrap.older_copy import twin_says
+from eisbach.bootstrap.older_copy import backups_say, twin_says
+from eisbach.cell.archiver import Archiver
 from eisbach.cell.puller import Batch, PullAnswer, PullRequest
+from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
+from eisbach.ports.blobs import Blobs
 from eisbach.ports.store import Transaction, Write
 
 KEYS = make_secrets()
@@ -54,9 +58,9 @@ class Twin:
 
 
 @asynccontextmanager
-async def started(folder: Path, twin: Twin, *, boot: str = "") -> AsyncIterator[OpenCell]:
+async def started(folder: Path, twin: Twin, *, boot: str = "", backups: Blobs | None = None) -> AsyncIterator[OpenCell]:
     """The cell on a machine; ``boot``: which one, empty for the one that this test runs on."""
-    host = replace(system_host(), peer=lambda _door, _token: twin)
+    host = replace(system_host(), peer=lambda _door, _token: twin, backups=backups)
     if boot:
         host = replace(host, place=lambda _path: boot)
     process = document(folder, peers=[peer("eu-west")], backups="")
@@ -147,6 +151,30 @@ async def test_an_older_copy_is_told_by_the_hub_alone(tmp_path: Path, twin: Twin
     assert "the hub has its events up to lsn" in why
 
 
+async def test_an_older_copy_is_told_by_its_backups_alone(tmp_path: Path, twin: Twin) -> None:
+    backups = FileBlobs(tmp_path / "backups")
+    async with started(tmp_path, twin) as cell:
+        await write(cell)
+        archiver = Archiver(cell.store, backups, cell="c1", kek=bytes(32), clock=SystemClock())
+        await archiver.archive()
+        held = {SLOT: await cell.store.vector(SLOT)}
+
+    async def say(held: Mapping[Slot, Mapping[str, Mark]]) -> str:
+        return await backups_say(backups, held, cell="c1", now_ms=SystemClock().wall_ms())
+
+    assert await say(held) == ""
+    assert await say({}) == "", "of slots that have moved away they say nothing"
+    assert await say({SLOT: {}}) == "its backups have op 1.1 of eu-central in slot eu/de/main/2, and it ends at 0.0"
+    assert await backups_say(FileBlobs(tmp_path / "none"), {SLOT: {}}, cell="c1", now_ms=0) == ""
+
+    put_back(tmp_path, "older")
+    with pytest.raises(Invalid, match="its backups have op"):
+        async with started(tmp_path, twin, backups=backups) as cell, asyncio.timeout(5):
+            while not (why := await cell.store.not_ours()):
+                await asyncio.sleep(0.01)
+            raise Invalid(why)
+
+
 async def test_a_machine_that_was_started_anew_writes_as_soon_as_the_others_say_that_they_hold_no_more(
     tmp_path: Path, twin: Twin
 ) -> None:
@@ -161,6 +189,21 @@ async def test_a_machine_that_was_started_anew_writes_as_soon_as_the_others_say_
     twin.up = False
     async with started(tmp_path, twin, boot="second") as cell:
         await write(cell)
+
+
+async def test_a_slot_that_moves_away_meanwhile_speaks_against_nothing_and_one_on_its_way_is_waited_for(
+    tmp_path: Path, twin: Twin
+) -> None:
+    """Its new owner writes, and the twin has it."""
+    twin.heads[str(SLOT)] = Mark(2, 1)
+    async with started(tmp_path, twin) as cell:
+        await cell.store.freeze(SLOT, move=1, epoch=1)
+
+    async with started(tmp_path, twin, boot="second") as cell:
+        await until(lambda: twin.asked >= 2)
+        assert await cell.store.not_ours() == ""
+        await cell.store.settle(SLOT, move=1, epoch=2, owner="c2")
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
 
 
 async def test_a_region_that_does_not_answer_is_not_waited_for_for_ever(
@@ -178,12 +221,12 @@ async def test_a_twin_says_so_of_one_slot_and_not_before_it_answers_for_all() ->
     twin, held = Twin(), {SLOT: {"eu-central": Mark(1, 5)}, Slot.parse("eu/de/main/3"): {}}
 
     async def says() -> str:
-        return await twin_says(twin, held, region="eu-central", twin="eu-west")
+        return "".join((await twin_says(twin, held, region="eu-central", twin="eu-west")).values())
 
     twin.heads[str(SLOT)] = Mark(1, 5)
     assert await says() == ""
     twin.heads[str(SLOT)] = Mark(2, 1)
-    assert await says() == "region eu-west holds its op 2.1 in slot eu/de/main/2, and it ends at 1.5"
+    assert await says() == "holds its op 2.1 in slot eu/de/main/2, and it ends at 1.5"
     twin.heads.clear()
     twin.failed = {str(SLOT): "residency"}
     assert await says() == "", "a region that may hold none of it holds none"

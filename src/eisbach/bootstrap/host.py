@@ -19,6 +19,7 @@ from eisbach.cell.slot_imports import SlotSource
 from eisbach.engines.embedded.clock import RehearsalClock, SystemClock
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.engines.embedded.whereabouts import place_of
+from eisbach.ports.blobs import Blobs
 from eisbach.ports.clock import Clock
 
 __all__ = ["ClosablePeer", "ClosableSource", "ClosingDisk", "Host", "system_host"]
@@ -67,6 +68,8 @@ class Host:
     """A function's sandbox: nothing follows the hub or other regions in it."""
     vfs: str | None = None
     """Of every SQLite file; None: the machine's own."""
+    backups: Blobs | None = None
+    """Of its region; None: where the process document says."""
     place: Callable[[Path], str] = place_of
     """Of a file: another one after the machine was started anew, or the file was replaced."""
 

@@ -99,7 +99,7 @@ async def restore_cell(
         Corrupt: a backup cannot be read.
     """
     path, region = new.path, new.region
-    if await holds_data(path, region=region, clock=new.clock):
+    if path.exists() and await _held(new):
         raise Invalid(f"{path} holds data; a restore fills a new store: move it away, with its -wal and -shm")
     unfinished, aside = (path.with_name(path.name + suffix) for suffix in (".restoring", ".older"))
     if path.exists() and path.stat().st_size > 0 and await _condemned(new):
@@ -145,6 +145,11 @@ def _move(path: Path, to: Path) -> None:
             found.rename(to.with_name(to.name + suffix))
 
 
+async def _held(new: NewStore) -> bool:
+    async with new.opening(new.path) as store:
+        return await _holds_data(store)
+
+
 async def _condemned(new: NewStore) -> bool:
     async with new.opening(new.path) as store:
         return bool((await store.whereabouts())[1])
@@ -160,9 +165,13 @@ async def holds_data(path: Path, *, region: str, clock: Clock) -> bool:
     if not path.exists():
         return False
     async with open_store(path, region=region, clock=clock) as store:
-        if (await store.whereabouts())[1]:
-            return False
-        return bool(await store.leases()) or store.statistics().last_lsn > 0
+        return await _holds_data(store)
+
+
+async def _holds_data(store: SqliteStore) -> bool:
+    if (await store.whereabouts())[1]:
+        return False
+    return bool(await store.leases()) or store.statistics().last_lsn > 0
 
 
 async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:

@@ -1,20 +1,22 @@
-"""A cell's disk burns once all is quiet, and it is restored from its twin, as ``eisbach restore cell/…`` does (P21).
+"""A cell's store is made anew by the production code, as ``eisbach restore cell/…`` does (P21).
 
-Then its twin has all that it acknowledged: so nothing is lost, and everything that is judged is judged afterwards. The
-twin goes on meanwhile, and the restored cell afterwards. May not know: other faults.
+When its disk burns once all is quiet, its twin has all that it acknowledged: so nothing is lost. When it was put back
+from an older copy in the middle of everything, it has what the copy, backups and twin have. Everything that is judged
+is judged afterwards. May not know: other faults.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from eisbach.bootstrap.restore_cell import NewStore, Sources, restore_cell
 from eisbach.engines.embedded.disk import inline
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Group, Slot
+from eisbach.testing.world.backups import RegionBackups
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.edge import World
 from eisbach.testing.world.genesis import GROUP, REGIONS, Shape, secrets_of
+from eisbach.testing.world.history import History
 from eisbach.testing.world.links import PeerLink, Ways
 from eisbach.testing.world.nodes import CellNode
 
@@ -28,43 +30,59 @@ class Burning:
     """Of a run."""
 
     def __init__(
-        self, shape: Shape, volumes: Volumes, world: World, ways: Ways, watch: Callable[[str], Awaitable[None]]
+        self,
+        shape: Shape,
+        volumes: Volumes,
+        ways: Ways,
+        history: History,
+        backups: Mapping[str, RegionBackups],
     ) -> None:
-        """``watch``: somebody signs in at a region and uses it for a while."""
-        self._shape, self._volumes, self._world, self._ways, self._watch = shape, volumes, world, ways, watch
+        """``backups``: by region."""
+        self._shape, self._volumes, self._ways = shape, volumes, ways
+        self._history, self._backups = history, backups
 
-    async def burn(self, region: str) -> str:
-        """The store of the region's cell is gone and comes back; what was done."""
-        cell = self._world.cells[f"{region}/c1"]
+    async def burn(self, region: str, watch: Callable[[str], Awaitable[None]]) -> str:
+        """The store of the region's cell is gone and comes back; what was done.
+
+        ``watch``: somebody signs in at a region and uses it for a while.
+        """
+        cell = self._ways.nodes[f"{region}/c1"]
         other = next(r for r in REGIONS if r != region)
         assert cell.cell is not None
         losers = {(one.slot, *one.key, one.loser) for one in await cell.cell.store.conflicts(limit=10_000)}
-        self._world.history.burnt_losers |= losers
+        self._history.burnt_losers |= losers
         cell.die(power=True, why="its disk burns")
         cell.files = {name: content for name, content in cell.files.items() if not name.startswith(_STORE)}
-        await self._watch(other)
-        done = await self._restored(cell, other)
-        self._world.history.restored.add(cell.name)
+        await watch(other)
+        done = await self.renew(cell)
         cell.opened.clear()
         cell.start()
         await asyncio.wait_for(cell.opened.wait(), 10)
-        await self._watch(region)
-        return f"{cell.name} is restored from its twin: {done}"
+        await watch(region)
+        return done
 
-    async def _restored(self, cell: CellNode, other: str) -> str:
+    async def renew(self, cell: CellNode) -> str:
+        """Make the store of a cell that is down anew, from whatever there is: an older copy, backups, the twin."""
+        other = next(r for r in REGIONS if r != cell.region)
         volume = self._volumes.make(cell.files)
         new = NewStore(
             path=volume.folder / _STORE, region=cell.region, cell=cell.document.cell, clock=cell.clock, disk=inline
         )
         slots = [Slot(Group.parse(GROUP), n) for n in self._shape.first(cell.region, cell.document.cell)]
         twin = PeerLink(cell, self._ways, other, token=secrets_of(cell.region).peer_token)
+        backups = self._backups[cell.region]
+        reader = backups.reader(cell) if backups.made else None
         found = None
         while found is None:
             try:
-                found = await restore_cell(new, slots, Sources(None, {other: twin}))
-            except Unavailable:  # the burnt cell's clock had been ahead: until time has reached what it wrote
+                found = await restore_cell(new, slots, Sources(reader, {other: twin}))
+            except Unavailable:  # nobody answers, or the cell's clock had been ahead: until time has reached it
                 await asyncio.sleep(_AGAIN_S)
         there = {path.name: path.read_bytes() for path in sorted(volume.folder.iterdir())}
         cell.files = {name: content for name, content in there.items() if not name.endswith("-shm")}
         self._volumes.drop(volume)
-        return f"{found.ops} ops, epochs {sorted(found.epochs.values())}"
+        self._history.restored.add(cell.name)
+        return (
+            f"{cell.name} is restored: {found.ops} ops from its twin, {found.items} items from backups, {found.older}"
+            f" from an older copy, epochs {sorted(found.epochs.values())}"
+        )

@@ -5,18 +5,17 @@ is the promise kept. May not know: how the run was made, or any rule of the code
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
 
-from eisbach.cell.streams import GUARD
-from eisbach.domain.playback import StreamGuard
 from eisbach.domain.progress import PROGRESS_PREFIX, WATCHLIST_PREFIX
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark, Version
+from eisbach.testing.world.checks_places import places
 from eisbach.testing.world.evidence import Evidence
 from eisbach.testing.world.history import History, Intent
 from eisbach.testing.world.hostile import unsettled
@@ -31,7 +30,7 @@ def judge(history: History, regions: Sequence[Evidence]) -> list[str]:
     """Every breach of a promise."""
     found: list[str] = []
     for check in (_acknowledged, _one_writer, _dense, _handled, _sick, _converged, _keys, _merged, _losers,
-                  _kept_values, _clocks, _read_your_writes, _refused, _places, _shed, _erased):  # fmt: skip
+                  _kept_values, _clocks, _read_your_writes, _refused, places, _shed, _erased):  # fmt: skip
         found += check(history, regions)
     return found
 
@@ -44,13 +43,27 @@ def _index(evidence: Evidence) -> dict[OpId, Op]:
     return {_id(op): op for op in evidence.ops}
 
 
+def _lost(history: History, regions: Sequence[Evidence]) -> dict[OpId, Op]:
+    """What was on a disk that was put back from an older copy, and nobody else had: no backup, no other region."""
+    gone, known = _gone(regions), [_index(evidence) for evidence in regions]
+    return {
+        place: op
+        for put_back in history.put_back
+        for place, op in put_back.gone.items()
+        if place not in history.archived
+        and not any(place in index and _bare(index[place], gone) == _bare(op, gone) for index in known)
+    }
+
+
 def _acknowledged(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P1: what was acknowledged is in the log of every region, with what was asked for."""
-    gone = _gone(regions)
+    gone, lost = _gone(regions), _lost(history, regions)
     for evidence in regions:
         index = _index(evidence)
         for intent, ack in history.acknowledged():
-            op = index.get((ack.slot, ack.region, *ack.mark))
+            op, was = (found.get((ack.slot, ack.region, *ack.mark)) for found in (index, lost))
+            if was is not None and not ack.peer and (was.change is None or _is_of(was, intent, ack.value)):
+                continue  # class ``local``, and lost with the disk: not promised (P21)
             if op is None:
                 yield f"P1 {evidence.region} lacks {ack.mark} of {ack.region}, acknowledged for {_name(intent)}"
             elif op.change is None and intent.account in gone:
@@ -121,21 +134,31 @@ def _dense(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
                 yield f"P3 {evidence.region} holds {chain} with gaps or repeats: {sorted(seqs)[:50]}"
 
 
-def _handled(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P3: the spoke handled every event of its region's log, once, and per subject and origin in order."""
+def _handled(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P3: the spoke handled every event of its region's log, once, and per subject and origin in order.
+
+    Of what was lost with a disk it may have heard; then nothing else bears that number.
+    """
+    lost = _lost(history, regions)
     for evidence in regions:
-        wanted = Counter(op.id for op in evidence.ops if op.event is not None and op.event.type in TYPES)
-        found = Counter(event for events in evidence.handled.values() for event in events)
+        wanted = Counter(_told(evidence.ops))
+        found = Counter((subject, event) for subject, events in evidence.handled.items() for event in events)
+        found -= Counter(found.keys() & set(_told(lost.values()))) - wanted
         if missing := wanted - found:
             yield f"P3 the spoke of {evidence.region} never handled {sorted(missing)[:5]}"
         if surplus := found - wanted:
             yield f"P3 the spoke of {evidence.region} handled twice, or what was never written: {sorted(surplus)[:5]}"
         if not evidence.outwaited:  # else it gave up waiting for a predecessor, and says so: never an event
-            yield from _out_of_order(evidence, evidence.handled)
+            yield from _out_of_order([*lost.values(), *evidence.ops], evidence, evidence.handled)
 
 
-def _out_of_order(evidence: Evidence, handled: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    types = {op.id: op.event.type for op in evidence.ops if op.event is not None}
+def _told(ops: Iterable[Op]) -> list[tuple[str, str]]:
+    """(subject, event id) of what the spoke is told of."""
+    return [(op.event.subject, op.id) for op in ops if op.event is not None and op.event.type in TYPES]
+
+
+def _out_of_order(ops: Iterable[Op], evidence: Evidence, handled: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    types = {op.id: op.event.type for op in ops if op.event is not None}
     for subject, events in handled.items():
         last: dict[tuple[str, str], tuple[int, int]] = {}
         for event in events:
@@ -150,20 +173,22 @@ def _differing(wanted: Counter[str], found: Counter[str]) -> Counter[str]:
     return (wanted - found) + (found - wanted)
 
 
-def _sick(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+def _sick(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P15: a spoke that failed drains in order, each effect once; its poison is set aside once, and nothing else."""
+    lost = _lost(history, regions)
     for evidence in regions:
         if (sick := evidence.sick) is None:
             continue
         wanted = {op.id for op in evidence.ops if op.event is not None and op.event.type in TYPES}
         poison = {event for event in wanted if poisonous(event)}
         found = Counter(event for events in sick.handled.values() for event in events)
-        if wrong := _differing(Counter(wanted - poison), found):
+        spared = Counter({op.id: 1 for op in lost.values() if op.id not in wanted})
+        if wrong := _differing(Counter(wanted - poison), found - spared):
             yield f"P15 the sick spoke of {evidence.region} never handled, or more than once: {sorted(wrong)[:5]}"
-        if wrong := _differing(Counter(poison), Counter(sick.dead)):
+        if wrong := _differing(Counter(poison), Counter(sick.dead) - spared):
             yield f"P15 the sick spoke of {evidence.region} has wrong dead letters: {sorted(wrong)[:5]}"
         if not sick.outwaited:
-            yield from _out_of_order(evidence, sick.handled)
+            yield from _out_of_order([*lost.values(), *evidence.ops], evidence, sick.handled)
         yield from (f"P20 {evidence.region} {wrong}" for wrong in unsettled(sick.met, sick.refused))
 
 
@@ -177,7 +202,11 @@ def _converged(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
 
 
 def _keys(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P5: the same key is one session everywhere, begun once per region, and within a region one answer."""
+    """P5: the same key is one session everywhere, begun once per region, and within a region one answer.
+
+    Keys that were given after an older copy was made are lost with the disk (P21): there, a session may begin again.
+    """
+    forgetful = {put_back.region for put_back in history.put_back}
     for evidence in regions:
         started = Counter(
             (op.origin, op.event.subject)
@@ -185,7 +214,7 @@ def _keys(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             if op.event is not None and op.event.type in ("tv.playback.session.started.v1", "tv.account.created.v1")
         )
         for (origin, sid), count in started.items():
-            if count > 1:
+            if count > 1 and origin not in forgetful:
                 yield f"P5 {sid} began {count} times in {origin}, as {evidence.region} has it"
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
     marks: dict[tuple[str, str, str], set[Mark]] = defaultdict(set)
@@ -194,6 +223,8 @@ def _keys(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             continue
         answers[intent.account, intent.item] |= {sid for _, sid, _ in intent.sids}
         for ack in intent.acks:
+            if ack.region in forgetful:
+                continue
             marks[intent.account, intent.item, ack.region].add(ack.mark)
     for place, sids in answers.items():
         if len(sids) > 1:
@@ -263,6 +294,7 @@ def _kept_values(_history: History, regions: Sequence[Evidence]) -> Iterator[str
 
 def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """P10: hybrid time rises with every write of a region, and never runs more than 500 ms ahead."""
+    lost = _lost(history, regions)
     for evidence in regions:
         for cell, log in evidence.logs.items():
             own = [op for op in log if op.origin == evidence.region]
@@ -272,7 +304,7 @@ def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
             for one, other in pairwise(by_transaction):
                 if other.hlc <= one.hlc and (cell not in history.restored or one.slot == other.slot):
                     yield f"P10 {other.id} is stamped {other.hlc}, not after {one.id} with {one.hlc}"
-        index = _index(evidence)
+        index = {place: op for place, op in _index(evidence).items() if place not in lost}
         for intent, ack in history.acknowledged():
             op = index.get((ack.slot, ack.region, *ack.mark))
             if op is not None and ack.region == evidence.region and hlc_ms(op.hlc) > ack.ceiling_ms:
@@ -282,14 +314,17 @@ def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
 
 def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """A read that names a position shows that write or a higher one, or says that it may be old."""
-    every = {_id(op): op for evidence in regions for op in evidence.ops}
-    by_pos = {pos: op for op in every.values() if (pos := _pos(op)) is not None}
+    every, lost = {_id(op): op for evidence in regions for op in evidence.ops}, _lost(history, regions).values()
+    by_pos = {pos: op for op in (*every.values(), *lost) if (pos := _pos(op)) is not None}
+    lost_marks = {(op.origin, op.epoch, op.seq, op.change.pk) for op in lost if op.change is not None}
     by_mark = {(op.origin, op.epoch, op.seq, op.change.pk): op for op in every.values() if op.change is not None}
     for intent in history.intents:
         for read in intent.reads:
             if read.after is None or read.aged:
                 continue
             region, mark = read.after
+            if (region, *mark, intent.account) in lost_marks:
+                continue
             mine = by_mark.get((region, *mark, intent.account))
             shown = by_pos.get(read.pos_s) if read.pos_s is not None else None
             if mine is None:
@@ -303,7 +338,7 @@ def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator
 def _latest(every: dict[OpId, Op], shown: Op) -> Version:
     """The highest version that set what was shown: a try that was repeated sets the same again."""
     pos = _pos(shown)
-    return max(op.version for op in every.values() if _pos(op) == pos)
+    return max((op.version for op in every.values() if _pos(op) == pos), default=shown.version)
 
 
 def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
@@ -317,45 +352,6 @@ def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
                 continue  # each copy's answer speaks for itself alone
             if intent.kind == "progress" and value in written:
                 yield f"P1 {_name(intent)} was refused as not written ({code}), and its {value} was written"
-
-
-def _places(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """Reads are preconditions: who replaces an account's places keeps every place that it does not say has ended."""
-    every = {_id(op): op for evidence in regions for op in evidence.ops}
-    places: dict[tuple[str, str], list[Op]] = defaultdict(list)
-    for op in every.values():
-        if op.change is not None and op.change.sk == GUARD and op.change.value is not None:
-            places[op.slot, op.change.pk].append(op)
-    for (_, account), ops in places.items():
-        by_version = {op.version: op for op in ops}
-        for op in ops:
-            assert op.change is not None
-            before = by_version.get(op.change.base) if op.change.base is not None else None
-            if before is None or before.origin != op.origin:
-                continue  # the first one, or merged with the other region's
-            lost = _streams(before) - _streams(op) - _ended(every, op)
-            if lost:
-                yield f"READS {op.id} of account {account} forgets places that {before.id} gave: {sorted(lost)}"
-
-
-def _guard(op: Op) -> StreamGuard:
-    assert op.change is not None
-    return msgspec.json.decode(op.change.value or b"", type=StreamGuard)
-
-
-def _streams(op: Op) -> set[str]:
-    return {stream.sid for stream in _guard(op).streams}
-
-
-def _ended(every: dict[OpId, Op], op: Op) -> set[str]:
-    """Sessions that the op's transaction says have stopped."""
-    found = {*_guard(op).ended}
-    part: Op | None = op
-    while part is not None:
-        if part.event is not None and part.event.type == "tv.playback.session.stopped.v1":
-            found.add(part.event.subject)
-        part = every.get((op.slot, op.origin, op.epoch, part.seq + 1)) if part.more else None
-    return found
 
 
 def _shed(history: History, _regions: Sequence[Evidence]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-__all__ = ["VFS_NAME", "Volume", "Volumes"]
+__all__ = ["VFS_NAME", "Files", "Volume", "Volumes"]
 
 VFS_NAME: Final = "eisbach-world"
 Files = dict[str, bytes]

@@ -15,7 +15,7 @@ from eisbach.testing.world.control import FORGED
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
 
-__all__ = ["ALONE", "MESSAGE_PAIRS", "PAIRS", "STRIKE_PAIRS", "Action", "Pair", "Plan", "Strike", "draw"]
+__all__ = ["ALONE", "MESSAGE_PAIRS", "OLDER_COPY", "PAIRS", "STRIKE_PAIRS", "Action", "Pair", "Plan", "Strike", "draw"]
 
 Pair = tuple[str, str]
 Aim = tuple[str, Pair]
@@ -72,8 +72,12 @@ MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
     *(("fetch.answer", f"forged-{kind}") for kind in FORGED),
 )
 """(message, fault): viewers' own links are never cut, they only lose."""
+OLDER_COPY: Final = "older-copy"
+"""The machine is put back from a copy of its disk that was made a while before."""
+_PUT_BACK: Final[tuple[Pair, ...]] = tuple((phase, OLDER_COPY) for phase in _CELL_PHASES)
+"""Of cells, where no slot moves; at most one in a seed."""
 PAIRS: Final[frozenset[Pair]] = frozenset(
-    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS)
+    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK)
 )
 """Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
 _LATEST: Final = {"wiped": 1.5}
@@ -89,6 +93,10 @@ _BURNT_SHARE: Final = 0.15
 """Of worlds in which no slot moves: a disk burns."""
 HUBS_IN_TURN_SHARE: Final = 0.15
 """Of seeds, where neither a region nor a disk is lost."""
+PUT_BACK_SHARE: Final = 0.15
+"""Of seeds where no slot moves, no disk burns and no hub is wiped."""
+_ARCHIVED_SHARE: Final = 0.5
+"""Of seeds where a disk burns or is put back: once its cell is archived."""
 ILL_SHARE: Final = 0.15
 """Of seeds, drawn by itself: a second spoke, which fails and has its poison."""
 CALM_AFTER_S: Final = 3.0
@@ -147,6 +155,8 @@ class Plan:
     later, out of order; ``forgery``: of slot maps; ``illness``: of a second spoke's attempts, which there is then."""
     burns: str = ""
     """The region whose cell's disk burns when all is quiet."""
+    archived: tuple[str, float] = ("", 0.0)
+    """The region whose cell is archived, and when; empty: none."""
 
     @property
     def calm_s(self) -> float:
@@ -210,9 +220,34 @@ def draw(seed: int) -> Plan:
     burns = chance.choice(REGIONS) if not shape.control and chance.random() < _BURNT_SHARE else ""
     if not burns and not any(action.kind == "lose" for action in actions):
         strikes += _hubs_in_turn(seed, viewing_s, first=len(strikes))
+    chance = random.Random(f"{seed}:put back 22")  # noqa: S311 - as above
+    if not (shape.control or burns or any(strike.kind == "wiped" for strike in strikes)):
+        strikes += _put_back(chance, viewing_s, number=len(strikes))
+    at_risk = burns or next((s.target.partition("/")[0] for s in strikes if s.kind == OLDER_COPY), "")
+    archived = ("", 0.0)
+    if at_risk and chance.random() < _ARCHIVED_SHARE:
+        archived = (at_risk, chance.uniform(0.3, 0.8) * viewing_s)
     return Plan(
-        shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns
+        shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns,
+        archived=archived,
     )  # fmt: skip
+
+
+def _put_back(chance: random.Random, viewing_s: float, *, number: int) -> Iterator[Strike]:
+    """In some seeds beside all else: a cell's machine comes back with an older copy of its disk.
+
+    Drawn by itself, so that seeds of ``tests/world/regressions.txt`` stay what they are.
+    """
+    if chance.random() < PUT_BACK_SHARE:
+        yield Strike(
+            number=number,
+            at_s=chance.uniform(0.05, 0.6) * viewing_s,
+            target=f"{chance.choice(REGIONS)}/c1",
+            phase=chance.choice(_PUT_BACK)[0],
+            kind=OLDER_COPY,
+            seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
+            amount=chance.randint(0, 12),
+        )
 
 
 def _hubs_in_turn(seed: int, viewing_s: float, *, first: int) -> Iterator[Strike]:

@@ -4,13 +4,14 @@ Promises: entries are in the order of virtual time. May not know: what is right.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from eisbach.kernel.ops import Op
 from eisbach.kernel.versions import Mark, Version
 
-__all__ = ["Ack", "History", "Intent", "Read", "elle"]
+__all__ = ["Ack", "History", "Intent", "PutBack", "Read", "elle"]
 
 Kind = Literal["progress", "save", "unsave", "play", "pause", "sign_in", "read", "erase"]
 
@@ -65,6 +66,15 @@ class Intent:
     """(region, session, start position) of each answered start."""
 
 
+class PutBack(NamedTuple):
+    """A machine came back with an older copy of its disk."""
+
+    region: str
+    at_s: float
+    gone: Mapping[tuple[str, str, int, int], Op]
+    """(slot, origin, epoch, seq) -> what the region had written and the copy has not."""
+
+
 @dataclass(slots=True)
 class History:
     """Of one run."""
@@ -79,6 +89,9 @@ class History:
     """Cells whose disk has burnt: their logs are in the order in which the twin gave the slots."""
     burnt_losers: set[tuple[str, str, str, Version]] = field(default_factory=set)
     """(slot, pk, sk, loser) that conflict logs on burnt disks had: they are not restored (P21)."""
+    put_back: list[PutBack] = field(default_factory=list)
+    archived: set[tuple[str, str, int, int]] = field(default_factory=set)
+    """What is in backups: no copy of a disk is an excuse for losing it."""
     shed_tries: list[str] = field(default_factory=list)
     """Edges that tried an answered call elsewhere: never to happen (shed is not dead)."""
 

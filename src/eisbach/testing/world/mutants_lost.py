@@ -1,9 +1,12 @@
 """Bugs of what is lost and what must be gone: regions, accounts, settlements, the end of an epoch."""
 
+import asyncio
 import copy
 from typing import Any, Self
 
-from eisbach.bootstrap import restore_cell
+from eisbach.bootstrap import cell_parts, restore_cell
+from eisbach.bootstrap.cell_ground import Parts
+from eisbach.bootstrap.older_copy import ProvableStore
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.losses import AskHeard, Heard
 from eisbach.control.losses import LossCells, LossRange, RegionLosses
@@ -75,6 +78,34 @@ def burnt_cursor_believed(patch: Patch) -> None:
 @mutant("a restored cell goes on under the epoch of the burnt one")
 def restored_under_the_old_epoch(patch: Patch) -> None:
     patch(restore_cell, "_EPOCHS_SKIPPED", 0)
+
+
+@mutant("a store put back from an older copy is believed")
+def older_copy_believed(patch: Patch) -> None:
+    async def believe(_parts: Parts, store: ProvableStore, *, cell: str, place: str) -> asyncio.Event:  # noqa: ARG001
+        heard = asyncio.Event()
+        heard.set()
+        return heard
+
+    patch(cell_parts, "prove", believe)
+
+
+@mutant("what only the older copy of a store still has is not restored")
+def older_copy_thrown_away(patch: Patch) -> None:
+    async def nothing(_store: SqliteStore, _slot: Slot, _older: SqliteStore | None) -> int:
+        return 0
+
+    patch(restore_cell, "_from_older", nothing)
+
+
+@mutant("backups are not read in a restore")
+def backups_not_restored(patch: Patch) -> None:
+    read = restore_cell._from_backups
+
+    async def unread(store: SqliteStore, slot: Slot, _reader: object) -> int:
+        return await read(store, slot, None)
+
+    patch(restore_cell, "_from_backups", unread)
 
 
 @mutant("a write is called peer before another region has it")

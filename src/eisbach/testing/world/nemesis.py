@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from eisbach.testing.world.faults import PAIRS, Pair, Plan, Strike
+from eisbach.testing.world.disks import Files
+from eisbach.testing.world.faults import OLDER_COPY, PAIRS, Pair, Plan, Strike
 from eisbach.testing.world.genesis import REGIONS
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CATCHING_UP
@@ -17,8 +18,15 @@ class Nemesis:
     """Carries out a plan."""
 
     def __init__(
-        self, plan: Plan, processes: Mapping[str, Process], network: Network, record: Callable[[str], None]
+        self,
+        plan: Plan,
+        processes: Mapping[str, Process],
+        network: Network,
+        record: Callable[[str], None],
+        put_back: Callable[[Process, Files], None] = lambda _process, _before: None,
     ) -> None:
+        """``put_back``: a process's files are an older copy now; told with what they were."""
+        self._put_back, self._copies = put_back, dict[int, Files]()
         self._plan, self._processes, self._network, self._record = plan, processes, network, record
         self._armed: dict[tuple[str, str], list[Strike]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,6 +70,9 @@ class Nemesis:
     async def _arm(self, strike: Strike) -> None:
         await asyncio.sleep(strike.at_s)
         process = self._processes[strike.target]
+        if strike.kind == OLDER_COPY:
+            self._copies[strike.number] = process.files_now()
+            await asyncio.sleep(0.1 + 0.1 * strike.amount)  # in which something is written that it has not
         if strike.phase == "opening" and process.life.alive:
             process.die(power=False, why=f"so that {strike} can wait for it to open")
             self._later(0.2, process.start)
@@ -131,6 +142,15 @@ class Nemesis:
         else:
             cut()
         self._later(0.6 + strike.seconds, process.start)
+
+    def _older_copy(self, strike: Strike, process: Process) -> None:
+        """The machine is put back from the copy that was made before the strike began to wait."""
+        before = process.files_now()
+        process.die(power=True, why=f"its disk is put back from an older copy by #{strike.number}")
+        process.files = self._copies[strike.number]
+        self._put_back(process, before)
+        # Nothing that it had sent is on its way any more (a late message takes two seconds).
+        self._later(2.1 + strike.seconds, process.start)
 
     def _wiped(self, strike: Strike, process: Process) -> None:
         """The event log is gone for good; what the spokes keep is on another disk (P16)."""

@@ -24,9 +24,10 @@ from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import EisbachError, Invalid, Unavailable
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
+from eisbach.ports.blobs import Blobs
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.settings import CellProcess, Secrets
 from eisbach.testing.world import hostile
@@ -50,6 +51,8 @@ MOVE_NEAR: Final = "move-near"
 """A hub's phase: slots move between the region's cells, or just have."""
 CUT_TOLD: Final = "cut-told"
 """A cell's phase: it has said where a frozen slot ends and that the hub has it; what is decided it has yet to hear."""
+OLDER: Final = "has an older copy of its store"
+_LOOK_S: Final = 0.05
 _NEAR_S: Final = 0.4
 _TOLD_S: Final = 0.05
 TYPES: Final = frozenset(
@@ -79,6 +82,9 @@ class CellNode(Process):
         self.anchor_ms = 0
         """Of the hybrid clock in this life, less its monotonic clock (P10)."""
         self.bugs: list[str] = []
+        self.backups: Blobs | None = None
+        self.on_older_copy: Callable[[], None] = lambda: None
+        """It has found that its store is an older copy of itself, and ends."""
         self._ceiling_ms = 0
 
     def ceiling_ms(self) -> int:
@@ -114,11 +120,22 @@ class CellNode(Process):
             peer=lambda door, token: PeerLink(self, ways, door, token=token),
             source=lambda token: CellsLink(self, ways, {}, token=token),
             vfs=self.vfs,
+            backups=self.backups,
             place=lambda _path: f"boot {self.boots}",
         )
 
     async def live(self) -> None:
         """Open and serve."""
+        life = self.life
+        try:
+            await self._live()
+        except EisbachError as error:
+            if OLDER in str(error) and life is self.life and life.alive:
+                self.barred = True
+                self.on_older_copy()
+            raise
+
+    async def _live(self) -> None:
         assert self.ways is not None
         assert self.hub is not None
         document = msgspec.structs.replace(self.document, folder=str(self.life.volume.folder))
@@ -131,12 +148,20 @@ class CellNode(Process):
             self.cell = cell
             self.ready()
             try:
+                await self._until_condemned(cell)
                 await asyncio.get_running_loop().create_future()
             finally:
                 self.cell = None
                 status = cell.status()
                 if status["bugs"] or status["restarts"]:
                     self.bugs.append(f"{self.name}: bugs {status['bugs']}, followers died {status['restarts']}")
+
+    async def _until_condemned(self, cell: OpenCell) -> None:
+        """What ``bootstrap.cell.run`` looks for all the time, for as long as it may be."""
+        while cell.store.unproved:  # type: ignore[attr-defined]  # of the embedded engine
+            await asyncio.sleep(_LOOK_S)
+            if why := await cell.store.not_ours():
+                raise Unavailable(why)
 
     async def holds(self) -> bool:
         """See ``Process``."""

@@ -196,6 +196,10 @@ class Process:
                 task.cancel()
         asyncio.create_task(self._bury(life), name=f"bury-{self.name}")  # noqa: RUF006 - ends by itself
 
+    def files_now(self) -> Files:
+        """What a copy of the disk would have."""
+        return self.life.volume.survivors(self.chance, power=False) if self.life.alive else self.files
+
     async def stop(self) -> Files:
         """End in good order; what is on the disk then."""
         life = self.life

@@ -16,12 +16,13 @@ import msgspec
 
 from eisbach.bootstrap.cell_ground import CellStore
 from eisbach.kernel.slots import Slot
+from eisbach.testing.world.backups import RegionBackups
 from eisbach.testing.world.burning import Burning
 from eisbach.testing.world.checks import judge
 from eisbach.testing.world.checks_around import leaks, maps
 from eisbach.testing.world.clients import Viewer
 from eisbach.testing.world.control import FORGED, AgentNode, ControlNode
-from eisbach.testing.world.disks import Volumes
+from eisbach.testing.world.disks import Files, Volumes
 from eisbach.testing.world.edge import Edge, World
 from eisbach.testing.world.evidence import Evidence, gather, owners
 from eisbach.testing.world.faults import Pair, draw
@@ -44,12 +45,15 @@ from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import MOVE_NEAR, CellNode, HubNode
 from eisbach.testing.world.operator import Operator
 from eisbach.testing.world.process import Process
+from eisbach.testing.world.put_back import note_put_back
 
 __all__ = ["Result", "simulate"]
 
 CONVERGE_S: Final = 30.0
 """P4: within this after the last fault."""
 
+_OPERATOR_S: Final = 0.2
+"""Until somebody has read why a cell ended."""
 RELAY_LOOKS_S: Final = 2.5
 """Within this a relay has asked its log anew for the cursor."""
 
@@ -87,6 +91,7 @@ class _Run:
         self.timeline: list[str] = []
         network = Network(self.chance("network"), self._hurt)
         self.world = World(network, self.history)
+        self._backups = {r: RegionBackups(self.history, self.chance(f"backups-{r}")) for r in REGIONS}
         self.ways = Ways(network=network, nodes={})
         self.hubs: dict[str, HubNode] = {}
         self.controls: dict[str, ControlNode] = {}
@@ -95,7 +100,8 @@ class _Run:
         for region in self.plan.shape.cells:
             self._build(region)
         self.operator = Operator(self.controls, self.processes, self.world, self.record, self._arrive)
-        self.nemesis = Nemesis(self.plan, self.processes, network, self.record)
+        self.nemesis = Nemesis(self.plan, self.processes, network, self.record, self._put_back)
+        self._burning = Burning(self.plan.shape, volumes, self.ways, self.history, self._backups)
         self.converged_s = 0.0
 
     def _build(self, region: str) -> None:
@@ -113,6 +119,8 @@ class _Run:
             told = document(shape, region, name)
             cell = CellNode(told, secrets, volumes, seed=seed, files=files[f"{region}/{name}"])
             cell.ways, cell.hub = self.ways, hub
+            cell.backups = self._backups[region].blobs if region in REGIONS else None
+            cell.on_older_copy = self._teller_of(cell)
             self.world.cells[cell.name] = self.ways.nodes[cell.name] = cell
             self.ways.nodes[address(region, name)] = cell
             built.append(cell)
@@ -127,6 +135,37 @@ class _Run:
             built += [control, agent]
         self.world.edges[region] = self.ways.maps[region] = Edge(region, shape, self.world, agent)
         self.processes |= {process.name: process for process in built}
+
+    def _put_back(self, process: Process, before: Files) -> None:
+        note_put_back(self.history, self._volumes, process, before, at_s=self._loop.time())
+
+    def _teller_of(self, cell: CellNode) -> Callable[[], None]:
+        """An operator hears that a store is an older copy, and makes it anew."""
+
+        async def renew() -> None:
+            await asyncio.sleep(_OPERATOR_S)
+            self.record(f"operator: {await self._burning.renew(cell)}")
+            cell.barred = False
+            cell.start()
+
+        def hear() -> None:
+            if not any(put_back.region == cell.region for put_back in self.history.put_back):
+                self.operator.breaches.append(f"BUG {cell.name} takes its own store for an older copy")
+            self._renewing = asyncio.create_task(renew())
+            self._renewing.add_done_callback(self._renewed)
+
+        return hear
+
+    def _renewed(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.operator.breaches.append(f"BUG a restore failed: {error!r}")
+
+    async def _archive(self) -> None:
+        region, at_s = self.plan.archived
+        await asyncio.sleep(at_s)
+        cell = self.world.cells[f"{region}/c1"]
+        slots = [f"{GROUP}/{n}" for n in range(self.plan.shape.slots)]
+        self.record(f"backups: {await self._backups[region].make(cell, slots)}")
 
     def _teller(self, name: str, weather: str, *, times: int = 1) -> Callable[[], bool]:
         """Draws, each time anew, whether something of the weather hits, so many times as often; not after the calm."""
@@ -173,13 +212,13 @@ class _Run:
         ]
         acting = [asyncio.create_task(viewer.watch(plan.viewing_s)) for viewer in viewers]
         acting += [asyncio.create_task(self.operator.act(action)) for action in plan.actions]
+        acting += [asyncio.create_task(self._archive())] if plan.archived[0] else []
         await asyncio.sleep(plan.calm_s - self._loop.time())
         self.nemesis.calm()
         await asyncio.gather(*acting)
         breaches = await self._converge()
         if plan.burns and not breaches:
-            burning = Burning(plan.shape, self._volumes, self.world, self.ways, self._linger)
-            self.record(await burning.burn(plan.burns))
+            self.record(await self._burning.burn(plan.burns, self._linger))
             breaches = await self._converge()
         if not breaches:
             regions = [await gather(self._cells(region), self.hubs[region]) for region in REGIONS]
@@ -225,7 +264,11 @@ class _Run:
         for cell in self.world.cells.values():
             if cell.gone:
                 continue
-            assert cell.cell is not None
+            if cell.cell is None:
+                found.append(f"{cell.name} is about to end")
+                continue
+            if cell.cell.store.unproved:  # type: ignore[attr-defined]  # of the embedded engine
+                found.append(f"{cell.name} does not know yet whether its store is an older copy")
             behind = cell.cell.relays[cell.document.cell].statistics().behind
             if behind:
                 found.append(f"the relay of {cell.name} is {behind} lsns behind")

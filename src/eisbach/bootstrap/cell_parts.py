@@ -60,7 +60,7 @@ __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_na
 
 _RELEASE_EVERY_S: Final = 0.5
 _DYNAMO_COMPANY_MS: Final = 40
-"""Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0020)."""
+"""Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0021)."""
 
 
 @dataclass(slots=True, kw_only=True)

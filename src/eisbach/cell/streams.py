@@ -45,7 +45,7 @@ _TRIES: Final = 3
 _LEASE_MS: Final = int(SESSION_LEASE_DURABLE.total_seconds() * 1000)
 _KEPT_MS: Final = int((SESSION_LEASE_DURABLE - PROGRESS_DURABLE_EVERY - HEARTBEAT_EVERY / 2).total_seconds() * 1000)
 """A lease that still runs longer than this is extended by the next durable heartbeat, not by this one: it comes in two
-minutes, in time. A guard item is a third of what a viewer-hour writes (docs/decisions/0020)."""
+minutes, in time. A guard item costs what a position costs (docs/decisions/0021)."""
 _logger = structlog.get_logger(__name__)
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
+from eisbach.bootstrap.cell_gauges import gauges
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place, usage_of
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
@@ -213,7 +214,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         conflicts=lambda limit: main.store.conflicts(limit=limit),
         shift_clock=_shift_clock(parts.clock),
     ).routes()
-    metrics.add(lambda: _gauges(parts, main, gate))
+    metrics.add(lambda: gauges(parts, main, gate))
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
@@ -384,27 +385,3 @@ def _status(
         }
 
     return report
-
-
-def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
-    store = main.store.statistics()
-    found: dict[str, float] = {
-        "in_work": gate.in_work,
-        "work_limit": gate.limit.value,
-        "shed": sum(gate.limit.shed.values()),
-        "pressure": gate.limit.pressure,
-        "slots_owned": len(main.ownership.owned()),
-        "store_queue": store.queue,
-        "store_transactions": store.transactions,
-        "store_commits": store.commits,
-        "store_conflicts": store.conflicts,
-        "relay_behind": max((r.statistics().behind for r in parts.relays.values()), default=0),
-    }
-    for twin in parts.twins():
-        name = twin.region.replace("-", "_")
-        found[f"twin_lag_ms_{name}"] = twin.lag_ms
-        if twin.ops_behind is not None:
-            found[f"twin_ops_behind_{name}"] = twin.ops_behind
-    for comparison in (one.statistics() for one in parts.comparisons):
-        found[f"twin_slots_differing_{comparison.region.replace('-', '_')}"] = len(comparison.differing)
-    return found

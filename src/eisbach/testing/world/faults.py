@@ -97,6 +97,23 @@ PUT_BACK_SHARE: Final = 0.15
 """Of seeds where no slot moves, no disk burns and no hub is wiped."""
 _ARCHIVED_SHARE: Final = 0.5
 """Of seeds where a disk burns or is put back: once its cell is archived."""
+CROWDED_SHARE: Final = 0.2
+"""Of seeds, drawn by itself: see ``_crowded``."""
+_CROWD_TWINS: Final[tuple[tuple[Aim, ...], ...]] = (
+    (("cell", ("holding", "kill")), ("cell", ("holding", "power")), ("cell", ("disk.store", "failed-sync"))),
+    (("cell", ("opening", "kill")), ("cell", ("disk.store", "kill")), ("cell", ("pull.ask", "kill"))),
+)
+_CROWD_MOVING: Final[tuple[tuple[Aim, ...], ...]] = (
+    (
+        ("cell", ("export.ask", "cut-off")), ("cell", ("export.ask", "pause")), ("cell", ("drain.serve", "cut-off")),
+        ("cell", ("settle.serve", "kill")), ("hub", (MOVE_NEAR, "pause")), ("hub", (MOVE_NEAR, "cut-off")),
+    ),
+    (
+        ("cell", ("disk.store", "kill")), ("cell", ("opening", "kill")), ("cell", (CUT_TOLD, "kill")),
+        ("control", ("settle.ask", "kill")), ("control", ("drain.ask", "pause")),
+    ),
+)  # fmt: skip
+"""The first and the second strike."""
 ILL_SHARE: Final = 0.15
 """Of seeds, drawn by itself: a second spoke, which fails and has its poison."""
 CALM_AFTER_S: Final = 3.0
@@ -220,6 +237,9 @@ def draw(seed: int) -> Plan:
     burns = chance.choice(REGIONS) if not shape.control and chance.random() < _BURNT_SHARE else ""
     if not burns and not any(action.kind == "lose" for action in actions):
         strikes += _hubs_in_turn(seed, viewing_s, first=len(strikes))
+    more_strikes, more_actions = _crowded(seed, shape, viewing_s, first=len(strikes))
+    emptied = any(action.kind == "empty" for action in actions)  # nothing is moved into a cell that is taken away
+    strikes, actions = strikes + more_strikes, actions if emptied else actions + more_actions
     chance = random.Random(f"{seed}:put back 22")  # noqa: S311 - as above
     if not (shape.control or burns or any(strike.kind == "wiped" for strike in strikes)):
         strikes += _put_back(chance, viewing_s, number=len(strikes))
@@ -231,6 +251,37 @@ def draw(seed: int) -> Plan:
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns,
         archived=archived,
     )  # fmt: skip
+
+
+def _crowded(seed: int, shape: Shape, viewing_s: float, *, first: int) -> tuple[list[Strike], tuple[Action, ...]]:
+    """In some seeds beside all else: several things at one place soon after each other.
+
+    A slot goes to and fro, and who takes part in that is hit; or a cell is started anew twice in a row, the first time
+    with ops of its future. By themselves, five seconds seldom see that. Drawn as ``_put_back`` is.
+    """
+    chance = random.Random(f"{seed}:crowded 10943")  # noqa: S311 - must be repeatable
+    if chance.random() >= CROWDED_SHARE:
+        return [], ()
+    begin_s = chance.uniform(0.2, 0.6) * viewing_s
+    region = REGIONS[0] if shape.control else chance.choice(REGIONS)
+    aims = _CROWD_MOVING if shape.control else _CROWD_TWINS
+    cell = chance.choice(shape.cells[region])
+    strikes = []
+    for place in range(2):
+        process, (phase, kind) = chance.choice(aims[place])
+        strikes.append(
+            Strike(
+                number=first + place,
+                at_s=begin_s + place * chance.uniform(0.1, 0.6),
+                target=f"{region}/{cell if process == 'cell' else process}",
+                phase=phase,
+                kind=kind,
+                seconds=chance.choice((0.1, 0.3)) * chance.uniform(0.5, 1.5),
+                amount=chance.randint(0, 12),
+            )
+        )
+    moves = (begin_s - 0.05 + chance.uniform(0.2, 0.45) * n for n in range(3 if shape.control else 0))
+    return strikes, tuple(Action(at_s=at_s, kind="move", region=region, slot=0, seconds=0) for at_s in moves)
 
 
 def _put_back(chance: random.Random, viewing_s: float, *, number: int) -> Iterator[Strike]:

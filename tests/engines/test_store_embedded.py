@@ -4,8 +4,9 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import apsw
 import pytest
 from sqlite_stores import Stores
 
@@ -40,6 +41,18 @@ class SlowDisk:
     async def __call__(self, work: Callable[[], T]) -> T:
         await self.gate.wait()
         return work()
+
+
+class NoTemporaryFiles(apsw.VFS):
+    """Of a process that may write in its folder only."""
+
+    def __init__(self) -> None:
+        super().__init__("no-temporary-files", "unix")
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        if name is None:
+            raise apsw.CantOpenError("no file beside the store's own")
+        return super().xOpen(name, flags)
 
 
 @pytest.fixture
@@ -115,6 +128,19 @@ def test_callers_who_were_answered_together_are_waited_for_and_share_the_next_co
         assert loop.run_until_complete(commits()) <= 12  # 19 or 20 when nobody is waited for
     finally:
         loop.close()
+
+
+async def test_many_rows_at_once_need_no_temporary_file_which_a_confined_cell_could_not_make(tmp_path: Path) -> None:
+    vfs = NoTemporaryFiles()
+    stores = Stores(tmp_path, vfs="no-temporary-files")
+    store = await owned(stores)
+
+    for turn in range(8):  # between each other, so that pages are full and split: a statement touches dozens
+        await asyncio.gather(*(write(store, put(f"k{n * 37 % 64:02d}-{turn}", b"x" * 900)) for n in range(64)))
+
+    assert await value(store, "k63-7") == b"x" * 900
+    await stores.aclose()
+    vfs.unregister()
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_write(slow_stores: Stores, slow: SlowDisk) -> None:

@@ -5,7 +5,8 @@ savepoint (11 us each) and cannot touch a neighbour. ``known`` shows each work w
 May not know: what makes a work refuse.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -43,11 +44,21 @@ _LOAD: Final = {
     " FROM k CROSS JOIN items ON slot = s AND pk = p AND sk = q"
     for size in _PAGES
 }
-_PUT_ITEM: Final = (
-    "INSERT INTO items(slot, pk, sk, value, hlc, origin, seq, base_hlc, base_origin) VALUES(?,?,?,?,?,?,?,?,?)"
-    " ON CONFLICT DO UPDATE SET value = excluded.value, hlc = excluded.hlc, origin = excluded.origin,"
+_AT_ONCE: Final = 8
+"""Rows an inserting statement: each run of one gives the interpreter away and waits to have it back from a busy event
+loop. With more, SQLite takes longer for a row than with one."""
+_PUT_ITEM: Final = {
+    size: "INSERT INTO items(slot, pk, sk, value, hlc, origin, seq, base_hlc, base_origin) VALUES "  # noqa: S608 - as above
+    + ",".join(["(?,?,?,?,?,?,?,?,?)"] * size)
+    + " ON CONFLICT DO UPDATE SET value = excluded.value, hlc = excluded.hlc, origin = excluded.origin,"
     " seq = excluded.seq, base_hlc = excluded.base_hlc, base_origin = excluded.base_origin"
-)
+    for size in (1, _AT_ONCE)
+}
+_LOG: Final = {
+    size: "INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES "  # noqa: S608 - as above
+    + ",".join(["(?,?,?,?,?,?)"] * size)
+    for size in (1, _AT_ONCE)
+}
 _PUTS: Final = {
     "aside": "UPDATE slots SET name = name || '#' || id WHERE id = ?",
     "slots": "INSERT INTO slots(id, name) VALUES(?,?)",
@@ -168,10 +179,8 @@ class Group:
     def flush(self, database: apsw.Connection) -> None:
         """Write everything, inside the caller's transaction."""
         many = database.executemany
-        if self.puts:
-            many(_PUT_ITEM, self.puts.values())
-        if self.ops:
-            many("INSERT INTO ops(lsn, slot, origin, epoch, seq, body) VALUES(?,?,?,?,?,?)", self.ops)
+        _insert(database, _PUT_ITEM, list(self.puts.values()))
+        _insert(database, _LOG, self.ops)
         for statement, found in self.swept:
             many(statement, found)
         if self.keys:
@@ -183,6 +192,16 @@ class Group:
         for name, statement in _PUTS.items():  # after items, ops and keys: an erasure takes those of its own group too
             if found := self.rows[name]:
                 many(statement, found)
+
+
+def _insert(database: apsw.Connection, texts: Mapping[int, str], found: Sequence[tuple[Any, ...]]) -> None:
+    """Rows in order, eight a statement, and what is left one by one."""
+    whole = len(found) - len(found) % _AT_ONCE
+    if whole:
+        pages = [tuple(chain.from_iterable(found[at : at + _AT_ONCE])) for at in range(0, whole, _AT_ONCE)]
+        database.executemany(texts[_AT_ONCE], pages)
+    if whole < len(found):
+        database.executemany(texts[1], found[whole:])
 
 
 def _paged(places: Collection[ItemPlace]) -> Iterator[Sequence[ItemPlace]]:

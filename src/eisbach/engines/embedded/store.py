@@ -60,6 +60,8 @@ _PRAGMAS: Final = (
     "synchronous=FULL",
     "cache_size=-16384",
     "wal_autocheckpoint=4000",
+    # A statement of many rows may need a journal of its own, and a confined cell may write nowhere but in its folder.
+    "temp_store=MEMORY",
     # What is deleted is overwritten: an erased account must not be found in free pages (P22).
     "secure_delete=ON",
 )

@@ -14,6 +14,7 @@ from kit import document, make_secrets, peer, signed_in
 
 from eisbach.bootstrap.cell import OpenCell, open_cell
 from eisbach.bootstrap.host import Host, system_host
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.kernel.errors import LogGap, Unavailable
@@ -42,6 +43,8 @@ class Inline:
 
 class Away:
     """The other region: nobody answers, nobody asks."""
+
+    far_behind = FAR_BEHIND
 
     async def pull(self, *_: Any, **__: Any) -> Any:
         raise Unavailable("the other region is away")

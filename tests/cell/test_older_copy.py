@@ -15,6 +15,7 @@ from eisbach.bootstrap.cell import OpenCell, open_cell
 from eisbach.bootstrap.host import system_host
 from eisbach.bootstrap.older_copy import backups_say, twin_says
 from eisbach.cell.archiver import Archiver
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import Batch, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
@@ -31,6 +32,8 @@ SLOT = Slot.parse("eu/de/main/2")
 
 class Twin:
     """Another region; it answers who asks what it holds, and has nothing for a puller."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self) -> None:
         self.heads: dict[str, Mark] = {}

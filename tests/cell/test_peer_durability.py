@@ -12,6 +12,7 @@ from test_twins import SLOTS, Twin, pulling, twin
 from test_two_regions import caught_up, regions
 
 from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, PullRequest, PullServer
 from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.clock import SystemClock
@@ -28,6 +29,8 @@ SLOT = SLOTS[0]
 
 class Link:
     """A faithful way to the other twin's server; may be cut."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self, server: PullServer) -> None:
         self.server, self.cut, self.pulls = server, False, 0

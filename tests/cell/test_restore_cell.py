@@ -13,6 +13,7 @@ from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, rest
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.ownership import Ownership
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, PullRequest, PullServer
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.disk import inline
@@ -33,6 +34,8 @@ HERE, THERE = "eu-central", "eu-west"
 
 class Twin:
     """The other region's cell, asked without a network."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self, store: SqliteStore, clock: ManualClock) -> None:
         numbers = {"eu/de/main": [slot.number for slot in SLOTS]}

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.cell import pull_server
 from eisbach.cell.ownership import Ownership, slots_in
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, Puller, PullerStatistics, PullRequest, PullServer, clock_is_ahead
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import LogGap, Overloaded, Unavailable
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
-from eisbach.ports.store import ItemKey, Lease, OpBatch, Transaction, Write
+from eisbach.ports.store import Applied, ItemKey, Lease, OpBatch, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 
 GROUPS = {"eu/de/main": 4}
@@ -52,6 +54,8 @@ class Twin:
 
 class LossyLink:
     """Calls the other twin's server; drops, doubles, delays and cuts as its dice say."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self, to: Twin, rng: random.Random, *, loss: float = 0.3) -> None:
         self.to, self.rng, self.loss = to, rng, loss
@@ -174,6 +178,42 @@ async def test_a_slot_whose_log_has_a_gap_does_not_hold_up_the_others(tmp_path: 
             assert puller.statistics().slots_failing == 1
 
 
+async def test_far_behind_the_next_answer_is_on_its_way_while_one_is_applied_and_acknowledges_only_what_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_server, "ANSWER_OPS_MAX", 6)
+    rng = random.Random(8)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        for number in range(40):
+            await other.write(SLOTS[number % 4], f"item-{number}", b"x")
+        asked, overlapped = set[str](), 0
+        apply, link = one.store.apply, LossyLink(other, rng, loss=0)
+        pull, link.far_behind = link.pull, 6
+
+        async def applied(slot: Slot, ops: Sequence[Op]) -> Applied:
+            nonlocal overlapped
+            await asyncio.sleep(0)
+            overlapped += bool(asked)
+            assert str(slot) not in asked, "asked for what is being applied"
+            return await apply(slot, ops)
+
+        async def pulled(cell: str, request: PullRequest) -> PullAnswer:
+            for text, vector in request.slots.items():
+                assert vector == await one.store.vector(Slot.parse(text)), "acknowledged what is not on disk"
+            asked.update(request.slots)
+            try:
+                return await pull(cell, request)
+            finally:
+                asked.clear()
+
+        one.store.apply, link.pull = applied, pulled  # type: ignore[method-assign]
+        async with pulling(one, link, "eu-west", rng) as puller:
+            await converged(one, other)
+
+            assert puller.statistics().ops == 40, "each came once"
+        assert overlapped >= 3
+
+
 async def test_a_slot_frozen_here_takes_no_foreign_op_and_goes_on_afterwards(tmp_path: Path) -> None:
     rng = random.Random(6)
     async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
@@ -224,6 +264,8 @@ def twin_found(**fields: int) -> PullerStatistics:
 
 class Slow:
     """A region whose clock is ``skew_ms`` off, behind a link of ``one_way_ms``; it holds a question for ``held_ms``."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self, clock: ManualClock, *, skew_ms: int, one_way_ms: int, held_ms: int = 0) -> None:
         self.clock, self.skew_ms, self.one_way_ms, self.held_ms = clock, skew_ms, one_way_ms, held_ms

@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.limits import MIB
@@ -31,6 +32,8 @@ class _SignedMap(msgspec.Struct):
 
 class HttpPeer:
     """Made once per region and process; ``aclose`` at the end."""
+
+    far_behind = FAR_BEHIND
 
     def __init__(self, door: str, *, token: str) -> None:
         """``door``: URL of that region's peer door; ``token``: the peers' own."""

@@ -14,13 +14,14 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotChunk
 
 __all__ = [
-    "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "WAIT_MS", "Batch", "PeerTransport", "PullAnswer", "PullRequest",
-    "SlotDigests", "handfuls", "weight",
+    "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "FAR_BEHIND", "WAIT_MS", "Batch", "PeerTransport", "PullAnswer",
+    "PullRequest", "SlotDigests", "handfuls", "weight",
 ]  # fmt: skip
 
 ANSWER_OPS_MAX: Final = 8_192
 """Of one answer, give or take a slot's batch: with 512 a link of 20 ms carried 9,000 ops/s after a cut."""
 ANSWER_BYTES_MAX: Final = 4 * MIB
+FAR_BEHIND: Final = ANSWER_OPS_MAX // 2
 _OP_BYTES: Final = 160
 """Of an op beside what its owner put into it."""
 
@@ -80,6 +81,9 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerTransport(Protocol):
     """How another region is reached; the simulated world replaces it."""
+
+    far_behind: int
+    """Ops of an answer from which on the way there is used for the next while this one is applied: ``FAR_BEHIND``."""
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
         """Group -> owner cell per slot number, from that region's signed map.

@@ -190,20 +190,48 @@ class Puller:
 
     async def _ask(self, cell: str) -> bool:
         """One question; whether to ask again at once."""
+        asked = self._askable(cell)
+        if not asked:
+            return False
+        answer = await self._fetch(cell, asked)
+        moved = bool(answer.moved)
+        # Far behind: while one answer is applied the next is on its way, for other slots, so that every vector that is
+        # sent says what is on this disk, as ever.
+        while sum(len(batch.ops) for batch in answer.batches.values()) >= self._transport.far_behind:
+            others = [text for text in self._askable(cell) if text not in answer.batches]
+            if not others:
+                break
+            fetching = asyncio.create_task(self._fetch(cell, others, wait_ms=0))
+            try:
+                await self._take_in(answer, asked)
+                asked, answer = others, await fetching
+            finally:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
+            moved = moved or bool(answer.moved)
+        await self._take_in(answer, asked)
+        return not moved
+
+    def _askable(self, cell: str) -> list[str]:
+        """The slots to ask a cell over there for now."""
         now = self._clock.monotonic_ms()
-        slots = [
+        return [
             text
             for text, owner in self._owners.items()
             if owner == cell and (text not in self._failing or now >= self._failing[text][1])
         ]
-        if not slots:
-            return False
+
+    async def _fetch(self, cell: str, slots: Sequence[str], *, wait_ms: int = WAIT_MS) -> PullAnswer:
+        """What these slots lack here, as far as it is on disk here."""
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
         asked_ms = self._clock.monotonic_ms()
-        answer = await self._transport.pull(
-            cell, PullRequest(slots=vectors, wall_ms=self._clock.wall_ms(), region=self._store.region)
-        )
+        request = PullRequest(slots=vectors, wait_ms=wait_ms, wall_ms=self._clock.wall_ms(), region=self._store.region)
+        answer = await self._transport.pull(cell, request)
         self._heard(answer, asked_ms)
+        return answer
+
+    async def _take_in(self, answer: PullAnswer, asked: Sequence[str]) -> None:
+        """Apply an answer to the question for ``asked``."""
         for text, owner in answer.moved.items():
             if owner:
                 self._owners[text] = owner
@@ -216,11 +244,10 @@ class Puller:
         for together in handfuls(answer.batches):
             await asyncio.gather(*(self._apply(text, batch) for text, batch in together))
         if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
-            for text in set(slots) - answer.batches.keys():
+            for text in set(asked) - answer.batches.keys():
                 self._behind.pop(text, None)
         if not answer.batches:
             self._lag_ms = 0
-        return not answer.moved
 
     def _heard(self, answer: PullAnswer, asked_ms: int) -> None:
         """Measure the skew: Cristian's algorithm (1989), the time the question was held taken out."""

@@ -73,6 +73,9 @@ class Ways:
 class PeerLink:
     """``cell.puller.PeerTransport`` over the simulated network."""
 
+    far_behind = 2
+    """So that the next answer is on its way while one is applied, here too, where nobody is ever far behind."""
+
     def __init__(self, source: Process, ways: Ways, region: str, *, token: str) -> None:
         """``region``: the other one."""
         self._source, self._ways, self._region = source, ways, region

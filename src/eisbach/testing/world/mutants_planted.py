@@ -288,7 +288,7 @@ _planted(
     "an asker does not learn from the answer that a slot has moved, and asks for the map once",
     _in(
         Puller,
-        "_ask",
+        "_take_in",
         (
             "in answer.moved.items():",
             "in ():",

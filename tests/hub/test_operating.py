@@ -82,6 +82,54 @@ async def test_a_spoke_down_for_an_hour_hurts_no_other_and_drains_in_order(hub) 
     assert await hub.store.dead_letters() == []
 
 
+async def test_a_retry_that_hangs_does_not_hold_up_the_retries_of_other_subjects(hub) -> None:
+    """P15, inside a spoke: all subjects but its own go on."""
+    attempts: dict[str, int] = {}
+
+    @spoke("one", on=TYPE, first_delay=timedelta(seconds=1), time_limit=timedelta(hours=2))
+    async def handler(event: Event, effects: Effects) -> None:
+        attempts[event.subject] = attempts.get(event.subject, 0) + 1
+        if attempts[event.subject] == 1:
+            raise Unavailable("no luck yet")
+        if event.subject == "hangs":
+            await asyncio.Event().wait()
+        effects.command(f"/one/{event.subject}", {})
+
+    await hub.start(handler)
+    await hub.publish(*[msgspec.structs.replace(an_event(n), subject=s) for n, s in enumerate(("hangs", "b", "c"), 1)])
+    await hub.idle(60)
+
+    assert attempts["hangs"] == 2
+    assert sorted(hub.studio.paths) == ["/one/b", "/one/c"]
+
+
+async def test_a_spoke_that_cannot_read_is_started_again_and_the_others_do_not_notice(hub, monkeypatch) -> None:
+    """P15: the host outlives whatever ends one spoke."""
+    subscribe, refused = hub.log.subscribe, 0
+
+    async def moody(name: str, **policy):
+        nonlocal refused
+        if name == "ill" and refused < 3:
+            refused += 1
+            raise Unavailable("the disk is full")
+        return await subscribe(name, **policy)
+
+    monkeypatch.setattr(hub.log, "subscribe", moody)
+    ill, ill_handled = recorder("ill")
+    well, well_handled = recorder("well")
+    await hub.start(ill, well)
+    await hub.publish(*chain(1, 5))
+    await hub.idle(0.01)
+    meanwhile = (list(ill_handled), list(well_handled))
+    for _ in range(20):
+        await hub.idle(1)
+
+    assert meanwhile == ([], [1, 2, 3, 4, 5])
+    assert (refused, sorted(ill_handled)) == (3, [1, 2, 3, 4, 5])
+    with pytest.raises(AssertionError, match="a runner crashed"):  # it did, which no other test here may rely on
+        await hub.stop()
+
+
 async def test_a_paused_spoke_starts_nothing_and_keeps_its_backlog_over_a_restart(hub) -> None:
     spec, handled = recorder("one")
     other, other_handled = recorder("two")

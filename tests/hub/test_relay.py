@@ -267,6 +267,35 @@ async def test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written(world
 
 async def test_a_wiped_hub_also_gets_what_a_move_brought_here(world: World) -> None:
     """P16: the cell that had published it may be gone."""
+    await _move_here(world)
+    await world.write(2)
+
+    await world.start()
+
+    assert sorted(await world.numbers()) == [0, 1, 2]
+
+
+async def test_a_hub_that_is_wiped_after_the_cell_was_restarted_also_gets_what_a_move_brought_here(
+    world: World,
+) -> None:
+    """P16: by then the store knows that it was published, and its numbers of imported ops lie below all others."""
+    await _move_here(world)
+    await world.write(2)
+    await world.start()
+    await world.idle(1)
+    await world.stop()
+    await world.start()
+    await world.idle(1)
+    assert not world.store.statistics().unpublished
+
+    await world.wipe_hub()
+    await world.idle(5)
+
+    assert sorted(await world.numbers()) == [0, 1, 2]
+
+
+async def _move_here(world: World) -> None:
+    """A slot with one event, numbered 0."""
     other = Slot.parse("eu/de/main/8")
     async with open_store(world.folder / "c0.db", region="eu-central", clock=world.clock, disk=inline) as source:
         await source.set_lease(other, expected=None, lease=Lease(epoch=1, state="active", seq=0))
@@ -275,11 +304,6 @@ async def test_a_wiped_hub_also_gets_what_a_move_brought_here(world: World) -> N
         await world.store.begin_import(other, move=1, epoch=1)
         await world.store.import_chunk(other, await source.export(other, CopyCursor()), move=1)
     await world.store.settle(other, move=1, epoch=2, owner=None)
-    await world.write(2)
-
-    await world.start()
-
-    assert sorted(await world.numbers()) == [0, 1, 2]
 
 
 async def test_what_a_latecomer_of_a_broken_connection_says_is_no_proof_that_nothing_is_missing(world: World) -> None:

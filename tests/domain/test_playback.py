@@ -103,6 +103,15 @@ def test_a_stopped_stream_does_not_come_back_by_a_late_heartbeat() -> None:
     assert renew(guard, stream("a", 1), limit=2, now_ms=3).action == "stop"
 
 
+def test_of_the_sessions_that_ended_in_the_last_hour_the_newest_32_are_remembered() -> None:
+    guard = StreamGuard()
+    for number in range(40):
+        guard = end(guard, f"s{number:02}", now_ms=1000 + number)
+
+    assert set(guard.ended) == {f"s{number:02}" for number in range(8, 40)}
+    assert set(end(guard, "s99", now_ms=1039 + 3_600_000).ended) == {"s99"}  # an hour later the others are forgotten
+
+
 def test_the_same_key_gives_the_same_session_everywhere() -> None:
     assert session_id("a-1", "key") == session_id("a-1", "key")
     assert session_id("a-1", "key") != session_id("a-1", "other")

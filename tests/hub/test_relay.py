@@ -294,6 +294,23 @@ async def test_a_hub_that_is_wiped_after_the_cell_was_restarted_also_gets_what_a
     assert sorted(await world.numbers()) == [0, 1, 2]
 
 
+async def test_a_relay_is_behind_for_as_long_as_what_was_brought_here_is_not_told(world: World) -> None:
+    """P3: a restored store has no other numbers; a move that took it for told would leave events behind."""
+    await _move_here(world)
+    world.log.down = True
+    relay = await world.start()
+    before = relay.statistics()
+
+    world.log.down = False
+    await world.idle(5)
+    after = relay.statistics()
+
+    assert world.store.statistics().last_lsn == 0
+    assert (before.behind, before.last_lsn) == (1, -1)
+    assert (after.behind, after.last_lsn) == (0, 0)
+    assert await world.numbers() == [0]
+
+
 async def _move_here(world: World) -> None:
     """A slot with one event, numbered 0."""
     other = Slot.parse("eu/de/main/8")

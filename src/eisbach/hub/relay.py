@@ -105,7 +105,10 @@ class Relay:
         """Up to here this relay has seen every append answered, without a gap."""
         self._region, _, self._cell = source.partition("/")
         self._clock, self._rng = clock, rng
-        self._sequence = self._lsn = 0
+        self._sequence = 0
+        self._lsn = -1
+        """Below 0 until the cursor is known, and while what moves or a restore brought (``IMPORTED_LSN_MIN`` and on) is
+        not all told: a store that holds nothing else has no lsn that could show it."""
         self._events = self._envelopes = self._failures = self._resumed = self._rewound = 0
 
     async def run(self) -> None:
@@ -129,8 +132,8 @@ class Relay:
         return RelayStatistics(
             events=self._events,
             envelopes=self._envelopes,
-            last_lsn=max(0, self._lsn),
-            behind=max(0, self._store.statistics().last_lsn - max(0, self._lsn)),
+            last_lsn=max(-1, self._lsn),
+            behind=max(0, self._store.statistics().last_lsn - max(0, self._lsn)) + (self._lsn < 0),
             failures_in_a_row=self._failures,
             resumed=self._resumed,
             rewound=self._rewound,

@@ -317,3 +317,20 @@ async def test_an_older_copy_of_the_store_gives_what_only_it_still_holds_and_is_
         assert (await again.transact(keyed)).mark == first.mark, "a repeat under its key has its answer"
         await exchange(again, world.there, slot=SLOT)
         assert await again.digest(SLOT) == await world.there.digest(SLOT)
+
+
+async def test_an_older_copy_of_a_restored_store_is_restored_under_epochs_of_its_own(world: World) -> None:
+    """Slots that nobody wrote since the first restore have no op of its epochs that would tell of them."""
+    await world.write(world.here, 20)
+    await world.exchange()
+    sources = Sources(None, {THERE: world.twin})
+    first = await restore_cell(world.new(), SLOTS, sources)
+    async with world.opened() as copy:
+        await copy.condemn("the twin has more")
+
+    second = await restore_cell(world.new(), SLOTS, sources)
+
+    assert all(second.epochs[str(slot)] > first.epochs[str(slot)] for slot in SLOTS)
+    async with world.opened() as again:
+        assert {lease.state for lease in (await again.leases()).values()} == {"active"}
+        await world.write(again, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eisbach.deploy.laptop.ground import files_lacking, settle
+from eisbach.deploy.laptop.ground import files_lacking, read_lock, settle
 from eisbach.kernel.errors import Invalid
 
 
@@ -35,3 +35,9 @@ def test_a_place_that_cannot_be_a_data_folder_is_refused_in_a_sentence(
 
     with pytest.raises(Invalid, match=r"cannot be a data folder: .*; name one that can be written"):
         settle(tmp_path / where)
+
+
+def test_a_command_that_asks_who_holds_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:
+    """It may come before the first start, under a umask that is not the platform's."""
+    assert read_lock(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []

@@ -101,7 +101,7 @@ class Lock:
 def read_lock(root: Path) -> dict[str, Any] | None:
     """What the supervisor that holds ``root`` says of itself, None when none does."""
     try:
-        with (root / "lock").open("a+") as file:
+        with (root / "lock").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

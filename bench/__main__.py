@@ -11,8 +11,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 NAMES = ("store", "hub", "hub_load", "edge", "calls", "stages", "transcode", "playback", "assess", "cells", "aws")
-ON_REQUEST = ("cold", "cells_cpu", "cells_map", "cells_scale", "cells_capacity", "cells_moves", "cells_twins")
-"""Needs the package registries; slices of ``cells``."""
+ON_REQUEST = (
+    "cold",
+    "cells_cpu",
+    "cells_map",
+    "cells_scale",
+    "cells_capacity",
+    "cells_moves",
+    "cells_twins",
+    "viewer_hour",
+)
+"""Needs the package registries; slices of ``cells``; seven minutes of real time."""
 
 
 def main() -> None:

@@ -58,6 +58,11 @@ class Kit:
             expires_ms=now,
         )
 
+    async def lease_ms(self) -> int:
+        found = await self.store.read(SLOT, ItemKey("a-1", "guard/streams"))
+        assert found is not None
+        return msgspec.json.decode(found.value, type=StreamGuard).streams[0].expires_ms
+
     async def listed(self) -> list[str]:
         found = await self.store.read(SLOT, ItemKey("a-1", "guard/streams"))
         return [s.sid for s in msgspec.json.decode(found.value, type=StreamGuard).streams] if found else []
@@ -145,6 +150,25 @@ async def test_a_stream_that_lapsed_does_not_come_back_over_those_that_play(tmp_
         assert fresh is not None
         assert (fresh.action, fresh.reason) == ("stop", "concurrency")
         assert await k.listed() == ["s1", "s2"]
+
+
+async def test_a_lease_is_written_anew_by_every_second_durable_heartbeat_and_never_runs_out_between(
+    tmp_path: Path,
+) -> None:
+    async with kit(tmp_path) as k:
+        await k.take("s1")
+        mine, written, left_s = k.session("s1"), [], []
+        for _ in range(8):
+            await k.clock.advance(121)
+            before = await k.lease_ms()
+            left_s.append((before - k.clock.wall_ms()) // 1000)
+            done, _ = await k.places.renew(mine, SLOT, tier="free", lapsed=False, progress=[])
+            assert done is not None
+            assert done.action == "continue"
+            written.append(await k.lease_ms() > before)
+
+        assert written == [False, True] * 4
+        assert min(left_s) > 45  # a heartbeat may be late
 
 
 async def test_leaving_frees_the_place_at_once(tmp_path: Path) -> None:

@@ -368,9 +368,29 @@ async def test_a_write_costs_the_units_that_the_bill_will_have(
     assert store.usage.replicated_units - replicated == 2.0 * len(writes())
 
 
+async def test_writes_that_nobody_waits_for_share_a_commit_and_one_with_a_key_takes_them_along(
+    host: AwsStoreHost,
+) -> None:
+    await owned(host)
+    await host.aclose()
+    opening = open_dynamo_store(host.place(), prefix="eb", cell="c1", region=HERE, clock=host.clock, company_ms=20_000)
+    async with opening as store, asyncio.timeout(10):  # far below the company's 20 s, so that nothing waits for it
+        await write(store, put("a"))
+        before = store.statistics().commits
+        patient = [asyncio.create_task(write(store, put(f"w{n}"))) for n in range(3)]
+        await asyncio.sleep(0)
+        assert store.statistics().queue == 3
+
+        await write(store, put("b"), key=KEY)
+
+        assert all([await one for one in patient])
+        assert store.statistics().commits - before == 1
+
+
 async def test_the_rows_of_slots_are_written_now_and_then_and_replayed_at_a_start(host: AwsStoreHost) -> None:
     """Ops of both regions, two slots, over the point where the rows are written, and behind it."""
     here, there = await owned(host, slots=[SLOT, OTHER]), await owned(host, THERE)
+    here._writer._saved_every = 256
     for n in range(30):
         await write(here, *(event("a", sk=f"{m}") for m in range(10)), slot=(SLOT, OTHER)[n % 2])
         await write(there, put(f"t{n}"))

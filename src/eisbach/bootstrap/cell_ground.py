@@ -4,10 +4,10 @@ May not know: what is composed.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import ClosingDisk, Host
@@ -25,7 +25,7 @@ from eisbach.ports.moves import SlotCopies
 from eisbach.ports.store import Store
 from eisbach.settings import CellProcess, Secrets
 
-__all__ = ["CellStore", "Parts", "Slots", "aws_place"]
+__all__ = ["CellStore", "Parts", "Slots", "aws_place", "usage_of"]
 
 
 class CellStore(Store, SlotCopies, Protocol):
@@ -112,3 +112,9 @@ def aws_place(url: str, kind: str) -> tuple[str, str]:
     if found != kind or not region or not prefix:
         raise Invalid(f"{url[:80]!r} is not {kind}:REGION/PREFIX, e.g. {kind}:eu-central-1/eisbach")
     return region, prefix
+
+
+def usage_of(store: CellStore, event_log: EventLog) -> Mapping[str, Any]:
+    """What AWS bills of store and hub, since start, as the engines counted it; empty for those that are not there."""
+    parts = {"store": getattr(store, "usage", None), "hub": getattr(event_log, "usage", None)}
+    return {name: usage.told() for name, usage in parts.items() if usage is not None}

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from eisbach import __version__
 from eisbach.bootstrap.backups import Backups
-from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place
+from eisbach.bootstrap.cell_gauges import gauges
+from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place, usage_of
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.bootstrap.older_copy import ProvableStore, prove
@@ -44,7 +45,7 @@ from eisbach.cell.studio import studio_routes
 from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
-from eisbach.hub.relay import Relay
+from eisbach.hub.relay import SNS_COMPANY, Relay
 from eisbach.kernel.errors import Retryable
 from eisbach.kernel.slots import STUDIO_GROUP, Group
 from eisbach.media.hls import Pathway
@@ -59,6 +60,8 @@ from eisbach.settings import CellProcess
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
 
 _RELEASE_EVERY_S: Final = 0.5
+_DYNAMO_COMPANY_MS: Final = 40
+"""Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0021)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,6 +107,8 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
         store, parts.event_log, source=f"{process.region}/{cell}", clock=clock, rng=parts.rng,
         pipelined=cast("PipelinedLog", parts.event_log) if process.hub.startswith("nats:") else None,
     )  # fmt: skip
+    if process.hub.startswith("aws:"):
+        relay.company = SNS_COMPANY
     parts.relays[cell] = relay
 
     async def publish() -> None:
@@ -140,7 +145,14 @@ async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
     region, prefix = aws_place(process.store, "dynamodb")
     place = AwsPlace(region=region)
     return await parts.stack.enter_async_context(
-        open_dynamo_store(place, prefix=prefix, cell=cell, region=process.region, clock=parts.clock)
+        open_dynamo_store(
+            place,
+            prefix=prefix,
+            cell=cell,
+            region=process.region,
+            clock=parts.clock,
+            company_ms=0 if parts.host.asleep_between_calls else _DYNAMO_COMPANY_MS,
+        )
     )
 
 
@@ -202,7 +214,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         conflicts=lambda limit: main.store.conflicts(limit=limit),
         shift_clock=_shift_clock(parts.clock),
     ).routes()
-    metrics.add(lambda: _gauges(parts, main, gate))
+    metrics.add(lambda: gauges(parts, main, gate))
     app = cell_app(routes, gate, extra=extra, cors=process.cors)
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
@@ -365,6 +377,7 @@ def _status(
             ],
             "digests": [asdict(found.statistics()) for found in parts.comparisons],
             "store": asdict(main.store.statistics()),
+            "aws": usage_of(main.store, parts.event_log),
             "relays": {name: asdict(relay.statistics()) for name, relay in parts.relays.items()},
             "restarts": parts.followers.restarts,
             "confinement": asdict(confinement) if confinement else None,
@@ -372,27 +385,3 @@ def _status(
         }
 
     return report
-
-
-def _gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
-    store = main.store.statistics()
-    found: dict[str, float] = {
-        "in_work": gate.in_work,
-        "work_limit": gate.limit.value,
-        "shed": sum(gate.limit.shed.values()),
-        "pressure": gate.limit.pressure,
-        "slots_owned": len(main.ownership.owned()),
-        "store_queue": store.queue,
-        "store_transactions": store.transactions,
-        "store_commits": store.commits,
-        "store_conflicts": store.conflicts,
-        "relay_behind": max((r.statistics().behind for r in parts.relays.values()), default=0),
-    }
-    for twin in parts.twins():
-        name = twin.region.replace("-", "_")
-        found[f"twin_lag_ms_{name}"] = twin.lag_ms
-        if twin.ops_behind is not None:
-            found[f"twin_ops_behind_{name}"] = twin.ops_behind
-    for comparison in (one.statistics() for one in parts.comparisons):
-        found[f"twin_slots_differing_{comparison.region.replace('-', '_')}"] = len(comparison.differing)
-    return found

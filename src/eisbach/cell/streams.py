@@ -30,7 +30,7 @@ from eisbach.domain.progress import PROGRESS_PREFIX, Position, ProgressRecorded
 from eisbach.kernel.errors import EpochStale, Retryable, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.ids import derived_id
-from eisbach.kernel.limits import SESSION_LEASE_DURABLE
+from eisbach.kernel.limits import HEARTBEAT_EVERY, PROGRESS_DURABLE_EVERY, SESSION_LEASE_DURABLE
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.tokens import SignedSession
@@ -43,6 +43,9 @@ __all__ = ["Grant", "Placed", "StreamPlaces", "progress_write"]
 GUARD: Final = "guard/streams"
 _TRIES: Final = 3
 _LEASE_MS: Final = int(SESSION_LEASE_DURABLE.total_seconds() * 1000)
+_KEPT_MS: Final = int((SESSION_LEASE_DURABLE - PROGRESS_DURABLE_EVERY - HEARTBEAT_EVERY / 2).total_seconds() * 1000)
+"""A lease that still runs longer than this is extended by the next durable heartbeat, not by this one: it comes in two
+minutes, in time. A guard item costs what a position costs (docs/decisions/0021)."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -143,6 +146,8 @@ class StreamPlaces:
             # After a lapse it ranks as if it began now: it must not push out who played meanwhile.
             started_ms = now_ms if lapsed else known.started_ms
             mine = msgspec.structs.replace(stream, platform=known.platform, started_ms=started_ms)
+            if known is not stream and not lapsed and known.expires_ms - now_ms > _KEPT_MS:
+                mine = known
             done = renew(guard, mine, limit=streams_max(tier), now_ms=now_ms)
             stopping = None
             if done.action == "stop" and done.guard is not guard:

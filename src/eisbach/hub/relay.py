@@ -29,16 +29,18 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import Envelope, EventLog, PipelinedLog
 from eisbach.ports.store import IMPORTED_LSN_MIN, Store
 
-__all__ = ["Relay", "RelayStatistics", "RelayedStore"]
+__all__ = ["COMPANY", "SNS_COMPANY", "Relay", "RelayStatistics", "RelayedStore"]
 
 _READ_OPS: Final = 512
 _AT_ONCE: Final = 8
 """Appends under way: round trip and disk of one are the time of the others."""
 _LOOK_AGAIN: Final = timedelta(seconds=2)
 """An idle relay asks the log for its cursor this often: that is how it learns that the log was wiped."""
-_COMPANY_MS: Final = 10
+COMPANY: Final = timedelta(milliseconds=10)
 """Between two envelopes that are not full. An envelope costs the hub a message and an fsync, whatever is in it: a busy
 cell that published at once sent 3 to 20 events in each, and hub and relay used three times the CPU an event."""
+SNS_COMPANY: Final = timedelta(milliseconds=250)
+"""The same where each envelope is billed: rows of the hub's table, a publication, requests of every queue."""
 _FIRST_DELAY: Final = timedelta(milliseconds=50)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
 
@@ -99,6 +101,8 @@ class Relay:
             pipelined: the same log, where several appends may be under way; None: one by one.
         """
         self._store, self._log, self._pipelined = store, event_log, pipelined
+        self.company = COMPANY
+        """How long an envelope that is not full waits after the one before it."""
         self._window = 1
         """Appends that may be under way now."""
         self._whole: int | None = None
@@ -161,14 +165,15 @@ class Relay:
     async def _follow(self) -> None:
         """Publish until something goes wrong or the log no longer knows the cursor.
 
-        What comes to an idle relay is published at once; what follows waits up to 10 ms for company.
+        What comes to an idle relay is published at once; what follows waits for company.
         """
-        published_ms, read_lsn = self._clock.monotonic_ms() - _COMPANY_MS, self._lsn
+        company_ms = int(self.company.total_seconds() * 1000)
+        published_ms, read_lsn = self._clock.monotonic_ms() - company_ms, self._lsn
         flying: _Flying = deque()
         try:
             while True:
                 entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
-                pause_ms = published_ms + _COMPANY_MS - self._clock.monotonic_ms()
+                pause_ms = published_ms + company_ms - self._clock.monotonic_ms()
                 if pause_ms > 0 and 0 < len(entries) < ENVELOPE_EVENTS_MAX:
                     await self._clock.sleep(pause_ms / 1000)
                     entries = await self._store.log_after(read_lsn, limit=_READ_OPS)

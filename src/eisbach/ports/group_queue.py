@@ -73,6 +73,10 @@ class GroupQueue(Generic[Work]):
         work.since_ms, work.future = now_ms, answer
         self._works.append(work)
 
+    def every(self, asked: Callable[[Work], bool]) -> bool:
+        """Whether all that waits is so."""
+        return all(map(asked, self._works))
+
     def next_group(self, now_ms: int, takes: Callable[[Work], bool]) -> list[Work]:
         """What waits, as long as ``takes`` has room for it; those that waited too long are refused now, before they
         cost anything.

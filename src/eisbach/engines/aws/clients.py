@@ -51,8 +51,17 @@ class AwsUsage:
     read_units: float = 0.0
     """Of DynamoDB, as it reported them."""
     write_units: float = 0.0
+    batch_rows: int = 0
+    """Rows asked for by ``BatchGetItem``: at least a read unit each, whatever an emulator says."""
     replicated_units: float = 0.0
     """Write units on global tables: billed once more in every other region."""
+
+    def told(self) -> dict[str, Any]:
+        """As ``/status`` tells it."""
+        return {
+            "calls": dict(self.calls), "read_units": self.read_units, "batch_rows": self.batch_rows,
+            "write_units": self.write_units, "replicated_units": self.replicated_units,
+        }  # fmt: skip
 
     def count(self, parsed: Mapping[str, Any], *, writes: bool, replicated: frozenset[str] = frozenset()) -> None:
         """Add the units that an answer of DynamoDB names: a transaction names its kind, other calls have but one."""

@@ -1,8 +1,8 @@
 """The small row of a slot that every write needs: kept in memory, written now and then.
 
 A write moves the lease's seq, the vector and the last events of its slot. All three follow from the log, so the rows
-are written every 256 ops (and with every change of a lease) and the log beyond is replayed at a start: in every commit
-a row would cost a fifth of the write units of a lone write (docs/decisions/0012).
+are written every 2,048 ops (and with every change of a lease) and the log beyond is replayed at a start: in every
+commit a row would cost a fifth of the write units of a lone write (docs/decisions/0012).
 
 May not know: DynamoDB, asyncio.
 """

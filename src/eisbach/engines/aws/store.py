@@ -42,6 +42,9 @@ QUERY_MAX: Final = 1000
 _APPLIED_AT_ONCE: Final = 20
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _AGAIN_S: Final = 0.25
+_COMPANY_MAX: Final = 16
+"""Works that fill a transaction, or nearly: nobody waits for more."""
+_COMPANY_STEP_MS: Final = 5
 _NOT_COPIED: Final = "slots do not move between such cells in this version (docs/engines.md)"
 _LOADS: Final = 5
 
@@ -51,13 +54,14 @@ _logger = structlog.get_logger(__name__)
 class DynamoStore(DynamoReads):
     """Made by ``open_dynamo_store``."""
 
-    def __init__(self, writer: Writer, tables: Tables, *, clock: Clock) -> None:
+    def __init__(self, writer: Writer, tables: Tables, *, clock: Clock, company_ms: int = 0) -> None:
         super().__init__(writer, tables, clock=clock)
         self._queue: GroupQueue[Work] = GroupQueue("DynamoDB")
         self._draining: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._erasing: asyncio.Task[None] | None = None
         self._transactions = 0
+        self._company_ms, self._begun_ms = company_ms, clock.monotonic_ms() - company_ms
         self._after_commits()
 
     @property
@@ -203,6 +207,7 @@ class DynamoStore(DynamoReads):
         """Commit groups until the queue is empty; at most one of these runs."""
         try:
             while self._queue:
+                await self._wait_for_company()
                 if not (group := self._next_group()):
                     continue
                 try:
@@ -214,6 +219,17 @@ class DynamoStore(DynamoReads):
         finally:
             self._draining = None
         self._after_commits()
+
+    async def _wait_for_company(self) -> None:
+        """Between two commits that nobody is in a hurry for: a row of a commit costs what is shared by all in it. What
+        comes to an idle store is committed at once; whoever is in a hurry takes along all who wait.
+        """
+        until_ms = self._begun_ms + self._company_ms
+        while not self._closed and self._queue.every(_is_patient) and len(self._queue) < _COMPANY_MAX:
+            if (left_ms := until_ms - self._clock.monotonic_ms()) <= 0:
+                break
+            await self._clock.sleep(min(left_ms, _COMPANY_STEP_MS) / 1000)
+        self._begun_ms = self._clock.monotonic_ms()
 
     def _next_group(self) -> list[Work]:
         """As many waiting works as one transaction holds, and always one."""
@@ -291,6 +307,10 @@ class DynamoStore(DynamoReads):
         self._committed.set()
 
 
+def _is_patient(work: Work) -> bool:
+    return work.patient
+
+
 class Refresh(Work):
     """Nothing of its own: every group first applies the held ops whose time has come."""
 
@@ -313,7 +333,7 @@ def _parts(ops: Sequence[Op]) -> list[list[Op]]:
 
 @asynccontextmanager
 async def open_dynamo_store(
-    place: AwsPlace, *, prefix: str, cell: str, region: str, clock: Clock
+    place: AwsPlace, *, prefix: str, cell: str, region: str, clock: Clock, company_ms: int = 0
 ) -> AsyncIterator[DynamoStore]:
     """Open a cell's tables, which exist, and close the store at the end.
 
@@ -323,6 +343,8 @@ async def open_dynamo_store(
         cell: the other part of their names.
         region: the origin of what is written here; tables never change it.
         clock: for stamps, and for the times at which held ops come due.
+        company_ms: from one commit to the next that nobody is in a hurry for; below the 50 ms after which the queue
+            refuses.
 
     Raises:
         Invalid: the tables are of another region.
@@ -339,7 +361,7 @@ async def open_dynamo_store(
                 continue
         else:
             raise Unavailable(f"cell {cell} is written too fast to be opened; try again")
-        store = DynamoStore(writer, tables, clock=clock)
+        store = DynamoStore(writer, tables, clock=clock, company_ms=company_ms)
         try:
             yield store
         finally:

@@ -90,6 +90,7 @@ class Tables:
     async def get_all(self, places: Sequence[tuple[str, Row]]) -> list[Row]:
         """The rows that exist, in any order; ``places``: (table, key), each once."""
         found: list[Row] = []
+        self.usage.batch_rows += len(places)
         for start in range(0, len(places), _BATCH_GET_MAX):
             wanted: dict[str, Any] = {}
             for table, key in places[start : start + _BATCH_GET_MAX]:

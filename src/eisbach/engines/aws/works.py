@@ -57,6 +57,8 @@ class Work:
 
     limited = False
     """Whether it is refused after 50 ms in the queue."""
+    patient = False
+    """Whether it may wait a little for others to share its commit."""
     refreshes = False
     """Whether memory is first compared with what is committed."""
     future: "asyncio.Future[Any]"
@@ -102,6 +104,7 @@ class TransactWork(Work):
 
     def __init__(self, transaction: Transaction) -> None:
         self.transaction = transaction
+        self.patient = transaction.key is None  # what has a key is what a viewer waits for: a start, a purchase
         self.rows = 3 * len(transaction.writes) + 2
         self.bytes = 2 * sum(
             len(w.change.value or b"") if w.change else 0 for w in transaction.writes

@@ -23,8 +23,10 @@ from eisbach.ports.clock import Clock
 
 __all__ = ["Writer"]
 
-_SAVED_EVERY: Final = 256
-"""Ops between two times that the slots' rows are written: what a start replays at most, give or take a commit."""
+_SAVED_EVERY: Final = 2048
+"""Ops between two times that the slots' rows are written: what a start replays at most, give or take a commit. A cell
+of 512 slots touches nearly all of them in any 256 ops, so that a row a slot was written for nearly every op."""
+_REPLAYED_AT_ONCE: Final = 256
 _SAVED_OFTEN: Final = 16
 """The same while other processes write this cell: whoever is overtaken replays it each time."""
 _SLOTS_AT_ONCE: Final = 90
@@ -121,7 +123,7 @@ class Writer:
         found: dict[str, SlotRows] = {}
         reads = LogReads(self.tables, region=self.region, views={})
         lsn = head.saved
-        while entries := await reads.log_after(lsn, _SAVED_EVERY):
+        while entries := await reads.log_after(lsn, _REPLAYED_AT_ONCE):
             for lsn, op in entries:  # noqa: B007 - the last one is where the next turn goes on
                 slot = slots[Slot.parse(op.slot)]
                 slot.logged(op, region=self.region)

@@ -73,7 +73,9 @@ async def _relayed(opened: _Opened, left_s: float) -> dict[str, Any]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    return {"events": relay.statistics().events, "batchItemFailures": []}
+    usages = {"store": getattr(opened.store, "usage", None), "hub": opened.log.usage}
+    told_usage = {part: usage.told() for part, usage in usages.items() if usage is not None}
+    return {"events": relay.statistics().events, "aws": told_usage, "batchItemFailures": []}
 
 
 _sandbox = Sandbox(_open)

@@ -133,6 +133,8 @@ def add_relay(stack: Any, around: Around, home: CellHome) -> Made:
         event_source_arn=home.state.table_stream_arn,
         starting_position="TRIM_HORIZON",
         batch_size=100,
+        # A call reads the cell's head whatever it finds; beside a task, which relays by itself, it is a second chance.
+        maximum_batching_window_in_seconds=1 if around.platform.compute.door == "http-api" else 5,
         parallelization_factor=1,
         bisect_batch_on_function_error=True,
         maximum_retry_attempts=10,

@@ -387,6 +387,23 @@ async def test_writes_that_nobody_waits_for_share_a_commit_and_one_with_a_key_ta
         assert store.statistics().commits - before == 1
 
 
+async def test_a_write_that_waited_for_company_is_not_refused_as_if_the_store_were_overloaded(
+    host: AwsStoreHost,
+) -> None:
+    await owned(host)
+    await host.aclose()
+    opening = open_dynamo_store(host.place(), prefix="eb", cell="c1", region=HERE, clock=host.clock, company_ms=60)
+    async with opening as store, asyncio.timeout(10):
+        await write(store, put("a"))
+        patient = asyncio.create_task(write(store, put("b")))
+        await asyncio.sleep(0)
+        assert store.statistics().queue == 1
+
+        await host.clock.advance(0.06)
+
+        assert await patient
+
+
 async def test_the_rows_of_slots_are_written_now_and_then_and_replayed_at_a_start(host: AwsStoreHost) -> None:
     """Ops of both regions, two slots, over the point where the rows are written, and behind it."""
     here, there = await owned(host, slots=[SLOT, OTHER]), await owned(host, THERE)

@@ -207,8 +207,8 @@ class DynamoStore(DynamoReads):
         """Commit groups until the queue is empty; at most one of these runs."""
         try:
             while self._queue:
-                await self._wait_for_company()
-                if not (group := self._next_group()):
+                waited_ms = await self._wait_for_company()
+                if not (group := self._next_group(waited_ms)):
                     continue
                 try:
                     results = await self._writer.run(group)
@@ -220,19 +220,22 @@ class DynamoStore(DynamoReads):
             self._draining = None
         self._after_commits()
 
-    async def _wait_for_company(self) -> None:
+    async def _wait_for_company(self) -> int:
         """Between two commits that nobody is in a hurry for: a row of a commit costs what is shared by all in it. What
         comes to an idle store is committed at once; whoever is in a hurry takes along all who wait.
+
+        Returns how long it was, in milliseconds: that says nothing of the store's load.
         """
-        until_ms = self._begun_ms + self._company_ms
+        asked_ms, until_ms = self._clock.monotonic_ms(), self._begun_ms + self._company_ms
         while not self._closed and self._queue.every(_is_patient) and len(self._queue) < _COMPANY_MAX:
             if (left_ms := until_ms - self._clock.monotonic_ms()) <= 0:
                 break
             await self._clock.sleep(min(left_ms, _COMPANY_STEP_MS) / 1000)
         self._begun_ms = self._clock.monotonic_ms()
+        return self._begun_ms - asked_ms
 
-    def _next_group(self) -> list[Work]:
-        """As many waiting works as one transaction holds, and always one."""
+    def _next_group(self, waited_ms: int) -> list[Work]:
+        """As many waiting works as one transaction holds, and always one; ``waited_ms``: for company."""
         rows, size, none_yet = 2, 0, True
 
         def takes(work: Work) -> bool:
@@ -241,7 +244,7 @@ class DynamoStore(DynamoReads):
             fits, none_yet = none_yet or (rows <= ACTIONS_MAX and size <= BYTES_MAX), False
             return fits
 
-        return self._queue.next_group(self._clock.monotonic_ms(), takes)
+        return self._queue.next_group(self._clock.monotonic_ms() - waited_ms, takes)
 
     # --- in the background ---------------------------------------------------------------------------------------
 
@@ -343,8 +346,8 @@ async def open_dynamo_store(
         cell: the other part of their names.
         region: the origin of what is written here; tables never change it.
         clock: for stamps, and for the times at which held ops come due.
-        company_ms: from one commit to the next that nobody is in a hurry for; below the 50 ms after which the queue
-            refuses.
+        company_ms: from one commit to the next that nobody is in a hurry for; the 50 ms after which the queue refuses
+            come on top.
 
     Raises:
         Invalid: the tables are of another region.

@@ -122,9 +122,8 @@ async def restore_cell(
                     f"what {region} wrote into slot {slot} is stamped over 500 ms ahead of this machine's clock, and"
                     " would win over what is written next; set the clocks, then try again"
                 )
-            begun = await store.lease(
-                slot
-            )  # of an older copy: that of an earlier restore, under which nothing was written
+            # An older copy may have an epoch of an earlier restore, under which nothing was written.
+            begun = await store.lease(slot)
             known = max(own.epoch, begun.epoch if begun is not None else 0)
             lease = await store.settle(slot, move=0, epoch=known + _EPOCHS_SKIPPED, owner=None)
             assert lease.state == "active", f"slot {slot} is {lease.state} under epoch {lease.epoch} after its restore"

@@ -13,16 +13,13 @@ _STACK_CHARS: Final = 4000
 def stack_of(error: Exception) -> str:
     """The end of its traceback, without the marks under its lines: to find them Python parses each line anew."""
     found = traceback.TracebackException.from_exception(error)
-    _unmark(found)
+    chain = [found]
+    while chain:  # no recursion: a handler that tries again for long has a long chain
+        one = chain.pop()
+        for frame in one.stack:
+            frame.colno = None
+        chain += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
     return "".join(found.format())[-_STACK_CHARS:]
-
-
-def _unmark(found: traceback.TracebackException) -> None:
-    for frame in found.stack:
-        frame.colno = None
-    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
-        if other is not None:
-            _unmark(other)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

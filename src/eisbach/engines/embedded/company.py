@@ -39,6 +39,6 @@ class Company:
             came = len(queue)
             if came >= expected:
                 return
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the loop's time: a clock that a rehearsal froze must not stop writes
             if len(queue) == came:
                 return

@@ -18,7 +18,7 @@ from eisbach.cell.puller import PeerTransport
 from eisbach.cell.slot_imports import SlotSource
 from eisbach.engines.embedded.clock import RehearsalClock, SystemClock
 from eisbach.engines.embedded.disk import Disk, DiskThread
-from eisbach.engines.embedded.whereabouts import place_of
+from eisbach.engines.embedded.place import file_place
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.clock import Clock
 
@@ -70,7 +70,7 @@ class Host:
     """Of every SQLite file; None: the machine's own."""
     backups: Blobs | None = None
     """Of its region; None: where the process document says."""
-    place: Callable[[Path], str] = place_of
+    place: Callable[[Path], str] = file_place
     """Of a file: another one after the machine was started anew, or the file was replaced."""
 
 

@@ -78,7 +78,9 @@ def _altered() -> bytes:
 HALF = ["c1", "c2", "c2", "c2"]
 REFUSED = {
     "older": signed(4),
-    "of the same version but different": signed(5, groups={**slot_map().groups, "eu/at/main": ["c1"] * 4}),
+    "of the same version but different": signed(
+        5, cells={**slot_map().cells, "c1": CellEntry(address=slot_map().cells["c2"].address)}
+    ),
     "unsigned": msgspec.json.encode({"map": slot_map(9), "signature": ""}),
     "signed with another key": signed(9, key=b"x" * 32),
     "altered": _altered(),

@@ -11,6 +11,7 @@ import pytest
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.hub import relay as relays
 from eisbach.hub.envelopes import envelopes_of, event_of
 from eisbach.hub.relay import Relay
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
@@ -438,7 +439,7 @@ def test_an_envelope_claims_no_lsn_of_the_next_one() -> None:
     """Its last lsn is where a relay goes on after a crash: what it claims and does not hold would be lost."""
     entries = [entry(n, b"{}") for n in range(1, 2 * ENVELOPE_EVENTS_MAX + 2)]
 
-    found = list(envelopes_of(entries, region="eu-central", cell="c1"))
+    found = list(relays.envelopes_of(entries, region="eu-central", cell="c1"))
 
     assert [(e.first_lsn, e.last_lsn) for e in found] == [(1, 64), (65, 128), (129, 129)]
 

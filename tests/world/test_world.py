@@ -15,7 +15,6 @@ from eisbach.testing.world.faults import PAIRS, STRIKE_PAIRS, draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
 from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
-from eisbach.testing.world.mutants_planted import HELD_BY
 from eisbach.testing.world.run import simulate
 
 WORLD = Path(__file__).parents[2] / "src" / "eisbach" / "testing" / "world"
@@ -86,14 +85,6 @@ def test_a_mutant_leaves_nothing_behind(disks: Volumes) -> None:
     assert simulate(1, disks).trace == before
     with pytest.raises(NotFound, match="there is no mutant 'typo'"), planted("typo"):
         pass
-
-
-def test_what_the_world_does_not_meet_is_held_by_a_test_that_is_there() -> None:
-    places = [*(WORLD.parent).glob("*.py"), *Path(__file__).parents[1].rglob("test_*.py")]
-    texts = "\n".join(path.read_text() for path in places)
-
-    assert set(HELD_BY) <= set(MUTANTS)
-    assert [test for test in HELD_BY.values() if f"def {test}(" not in texts] == []
 
 
 def test_faults_that_do_not_matter_are_shrunk_away(disks: Volumes) -> None:

@@ -31,38 +31,9 @@ from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel import merge, slotmap
 from eisbach.testing.world.planting import Patch, mutant
 
-__all__ = ["HELD_BY", "rewritten"]
+__all__ = ["rewritten"]
 
 Edit = tuple[str, str]
-HELD_BY: Final[dict[str, str]] = {
-    "activate-any-import": "test_an_activation_of_an_earlier_move_activates_no_later_import",
-    "below-held-inclusive": "test_what_is_applied_leaves_out_held_ops_until_they_are_shown",
-    "future-overtaken": "test_no_op_of_a_slot_is_shown_before_one_that_is_held",
-    "held-asleep-after-restart": "test_ops_held_before_a_restart_are_applied_in_time_though_nobody_writes",
-    "idle-relay-deaf": "test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written",
-    "inbox-read-while-writing": "test_who_reads_the_inbox_sees_what_its_former_self_had_asked_for_and_not_waited_for",
-    "key-after-reads": "test_a_repeat_under_a_key_is_answered_although_what_it_had_read_has_changed",
-    "key-of-a-neighbour": "test_two_calls_at_once_under_one_key_have_one_effect",
-    "last-lsn-too-early": "test_an_envelope_claims_no_lsn_of_the_next_one",
-    "map-file-after-nginx": "test_a_map_is_on_disk_before_nginx_hears_of_it",
-    "move-on-before-gone": "test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move",
-    "no-overlap-of-keys": "test_a_key_of_the_same_millisecond_travels_although_it_sorts_before_the_last_one_copied",
-    "position-from-the-log": "test_an_op_that_the_twin_holds_back_is_not_yet_shown_though_its_log_has_it",
-    "proof-before-the-stop": "test_a_slot_is_proved_by_what_it_held_after_its_writes_were_stopped",
-    "reads-at-the-target": "test_who_only_has_a_copy_serves_nobody",
-    "relay-look-before-freeze": "test_an_event_that_is_written_in_the_group_of_the_freeze_is_waited_for_too",
-    "replayed-not-unsaved": "test_what_two_starts_in_a_row_have_to_remember_is_remembered",
-    "return-unheard": "test_a_region_that_has_heard_nothing_of_the_other_takes_nothing_back",
-    "same-version-taken": "test_a_map_is_refused_and_changes_nothing",
-    "seen-is-done": "test_a_repeat_of_an_event_in_work_is_acknowledged_with_it_and_not_before",
-    "seq-of-every-epoch": "test_own_ops_of_an_epoch_that_was_left_make_no_gap_in_the_new_one",
-    "settle-again": "test_an_outcome_counts_once_and_only_upwards",
-    "shown-is-held-back": "test_what_the_source_shows_is_not_taken_before_its_time_and_what_follows_is_stamped_later",
-    "skew-of-the-slow": "test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew",
-    "waker-not-armed-again": "test_ops_that_are_held_a_second_time_are_applied_in_time_too",
-    "wiped-hub-without-moved-in": "test_a_wiped_hub_also_gets_what_a_move_brought_here",
-}
-"""Bugs that the world does not meet, or seldom -> the test that does."""
 
 
 def rewritten(function: Any, *edits: Edit) -> Any:

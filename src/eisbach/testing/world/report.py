@@ -8,7 +8,7 @@ from typing import Final
 from eisbach.kernel.errors import Invalid
 from eisbach.testing.world.many import Found, Summary, command
 from eisbach.testing.world.mutants import MUTANTS
-from eisbach.testing.world.mutants_planted import HELD_BY
+from eisbach.testing.world.mutants_held import HELD_BY
 
 __all__ = ["write_mutants", "write_report"]
 
@@ -55,15 +55,23 @@ def write_mutants(page: Path, rows: Sequence[Found], *, seeds: int) -> None:
     found = [row for row in rows if row.seed is not None]
     median = tried[len(tried) // 2]
     today = f"{dt.datetime.now(dt.UTC):%d %B %Y}"
+    others = [row for row in rows if row.seed is None]
+    held = sum(row.name in HELD_BY for row in others)
+    how_many = (
+        f"{len(found)} of {len(rows)} found within {seeds} seeds each, from seed 0; median {median} seeds ({today})."
+        f" {held} others are found by the test that is named; {len(others) - held} by nothing."
+    )
     lines = [
-        f"{len(found)} of {len(rows)} found within {seeds} seeds each, from seed 0; median {median} seeds ({today}).",
+        how_many,
         "",
         "| mutant | the bug | by | found after | as |",
         "|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row.tried, row.name)):
-        one = MUTANTS[row.name]
-        place = f"{row.tried} (seed {row.seed})" if row.seed is not None else "**not found**"
-        found_as = row.breach.partition(" ")[0] if row.seed is not None else HELD_BY.get(row.name, "")
+        one, test = MUTANTS[row.name], HELD_BY.get(row.name)
+        if row.seed is not None:
+            place, found_as = f"{row.tried} (seed {row.seed})", row.breach.partition(" ")[0]
+        else:
+            place, found_as = ("by test", f"`{test}`") if test else ("**not found**", "")
         lines.append(f"| {row.name} | {one.bug} | {one.by} | {place} | {found_as} |")
     page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)

@@ -34,6 +34,7 @@ class Counted:
     """From one region to the other."""
     write_units: float = 0.0
     replicated_units: float = 0.0
+    """On the log, which is replicated, and all of which is deleted seven days later at as many units again."""
     read_units: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     """Of AWS's services, by ``service.Operation``."""
@@ -72,6 +73,8 @@ def bill(counted: Counted, book: PriceBook, *, door: str) -> dict[str, float]:
     items = {
         "DynamoDB, writes": usd("dynamodb.write", counted.write_units),
         "DynamoDB, writes replicated": usd("dynamodb.replicated_write", counted.replicated_units),
+        "DynamoDB, log forgotten": usd("dynamodb.write", counted.replicated_units)
+        + usd("dynamodb.replicated_write", counted.replicated_units),
         "DynamoDB, reads": usd("dynamodb.read", counted.read_units),
         "SNS, publications": usd("sns.publish", counted.calls["sns.Publish"]),
         "SQS, requests": usd("sqs.request", sqs),

@@ -60,8 +60,8 @@ from eisbach.settings import CellProcess
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
 
 _RELEASE_EVERY_S: Final = 0.5
-_DYNAMO_COMPANY_MS: Final = 40
-"""Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0021)."""
+_DYNAMO_PACE: Final[dict[str, Any]] = {"company_ms": 40, "flush_ops": 32_768, "flush_every_s": 600.0}
+"""Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0022)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,7 +140,7 @@ async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
             open_store(path, region=process.region, clock=parts.clock, cell=cell, disk=disk, vfs=parts.host.vfs)
         )
     from eisbach.engines.aws.clients import AwsPlace
-    from eisbach.engines.aws.store import open_dynamo_store
+    from eisbach.engines.aws.store import Pace, open_dynamo_store
 
     region, prefix = aws_place(process.store, "dynamodb")
     place = AwsPlace(region=region)
@@ -151,7 +151,7 @@ async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
             cell=cell,
             region=process.region,
             clock=parts.clock,
-            company_ms=0 if parts.host.asleep_between_calls else _DYNAMO_COMPANY_MS,
+            pace=Pace(nudges=True) if parts.host.asleep_between_calls else Pace(**_DYNAMO_PACE),
         )
     )
 

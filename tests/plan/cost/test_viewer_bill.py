@@ -23,6 +23,7 @@ def test_behind_a_balancer_tasks_are_billed_twice_their_processor_and_no_functio
 
     assert found["DynamoDB, writes"] == pytest.approx(100 * 0.7625e-6 / 2)
     assert found["DynamoDB, writes replicated"] == pytest.approx(40 * 0.7625e-6 / 2)
+    assert found["DynamoDB, log forgotten"] == pytest.approx(2 * 40 * 0.7625e-6 / 2)
     assert found["SQS, requests"] == pytest.approx(4 * 0.4e-6 / 2)
     assert found["Fargate, ARM"] == pytest.approx(2.0 / 0.5 / 3600 * (0.03725 + 2 * 0.00409) / 2)
     assert not [name for name in found if "Lambda" in name or "HTTP API" in name]

@@ -1,8 +1,8 @@
 """What is deleted after a commit that allowed it: the rest of an erased account, and ops below a slot's floors.
 
 Promises: every step may be repeated and may be lost; a note in the tables says what is left, so the next opening goes
-on. What is being deleted here is already invisible to readers. The log has no index by account, so an erasure reads the
-slot's whole log: its read units are the price (docs/decisions 0012).
+on. What is being deleted here is already invisible to readers. A row of the log holds ops of several slots: it goes
+when the last of them is below its slot's floor, and until then the slots' indexes name it, for an erasure to find it.
 """
 
 from collections.abc import Sequence
@@ -10,53 +10,71 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from eisbach.engines.aws.group import LsnRow
-from eisbach.engines.aws.slot_rows import SlotView
-from eisbach.engines.aws.tables import Put, Row, Tables, op_place
-from eisbach.kernel.erasure import ERASED, erases, scrubbed
+from eisbach.engines.aws.group import erased_put, item_key
+from eisbach.engines.aws.log_index import index_pk
+from eisbach.engines.aws.log_row import decode_body, encode_body, is_of_account, without_account
+from eisbach.engines.aws.unflushed import ItemPlace
+from eisbach.engines.aws.writer import Writer
+from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import OPLOG_KEPT
-from eisbach.kernel.ops import decode_op, encode_op
+from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector
 
 __all__ = ["Prunable", "PruneWish", "delete_below", "erase_account", "prunable"]
 
 _LOG_KEPT_MS: Final = int(OPLOG_KEPT.total_seconds() * 1000)
-_DELETED_AT_ONCE: Final = 500
-_lsn_rows: Final = msgspec.msgpack.Decoder(LsnRow)
+_AT_ONCE: Final = 100
+_TRIES: Final = 5
+_NOTHING: Final = Mark(0, 0)
 
 
-def _partition(tables: Tables, region: str, slot: Slot, origin: str) -> tuple[str, str]:
-    return (tables.log, f"{slot}#{origin}") if origin == region else (tables.state, f"op#{slot}#{origin}")
+# --- an erased account -------------------------------------------------------------------------------------------
 
 
-async def erase_account(tables: Tables, *, region: str, view: SlotView, pk: str) -> None:
-    """Delete everything of an erased account but its mark, then note that it is done."""
-    slot = view.slot
+async def erase_account(writer: Writer, *, slot: Slot, pk: str, now_ms: int) -> None:
+    """Blank everything of an erased account but its mark, then note that it is done."""
+    number, tables, name = writer.memory.head.number, writer.tables, str(slot)
+    unflushed = writer.memory.unflushed
+    gone = {item_key(ItemPlace(name, *key)) for key in unflushed.forget_account(name, pk, keep=ERASED)}
     for kind in ("item", "key"):
-        gone: list[Put] = []
         async for row in tables.query(tables.state, f"{kind}#{slot}", low=f"{pk}\0", high=f"{pk}\1"):
-            if kind == "key" or row["sk"]["S"] != f"{pk}\0{ERASED}":
-                gone.append(Put(tables.state, _key(row), None))
-            if len(gone) == _DELETED_AT_ONCE:
-                await tables.write_all(gone)
-                gone = []
-        await tables.write_all(gone)
-    lost = [
-        Put(tables.state, _key(row), None)
-        async for row in tables.query(tables.state, "conflict")
-        if row["slot"]["S"] == str(slot) and row["ipk"]["S"] == pk
-    ]
-    await tables.write_all(lost)
-    for origin in view.vector:
-        table, partition = _partition(tables, region, slot, origin)
-        async for row in tables.query(table, partition):
-            op = decode_op(row["body"]["B"])
-            if op.change is not None and op.change.pk == pk and not erases(op.change):
-                await tables.replace_body(table, _key(row), encode_op(scrubbed(op)))
-    note = {"pk": {"S": "erased"}, "sk": {"S": f"{slot}\0{pk}"}}
-    await tables.write_all([Put(tables.state, note, {"open": {"N": "0"}})])
+            if "gone" not in row and (kind == "key" or row["sk"]["S"] != f"{pk}\0{ERASED}"):
+                gone.add((f"{kind}#{slot}", row["sk"]["S"]))
+    async for row in tables.query(tables.state, "conflict"):
+        if "gone" not in row and row["slot"]["S"] == name and row["ipk"]["S"] == pk:
+            gone.add(("conflict", row["sk"]["S"]))
+    gone |= {key for key, (_, laid) in unflushed.rows.items() if is_of_account((*key, laid), name, pk)}
+    await tables.show([(*key, number, None) for key in sorted(gone)], now_ms=now_ms)
+    for key in gone:
+        unflushed.rows.pop(key, None)
+    await _empty_rows(writer, name, pk)
+    note, sk, done = erased_put(name, pk, is_open=False)
+    await tables.show([(note, sk, number, done)], now_ms=now_ms)
+    if (note, sk) in unflushed.rows:
+        unflushed.rows[note, sk] = (number, done)
+
+
+async def _empty_rows(writer: Writer, slot: str, pk: str) -> None:
+    """Take what an account wrote out of the rows of the log, in which other accounts' ops lie too."""
+    numbers = {commit.number for commit in writer.memory.unflushed.commits.get(slot, ())}
+    async for index, _ in writer.reads.indexes_of(slot):
+        numbers.update(index.numbers)
+    rest = sorted(numbers)
+    for _ in range(_TRIES):
+        again: list[int] = []
+        for start in range(0, len(rest), _AT_ONCE):
+            for row in await writer.log.rows_at(rest[start : start + _AT_ONCE]):
+                emptied = without_account(decode_body(row.body), slot, pk)
+                if emptied is not None and not await writer.log.replace(row, encode_body(emptied)[0]):
+                    again.append(row.number)  # another erasure, or pruning, was there at the same time
+        if not again:
+            return
+        rest = again
+
+
+# --- what everybody holds ----------------------------------------------------------------------------------------
 
 
 class Prunable(msgspec.Struct):
@@ -64,7 +82,10 @@ class Prunable(msgspec.Struct):
 
     floors: dict[str, Mark]
     count: int
-    lsns: list[int]
+    numbers: list[int]
+    """Rows that were looked at."""
+    all_young: bool
+    """Whether nothing there is old enough, whatever others hold."""
 
 
 class PruneWish(NamedTuple):
@@ -76,47 +97,61 @@ class PruneWish(NamedTuple):
     limit: int
 
 
-async def prunable(tables: Tables, *, region: str, view: SlotView, wish: PruneWish) -> Prunable:
+def is_young(op: Op, now_ms: int) -> bool:
+    """Whether an op is to be kept whatever others hold."""
+    return hlc_ms(op.hlc) + _LOG_KEPT_MS > now_ms
+
+
+async def prunable(writer: Writer, *, slot: Slot, wish: PruneWish) -> Prunable:
     """Look at the tail of each origin; stop at the first op that somebody may still need."""
-    found = Prunable({}, 0, [])
+    name, floors = str(slot), writer.memory.views[slot].floors
+    seen: dict[str, dict[Mark, tuple[int, Op]]] = {}
+    numbers: list[int] = []
+    async for index, _ in writer.reads.indexes_of(name):
+        young = False
+        for part in (index.numbers[:1], index.numbers[1:]):  # most often the first says that there is nothing to do
+            for row in await writer.log.rows_at(part) if not young else ():
+                body = decode_body(row.body)
+                numbers.append(row.number)
+                for n, op in enumerate(body.ops):
+                    if op.slot == name and (mark := Mark(op.epoch, op.seq)) > floors.get(op.origin, _NOTHING):
+                        seen.setdefault(op.origin, {})[mark] = (body.first_lsn + n, op)
+                        young = is_young(op, wish.now_ms)
+        if young or sum(map(len, seen.values())) > wish.limit:
+            break
+    every = [op for ops in seen.values() for _, op in ops.values()]
+    found = Prunable({}, 0, numbers, all(is_young(op, wish.now_ms) for op in every))
     for origin, wanted in sorted(wish.acknowledged.items()):
-        table, partition = _partition(tables, region, view.slot, origin)
-        floor = view.floors.get(origin, Mark(0, 0))
-        place = op_place(floor) + 1
-        low = place if origin == region else f"{place:030d}"
-        async for row in tables.query(table, partition, low=low, page=min(wish.limit, 100)):
-            op, lsn = decode_op(row["body"]["B"]), int(row["lsn"]["N"])
-            mark = Mark(op.epoch, op.seq)
-            young = hlc_ms(op.hlc) + _LOG_KEPT_MS > wish.now_ms
-            if found.count == wish.limit or lsn > wish.last_lsn or mark > wanted or young:
+        for mark, (lsn, op) in sorted(seen.get(origin, {}).items()):
+            if found.count == wish.limit or lsn > wish.last_lsn or mark > wanted or is_young(op, wish.now_ms):
                 break
             found.floors[origin] = mark
             found.count += 1
-            found.lsns.append(lsn)
     return found
 
 
-async def delete_below(
-    tables: Tables, *, region: str, views: "dict[Slot, SlotView]", slot: Slot, lsns: Sequence[int]
-) -> None:
-    """Delete the op rows below a slot's floors, and the rows of commits of which nothing is left."""
-    for origin, floor in views[slot].floors.items():
-        table, partition = _partition(tables, region, slot, origin)
-        low, high = (0, op_place(floor)) if origin == region else (f"{0:030d}", f"{op_place(floor):030d}")
-        gone = [Put(table, _key(row), None) async for row in tables.query(table, partition, low=low, high=high)]
-        await tables.write_all(gone)
-    if not lsns:
-        return
+async def delete_below(writer: Writer, *, slot: Slot, numbers: Sequence[int], last_lsn: int) -> None:
+    """Of these rows of the log, delete those of which nothing is left; then the slot's indexes that name none."""
+    views, last = writer.memory.views, min(writer.memory.unflushed.flushed, writer.memory.head.number - 1)
     floors = {str(one.slot): one.floors for one in views.values()}
-    empty: list[Put] = []
-    async for row in tables.query(tables.state, "lsn", low=f"{min(lsns):020d}", page=100):
-        refs = _lsn_rows.decode(row["ops"]["B"]).ops
-        if refs[0][0] > max(lsns):
+
+    def is_below(op: Op) -> bool:
+        return Mark(op.epoch, op.seq) <= floors.get(op.slot, {}).get(op.origin, _NOTHING)
+
+    there = set(numbers)
+    for start in range(0, len(numbers), _AT_ONCE):
+        rows = await writer.log.rows_at(numbers[start : start + _AT_ONCE])
+        # The last row stays in any case: its number says where a process that slept has to read on.
+        gone = [
+            row for row in rows
+            if row.number <= last and row.lsn <= last_lsn and all(map(is_below, decode_body(row.body).ops))
+        ]  # fmt: skip
+        await writer.log.delete(gone)
+        there -= {row.number for row in gone} | (set(numbers[start : start + _AT_ONCE]) - {row.number for row in rows})
+    empty: list[str] = []
+    async for index, sk in writer.reads.indexes_of(str(slot)):
+        if not set(index.numbers) <= set(numbers) or there & set(index.numbers):
             break
-        if all(Mark(ref[3], ref[4]) <= floors.get(ref[1], {}).get(ref[2], Mark(0, 0)) for ref in refs):
-            empty.append(Put(tables.state, _key(row), None))
-    await tables.write_all(empty)
-
-
-def _key(row: Row) -> Row:
-    return {"pk": row["pk"], "sk": row["sk"]}
+        empty.append(sk)
+    tables = writer.tables
+    await tables.delete([(index_pk(str(slot)), sk) for sk in empty])

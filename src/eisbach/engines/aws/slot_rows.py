@@ -1,8 +1,7 @@
 """The small row of a slot that every write needs: kept in memory, written now and then.
 
 A write moves the lease's seq, the vector and the last events of its slot. All three follow from the log, so the rows
-are written every 2,048 ops (and with every change of a lease) and the log beyond is replayed at a start: in every
-commit a row would cost a fifth of the write units of a lone write (docs/decisions/0012).
+are written by a flush (and a changed lease with its commit, into the log) and the log beyond is replayed at a start.
 
 May not know: DynamoDB, asyncio.
 """
@@ -98,6 +97,13 @@ class SlotRows:
         made.floors = {origin: Mark(*mark) for origin, mark in stored.floors.items()}
         made.last_events = {type_: Mark(made.epoch, seq) for type_, seq in stored.prev.items()}
         made.last_events |= {type_: Mark(*mark) for type_, mark in stored.last_events.items()}
+        return made
+
+    def copy(self) -> "SlotRows":
+        """To be decided on: a commit that is refused leaves no trace."""
+        made = SlotRows(self.slot)
+        made.lease, made.marks, made.last_events = self.lease, dict(self.marks), dict(self.last_events)
+        made.floors, made.held, made.erased = dict(self.floors), deque(self.held), set(self.erased)
         return made
 
     def view(self) -> SlotView:

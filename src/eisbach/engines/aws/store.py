@@ -1,32 +1,32 @@
-"""The store of a cell on DynamoDB: a global table for the op log, a regional one for everything else.
+"""The store of a cell on DynamoDB: a row a commit in a global table, and what it comes to, later, in a regional one.
 
 Promises: ``ports.store``, with what docs/engines.md lists as different. Callers that wait at the same time share one
-transaction, as they share an fsync in the embedded store. The twin's ops come from this region's replica of the log
-(``replicated_ops``) and are merged by the same rules. May not know: what the items mean.
+row, as they share an fsync in the embedded store. May not know: what the items mean.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from eisbach.engines.aws.cleaning import PruneWish, delete_below, erase_account, prunable
+from eisbach.engines.aws.cleaning import PruneWish, delete_below, is_young, prunable
 from eisbach.engines.aws.clients import AwsPlace, AwsUsage, open_clients
-from eisbach.engines.aws.lease_works import FreezeWork, SettleWork, StandAsideWork
-from eisbach.engines.aws.store_reads import DynamoReads
-from eisbach.engines.aws.tables import ACTIONS_MAX, BYTES_MAX, Conflicted, Tables
+from eisbach.engines.aws.flusher import Flusher
+from eisbach.engines.aws.store_moves import DynamoMoves
+from eisbach.engines.aws.tables import Tables
 from eisbach.engines.aws.works import ApplyWork, FloorWork, LeaseWork, TransactWork, Work
 from eisbach.engines.aws.writer import Writer
-from eisbach.kernel.errors import EisbachError, Invalid, Retryable, Unavailable
+from eisbach.kernel.errors import EisbachError, Overloaded, Retryable, Unavailable
 from eisbach.kernel.limits import CONFLICTS_KEPT
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
 from eisbach.ports.clock import Clock
 from eisbach.ports.group_queue import GroupQueue
-from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
 from eisbach.ports.store import (
     Applied,
     Lease,
@@ -36,7 +36,7 @@ from eisbach.ports.store import (
 )
 from eisbach.ports.store_bounds import check_ops, check_transaction
 
-__all__ = ["DynamoStore", "open_dynamo_store"]
+__all__ = ["PROMPT", "DynamoStore", "Pace", "open_dynamo_store"]
 
 QUERY_MAX: Final = 1000
 _APPLIED_AT_ONCE: Final = 20
@@ -45,23 +45,47 @@ _AGAIN_S: Final = 0.25
 _COMPANY_MAX: Final = 16
 """Works that fill a transaction, or nearly: nobody waits for more."""
 _COMPANY_STEP_MS: Final = 5
-_NOT_COPIED: Final = "slots do not move between such cells in this version (docs/engines.md)"
-_LOADS: Final = 5
-
+_LOOK_AGAIN_MS: Final = 3_600_000
+"""For ops that are old enough to be forgotten, in a slot that had none."""
+_ROWS_MAX: Final = 400
+_BYTES_MAX: Final = 250_000
+"""Of a commit of several callers: with what encoding adds, below what a row takes."""
 _logger = structlog.get_logger(__name__)
 
 
-class DynamoStore(DynamoReads):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What a store lets wait. Writes are durable when they are acknowledged, whatever this says."""
+
+    company_ms: int = 0
+    """From one commit to the next that nobody is in a hurry for; the queue's 50 ms come on top."""
+    flush_ops: int = 256
+    """In the log alone before the state is written: what a start replays at most, give or take a flush."""
+    flush_every_s: float = 0.0
+    """The same in time, in the background: an item that is written more often is written into the state once. 0: with
+    the commit that makes it due."""
+    nudges: bool = False
+    """Whether a commit with events touches the state table too, whose stream calls the relay's function."""
+
+
+PROMPT: Final = Pace()
+
+
+class DynamoStore(DynamoMoves):
     """Made by ``open_dynamo_store``."""
 
-    def __init__(self, writer: Writer, tables: Tables, *, clock: Clock, company_ms: int = 0) -> None:
-        super().__init__(writer, tables, clock=clock)
+    def __init__(self, writer: Writer, flusher: Flusher, *, clock: Clock, pace: Pace) -> None:
+        super().__init__(writer, clock=clock)
+        self._flusher, self._flush_every_s = flusher, pace.flush_every_s
+        self._flushing: asyncio.Task[None] | None = None
+        self._not_before_ms: dict[Slot, int] = {}
+        self._nudges, self._nudged = pace.nudges, 0
         self._queue: GroupQueue[Work] = GroupQueue("DynamoDB")
         self._draining: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._erasing: asyncio.Task[None] | None = None
         self._transactions = 0
-        self._company_ms, self._begun_ms = company_ms, clock.monotonic_ms() - company_ms
+        self._company_ms, self._begun_ms = pace.company_ms, clock.monotonic_ms() - pace.company_ms
         self._after_commits()
 
     @property
@@ -84,6 +108,9 @@ class DynamoStore(DynamoReads):
     async def transact(self, transaction: Transaction) -> Receipt:
         """See ``ports.store``."""
         check_transaction(transaction)
+        if self._flusher.is_full:
+            self._queue.refused += 1
+            raise Overloaded("the state table takes nothing, and too much lies in the log alone; try again later")
         self._transactions += 1
         receipt: Receipt = await self._submit(TransactWork(transaction))
         return receipt
@@ -127,71 +154,26 @@ class DynamoStore(DynamoReads):
         del sequence
         return False
 
-    # --- whose a slot is -----------------------------------------------------------------------------------------
-
-    async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:
-        """See ``ports.moves``."""
-        cut: Cut = await self._submit(FreezeWork(slot, move, epoch))
-        return cut
-
-    async def settle(self, slot: Slot, *, move: int, epoch: int, owner: str | None) -> Lease:
-        """See ``ports.moves``."""
-        lease: Lease = await self._submit(SettleWork(slot, move, epoch, owner))
-        return lease
-
-    async def stand_aside(self, slot: Slot, *, epoch: int, owner: str | None) -> Cut:
-        """See ``ports.moves``."""
-        cut: Cut = await self._submit(StandAsideWork(slot, epoch, owner))
-        return cut
-
-    async def begin_import(self, slot: Slot, *, move: int, epoch: int) -> Lease:
-        """Refused: slots are not copied between cells on DynamoDB in this version.
-
-        Raises:
-            Invalid: always.
-        """
-        raise Invalid(f"slot {slot}: move {move} at epoch {epoch} into a cell on DynamoDB; {_NOT_COPIED}")
-
-    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
-        """Refused, as ``begin_import``.
-
-        Raises:
-            Invalid: always.
-        """
-        del cursor
-        raise Invalid(f"slot {slot}: a copy out of a cell on DynamoDB; {_NOT_COPIED}")
-
-    async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
-        """Refused, as ``begin_import``.
-
-        Raises:
-            Invalid: always.
-        """
-        del chunk
-        raise Invalid(f"slot {slot}: a piece of move {move} for a cell on DynamoDB; {_NOT_COPIED}")
-
-    async def discard(self, slot: Slot, *, move: int) -> bool:
-        """See ``ports.moves``; nothing is ever left behind here, since no slot was copied away."""
-        del slot, move
-        return False
-
-    async def sweep(self, *, limit: int = 1000) -> int:
-        """See ``ports.moves``; nothing is ever set aside here."""
-        del limit
-        return 0
+    # --- the log's tail ---------------------------------------------------------------------------------------------
 
     async def prune_log(self, slot: Slot, *, acknowledged: Vector, relayed_lsn: int, limit: int = 256) -> int:
         """See ``ports.store``."""
-        rows = self._writer.slots.get(slot)
-        if rows is None:
+        memory, now_ms = self._writer.memory, self._clock.wall_ms()
+        rows = memory.slots.get(slot)
+        if rows is None or now_ms < self._not_before_ms.get(slot, 0):
             return 0
+        unflushed = memory.unflushed
+        if any(not is_young(op, now_ms) for commit in unflushed.commits.get(str(slot), ()) for op in commit.ops[:1]):
+            await self._flusher.flush()  # what is forgotten is looked for in the tables
         last_lsn = min(relayed_lsn, rows.held[0].lsn - 1) if rows.held else relayed_lsn
-        wish = PruneWish(acknowledged, last_lsn, self._clock.wall_ms(), limit)
-        found = await prunable(self._tables, region=self.region, view=self._writer.views[slot], wish=wish)
+        wish = PruneWish(acknowledged, last_lsn, now_ms, limit)
+        found = await prunable(self._writer, slot=slot, wish=wish)
         if found.floors:
             await self._submit(FloorWork(slot, found.floors))
-            self._writer.forget_tail()
-            await delete_below(self._tables, region=self.region, views=self._writer.views, slot=slot, lsns=found.lsns)
+        elif found.all_young:
+            self._not_before_ms[slot] = now_ms + _LOOK_AGAIN_MS
+        await delete_below(self._writer, slot=slot, numbers=found.numbers, last_lsn=last_lsn)
+        unflushed.forget_flushed()
         return found.count
 
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
@@ -215,6 +197,9 @@ class DynamoStore(DynamoReads):
                 except Exception as error:  # noqa: BLE001 - told to every caller of the group, whatever it is
                     results = [error] * len(group)
                 self._note_commit()
+                await self._nudge()
+                if not self._flush_every_s and self._flusher.is_due:
+                    await self.flush()  # before the answers: the process may sleep when they are given
                 self._queue.answer(group, results)
         finally:
             self._draining = None
@@ -235,13 +220,13 @@ class DynamoStore(DynamoReads):
         return self._begun_ms - asked_ms
 
     def _next_group(self, waited_ms: int) -> list[Work]:
-        """As many waiting works as one transaction holds, and always one; ``waited_ms``: for company."""
-        rows, size, none_yet = 2, 0, True
+        """As many waiting works as one row holds, and always one; ``waited_ms``: for company."""
+        rows, size, none_yet = 0, 0, True
 
         def takes(work: Work) -> bool:
             nonlocal rows, size, none_yet
             rows, size = rows + work.rows, size + work.bytes
-            fits, none_yet = none_yet or (rows <= ACTIONS_MAX and size <= BYTES_MAX), False
+            fits, none_yet = none_yet or (rows <= _ROWS_MAX and size <= _BYTES_MAX), False
             return fits
 
         return self._queue.next_group(self._clock.monotonic_ms() - waited_ms, takes)
@@ -253,8 +238,10 @@ class DynamoStore(DynamoReads):
             return
         if self._writer.held_for_ms is not None and self._waking is None:
             self._waking = asyncio.create_task(self._wake(), name="store-held")
-        if self._writer.erasures and self._erasing is None:
+        if self._writer.memory.erasures and self._erasing is None:
             self._erasing = asyncio.create_task(self._erase(), name="store-eraser")
+        if self._flush_every_s and self._flushing is None and not self._writer.memory.unflushed.is_empty:
+            self._flushing = asyncio.create_task(self._flush(), name="store-flusher")
 
     async def _wake(self) -> None:
         """See that held ops are applied in time even when nobody writes."""
@@ -270,16 +257,40 @@ class DynamoStore(DynamoReads):
 
     async def _erase(self) -> None:
         try:
-            while self._writer.erasures:
-                slot, pk = min(self._writer.erasures)
-                await erase_account(self._tables, region=self.region, view=self._writer.views[slot], pk=pk)
-                self._writer.forget_tail()
-                self._writer.erasures.discard((slot, pk))
+            await self._flusher.erase()
         except EisbachError as error:
-            # The note is in the table: the next commit, or the next start, begins here again.
             _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
         finally:
             self._erasing = None
+
+    async def _flush(self) -> None:
+        """Bring the state up to the log, when enough lies in the log alone or after a while."""
+        begun_ms = self._clock.monotonic_ms()
+        while not self._closed:
+            left_s = self._flush_every_s - (self._clock.monotonic_ms() - begun_ms) / 1000
+            if self._flusher.is_due or left_s <= 0:
+                if await self.flush():
+                    break
+                left_s = _AGAIN_S
+            await self._clock.sleep(min(left_s, _AGAIN_S))
+        self._flushing = None
+
+    async def _nudge(self) -> None:
+        """Let the relay's function know of events; a schedule's call finds them anyhow."""
+        told = self._writer.with_events
+        if self._nudges and told > self._nudged:
+            self._nudged = told
+            with contextlib.suppress(EisbachError):
+                await self._tables.nudge(self._writer.memory.head.number)
+
+    async def flush(self) -> bool:
+        """Write into the state what the log has come to: whether that was done."""
+        try:
+            await self._flusher.flush()
+        except EisbachError as error:
+            _logger.warning("flush_waits", cell=self._writer.cell, error=str(error))
+            return False
+        return True
 
     def statistics(self) -> StoreStatistics:
         """See ``ports.store``. Units of DynamoDB are in ``usage``."""
@@ -293,20 +304,21 @@ class DynamoStore(DynamoReads):
             items_written=writer.items_written,
             bytes_written=writer.bytes_written,
             conflicts=writer.conflicts,
-            last_lsn=writer.head.lsn,
+            last_lsn=writer.memory.head.lsn,
             clock_jumped=writer.hlc is not None and writer.hlc.jumped,
-            erasing=len(writer.erasures),
+            erasing=len(writer.memory.erasures),
         )
 
     async def aclose(self) -> None:
-        """Finish what is queued."""
+        """Finish what is queued, and bring the state up to the log."""
         self._closed = True
         while (task := self._draining) is not None:
             await asyncio.wait([task])
-        for task in (self._waking, self._erasing):
+        for task in (self._waking, self._erasing, self._flushing):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        await self.flush()
         self._committed.set()
 
 
@@ -336,7 +348,7 @@ def _parts(ops: Sequence[Op]) -> list[list[Op]]:
 
 @asynccontextmanager
 async def open_dynamo_store(
-    place: AwsPlace, *, prefix: str, cell: str, region: str, clock: Clock, company_ms: int = 0
+    place: AwsPlace, *, prefix: str, cell: str, region: str, clock: Clock, pace: Pace = PROMPT
 ) -> AsyncIterator[DynamoStore]:
     """Open a cell's tables, which exist, and close the store at the end.
 
@@ -346,8 +358,7 @@ async def open_dynamo_store(
         cell: the other part of their names.
         region: the origin of what is written here; tables never change it.
         clock: for stamps, and for the times at which held ops come due.
-        company_ms: from one commit to the next that nobody is in a hurry for; the 50 ms after which the queue refuses
-            come on top.
+        pace: what waits, and for how long.
 
     Raises:
         Invalid: the tables are of another region.
@@ -356,15 +367,9 @@ async def open_dynamo_store(
     async with open_clients(place) as clients:
         tables = Tables(clients, prefix=prefix, cell=cell)
         writer = Writer(tables, region=region, cell=cell, clock=clock)
-        for _ in range(_LOADS):
-            try:
-                await writer.load()
-                break
-            except Conflicted:
-                continue
-        else:
-            raise Unavailable(f"cell {cell} is written too fast to be opened; try again")
-        store = DynamoStore(writer, tables, clock=clock, company_ms=company_ms)
+        await writer.load()
+        flusher = Flusher(writer, clock=clock, ops_max=pace.flush_ops)
+        store = DynamoStore(writer, flusher, clock=clock, pace=pace)
         try:
             yield store
         finally:

@@ -1,41 +1,33 @@
 """The two tables of a cell, and the few calls on them that the store makes.
 
-``{prefix}-{cell}-log`` is global and append-only: the ops this region wrote, key ``(slot#origin, place)``; the origin
-is in the key, so no key is ever written by two regions. ``{prefix}-{cell}-state`` is this region's own: all the rest.
-Promises: every read is consistent; a commit is one transaction over both tables, refused as a whole when somebody else
-committed since; a commit whose answer was lost is settled before anything else is written.
+``{prefix}-{cell}-log`` is global and append-only: a row a commit (``log_table``), key ``(region, number)``; the region
+is in the key, so no key is ever written by two. ``{prefix}-{cell}-state`` is this region's own: what the log comes to,
+written later, each row with the number of the commit (``n``) that it shows.
+Promises: every read is consistent; a row of the state never goes back to an older commit.
 """
 
-import uuid
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from eisbach.engines.aws.clients import AwsClients
-from eisbach.engines.aws.errors import aws_errors, code_of, reasons_of
-from eisbach.kernel.errors import Overloaded, Unavailable
-from eisbach.kernel.versions import Mark
+from eisbach.engines.aws.errors import aws_errors, code_of
+from eisbach.kernel.errors import Invalid, Overloaded
 
-__all__ = ["ACTIONS_MAX", "BYTES_MAX", "Conflicted", "Head", "Put", "Tables", "make_tables", "op_place"]
+__all__ = ["Head", "Put", "Tables", "make_tables"]
 
-ACTIONS_MAX: Final = 100
-"""DynamoDB's bound on a transaction."""
-BYTES_MAX: Final = 900_000
-"""Of a commit of several callers. DynamoDB allows 4 MB, which the largest transaction needs nearly half of; over 1 MiB
-aiohttp sends in one piece, and says so."""
-_EPOCH: Final = 10**15
 _BATCH_GET_MAX: Final = 100
 _BATCH_WRITE_MAX: Final = 25
 _TRIES: Final = 8
-_NUMBERS: Final = ("number", "hlc", "lsn", "conflicts", "saved")
+_PARTS_AT_ONCE: Final = 16
+_BLANK_KEPT_S: Final = 3 * 86_400
+"""A row that is gone is kept blank so long, lest a process that was stopped writes what it was: AWS expires it."""
+_NUMBERS: Final = ("number", "hlc", "lsn", "conflicts")
 _HEAD: Final = {"pk": {"S": "head"}, "sk": {"S": "head"}}
 
 Row = Mapping[str, Any]
-
-
-class Conflicted(Exception):
-    """Somebody else committed since the head was read: nothing was written."""
 
 
 class Put(NamedTuple):
@@ -47,31 +39,23 @@ class Put(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The row that every commit compares and moves."""
+    """Up to where the state shows the log: a start reads on from there. Written by every flush."""
 
     number: int = 0
-    """Of the last commit."""
+    """Of a commit."""
     hlc: int = 0
     lsn: int = 0
+    """Of the last op."""
     conflicts: int = 0
     """Ever logged; numbers them."""
     region: str = ""
-    saved: int = 0
-    """The slots' own rows are whole up to this lsn; what follows is replayed from the log."""
-    token: str = ""
-    """Of the last commit: whether one whose answer was lost was done."""
-
-
-def op_place(mark: Mark) -> int:
-    """The sort key of an op: rises with (epoch, seq)."""
-    return mark.epoch * _EPOCH + mark.seq
 
 
 class Tables:
     """Of one cell in one region."""
 
     def __init__(self, clients: AwsClients, *, prefix: str, cell: str) -> None:
-        self._dynamodb, self.usage = clients.dynamodb, clients.usage
+        self.dynamodb, self.usage = clients.dynamodb, clients.usage
         self.log, self.state = f"{prefix}-{cell}-log", f"{prefix}-{cell}-state"
         self._replicated = frozenset({self.log})
 
@@ -80,10 +64,10 @@ class Tables:
     async def get(self, key: Row) -> Row | None:
         """A row of the state table."""
         with aws_errors(f"read {key} of {self.state}"):
-            told = await self._dynamodb.get_item(
+            told = await self.dynamodb.get_item(
                 TableName=self.state, Key=key, ConsistentRead=True, ReturnConsumedCapacity="INDEXES"
             )
-        self._count(told, writes=False)
+        self.count(told, writes=False)
         row: Row | None = told.get("Item")
         return row
 
@@ -97,8 +81,8 @@ class Tables:
                 wanted.setdefault(table, {"Keys": [], "ConsistentRead": True})["Keys"].append(key)
             for _ in range(_TRIES):
                 with aws_errors(f"read {len(places)} rows of {self.state}"):
-                    told = await self._dynamodb.batch_get_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
-                self._count(told, writes=False)
+                    told = await self.dynamodb.batch_get_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
+                self.count(told, writes=False)
                 found += [row for rows in told["Responses"].values() for row in rows]
                 wanted = told.get("UnprocessedKeys") or {}
                 if not wanted:
@@ -121,11 +105,11 @@ class Tables:
         more: dict[str, Any] = {"Limit": page} if page else {}
         while True:
             with aws_errors(f"read {pk} of {table}"):
-                told = await self._dynamodb.query(
+                told = await self.dynamodb.query(
                     TableName=table, KeyConditionExpression=condition, ExpressionAttributeValues=values,
                     ConsistentRead=True, ScanIndexForward=not newest, ReturnConsumedCapacity="INDEXES", **more,
                 )  # fmt: skip
-            self._count(told, writes=False)
+            self.count(told, writes=False)
             for row in told["Items"]:
                 yield row
             if "LastEvaluatedKey" not in told:
@@ -133,79 +117,67 @@ class Tables:
             more["ExclusiveStartKey"] = told["LastEvaluatedKey"]
 
     async def head(self) -> Head:
-        """The head row; number 0 for a cell that never committed."""
+        """The head row; number 0 for a cell that never flushed.
+
+        Raises:
+            Invalid: the tables were written by a version that kept its commits in another form.
+        """
         row = await self.get(_HEAD)
         if row is None:
             return Head()
-        number, hlc, lsn, conflicts, saved = (int(row[name]["N"]) for name in _NUMBERS)
-        return Head(number, hlc, lsn, conflicts, row["region"]["S"], saved, row["token"]["S"])
+        if "saved" in row:
+            raise Invalid(f"{self.state} is of a version before ADR 0022, which this one does not read; make it anew")
+        number, hlc, lsn, conflicts = (int(row[name]["N"]) for name in _NUMBERS)
+        return Head(number, hlc, lsn, conflicts, row["region"]["S"])
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    async def commit(self, before: Head, after: Head, puts: Sequence[Put]) -> Head:
-        """Move the head and write the rows, all or nothing; the head as it is then.
+    async def show(self, rows: Sequence[tuple[str, str, int, Row | None]], *, now_ms: int) -> None:
+        """Write rows of the state, (pk, sk, number of the commit that it shows, row), each unless it shows a later one.
 
-        Raises:
-            Conflicted: the head is not ``before`` any more; nothing was written.
-            Overloaded, Unavailable: nothing was written.
-            OutcomeUnknown: the commit may have been done, and AWS does not say.
+        A row that is gone stays blank for three days, lest a process that was stopped for a while writes it anew.
         """
-        after = after._replace(number=before.number + 1, token=uuid.uuid4().hex)
-        actions = [self._head_put(before, after), *map(_action, puts)]
-        try:
-            with aws_errors(f"commit {after.number} to {self.state}", writes=True):
-                told = await self._dynamodb.transact_write_items(
-                    TransactItems=actions, ClientRequestToken=after.token, ReturnConsumedCapacity="INDEXES"
-                )
-        except Exception as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and code_of(cause) == "TransactionCanceledException":
-                if "ConditionalCheckFailed" in reasons_of(cause):
-                    raise Conflicted from error
-                raise
-            if isinstance(error, Overloaded):
-                raise
-            await self._settle(before, after, error)
-            return after
-        self._count(told, writes=True)
-        return after
+        gate = asyncio.Semaphore(_PARTS_AT_ONCE)
 
-    async def _settle(self, before: Head, after: Head, error: Exception) -> None:
-        """A commit's answer is missing: return when it was done; else see that it never will be, and raise."""
-        found = await self.head_or(error)
-        if found.token == after.token:
-            return
-        if found.number == before.number:
-            # It may still be on its way. A commit of nothing takes its number, and then it can only be refused.
-            fence = found._replace(number=found.number + 1, token=uuid.uuid4().hex, region=after.region)
+        async def one(pk: str, sk: str, number: int, row: Row | None) -> None:
+            if row is None:
+                row = {"gone": {"N": "1"}, "expires": {"N": str(now_ms // 1000 + _BLANK_KEPT_S)}}
+            item = {"pk": {"S": pk}, "sk": {"S": sk}, "n": {"N": str(number)}, **row}
+            async with gate:
+                await self._put_newer(item, "n")
+
+        await asyncio.gather(*(one(*row) for row in rows))
+
+    async def nudge(self, number: int) -> None:
+        """Change a row of the state, for whoever follows its stream."""
+        item = {"pk": {"S": "nudge"}, "sk": {"S": "nudge"}, "n": {"N": str(number)}}
+        with aws_errors(f"write a row of {self.state}", writes=True):
+            told = await self.dynamodb.put_item(TableName=self.state, Item=item, ReturnConsumedCapacity="INDEXES")
+        self.count(told, writes=True)
+
+    async def delete(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Take rows out of the state that no process can write anew with anything of worth."""
+        await self.write_all([Put(self.state, {"pk": {"S": pk}, "sk": {"S": sk}}, None) for pk, sk in keys])
+
+    async def show_head(self, head: Head) -> None:
+        """The state shows every commit up to ``head``, unless it shows more already."""
+        item = _HEAD | {name: {"N": str(getattr(head, name))} for name in _NUMBERS} | {"region": {"S": head.region}}
+        await self._put_newer(item, "number")
+
+    async def _put_newer(self, item: dict[str, Any], by: str) -> None:
+        with aws_errors(f"write a row of {self.state}", writes=True):
             try:
-                await self._dynamodb.transact_write_items(TransactItems=[self._head_put(before, fence)])
-            except Exception as again:
-                if (await self.head_or(error)).token == after.token:
-                    return
-                raise error from again
-        elif found.number > after.number:
-            raise error  # others have committed since, perhaps after this one
-        raise Unavailable(f"commit {after.number} to {self.state} was not done; nothing was written") from error
-
-    async def head_or(self, error: Exception) -> Head:
-        """The head; when AWS does not even tell that, ``error`` is raised."""
-        try:
-            return await self.head()
-        except Exception as again:
-            raise error from again
-
-    def _head_put(self, before: Head, after: Head) -> dict[str, Any]:
-        item = _HEAD | {name: {"N": str(getattr(after, name))} for name in _NUMBERS}
-        item |= {"region": {"S": after.region}, "token": {"S": after.token}}
-        put: dict[str, Any] = {"TableName": self.state, "Item": item}
-        if before.number == 0:
-            put["ConditionExpression"] = "attribute_not_exists(pk)"
-        else:
-            put["ConditionExpression"] = "#n = :n"
-            put["ExpressionAttributeNames"] = {"#n": "number"}
-            put["ExpressionAttributeValues"] = {":n": {"N": str(before.number)}}
-        return {"Put": put}
+                told = await self.dynamodb.put_item(
+                    TableName=self.state, Item=item, ConditionExpression="attribute_not_exists(#n) OR #n < :n",
+                    ExpressionAttributeNames={"#n": by}, ExpressionAttributeValues={":n": item[by]},
+                    ReturnConsumedCapacity="INDEXES",
+                )  # fmt: skip
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                self.usage.write_units += 1  # what was refused is billed too
+                return
+        self.count(told, writes=True)
 
     async def write_all(self, puts: Iterable[Put]) -> None:
         """Write or delete rows, each by itself: for what may be done twice."""
@@ -221,8 +193,8 @@ class Tables:
                 }  # fmt: skip
                 wanted.setdefault(put.table, []).append(request)
             with aws_errors(f"write {len(batch)} rows of {self.state}", writes=True):
-                told = await self._dynamodb.batch_write_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
-            self._count(told, writes=True)
+                told = await self.dynamodb.batch_write_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
+            self.count(told, writes=True)
             for table, requests in (told.get("UnprocessedItems") or {}).items():
                 rest += [_put_again(table, request) for request in requests]
         if rest:
@@ -232,39 +204,19 @@ class Tables:
         """Write a row of the state table unless there is one; the row that is there then."""
         with aws_errors(f"write {key} of {self.state}", writes=True):
             try:
-                told = await self._dynamodb.put_item(
+                told = await self.dynamodb.put_item(
                     TableName=self.state, Item={**key, **item}, ConditionExpression="attribute_not_exists(pk)",
                     ReturnConsumedCapacity="INDEXES",
                 )  # fmt: skip
-                self._count(told, writes=True)
+                self.count(told, writes=True)
             except ClientError as error:
                 if code_of(error) != "ConditionalCheckFailedException":
                     raise
         return await self.get(key) or item
 
-    async def replace_body(self, table: str, key: Row, body: bytes) -> None:
-        """Set the body of an op row that still exists."""
-        with aws_errors(f"replace a row of {table}", writes=True):
-            try:
-                told = await self._dynamodb.update_item(
-                    TableName=table, Key=key, UpdateExpression="SET body = :body",
-                    ConditionExpression="attribute_exists(pk)", ExpressionAttributeValues={":body": {"B": body}},
-                    ReturnConsumedCapacity="INDEXES",
-                )  # fmt: skip
-            except ClientError as error:
-                if code_of(error) != "ConditionalCheckFailedException":
-                    raise
-                return
-        self._count(told, writes=True)
-
-    def _count(self, told: Row, *, writes: bool) -> None:
+    def count(self, told: Row, *, writes: bool) -> None:
+        """Add what an answer says that it cost."""
         self.usage.count(told, writes=writes, replicated=self._replicated)
-
-
-def _action(put: Put) -> dict[str, Any]:
-    if put.item is None:
-        return {"Delete": {"TableName": put.table, "Key": put.key}}
-    return {"Put": {"TableName": put.table, "Item": {**put.key, **put.item}}}
 
 
 def _put_again(table: str, request: Mapping[str, Any]) -> Put:

@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from eisbach.engines.aws.group import Group, ItemPlace, KeyRow
+from eisbach.engines.aws.group import Group, KeyRow
+from eisbach.engines.aws.memory import Desktop
 from eisbach.engines.aws.slot_rows import HeldOp, SlotRows
+from eisbach.engines.aws.unflushed import ItemPlace
 from eisbach.kernel.erasure import erases, scrubbed
 from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.merge import judge
@@ -37,7 +39,7 @@ class Desk(Protocol):
 
     region: str
     cell: str
-    slots: dict[Slot, SlotRows]
+    slots: Desktop
 
     def stamp(self) -> int:
         """A new hybrid timestamp; raises Overloaded when the clock has run too far ahead."""
@@ -185,6 +187,8 @@ class LeaseWork(Work):
 class ApplyWork(Work):
     """Ops that a twin sent, cut at the end of a transaction; ``batch`` is what is checked before the first is taken."""
 
+    patient = True
+
     def __init__(self, slot: Slot, ops: Sequence[Op], batch: Sequence[Op]) -> None:
         self.slot, self._ops, self._batch = slot, ops, batch
         self.rows = 4 * len(ops) + 1
@@ -288,7 +292,7 @@ class ReleaseWork(Work):
 
     def _due(self, desk: Desk) -> list[tuple[SlotRows, HeldOp]]:
         found: list[tuple[SlotRows, HeldOp]] = []
-        for slot in desk.slots.values():
+        for slot in desk.slots.with_held():
             if slot.lease is not None and slot.lease.state == "importing":
                 continue
             for held in slot.held:

@@ -1,37 +1,32 @@
-"""The one writer of a cell's tables in this process: decides a group of works in memory, then commits it.
+"""The one writer of a cell's tables in this process: decides a group of works in memory, then commits it to the log.
 
-Promises: works are decided in order, against what was committed; after a commit that somebody else overtook, memory is
-read anew and the works are decided again. Another process may write the same tables: every commit compares the head
-row, so one of two wins and the other begins again (docs/decisions/0012 has what that costs).
+Promises: works are decided in order, against what was committed; after a commit that somebody else overtook, what the
+log holds beyond memory is read and the works are decided again. Another process may write the same log: every commit
+takes the next number, which only one can have, so one of two wins and the other begins again (docs/decisions/0022).
 """
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from eisbach.engines.aws.group import Group, item_key, key_key, op_key, slot_put
+from eisbach.engines.aws.group import Group, item_key, key_key
 from eisbach.engines.aws.log_reads import LogReads
-from eisbach.engines.aws.slot_rows import HeldOp, SlotRows, SlotView
-from eisbach.engines.aws.tables import Conflicted, Head, Row, Tables
+from eisbach.engines.aws.log_row import decode_body
+from eisbach.engines.aws.log_table import Conflicted, LogTable
+from eisbach.engines.aws.memory import Desktop, Memory
+from eisbach.engines.aws.tables import Row, Tables
+from eisbach.engines.aws.unflushed import ItemPlace
 from eisbach.engines.aws.works import ReleaseWork, Work
-from eisbach.kernel.errors import EisbachError, Invalid, Overloaded
+from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
-from eisbach.kernel.ops import Op
-from eisbach.kernel.slots import Slot
-from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 
 __all__ = ["Writer"]
 
-_SAVED_EVERY: Final = 2048
-"""Ops between two times that the slots' rows are written: what a start replays at most, give or take a commit. A cell
-of 512 slots touches nearly all of them in any 256 ops, so that a row a slot was written for nearly every op."""
-_REPLAYED_AT_ONCE: Final = 256
-_SAVED_OFTEN: Final = 16
-"""The same while other processes write this cell: whoever is overtaken replays it each time."""
-_SLOTS_AT_ONCE: Final = 90
 _TRIES: Final = 12
 """Decisions of a group before its callers are told to come again: others write this cell too, and faster."""
+_LOADS: Final = 5
+_BLIND_MAX_MS: Final = 3_600_000
+"""Without a look at the log: numbers are forgotten after 7 days, and must not be taken by who slept so long."""
 
 
 class Writer:
@@ -39,19 +34,16 @@ class Writer:
 
     def __init__(self, tables: Tables, *, region: str, cell: str, clock: Clock) -> None:
         self.tables, self.region, self.cell, self._clock = tables, region, cell, clock
-        self.slots: dict[Slot, SlotRows] = {}
-        self.views: dict[Slot, SlotView] = {}
-        """As of the last commit."""
-        self.tail: deque[tuple[int, Op]] = deque(maxlen=1024)
-        """The end of the log, without gaps."""
-        self.erasures: set[tuple[Slot, str]] = set()
-        """Whose items and op bodies are not all gone yet."""
-        self.head = Head()
+        self.log = LogTable(tables, region=region)
+        self.memory = Memory(region)
+        self.slots = Desktop({})
+        """As the works of the commit that is being decided see them."""
+        self.reads = LogReads(self)
         self.commits = self.items_written = self.bytes_written = self.conflicts = self.overtaken = 0
+        self.with_events = 0
+        """Commits."""
         self._wall_ms = self._monotonic_ms = 0
-        self._unsaved: dict[str, SlotRows] = {}
-        self._saved_every = _SAVED_EVERY
-        self._stale = True
+        self._stale, self._followed_ms = True, 0
         self.hlc: HybridClock | None = None
 
     # --- what a work may ask -------------------------------------------------------------------------------------
@@ -76,7 +68,7 @@ class Writer:
         """How long until the first held op may be applied; None when none is held."""
         heads = [
             slot.held[0].hlc
-            for slot in self.slots.values()
+            for slot in self.memory.slots.values()
             if slot.held and (slot.lease is None or slot.lease.state != "importing")
         ]
         if not heads or self.hlc is None:
@@ -87,69 +79,61 @@ class Writer:
     # --- memory --------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Memory from the tables: at start, and when it is not to be trusted. The clock never goes back.
+        """Memory from the tables, and from the log beyond what they show. The clock never goes back.
 
         Raises:
             Invalid: the tables are of another region.
             Unavailable, Overloaded: they cannot be read now.
         """
-        self._stale = True
+        for _ in range(_LOADS):
+            if (memory := await self._loaded()) is not None:
+                break
+        else:
+            raise Unavailable(f"cell {self.cell} is written too fast to be opened; try again")
+        self.memory = memory
+        if self.hlc is None:
+            wall, monotonic = self._clock.wall_ms(), self._clock.monotonic_ms()
+            self.hlc = HybridClock(wall_ms=wall, monotonic_ms=monotonic, persisted=memory.head.hlc)
+        else:
+            self.hlc.observe(memory.head.hlc)
+        self._stale = False
+
+    async def _loaded(self) -> Memory | None:
+        """None when the log was pruned meanwhile beyond where it was to be read from.
+
+        The rows may show more than ``head`` says, when somebody flushes: whatever they show lies in the log beyond
+        ``head``, and comes to the same again.
+        """
         tables = self.tables
         head = await tables.head()
         if head.region not in ("", self.region):
             raise Invalid(f"{tables.state} belongs to region {head.region!r}, not {self.region!r}; it never changes")
-        slots: dict[Slot, SlotRows] = {}
-        async for row in tables.query(tables.state, "slot"):
-            one = SlotRows.decode(row["sk"]["S"], row["row"]["B"])
-            slots[one.slot] = one
-        erasures: set[tuple[Slot, str]] = set()
-        async for row in tables.query(tables.state, "erased"):
-            name, _, pk = row["sk"]["S"].partition("\0")
-            slots[Slot.parse(name)].erased.add(pk)
-            if int(row["open"]["N"]):
-                erasures.add((Slot.parse(name), pk))
-        replayed = await self._replay(slots, head)
-        async for row in tables.query(tables.state, "held"):
-            lsn, (hlc, epoch, seq) = int(row["sk"]["S"]), (int(row[name]["N"]) for name in ("hlc", "epoch", "seq"))
-            held = HeldOp(lsn, hlc, row["origin"]["S"], Mark(epoch, seq))
-            slots[Slot.parse(row["slot"]["S"])].held.append(held)
-        if head != await tables.head():
-            raise Conflicted  # somebody committed while it was read
-        self._take(head, slots, erasures)
-        self._unsaved = replayed
+        if not head.region:
+            await tables.show_head(head._replace(region=self.region))
+        memory = Memory(self.region)
+        for kind in ("slot", "erased", "held"):
+            async for row in tables.query(tables.state, kind):
+                fields = {name: value for name, value in row.items() if name not in ("pk", "sk", "n")}
+                memory.take_put((kind, row["sk"]["S"], fields), 0)
+        memory.begin(head)
+        return memory if await self._follow(memory) else None
 
-    async def _replay(self, slots: dict[Slot, SlotRows], head: Head) -> dict[str, SlotRows]:
-        """Bring the slots' rows up to the end of the log; those that were behind."""
-        found: dict[str, SlotRows] = {}
-        reads = LogReads(self.tables, region=self.region, views={})
-        lsn = head.saved
-        while entries := await reads.log_after(lsn, _REPLAYED_AT_ONCE):
-            for lsn, op in entries:  # noqa: B007 - the last one is where the next turn goes on
-                slot = slots[Slot.parse(op.slot)]
-                slot.logged(op, region=self.region)
-                found[slot.name] = slot
-        return found
+    async def _follow(self, memory: Memory) -> bool:
+        """Take what the log holds beyond memory; False when the next row is gone, and later ones are there."""
+        async for row in self.log.rows(memory.head.number + 1):
+            if row.number != memory.head.number + 1:
+                return False
+            memory.take(row.number, decode_body(row.body), len(row.body))
+        memory.seen()
+        return True
 
-    async def _save(self) -> None:
-        """Write the rows of every slot that the log has moved since they were written."""
-        rows, end = list(self._unsaved.values()), self.head.lsn
-        for start in range(0, len(rows), _SLOTS_AT_ONCE):
-            puts = [slot_put(self.tables, slot) for slot in rows[start : start + _SLOTS_AT_ONCE]]
-            whole = start + _SLOTS_AT_ONCE >= len(rows)
-            after = self.head._replace(saved=end if whole else self.head.saved, region=self.region)
-            self.head = await self.tables.commit(self.head, after, puts)
-        self._unsaved = {}
-
-    def _take(self, head: Head, slots: dict[Slot, SlotRows], erasures: set[tuple[Slot, str]]) -> None:
-        self.slots, self.erasures, self.head = slots, erasures, head
-        self.views = {slot: one.view() for slot, one in slots.items()}
-        self.tail.clear()
-        if self.hlc is None:
-            wall, monotonic = self._clock.wall_ms(), self._clock.monotonic_ms()
-            self.hlc = HybridClock(wall_ms=wall, monotonic_ms=monotonic, persisted=head.hlc)
-        else:
-            self.hlc.observe(head.hlc)
-        self._stale = False
+    async def follow(self) -> None:
+        """Learn what others have committed; one read unit when nothing is new."""
+        assert self.hlc is not None
+        if not await self._follow(self.memory):
+            await self.load()
+        self.hlc.observe(self.memory.head.hlc)
+        self._stale, self._followed_ms = False, self._clock.wall_ms()
 
     # --- a group -------------------------------------------------------------------------------------------------
 
@@ -162,18 +146,14 @@ class Writer:
         """
         for _ in range(_TRIES):
             try:
-                if not self._stale and any(work.refreshes for work in works):
-                    self._stale = (await self.tables.head()).number != self.head.number
-                if self._stale:
-                    await self.load()
-                if self.head.lsn - self.head.saved >= self._saved_every:
-                    await self._save()
-                    self._saved_every = min(_SAVED_EVERY, 2 * self._saved_every)
+                blind = self._clock.wall_ms() - self._followed_ms > _BLIND_MAX_MS
+                if self._stale or blind or any(work.refreshes for work in works):
+                    await self.follow()
                 while await self._commit([ReleaseWork()]) != [0]:
                     pass  # ops whose time has come go before any write
                 return await self._commit(works)
             except Conflicted:
-                self._stale, self._saved_every = True, _SAVED_OFTEN
+                self._stale = True
                 self.overtaken += 1
             except BaseException:
                 self._stale = True
@@ -186,7 +166,8 @@ class Writer:
         assert self.hlc is not None
         self._wall_ms, self._monotonic_ms = self._clock.wall_ms(), self._clock.monotonic_ms()
         now = self.hlc.physical_ms(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
-        group = Group(region=self.region, now_ms=now, lsn=self.head.lsn, conflicts=self.head.conflicts)
+        head, self.slots = self.memory.head, Desktop(self.memory.slots)
+        group = Group(region=self.region, now_ms=now, lsn=head.lsn, conflicts=head.conflicts)
         await self._read(group, works)
         results: list[Any] = []
         for work in works:
@@ -199,44 +180,42 @@ class Writer:
         return results
 
     async def _read(self, group: Group, works: Sequence[Work]) -> None:
-        wanted: dict[str, tuple[str, Row]] = {}
-        for work in works:
-            for slot, origin, mark in work.ops(self):
-                place = op_key(self.tables, region=self.region, slot=slot, origin=origin, mark=mark)
-                wanted[repr(place)] = place
-        if wanted:
-            group.take_rows(await self.tables.get_all(list(wanted.values())))
-        wanted = {}
-        state = self.tables.state
-        for work in works:
-            for item in work.items(group):
-                wanted[repr(item)] = (state, item_key(item))
-            for answer in work.answers():
-                wanted[repr(answer)] = (state, key_key(*answer))
-        if wanted:
-            group.take_rows(await self.tables.get_all(list(wanted.values())))
+        wanted = {place for work in works for place in work.ops(self)}
+        for slot in {place[0] for place in wanted}:
+            marks = [(origin, mark) for name, origin, mark in wanted if name == slot]
+            for op in await self.reads.find(slot, marks):
+                group.take_op(op)
+        unknown: list[tuple[str, Row]] = []
+        lacking: list[ItemPlace] = []
+        for place in {item for work in works for item in work.items(group)}:
+            known, item = self.memory.unflushed.known(place)
+            if known:
+                group.items[place] = item
+            else:
+                unknown.append(self._state(item_key(place)))
+                lacking.append(place)
+        for answer in {answer for work in works for answer in work.answers()}:
+            known, kept = self.memory.answer(*key_key(*answer))
+            if known:
+                group.keys[answer] = kept  # type: ignore[assignment]
+            else:
+                unknown.append(self._state(key_key(*answer)))
+        if unknown:
+            group.take_rows(await self.tables.get_all(unknown))
+            for place in lacking:
+                self.memory.unflushed.remember(place, group.items.get(place))
+
+    def _state(self, key: tuple[str, str]) -> tuple[str, Row]:
+        return self.tables.state, {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
 
     async def _write(self, group: Group) -> None:
         assert self.hlc is not None
-        puts = group.puts(self.tables)
-        after = self.head._replace(
-            hlc=self.hlc.last, lsn=group.lsn, conflicts=group.conflict_number, region=self.region
-        )
-        self.head = await self.tables.commit(self.head, after, puts)
-        for slot in group.touched.values():
-            self.views[slot.slot] = slot.view()
-        self._unsaved |= group.touched
-        self.erasures |= group.erased
-        self.tail.extend(group.entries)
+        body, number = group.body(self.hlc.last), self.memory.head.number + 1
+        size = await self.log.append(number, body)
+        self.memory.take(number, body, size)
+        self.memory.seen()
         self.commits += 1
+        self.with_events += any(op.event is not None for op in body.ops)
         self.items_written += group.items_written
-        self.bytes_written += sum(_size(put.item) for put in puts if put.item is not None)
+        self.bytes_written += size
         self.conflicts += group.conflicts
-
-    def forget_tail(self) -> None:
-        """Ops were taken out of the log, or changed in it."""
-        self.tail.clear()
-
-
-def _size(item: Row) -> int:
-    return sum(len(name) + len(next(iter(value.values()))) for name, value in item.items())

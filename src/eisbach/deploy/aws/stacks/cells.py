@@ -48,6 +48,7 @@ class CellHome:
     """What doors, alarms and spokes refer to."""
 
     cell: Cell
+    log_name: str
     state: Any
     secret: Any
     function: Any
@@ -66,7 +67,7 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         **table_keys(STATE_KEYS),
         billing=dynamodb.Billing.on_demand(max_write_request_units=40_000),
         time_to_live_attribute=EXPIRY,
-        dynamo_stream=dynamodb.StreamViewType.KEYS_ONLY,  # every write moves the lease row: a nudge for the relay
+        dynamo_stream=dynamodb.StreamViewType.KEYS_ONLY,  # a function's commit with events is a nudge for the relay
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
             point_in_time_recovery_enabled=True
         ),
@@ -86,7 +87,9 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
     )
     if cell.is_studio:
         service = _service(stack, around, cell, state, secret) if platform.has_studio else None
-        return CellHome(cell=cell, state=state, secret=secret, function=None, service=service)
+        return CellHome(
+            cell=cell, log_name=platform.log_table(cell), state=state, secret=secret, function=None, service=service
+        )
     title = cell.name.title().replace("-", "")
     document = cell_document(platform, around.region, cell)
     function = make_function(
@@ -109,15 +112,17 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         "called by the door, which waits for the answer; never asynchronously",
     )
     service = _service(stack, around, cell, state, secret) if around.network else None
-    return CellHome(cell=cell, state=state, secret=secret, function=function, service=service)
+    return CellHome(
+        cell=cell, log_name=platform.log_table(cell), state=state, secret=secret, function=function, service=service
+    )
 
 
 def grant_cell(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any) -> None:
     """The cell's own tables and the hub, by name; no wildcard."""
     log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(cell))
     items = [
-        "dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem",
-        "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
+        "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
+        "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
     ]  # fmt: skip
     role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
     cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]

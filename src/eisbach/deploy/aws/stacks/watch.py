@@ -35,9 +35,15 @@ def cell_alarms(stack: Any, home: CellHome, pager: Any) -> list[Any]:
     throttled = _alarm(
         stack,
         f"{title}Throttled",
-        home.state.metric_throttled_requests_for_operation("TransactWriteItems", period=_MINUTE),
+        cloudwatch.Metric(
+            namespace="AWS/DynamoDB",
+            metric_name="ThrottledRequests",
+            dimensions_map={"TableName": home.log_name, "Operation": "PutItem"},
+            statistic="Sum",
+            period=_MINUTE,
+        ),
         10,
-        f"cell {home.cell.name}: its table throttles",
+        f"cell {home.cell.name}: its log throttles",
         minutes=2,
     )
     return _told(pager, [slow, refused, throttled, home.function.errors])

@@ -1,0 +1,98 @@
+"""Writes into the state what the log has come to, now and then, and notes how far: a start replays only what is beyond.
+
+Promises: every step may be repeated, may be lost, and may be done by two processes at once: a row of the state is put
+only over one that shows an earlier commit, and the head, which says up to where the state is whole, is put last. An
+item that was written ten times since the last flush is written once. May not know: callers, works.
+"""
+
+import asyncio
+import uuid
+from typing import Any, Final
+
+from eisbach.engines.aws.cleaning import erase_account
+from eisbach.engines.aws.group import item_key, item_row
+from eisbach.engines.aws.log_index import index_put
+from eisbach.engines.aws.unflushed import ItemPlace
+from eisbach.engines.aws.writer import Writer
+from eisbach.ports.clock import Clock
+
+__all__ = ["Flusher"]
+
+BYTES_MAX: Final = 32_000_000
+"""Of the log, unflushed: a start replays at most about as much."""
+_OVERFLOW: Final = 4
+"""Times that much may wait before writes are refused: the state takes nothing, and a start would take for ever."""
+
+Rows = list[tuple[str, str, int, dict[str, Any] | None]]
+
+
+class Flusher:
+    """Of one store."""
+
+    def __init__(self, writer: Writer, *, clock: Clock, ops_max: int) -> None:
+        self._writer, self._clock = writer, clock
+        self._ops_max = ops_max + uuid.uuid4().int % (ops_max // 4 + 1)  # not all processes of a cell at once
+        self._lock = asyncio.Lock()
+        self.flushes = self.rows = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough lies in the log alone."""
+        unflushed = self._writer.memory.unflushed
+        return unflushed.ops >= self._ops_max or unflushed.bytes >= BYTES_MAX
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is so much that no more may come."""
+        unflushed = self._writer.memory.unflushed
+        return unflushed.ops >= _OVERFLOW * self._ops_max + 4096 or unflushed.bytes >= _OVERFLOW * BYTES_MAX
+
+    async def flush(self) -> None:
+        """Bring the state up to the last commit that this process knows.
+
+        Raises:
+            Overloaded, Unavailable, OutcomeUnknown: it is not all there yet; nothing is lost, begin again.
+        """
+        async with self._lock:
+            memory = self._writer.memory
+            shown = await self._writer.tables.head()
+            memory.unflushed.flushed_up_to(shown.number, shown.lsn)  # another process may have flushed
+            head = memory.head
+            if shown.number >= head.number:
+                return
+            rows = self._rows(head.number)
+            await self._writer.tables.show(rows, now_ms=self._clock.wall_ms())
+            await self._writer.tables.show_head(head)
+            memory.unflushed.flushed_up_to(head.number, head.lsn)
+            self.flushes, self.rows = self.flushes + 1, self.rows + len(rows)
+
+    def _rows(self, last: int) -> Rows:
+        """What the commits up to ``last`` have come to, where the state does not show it."""
+        memory, rows = self._writer.memory, Rows()
+        unflushed = memory.unflushed
+        for slot, places in unflushed.items.items():
+            rows += [
+                (*item_key(ItemPlace(slot, *key)), number, item_row(known))
+                for key, (number, known) in places.items()
+                if number <= last
+            ]
+        rows += [(*key, number, row) for key, (number, row) in unflushed.rows.items() if number <= last]
+        for slot, commits in unflushed.commits.items():
+            fresh = [commit for commit in commits if unflushed.flushed < commit.number <= last]
+            if not fresh:
+                continue
+            pk, sk, row = index_put(slot, fresh)
+            rows.append((pk, sk, last, row))
+            rows.append(("slot", slot, memory.head.number, {"row": {"B": memory.slot(slot).encode()}}))
+        return rows
+
+    async def erase(self) -> None:
+        """Take away what is left of erased accounts, one after the other.
+
+        Raises:
+            EisbachError: the note is in the table; the next commit, or the next start, begins here again.
+        """
+        while self._writer.memory.erasures:
+            slot, pk = min(self._writer.memory.erasures)
+            await erase_account(self._writer, slot=slot, pk=pk, now_ms=self._clock.wall_ms())
+            self._writer.memory.erasures.discard((slot, pk))

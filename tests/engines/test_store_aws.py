@@ -59,7 +59,13 @@ async def host(aws: AwsEmulator) -> AsyncIterator[AwsStoreHost]:
 
 
 class TestDynamoStore(StorePromises, ErasePromises):
-    """All of them."""
+    """All of them, for a process that replays the log and for one that finds all in the state."""
+
+    @pytest.fixture(params=[False, True], ids=["replayed", "flushed"])
+    async def host(self, aws: AwsEmulator, request: pytest.FixtureRequest) -> AsyncIterator[AwsStoreHost]:
+        host = AwsStoreHost(aws, flushes=request.param)
+        yield host
+        await host.aclose()
 
 
 # --- twins that meet through the replicated table only -----------------------------------------------------------

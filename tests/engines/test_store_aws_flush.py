@@ -12,7 +12,7 @@ import pytest
 
 from eisbach.engines.aws.clients import open_clients
 from eisbach.engines.aws.log_row import decode_body
-from eisbach.engines.aws.store import DynamoStore
+from eisbach.engines.aws.store import DynamoStore, Pace, open_dynamo_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.versions import Mark
@@ -244,6 +244,38 @@ async def test_what_lies_in_the_log_alone_is_read_from_there_when_memory_has_let
     assert [op.seq for op in ops] == list(range(3, 16))
     assert [op.seq for op in few] == [1, 2, 3]
     assert [entry.lsn for entry in entries] == list(range(5, 14))
+
+
+async def test_where_a_task_keeps_the_state_a_function_leaves_it_to_the_task(host: AwsStoreHost) -> None:
+    """Otherwise a function would write with its call what the task writes once in ten minutes."""
+    await owned(host)
+
+    def opened(**pace: float) -> Any:
+        return open_dynamo_store(
+            host.place(),
+            prefix="eb",
+            cell="c1",
+            region=HERE,
+            clock=host.clock,
+            pace=Pace(**pace),  # type: ignore[arg-type]
+        )
+
+    async with opened(flush_ops=8) as function:
+        for n in range(11):
+            await write(function, put("a", b"%d" % n))
+        alone = function._writer.memory.unflushed.flushed
+    async with opened(flush_ops=1000, flush_every_s=600.0) as task, opened(flush_ops=8) as function:
+        for n in range(30):
+            await write(function, put("a", b"%d" % n))
+        beside = function._writer.memory.unflushed.flushed
+        assert await task.flush()
+        await function.refresh()
+        for n in range(11):
+            await write(function, put("b", b"%d" % n))
+
+        assert alone >= 8
+        assert beside < 15
+        assert function._writer.memory.unflushed.flushed >= 30  # and it lets go of what the task has flushed
 
 
 async def test_tables_of_the_form_before_are_refused_with_a_sentence(host: AwsStoreHost) -> None:

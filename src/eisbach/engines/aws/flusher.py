@@ -20,8 +20,12 @@ __all__ = ["Flusher"]
 
 BYTES_MAX: Final = 32_000_000
 """Of the log, unflushed: a start replays at most about as much."""
+OPS_MAX: Final = 200_000
 _OVERFLOW: Final = 4
-"""Times that much may wait before writes are refused: the state takes nothing, and a start would take for ever."""
+"""Times the bytes, or so many ops, may wait before writes are refused: the state takes nothing, and a start would take
+for ever."""
+_GIVEN_UP: Final = 2
+"""Times what its keeper lets wait: then it keeps it no more."""
 
 Rows = list[tuple[str, str, int, dict[str, Any] | None]]
 
@@ -33,19 +37,19 @@ class Flusher:
         self._writer, self._clock = writer, clock
         self._ops_max = ops_max + uuid.uuid4().int % (ops_max // 4 + 1)  # not all processes of a cell at once
         self._lock = asyncio.Lock()
-        self.flushes = self.rows = 0
+        self._due_at = self._ops_max
 
     @property
     def is_due(self) -> bool:
         """Whether enough lies in the log alone."""
         unflushed = self._writer.memory.unflushed
-        return unflushed.ops >= self._ops_max or unflushed.bytes >= BYTES_MAX
+        return unflushed.ops >= self._due_at or unflushed.bytes >= BYTES_MAX
 
     @property
     def is_full(self) -> bool:
         """Whether it is so much that no more may come."""
         unflushed = self._writer.memory.unflushed
-        return unflushed.ops >= _OVERFLOW * self._ops_max + 4096 or unflushed.bytes >= _OVERFLOW * BYTES_MAX
+        return unflushed.ops >= OPS_MAX or unflushed.bytes >= _OVERFLOW * BYTES_MAX
 
     async def flush(self) -> None:
         """Bring the state up to the last commit that this process knows.
@@ -55,16 +59,36 @@ class Flusher:
         """
         async with self._lock:
             memory = self._writer.memory
-            shown = await self._writer.tables.head()
-            memory.unflushed.flushed_up_to(shown.number, shown.lsn)  # another process may have flushed
+            await self._let_go()
             head = memory.head
-            if shown.number >= head.number:
+            if memory.unflushed.flushed >= head.number:
                 return
             rows = self._rows(head.number)
             await self._writer.tables.show(rows, now_ms=self._clock.wall_ms())
             await self._writer.tables.show_head(head)
             memory.unflushed.flushed_up_to(head.number, head.lsn)
-            self.flushes, self.rows = self.flushes + 1, self.rows + len(rows)
+            self._due_at = self._ops_max
+
+    async def flush_if_nobody_does(self) -> None:
+        """For a process that sleeps between calls: where a task keeps the state, it is left to the task, which writes
+        an item once in ten minutes and not with every call.
+
+        Raises:
+            Overloaded, Unavailable, OutcomeUnknown: as ``flush``.
+        """
+        await self._let_go()
+        unflushed = self._writer.memory.unflushed
+        if unflushed.ops < self._ops_max:
+            self._due_at = self._ops_max
+        elif unflushed.ops < _GIVEN_UP * await self._writer.tables.keeper():
+            self._due_at = unflushed.ops + self._ops_max
+        else:
+            await self.flush()
+
+    async def _let_go(self) -> None:
+        """Forget what another process has flushed."""
+        shown = await self._writer.tables.head()
+        self._writer.memory.unflushed.flushed_up_to(shown.number, shown.lsn)
 
     def _rows(self, last: int) -> Rows:
         """What the commits up to ``last`` have come to, where the state does not show it."""

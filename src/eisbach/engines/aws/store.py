@@ -6,7 +6,7 @@ row, as they share an fsync in the embedded store. May not know: what the items 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -63,7 +63,7 @@ class Pace:
     """In the log alone before the state is written: what a start replays at most, give or take a flush."""
     flush_every_s: float = 0.0
     """The same in time, in the background: an item that is written more often is written into the state once. 0: with
-    the commit that makes it due."""
+    the commit that makes it due, unless another process of the cell says that it keeps the state."""
     nudges: bool = False
     """Whether a commit with events touches the state table too, whose stream calls the relay's function."""
 
@@ -199,7 +199,7 @@ class DynamoStore(DynamoMoves):
                 self._note_commit()
                 await self._nudge()
                 if not self._flush_every_s and self._flusher.is_due:
-                    await self.flush()  # before the answers: the process may sleep when they are given
+                    await self._tried(self._flusher.flush_if_nobody_does)  # before the answers: then it may sleep
                 self._queue.answer(group, results)
         finally:
             self._draining = None
@@ -285,8 +285,11 @@ class DynamoStore(DynamoMoves):
 
     async def flush(self) -> bool:
         """Write into the state what the log has come to: whether that was done."""
+        return await self._tried(self._flusher.flush)
+
+    async def _tried(self, flush: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await self._flusher.flush()
+            await flush()
         except EisbachError as error:
             _logger.warning("flush_waits", cell=self._writer.cell, error=str(error))
             return False
@@ -310,7 +313,7 @@ class DynamoStore(DynamoMoves):
         )
 
     async def aclose(self) -> None:
-        """Finish what is queued, and bring the state up to the log."""
+        """Finish what is queued; who keeps the state brings it up to the log."""
         self._closed = True
         while (task := self._draining) is not None:
             await asyncio.wait([task])
@@ -318,7 +321,8 @@ class DynamoStore(DynamoMoves):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self.flush()
+        if self._flush_every_s:
+            await self.flush()
         self._committed.set()
 
 
@@ -369,6 +373,8 @@ async def open_dynamo_store(
         writer = Writer(tables, region=region, cell=cell, clock=clock)
         await writer.load()
         flusher = Flusher(writer, clock=clock, ops_max=pace.flush_ops)
+        if pace.flush_every_s:
+            await tables.keep(pace.flush_ops)
         store = DynamoStore(writer, flusher, clock=clock, pace=pace)
         try:
             yield store

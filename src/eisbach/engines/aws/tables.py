@@ -25,6 +25,7 @@ _PARTS_AT_ONCE: Final = 16
 _BLANK_KEPT_S: Final = 3 * 86_400
 """A row that is gone is kept blank so long, lest a process that was stopped writes what it was: AWS expires it."""
 _NUMBERS: Final = ("number", "hlc", "lsn", "conflicts")
+_KEEPER: Final = {"pk": {"S": "keeper"}, "sk": {"S": "keeper"}}
 _HEAD: Final = {"pk": {"S": "head"}, "sk": {"S": "head"}}
 
 Row = Mapping[str, Any]
@@ -147,6 +148,15 @@ class Tables:
                 await self._put_newer(item, "n")
 
         await asyncio.gather(*(one(*row) for row in rows))
+
+    async def keeper(self) -> int:
+        """How many ops the process that keeps the state lets lie in the log alone; 0 when no such process ever was."""
+        row = await self.get(_KEEPER)
+        return int(row["ops"]["N"]) if row is not None else 0
+
+    async def keep(self, ops: int) -> None:
+        """This process keeps the state: others leave it to it."""
+        await self.write_all([Put(self.state, _KEEPER, {"ops": {"N": str(ops)}})])
 
     async def nudge(self, number: int) -> None:
         """Change a row of the state, for whoever follows its stream."""

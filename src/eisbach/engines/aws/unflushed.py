@@ -97,10 +97,12 @@ class Unflushed:
 
     def commits_of(self, slot: str, have: dict[str, Mark]) -> list[SlotCommit] | None:
         """All commits that may hold an op beyond ``have``; None when memory does not go back so far."""
-        found = list(self.commits.get(slot, ()))
-        if not found or not covers(found[0].before, have):
-            return None
-        return found
+        found: list[SlotCommit] = []
+        for commit in reversed(self.commits.get(slot, ())):
+            found.append(commit)
+            if covers(commit.before, have):
+                return found[::-1]
+        return None
 
     # --- flushed -------------------------------------------------------------------------------------------------
 

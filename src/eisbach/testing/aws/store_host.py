@@ -15,8 +15,9 @@ __all__ = ["AwsStoreHost"]
 class AwsStoreHost:
     """Cell ``c1`` of platform ``eb``; the tables are made at the first opening, the log with a replica."""
 
-    def __init__(self, aws: AwsEmulator) -> None:
-        self.aws, self.clock = aws, ManualClock()
+    def __init__(self, aws: AwsEmulator, *, flushes: bool = False) -> None:
+        """``flushes``: before a restart; otherwise the next process has to replay."""
+        self.aws, self.clock, self._flushes = aws, ManualClock(), flushes
         self.regions = dict(zip((HERE, THERE), aws.regions, strict=True))
         """Ours -> AWS's."""
         self._open: dict[str, tuple[DynamoStore, AsyncExitStack]] = {}
@@ -42,7 +43,10 @@ class AwsStoreHost:
 
     async def restart(self, region: str = HERE) -> DynamoStore:
         """See ``StoreHost``."""
-        await self._open.pop(region)[1].aclose()
+        store, stack = self._open.pop(region)
+        if self._flushes:
+            await store.flush()
+        await stack.aclose()
         return await self.open(region)
 
     async def aclose(self) -> None:

@@ -86,6 +86,7 @@ async def seen(store: DynamoStore) -> dict[str, Any]:
     log: list[LogEntry] = list(await store.log_after(0, limit=1000))
     return {
         "items": [list(await items(store, slot=slot)) for slot in (SLOT, OTHER)],
+        "erased": [list(await items(store, pk=f"acc-e{turn}")) for turn in range(4)],
         "leases": dict(await store.leases()),
         "vectors": [await store.vector(SLOT), await store.applied(SLOT), await store.vector(OTHER)],
         "ops": [list((await store.ops_after(slot, {}, limit=1000)).ops) for slot in (SLOT, OTHER)],
@@ -96,7 +97,7 @@ async def seen(store: DynamoStore) -> dict[str, Any]:
 
 
 async def a_bit_of_everything(store: DynamoStore, turn: int, now_ms: int) -> None:
-    """Items over and over, answers, tombstones, losers, an op from the future, a lease that changes."""
+    """Items over and over, answers, tombstones, losers, an op from the future, an erased account, a changed lease."""
     for n in range(3):
         await write(store, put("again", b"%d-%d" % (turn, n)), event(sk=f"e{turn}"))
     await write(store, put(f"kept-{turn}"), key=IdempotencyKey("acc-1", f"k{turn}"))
@@ -108,6 +109,9 @@ async def a_bit_of_everything(store: DynamoStore, turn: int, now_ms: int) -> Non
         an_op(first + 2, b"behind it", at_ms=now_ms + 1, sk=f"g{turn}"),
     ]
     await store.apply(SLOT, theirs)
+    await write(store, put("private", pk=f"acc-e{turn}"))
+    await write(store, Write(ItemChange(f"acc-e{turn}", ERASED, b"{}")))
+    await until_erased(store)
     lease = await store.lease(OTHER)
     assert lease is not None
     await store.set_lease(OTHER, expected=lease, lease=Lease(lease.epoch + 1, "active", 0))
@@ -268,6 +272,7 @@ async def test_where_a_task_keeps_the_state_a_function_leaves_it_to_the_task(hos
         for n in range(30):
             await write(function, put("a", b"%d" % n))
         beside = function._writer.memory.unflushed.flushed
+        await task.refresh()  # as a cell does twice a second
         assert await task.flush()
         await function.refresh()
         for n in range(11):

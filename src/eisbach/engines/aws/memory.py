@@ -103,11 +103,7 @@ class Memory:
 
     def _touch(self, touched: dict[str, SlotCommit], number: int, name: str) -> None:
         if name not in touched:
-            slot = slot_named(name)
-            rows = self.slots.get(slot)
-            if rows is None:
-                rows = self.slots[slot] = SlotRows(slot)
-            touched[name] = SlotCommit(number, dict(rows.marks), late=False, ops=[])
+            touched[name] = SlotCommit(number, dict(self.slot(name).marks), late=False, ops=[])
 
     def _take_op(self, touched: dict[str, SlotCommit], op: Op) -> None:
         commit, slot = touched[op.slot], self.slots[slot_named(op.slot)]
@@ -133,7 +129,7 @@ class Memory:
         elif kind == "erased" and row is not None:
             name, _, account = sk.partition("\0")
             slot = slot_named(name)
-            self.slots[slot].erased.add(account)
+            self.slot(name).erased.add(account)
             (self.erasures.add if int(row["open"]["N"]) else self.erasures.discard)((slot, account))
         if number:
             self.unflushed.rows[pk, sk] = (number, row)
@@ -148,7 +144,7 @@ class Memory:
     def _take_held(self, put: PutRow) -> None:
         _, sk, row = put
         lsn, _, name = sk.partition("\0")
-        slot = self.slots[slot_named(name)]
+        slot = self.slot(name)
         rest = [held for held in slot.held if held.lsn != int(lsn)]
         if row is not None and "gone" not in row:
             hlc, epoch, seq = (int(row[field]["N"]) for field in ("hlc", "epoch", "seq"))
@@ -156,8 +152,11 @@ class Memory:
         slot.held = deque(sorted(rest))
 
     def slot(self, name: str) -> SlotRows:
-        """The slot of this name, which there is."""
-        return self.slots[slot_named(name)]
+        """The slot of this name; made when a row of it comes before its own, as after a flush that was broken off."""
+        slot = slot_named(name)
+        if slot not in self.slots:
+            self.slots[slot] = SlotRows(slot)
+        return self.slots[slot]
 
     def answer(self, pk: str, sk: str) -> tuple[bool, object]:
         """Whether memory knows the row of an answer, and what it is."""

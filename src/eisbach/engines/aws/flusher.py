@@ -20,6 +20,7 @@ __all__ = ["Flusher"]
 
 BYTES_MAX: Final = 32_000_000
 """Of the log, unflushed: a start replays at most about as much."""
+_ROWS_AT_ONCE: Final = 32
 OPS_MAX: Final = 200_000
 _OVERFLOW: Final = 4
 """Times the bytes, or so many ops, may wait before writes are refused: the state takes nothing, and a start would take
@@ -51,8 +52,8 @@ class Flusher:
         unflushed = self._writer.memory.unflushed
         return unflushed.ops >= OPS_MAX or unflushed.bytes >= _OVERFLOW * BYTES_MAX
 
-    async def flush(self) -> None:
-        """Bring the state up to the last commit that this process knows.
+    async def flush(self, *, within_s: float = 0.0) -> None:
+        """Bring the state up to the last commit that this process knows; ``within_s``: not all at once, viewers go first.
 
         Raises:
             Overloaded, Unavailable, OutcomeUnknown: it is not all there yet; nothing is lost, begin again.
@@ -64,7 +65,10 @@ class Flusher:
             if memory.unflushed.flushed >= head.number:
                 return
             rows = self._rows(head.number)
-            await self._writer.tables.show(rows, now_ms=self._clock.wall_ms())
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                await self._writer.tables.show(rows[start : start + _ROWS_AT_ONCE], now_ms=self._clock.wall_ms())
+                if within_s:
+                    await self._clock.sleep(within_s * _ROWS_AT_ONCE / len(rows))
             await self._writer.tables.show_head(head)
             memory.unflushed.flushed_up_to(head.number, head.lsn)
             self._due_at = self._ops_max

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -269,7 +270,7 @@ class DynamoStore(DynamoMoves):
         while not self._closed:
             left_s = self._flush_every_s - (self._clock.monotonic_ms() - begun_ms) / 1000
             if self._flusher.is_due or left_s <= 0:
-                if await self.flush():
+                if await self._tried(partial(self._flusher.flush, within_s=self._flush_every_s / 6)):
                     break
                 left_s = _AGAIN_S
             await self._clock.sleep(min(left_s, _AGAIN_S))

@@ -53,7 +53,7 @@ class Flusher:
         return unflushed.ops >= OPS_MAX or unflushed.bytes >= _OVERFLOW * BYTES_MAX
 
     async def flush(self, *, within_s: float = 0.0) -> None:
-        """Bring the state up to the last commit that this process knows; ``within_s``: not all at once, viewers go first.
+        """Bring the state up to the last commit that this process knows; ``within_s``: not at once, viewers go first.
 
         Raises:
             Overloaded, Unavailable, OutcomeUnknown: it is not all there yet; nothing is lost, begin again.

@@ -267,14 +267,16 @@ class DynamoStore(DynamoMoves):
     async def _flush(self) -> None:
         """Bring the state up to the log, when enough lies in the log alone or after a while."""
         begun_ms = self._clock.monotonic_ms()
-        while not self._closed:
-            left_s = self._flush_every_s - (self._clock.monotonic_ms() - begun_ms) / 1000
-            if self._flusher.is_due or left_s <= 0:
-                if await self._tried(partial(self._flusher.flush, within_s=self._flush_every_s / 6)):
-                    break
-                left_s = _AGAIN_S
-            await self._clock.sleep(min(left_s, _AGAIN_S))
-        self._flushing = None
+        try:
+            while not self._closed:
+                left_s = self._flush_every_s - (self._clock.monotonic_ms() - begun_ms) / 1000
+                if self._flusher.is_due or left_s <= 0:
+                    if await self._tried(partial(self._flusher.flush, within_s=self._flush_every_s / 6)):
+                        break
+                    left_s = _AGAIN_S
+                await self._clock.sleep(min(left_s, _AGAIN_S))
+        finally:
+            self._flushing = None
 
     async def _nudge(self) -> None:
         """Let the relay's function know of events; a schedule's call finds them anyhow."""

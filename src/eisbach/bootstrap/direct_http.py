@@ -75,11 +75,11 @@ class _DirectProtocol(BoundedProtocol):
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        self._check_head()
         if (self.cycle is None or self.cycle.response_complete) and (exchange := self._short()) is not None:
             self.cycle = exchange
             self._end_head()
             return
+        self._check_head()
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         HttpToolsProtocol.on_message_begin(self)  # makes the scope that the long way needs
         self.url, self.headers, self.expect_100_continue = url, headers, expect
@@ -88,21 +88,23 @@ class _DirectProtocol(BoundedProtocol):
         self._end_head()
 
     def _short(self) -> _Exchange | None:
-        url = self.url
-        if self.expect_100_continue or not url.startswith(b"/") or b"?" in url or b"%" in url or b"#" in url:
+        """None: not a plain request of the table, or one whose head the long way has to look at first."""
+        url, headers, parser = self.url, dict(self.headers), self.parser
+        if len(headers) != len(self.headers) or self._exact or b"host" not in headers:
+            return None  # a name twice, a head that may be too long, or none to answer: the long way looks
+        if b"transfer-encoding" in headers or self.expect_100_continue or parser.should_upgrade():
             return None
-        method = self.parser.get_method()
+        if not url.startswith(b"/") or b"?" in url or b"%" in url or b"#" in url:
+            return None
+        method = parser.get_method()
         found = self.direct(method.decode("ascii"), url.decode("latin-1")) if method != b"HEAD" else None
-        if found is None or self.parser.should_upgrade():
+        if found is None:
             return None
         endpoint, params = found
-        headers = dict(self.headers)
         length = headers.get(b"content-length", b"0")
-        if len(headers) != len(self.headers):  # a name twice: the long way looks which
+        if not length.isdigit() or int(length) > endpoint.body_bytes_max:
             return None
-        if b"transfer-encoding" in headers or not length.isdigit() or int(length) > endpoint.body_bytes_max:
-            return None
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         return _Exchange(endpoint, params, headers, keep_alive=keep_alive)
 
     def on_body(self, body: bytes) -> None:

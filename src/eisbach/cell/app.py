@@ -12,8 +12,6 @@ import hmac
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -25,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eisbach.cell.adaptive_limit import AdaptiveLimit
 from eisbach.cell.dispatch import Table
+from eisbach.cell.heads import Heads, header_field
 from eisbach.cell.identity import Tokens
 from eisbach.cell.metrics import Metrics, RouteFigures
 from eisbach.cell.ownership import Ownership
@@ -33,7 +32,7 @@ from eisbach.cell.problems import Problem, TooLarge, Unauthorized, problem_answe
 from eisbach.cell.routes import Answer, Call, Importance, Route
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, Overloaded, SlotMoved
 from eisbach.kernel.slots import Slot
-from eisbach.kernel.versions import encode_position, merged
+from eisbach.kernel.versions import Mark, merged, position_bytes
 
 __all__ = ["EXPOSED_HEADERS", "CellApp", "Endpoint", "Gate", "cell_app"]
 
@@ -44,8 +43,6 @@ EXPOSED_HEADERS: Final = (
 REQUEST_ID_CHARS_MAX: Final = 64
 _ONCE: Final = (b"authorization", b"eisbach-slot", b"eisbach-position", b"idempotency-key", b"request-intent")
 """Headers that decide something: two of one are refused, or edge and cell might each believe another."""
-
-_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
 _logger = structlog.get_logger(__name__)
 
@@ -72,9 +69,11 @@ class Gate:
     limit: AdaptiveLimit = field(default_factory=lambda: AdaptiveLimit(lambda: 0.0))
     who_answers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
+    heads: Heads = field(default_factory=lambda: Heads(()))
 
     def __post_init__(self) -> None:
         self.who_answers = ((b"eisbach-cell", self.cell.encode()), (b"eisbach-region", self.region.encode()))
+        self.heads = Heads(self.who_answers)
 
     def admit(self, importance: Importance) -> None:
         """Refuse what is too much.
@@ -102,8 +101,9 @@ class Gate:
         """
         if route.caller == "anyone":
             return
-        scheme, _, token = (call.header(b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        given = call.headers.get(b"authorization", b"")
+        token = given[7:].decode("latin-1")
+        if given[:7].lower() != b"bearer " or not token:
             raise Unauthorized("this call needs 'Authorization: Bearer TOKEN'; sign in first", code="token_missing")
         if route.caller != "viewer":
             if not any(hmac.compare_digest(token.encode(), one.encode()) for one in self.bearers[route.caller]):
@@ -154,14 +154,15 @@ class Endpoint:
         call = self._call(headers, params, {})
         call.raw = body
         answer = await self._answered(call, None)
-        head = self._head(answer, call)
-        lines = [_STATUS_LINES[answer.status]]
-        for name, value in head:
-            lines += (name, b": ", value, b"\r\n")
-        joined = b"".join(lines)
-        if joined.count(b"\n") != len(head) + 1:
-            raise AssertionError(f"a header of {self._route.path} holds a line end: {joined!r}")
-        return joined, answer.body
+        found = answer.body
+        head = self._gate.heads.head(
+            answer.status,
+            answer.headers,
+            request_id=call.request_id.encode("latin-1", "replace"),
+            content=(answer.content_type, len(found)),
+            position=b"" if answer.position is None else self._position(answer.position, call),
+        )
+        return head, found
 
     def _call(self, headers: dict[bytes, bytes], params: dict[str, str], query: dict[str, str]) -> Call:
         request_id = headers.get(b"eisbach-request-id", b"").decode("latin-1")
@@ -180,7 +181,13 @@ class Endpoint:
         gate.in_work += works
         gate.measure(loop, started)
         try:
-            answer = await self._answer(call, receive)
+            if receive is None and b"eisbach-position" not in call.headers:  # as most come; one coroutine less
+                self._enter(call)
+                if self._decoder is not None:
+                    call.body = self._parse(call.raw)
+                answer = await self._route.handler(call)
+            else:
+                answer = await self._answer(call, receive)
         except Disconnected:
             raise
         except EisbachError as error:
@@ -200,11 +207,7 @@ class Endpoint:
 
     async def _answer(self, call: Call, receive: Receive | None) -> Answer:
         route, gate = self._route, self._gate
-        if route.caller != "peer":
-            gate.admit("bulk" if call.headers.get(b"request-intent") == b"prefetch" else route.importance)
-        if call.doubled:
-            raise Invalid(f"{call.doubled} comes twice; send it once")
-        gate.authenticate(route, call)
+        self._enter(call)
         if receive is not None:
             if route.streams:
                 call.content = _pieces(call, receive, route.body_bytes_max)
@@ -225,6 +228,15 @@ class Endpoint:
             return answer
         return _with_headers(answer, [*answer.headers, ("Eisbach-Age-Ms", str(age_ms))])
 
+    def _enter(self, call: Call) -> None:
+        """Refuse what is too much, what says a thing twice, and who may not call."""
+        route, gate = self._route, self._gate
+        if route.caller != "peer":
+            gate.admit("bulk" if call.headers.get(b"request-intent") == b"prefetch" else route.importance)
+        if call.doubled:
+            raise Invalid(f"{call.doubled} comes twice; send it once")
+        gate.authenticate(route, call)
+
     async def _whole(self, call: Call, receive: Receive) -> bytes:
         """The body; who sends it slowly is no work meanwhile, or a few that trickle would shed everybody."""
         gate, works = self._gate, self._route.caller != "peer"
@@ -241,11 +253,13 @@ class Endpoint:
             headers.append((b"content-type", answer.content_type.encode()))
             headers.append((b"content-length", b"%d" % len(answer.body)))
         if answer.position is not None:
-            # Merged with what the caller sent, so that a client may simply keep the last value it was given.
-            position = merged(call.position, answer.position) if call.position else answer.position
-            headers.append((b"eisbach-position", encode_position(position).encode()))
-        headers += [_header(name, value) for name, value in answer.headers]
+            headers.append((b"eisbach-position", self._position(answer.position, call)))
+        headers += [header_field(name, value) for name, value in answer.headers]
         return headers
+
+    def _position(self, written: Mapping[str, Mark], call: Call) -> bytes:
+        """Merged with what the caller sent, so that a client may simply keep the last value it was given."""
+        return position_bytes(merged(call.position, written) if call.position else written)
 
     def _parse(self, raw: bytes) -> object:
         assert self._decoder is not None
@@ -262,12 +276,6 @@ class Endpoint:
             owner = self._gate.ownership.owner(Slot.parse(error.slot))
             problem = msgspec.structs.replace(problem, owner=owner or "")
         return problem_answer(problem)
-
-
-@lru_cache(maxsize=1024)
-def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    """As it is sent; most answers carry one of a few."""
-    return name.lower().encode(), value.encode("latin-1")
 
 
 def _doubled(headers: Sequence[tuple[bytes, bytes]]) -> str:

@@ -83,7 +83,10 @@ class Writer:
                 BUILT_IN.check(write.event)
         if reason := self._clock_is_ahead():
             raise Unavailable(f"no writes here now: {reason}; the other region takes them")
-        receipt = await self._written(transaction)
+        try:
+            receipt = await self._store.transact(transaction)
+        except (SlotFrozen, SlotMoved) as refused:
+            receipt = await self._written(transaction, refused)
         acknowledged = self._acknowledged
         if durability == "local" or acknowledged is None or not acknowledged.expected:
             self.reached_local_only += durability == "peer"
@@ -98,23 +101,23 @@ class Writer:
             )
         return Written(receipt, "local")
 
-    async def _written(self, transaction: Transaction) -> Receipt:
+    async def _written(self, transaction: Transaction, refused: SlotFrozen | SlotMoved) -> Receipt:
+        """After a first refusal: at a move's cut, again until it is over."""
         until = self._clock.monotonic_ms() + PARKED_MAX_MS
-        waited = False
+        self.parked += isinstance(refused, SlotFrozen)
         while True:
-            try:
-                return await self._store.transact(transaction)
-            except SlotFrozen:
-                self.parked += not waited
-                waited = True
-                if self._clock.monotonic_ms() >= until:
-                    raise
-                await self._clock.sleep(_PARK_STEP_S)
-            except SlotMoved as error:
+            if isinstance(refused, SlotMoved):
                 await self._ownership.refresh()
                 raise SlotMoved(
-                    error.slot,
-                    asked=error.asked,
-                    owner=error.owner or self._ownership.owner(transaction.slot),
-                    epoch=error.epoch,
-                ) from error
+                    refused.slot,
+                    asked=refused.asked,
+                    owner=refused.owner or self._ownership.owner(transaction.slot),
+                    epoch=refused.epoch,
+                ) from refused
+            if self._clock.monotonic_ms() >= until:
+                raise refused
+            await self._clock.sleep(_PARK_STEP_S)
+            try:
+                return await self._store.transact(transaction)
+            except (SlotFrozen, SlotMoved) as again:
+                refused = again

@@ -12,7 +12,7 @@ import msgspec
 
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["Mark", "Vector", "Version", "covers", "decode_position", "encode_position", "merged"]
+__all__ = ["Mark", "Vector", "Version", "covers", "decode_position", "encode_position", "merged", "position_bytes"]
 
 
 class Mark(NamedTuple):
@@ -56,7 +56,12 @@ _encoder = msgspec.json.Encoder()
 
 def encode_position(vector: Vector) -> str:
     """The value of ``Eisbach-Position``: compact JSON ``{origin:[epoch,seq]}``, origins sorted."""
-    return _encoder.encode({o: vector[o] for o in sorted(vector)} if len(vector) > 1 else dict(vector)).decode()
+    return position_bytes(vector).decode()
+
+
+def position_bytes(vector: Vector) -> bytes:
+    """The same as it is sent."""
+    return _encoder.encode({o: vector[o] for o in sorted(vector)} if len(vector) > 1 else dict(vector))
 
 
 def decode_position(text: str) -> dict[str, Mark]:

@@ -68,17 +68,22 @@ def check_ops(ops: Sequence[Op]) -> None:
 
 
 def _check_change(change: ItemChange) -> None:
-    _check_text(change.pk, "pk", _PK_MAX)
-    _check_text(change.sk, "sk", _SK_MAX)
-    if change.value is not None:
-        _check_bytes(change.value, f"item {change.pk} {change.sk}", ITEM_BYTES_MAX)
+    pk, sk, value = change.pk, change.sk, change.value
+    _check_text(pk, "pk", _PK_MAX)
+    _check_text(sk, "sk", _SK_MAX)
+    if value is not None and (type(value) is not bytes or len(value) > ITEM_BYTES_MAX):
+        _check_bytes(value, f"item {pk} {sk}", ITEM_BYTES_MAX)
 
 
 def _check_event(event: EventDraft) -> None:
-    _check_bytes(event.data, f"event {event.type}", EVENT_BYTES_MAX)
+    data = event.data
+    if type(data) is not bytes or len(data) > EVENT_BYTES_MAX:
+        _check_bytes(data, f"event {event.type}", EVENT_BYTES_MAX)
 
 
 def _check_text(text: str, what: str, bytes_max: int) -> None:
+    if type(text) is str and text.isascii() and 0 < len(text) <= bytes_max and "\0" not in text:
+        return  # as nearly all are
     if not isinstance(text, str):
         raise Invalid(f"{what} is {type(text).__name__}; give text")
     try:

@@ -1,5 +1,7 @@
 """The kernel's words: strict to parse, total to order, and the same for ever on disk."""
 
+import base64
+import hmac
 import json
 import zlib
 from pathlib import Path
@@ -288,6 +290,18 @@ def test_a_media_token_works_until_it_expires_under_both_live_keys() -> None:
             verify_media_token(KEYS, token, now=NOW + 61)
         with pytest.raises(Denied, match="not live"):
             verify_media_token({"k3": b""}, token, now=NOW)
+
+
+@given(
+    st.one_of(st.binary(max_size=64), st.binary(min_size=65, max_size=150)),
+    st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True),
+)
+def test_a_media_tokens_signature_is_hmac_sha256_as_the_origin_computes_it(key: bytes, scope: str) -> None:
+    token = mint_media_token(key, kid="k1", expiry=NOW, scope=scope)
+
+    text, _, signature = token.rpartition(".")
+    theirs = base64.urlsafe_b64encode(hmac.digest(key, text.encode(), "sha256")).rstrip(b"=").decode()
+    assert signature == theirs
 
 
 def test_a_playback_session_is_adopted_by_signature_alone_and_no_mutation_is() -> None:

@@ -169,7 +169,7 @@ def start(
         takeover: termination codes that the viewer chose from an earlier refusal.
     """
     others = [s for s in guard.streams if s.sid != stream.sid]
-    gone = [s for s in others if s.device == stream.device or termination_code(s.sid) in takeover]
+    gone = [s for s in others if s.device == stream.device or (takeover and termination_code(s.sid) in takeover)]
     rest = [s for s in others if s not in gone]
     alive = [s for s in rest if s.expires_ms > now_ms and s.sid not in silent]
     if len(alive) >= limit:

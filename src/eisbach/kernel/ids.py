@@ -64,11 +64,10 @@ def derived_id(prefix: str, *parts: str) -> str:
     This is what lets a repeat at the twin converge to one effect: both regions derive the same id.
     Shape: ``prefix-`` + 26 hexadecimal digits (104 bits of BLAKE2b over length-prefixed parts).
     """
-    digest = hashlib.blake2b(digest_size=13)
-    for part in parts:
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return f"{prefix}-{digest.hexdigest()}"
+    raw = b""
+    for part in map(str.encode, parts):
+        raw += len(part).to_bytes(4, "big") + part
+    return f"{prefix}-{hashlib.blake2b(raw, digest_size=13).hexdigest()}"
 
 
 def subject_token(text: str) -> str:

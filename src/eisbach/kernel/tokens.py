@@ -6,9 +6,12 @@ The codec parses, re-encodes and compares: a lenient parser accepted 478 non-ide
 """
 
 import base64
+import binascii
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -31,9 +34,30 @@ class MediaToken(NamedTuple):
     """One asset or channel id without dots, or ``all``."""
 
 
+_BLOCK = 64
+"""Bytes of a block of SHA-256."""
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+@lru_cache(maxsize=64)
+def _prepared(key: bytes) -> tuple["hashlib._Hash", "hashlib._Hash"]:
+    """HMAC (RFC 2104) with the key's two blocks hashed already: a fourth of what ``hmac.digest`` costs a signature."""
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+    return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
+
+
 def _sign(key: bytes, text: str) -> str:
-    # ``hmac.digest`` is one call into OpenSSL; the object that ``hmac.new`` makes costs four times as much.
-    return base64.urlsafe_b64encode(hmac.digest(key, text.encode(), "sha256")).rstrip(b"=").decode()
+    begun = _prepared(key)
+    inner, outer = begun[0].copy(), begun[1].copy()
+    inner.update(text.encode())
+    outer.update(inner.digest())
+    return _base64(outer.digest())
+
+
+def _base64(raw: bytes) -> str:
+    """base64url without its padding."""
+    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
 def mint_media_token(key: bytes, *, kid: str, expiry: int, scope: str) -> str:
@@ -81,7 +105,7 @@ class SignedSession(msgspec.Struct, frozen=True, array_like=True):
 
 def seal_session(session: SignedSession, key: bytes, *, kid: str) -> str:
     """``kid.payload.signature`` with base64url parts."""
-    payload = base64.urlsafe_b64encode(msgspec.json.encode(session)).rstrip(b"=").decode()
+    payload = _base64(msgspec.json.encode(session))
     return f"{kid}.{payload}.{_sign(key, f'{kid}.{payload}')}"
 
 

@@ -39,6 +39,8 @@ from eisbach.ports.store import ItemKey, Store, Write
 __all__ = ["PlaybackCalls"]
 
 _HEARTBEAT_S = int(HEARTBEAT_EVERY.total_seconds())
+_WRITTEN = (("Cache-Control", "no-store"), ("Eisbach-Durability", "local"))
+"""Headers of a start that is on disk; of one that is not, the first."""
 _LEASE_MS = int(SESSION_LEASE_DURABLE.total_seconds() * 1000)
 
 
@@ -96,7 +98,7 @@ class PlaybackCalls:
         sid = session_id(who.account, key)
         mark = None
         if body.intent == "user":
-            placed = await self._place(call, body, what, grant=grant, sid=sid)
+            placed = await self._place(call, what, grant=grant, sid=sid, key=key)
             grant, mark = placed.grant, placed.mark
             degraded += placed.degraded
         signed = SignedSession(
@@ -110,9 +112,8 @@ class PlaybackCalls:
             expires_ms=grant.started_ms + SESSION_TTL_MS,
         )
         document = self._grants.session(what, grant, signed=signed, degraded=degraded)
-        headers = [("Cache-Control", "no-store"), ("Eisbach-Durability", "local")]
-        answer = json_answer(document, status=201, headers=headers if mark else headers[:1])
-        return Answer(201, answer.body, answer.headers, position=self._position(mark))
+        headers = _WRITTEN if mark else _WRITTEN[:1]
+        return Answer(201, bytes(document), headers, position=self._position(mark))
 
     async def heartbeat(self, call: Call) -> Answer:
         """Remember it; write it on pause, stop, seek and every two minutes."""
@@ -167,7 +168,8 @@ class PlaybackCalls:
         self._sessions.stop(session.sid, "stopped")
         return no_content(position=self._position(mark))
 
-    async def _place(self, call: Call, body: StartPlayback, what: Playable, *, grant: Grant, sid: str) -> Placed:
+    async def _place(self, call: Call, what: Playable, *, grant: Grant, sid: str, key: str) -> Placed:
+        body: StartPlayback = call.body
         who = call.identity
         stream = Stream(
             sid=sid,
@@ -177,7 +179,6 @@ class PlaybackCalls:
             started_ms=grant.started_ms,
             expires_ms=grant.started_ms + _LEASE_MS,
         )
-        key = call.idempotency_key()
         placed = await self._streams.take(call.slot, stream, who, key=key, grant=grant, takeover=body.takeover)
         if isinstance(placed, TooManyStreams):
             raise _too_many(placed)

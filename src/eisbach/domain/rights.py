@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from eisbach.domain.catalog import RightsWindow, Title
 from eisbach.kernel.errors import Denied, NotFound
 
-__all__ = ["check_rights", "is_offered", "rights_until"]
+__all__ = ["check_rights", "is_offered", "rights_until", "unchanged_until"]
 
 
 def check_rights(title: Title, *, market: str, tier: str, age_max: int, at_ms: int) -> None:
@@ -57,6 +57,12 @@ def rights_until(title: Title, *, market: str, tier: str, at_ms: int) -> int:
     """When playing must end: the latest end among the windows open now, in milliseconds since 1970."""
     here = [w for w in title.rights if market in w.markets and tier in w.tiers]
     return max((window.to_ms for window in _open(here, at_ms)), default=at_ms)
+
+
+def unchanged_until(title: Title, *, at_ms: int) -> int:
+    """When a window opens or closes next: until then every answer about this title is what it is at ``at_ms``."""
+    moments = [moment for window in title.rights for moment in (window.from_ms, window.to_ms)]
+    return min((moment for moment in moments if moment > at_ms), default=1 << 52)
 
 
 def _open(windows: Sequence[RightsWindow], at_ms: int) -> list[RightsWindow]:

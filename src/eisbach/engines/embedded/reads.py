@@ -4,13 +4,14 @@ Promises: never waits for the writer (WAL); every call sees one state of the fil
 May not know: the writer, asyncio.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
 
 from eisbach.engines.embedded.copies import read_chunk
 from eisbach.engines.embedded.disk import rows
+from eisbach.engines.embedded.item_cache import UNKNOWN, Place, ReadCache
 from eisbach.kernel.digests import SlotDigest
 from eisbach.kernel.errors import Invalid, LogGap
 from eisbach.kernel.limits import PULL_OPS_MAX
@@ -40,12 +41,21 @@ class Reads:
         self._walker: apsw.Connection | None = None
         """For ``digest``; None while one walks, and before the first."""
         self._numbers: dict[Slot, int] = {}
+        self._cache = ReadCache()
         self._closed = False
         self.items_read = 0
 
     def forget(self, slot: Slot) -> None:
         """The slot has other rows now."""
         self._numbers.pop(slot, None)
+        self._cache.known.clear()
+
+    def follow(self, committed: Sequence[Mapping[Place, tuple[Any, ...]]], *, anew: bool) -> None:
+        """Rows of items that were committed; ``anew``: others may have gone."""
+        if anew:
+            self._cache.known.clear()
+        for puts in committed:
+            self._cache.follow(puts)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,9 +81,14 @@ class Reads:
     def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """See ``ports.store``."""
         self.items_read += 1
-        for value, hlc, origin, seq in rows(self._database, _ITEM, (self._number(slot), *key)):
-            return Item(key, value, Version(hlc, origin, seq))
-        return None
+        place = (self._number(slot), *key)
+        item = self._cache.known.get(place, UNKNOWN)
+        if item is UNKNOWN:
+            found = rows(self._database, _ITEM, place)
+            item = Item(key, found[0][0], Version(*found[0][1:])) if found else None
+            if place[0] >= 0:
+                self._cache.keep(place, item)
+        return item
 
     def query(self, slot: Slot, pk: str, prefix: str, after: str | None, limit: int) -> Sequence[Item]:
         """See ``ports.store``."""

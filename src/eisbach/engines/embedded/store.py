@@ -52,9 +52,9 @@ __all__ = ["SqliteStore", "open_store"]
 
 _GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
+"""The end of the log that is kept in memory."""
 _RELEASE_AGAIN_MS: Final = 250
 """Before held ops are tried again that a full disk refused."""
-"""The end of the log that is kept in memory."""
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -173,7 +173,9 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         self._tail.extend(writer.entries)
         if writer.forgot:
             self._tail.clear()
-        writer.views, writer.entries, writer.forgot = [], [], False
+        self._reads.follow(writer.puts, anew=writer.removed)
+        writer.views, writer.entries, writer.puts = [], [], []
+        writer.forgot = writer.removed = False
         if writer.last_lsn != self._last_lsn:
             self._last_lsn = writer.last_lsn
             self._wake_waiters()

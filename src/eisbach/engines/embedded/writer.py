@@ -7,7 +7,7 @@ at its next commit and never writes again. Runs on the store's disk seam, never 
 May not know: asyncio beyond the futures that works carry, callers, HTTP.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import apsw
 
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.gaps import PageGaps
-from eisbach.engines.embedded.group import Group
+from eisbach.engines.embedded.group import Group, ItemPlace
 from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows, SlotView, load_slots, save_slots
@@ -105,8 +105,10 @@ class Writer:
         """The slots moved since then."""
         self.erasing = 0
         """Erasures whose op bodies are not all gone yet."""
-        self.forgot = False
-        """Whether ops were taken out of the log since then."""
+        self.puts: list[Mapping[ItemPlace, tuple[Any, ...]]] = []
+        """The items written since then."""
+        self.forgot = self.removed = False
+        """Whether ops were taken out of the log since then; whether items went that are not in ``puts``."""
         self.unpublished = bool(rows(database, "SELECT 1 FROM meta WHERE key = 'unpublished'"))
         """Whether no relay may have published from this file yet: it looks."""
         self._load()
@@ -116,7 +118,7 @@ class Writer:
 
     def _load(self) -> None:
         """Memory from the file: at start, and after a group that could not be committed. The clock never goes back."""
-        self._stale = True
+        self._stale = self.removed = True
         self._cache.clear()
         head = rows(self.database, "SELECT hlc, last_lsn, rows_lsn FROM head")[0]
         self._persisted_hlc, self.last_lsn, self._rows_lsn = map(int, head)
@@ -299,6 +301,8 @@ class Writer:
         self._cache.keep(group.known)
         self.last_lsn, self._last_import = group.last_lsn, group.last_import
         self.entries += group.entries
+        self.puts.append(group.puts)
+        self.removed = self.removed or bool(group.swept or group.rows["erased"])
         self.views += [slot.view for slot in group.touched.values()]
         self.forgot = self.forgot or bool(group.rows["forgotten"] or group.rows["scrubbed"])
         self.erasing += len(group.rows["scrubs"]) - len(group.rows["scrub_ended"])

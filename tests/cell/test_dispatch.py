@@ -57,6 +57,16 @@ def test_a_literal_comes_before_a_parameter_and_a_wrong_turn_is_taken_back() -> 
     assert found.find("GET", "/a/b") == ("literal", {})
 
 
+def test_a_literal_hides_its_parameter_for_every_method() -> None:
+    found: Table[str] = Table()
+    found.add("PUT", "/a/{x}", "parameter")
+    found.add("GET", "/a/b", "literal")
+
+    assert found.find("PUT", "/a/c") == ("parameter", {"x": "c"})
+    assert found.find("PUT", "/a/b") is None
+    assert found.find("PUT", "/a/") is None
+
+
 @pytest.mark.parametrize("template", ["/a/{x", "/a/{x:path}", "/a/{}"])
 def test_a_template_that_is_none_is_refused_at_start(template: str) -> None:
     with pytest.raises(ValueError, match="is not a parameter"):

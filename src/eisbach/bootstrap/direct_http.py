@@ -51,7 +51,7 @@ _IGNORED: Final = _Ignored()
 class _Exchange:
     """A request on the short way, in the place of uvicorn's cycle."""
 
-    __slots__ = ("body", "disconnected", "endpoint", "headers", "keep_alive", "params", "response_complete")
+    __slots__ = ("body", "disconnected", "endpoint", "headers", "keep_alive", "params", "response_complete", "task")
 
     message_event = _IGNORED
 
@@ -60,6 +60,7 @@ class _Exchange:
     ) -> None:
         self.endpoint, self.params, self.headers, self.keep_alive = endpoint, params, headers, keep_alive
         self.body = b""
+        self.task: asyncio.Task[None]
         self.disconnected = self.response_complete = False
 
 
@@ -117,9 +118,8 @@ class _DirectProtocol(BoundedProtocol):
     def on_message_complete(self) -> None:
         if isinstance(self.cycle, _Exchange):
             self._phase = "between"
-            task = self.loop.create_task(self._answer(self.cycle))
+            self.cycle.task = task = self.loop.create_task(self._answer(self.cycle))
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
         else:
             super().on_message_complete()
 
@@ -134,6 +134,8 @@ class _DirectProtocol(BoundedProtocol):
                 _logger.exception("bug", path=self.url.decode("latin-1"))
             self.transport.close()
             raise
+        finally:  # not by a callback when it is done: that is a turn of the loop of its own
+            self.tasks.discard(exchange.task)
         if exchange.disconnected:
             return
         end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"

@@ -30,6 +30,12 @@ class Table(Generic[T]):
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
+        self._literals: set[str] = set()
+        """Paths without a parameter."""
+        self._lasts: dict[tuple[str, str], tuple[T, str]] = {}
+        """(method, path before its only parameter, the last segment) -> (what answers, the parameter's name): most
+        calls are such, and need no walk.
+        """
 
     def add(self, method: str, template: str, value: T) -> None:
         """``template``: ``/v1/me/progress/{title}``; a parameter is a whole segment. GET answers HEAD as well.
@@ -51,9 +57,17 @@ class Table(Generic[T]):
             if name in node.ends:
                 raise ValueError(f"{method} {template} is in the table already")
             node.ends[name] = (value, tuple(names))
+            if not names:
+                self._literals.add(template)
+            elif len(names) == 1 and template.endswith("}"):
+                self._lasts[name, template.rpartition("/")[0]] = (value, names[0])
 
     def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | None:
         """What answers, and the path's parameters; None when nothing does."""
+        head, _, tail = path.rpartition("/")
+        last = self._lasts.get((method, head))
+        if last is not None and tail and path not in self._literals:
+            return last[0], {last[1]: tail}
         values: list[str] = []
         node = _walk(self._root, path.split("/"), 0, values)
         end = node.ends.get(method) if node is not None else None

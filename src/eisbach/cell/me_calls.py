@@ -13,7 +13,7 @@ from eisbach.cell.erasing import erase_account
 from eisbach.cell.routes import Answer, Call, Route, json_answer, no_content
 from eisbach.cell.streams import progress_write
 from eisbach.cell.surface import PutProgress, Rails, Resume, SavedTitle
-from eisbach.cell.writing import Writer
+from eisbach.cell.writing import Writer, Written
 from eisbach.domain.catalog import Card, Catalogue, title_card
 from eisbach.domain.progress import (
     PROGRESS_PREFIX,
@@ -37,6 +37,7 @@ __all__ = ["MeCalls"]
 _ITEMS_MAX: Final = 1000
 _PRIVATE: Final = [("Cache-Control", "private, no-cache")]
 """Not ``max-age``: a viewer who has just saved a title must see it at once (read-your-writes)."""
+_DURABILITY: Final = {reached: (("Eisbach-Durability", reached),) for reached in ("local", "peer")}
 T = TypeVar("T")
 
 
@@ -89,7 +90,8 @@ class MeCalls:
         who = call.identity
         title = parse_id(call.params["title"], what="title")
         found = position(title, pos_s=body.pos_s, dur_s=body.dur_s, at_ms=self._clock.wall_ms())
-        return await self._write(call, progress_write(who.account, who.profile, found, who.market))
+        write = progress_write(who.account, who.profile, found, who.market)
+        return self._done(await self._writer.transact(Transaction(slot=call.slot, writes=(write,))))
 
     async def get_progress(self, call: Call) -> Answer:
         """One title's place; 404 when it was never begun."""
@@ -121,10 +123,7 @@ class MeCalls:
         written = await erase_account(self._writer, call.slot, who.account)
         if written is None:
             return no_content()
-        return no_content(
-            position={self._store.region: written.receipt.mark},
-            headers=[("Eisbach-Durability", written.durability)],
-        )
+        return self._done(written)
 
     async def rails(self, call: Call) -> Answer:
         """Both lists, with the cards that this cell knows."""
@@ -154,11 +153,11 @@ class MeCalls:
         return await self._write(call, Write(change, event))
 
     async def _write(self, call: Call, write: Write) -> Answer:
-        written = await self._writer.transact(Transaction(slot=call.slot, writes=[write]))
-        return no_content(
-            position={self._store.region: written.receipt.mark},
-            headers=[("Eisbach-Durability", written.durability)],
-        )
+        return self._done(await self._writer.transact(Transaction(slot=call.slot, writes=(write,))))
+
+    def _done(self, written: Written) -> Answer:
+        """It is on disk: where, and how far it reaches."""
+        return Answer(204, b"", _DURABILITY[written.durability], position={self._store.region: written.receipt.mark})
 
     async def _items(self, call: Call, prefix: str, kind: type[T]) -> list[T]:
         who = call.identity

@@ -199,7 +199,9 @@ def compare(kinds: tuple[str, ...] = tuple(CALLS), names: tuple[str, ...] = SIDE
 
 def _check_published(side: Side, acknowledged: int) -> None:
     """No figure for a side that lost an event on the way."""
-    told = [e["id"] for e in side.events() if e["type"] == "tv.playback.progress.recorded.v1"]
+    recorded = [e for e in side.events() if e["type"] == "tv.playback.progress.recorded.v1"]
+    # Not those of heartbeats: on a slow machine the two minutes are over after which one is written.
+    told = [e["id"] for e in recorded if e["data"]["title"].startswith("title-")]
     if len(set(told)) != acknowledged:
         raise RuntimeError(f"{side.name}: {acknowledged} writes acknowledged, {len(set(told))} events in the hub")
 

@@ -20,7 +20,8 @@ from eisbach.cell.puller import Batch, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, Unavailable
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.hlc import COUNTER_BITS
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.blobs import Blobs
@@ -40,6 +41,8 @@ class Twin:
         self.failed: dict[str, str] = {}
         self.moved: dict[str, str] = {}
         self.up, self.asked = True, 0
+        self.ops: list[Op] = []
+        self.told = 0
 
     async def owners(self) -> Mapping[str, Sequence[str]]:
         if not self.up:
@@ -50,7 +53,11 @@ class Twin:
         if not self.up:
             raise Unavailable("cut")
         if request.limit > 1:
-            await asyncio.Event().wait()
+            if self.told or not self.ops:
+                await asyncio.Event().wait()
+            self.told += 1
+            heads = {"eu-west": Mark(1, len(self.ops))}
+            return PullAnswer(batches={str(SLOT): Batch(self.ops, heads)}, moved={}, failed={}, wall_ms=0)
         assert (cell, request.region) == ("c1", "eu-central"), "residency is judged by who asks"
         self.asked += 1
         batches = {s: Batch([], {"eu-central": m}) for s, m in self.heads.items()}
@@ -192,6 +199,25 @@ async def test_a_machine_that_was_started_anew_writes_as_soon_as_the_others_say_
     twin.up = False
     async with started(tmp_path, twin, boot="second") as cell:
         await write(cell)
+
+
+async def test_until_then_it_takes_nothing_of_its_twin_which_would_hide_that_its_log_is_shorter_than_the_hub_says(
+    tmp_path: Path, twin: Twin
+) -> None:
+    """Seed 262511: killed between the twin's ops and the hub's word, it began anew with as many lsns as the hub had."""
+    write_of_west = ItemChange("acc-1", "film", b"2", None)
+    twin.ops = [Op(str(SLOT), "eu-west", 1, 1, SystemClock().wall_ms() << COUNTER_BITS, write_of_west, None)]
+    twin.moved = {str(SLOT): ""}
+
+    async with started(tmp_path, twin, boot="second") as cell:
+        before = cell.store.statistics().last_lsn
+        await until(lambda: twin.told and twin.asked >= 4)
+        assert cell.store.statistics().last_lsn == before
+        twin.moved = {}
+        await until(lambda: cell.store.statistics().last_lsn > before)
+        assert (await cell.store.vector(SLOT))["eu-west"] == Mark(1, 1)
+
+    assert twin.told == 1, "what waited was applied, and not asked for again"
 
 
 async def test_a_slot_that_moves_away_meanwhile_speaks_against_nothing_and_one_on_its_way_is_waited_for(

@@ -71,6 +71,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
     """Made by ``open_store``."""
 
     def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
+        StoreWhereabouts.__init__(self)
         self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
         self._queue: GroupQueue[Work] = GroupQueue("the disk")
@@ -109,6 +110,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
     async def apply(self, slot: Slot, ops: Sequence[Op]) -> Applied:
         """See ``ports.store``."""
         check_ops(ops)
+        await self.proved()
         applied: Applied = await self._submit(ApplyWork(slot, ops))
         return applied
 

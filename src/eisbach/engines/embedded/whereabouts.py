@@ -6,6 +6,7 @@ what the last opening left; of any other nothing is known until others have said
 (``bootstrap.older_copy``), and until then no transaction is written here. May not know: who the others are.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +23,22 @@ class StoreWhereabouts:
 
     _writer: Writer
     _disk: Disk
-    unproved = ""
-    """Why no transaction is written now: what this file is has still to be found out; empty: it is known."""
-    condemned = ""
-    """Why it never will be: this is an older copy."""
+
+    def __init__(self) -> None:
+        self.unproved = ""
+        """Why no transaction is written now: what this file is has still to be found out; empty: it is known."""
+        self.condemned = ""
+        """Why it never will be: this is an older copy."""
+        self._found_out = asyncio.Event()
+
+    async def proved(self) -> None:
+        """Return once nothing speaks against it; of an older copy never.
+
+        Ops of other regions wait for this, too. Applied before, they would be told from the store's own by nobody: a
+        process that was killed before it had its answers would find its log as long as the hub says, and go on.
+        """
+        if self.unproved:
+            await self._found_out.wait()
 
     async def whereabouts(self) -> tuple[str, str]:
         """(where it was opened last and found to be no older copy, why it was found to be one)."""
@@ -43,6 +56,7 @@ class StoreWhereabouts:
         """It is no older copy, and this is where it is now; transactions are written from now on."""
         await self._note("place", place)
         self.unproved = ""
+        self._found_out.set()
 
     async def condemn(self, why: str) -> None:
         """It is an older copy, for good."""

@@ -319,6 +319,23 @@ async def test_an_older_copy_of_the_store_gives_what_only_it_still_holds_and_is_
         assert await again.digest(SLOT) == await world.there.digest(SLOT)
 
 
+async def test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back(world: World) -> None:
+    """P21; found by the simulated world (seed 1781 of one that put back machines where slots move)."""
+    await world.write(world.here, 20)
+    digests = [await world.here.digest(slot) for slot in SLOTS]
+    await world.here.freeze(SLOT, move=1, epoch=1)
+    await world.here.settle(SLOT, move=1, epoch=2, owner="c2")
+    for suffix in ("", "-wal"):
+        shutil.copy(world.folder / f"{HERE}.db{suffix}", world.folder / f"new.db{suffix}")
+    async with world.opened() as copy:
+        await copy.condemn("the twin has more")
+
+    await restore_cell(world.new(), SLOTS, Sources(None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        assert [await again.digest(slot) for slot in SLOTS] == digests
+
+
 async def test_an_older_copy_of_a_restored_store_is_restored_under_epochs_of_its_own(world: World) -> None:
     """Slots that nobody wrote since the first restore have no op of its epochs that would tell of them."""
     await world.write(world.here, 20)

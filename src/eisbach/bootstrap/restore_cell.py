@@ -179,10 +179,13 @@ async def _holds_data(store: SqliteStore) -> bool:
 
 
 async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
-    """All that an older copy has of a slot that it had; keys and lost conflicts too."""
+    """All that an older copy has of a slot that it had; keys and lost conflicts too.
+
+    Also what it had left behind in a move: since then the slot has come back, and the copy does not know of it.
+    """
     lease = await older.lease(slot) if older is not None else None
-    if older is None or lease is None or lease.state not in ("active", "frozen", "away"):
-        return 0
+    if older is None or lease is None or lease.state not in ("active", "frozen", "away", "gone"):
+        return 0  # half of an import may be there, which is no state of the slot
     await store.begin_import(slot, move=0, epoch=lease.epoch)
     cursor, found = CopyCursor(), 0
     for _ in range(_ROUNDS_MAX):

@@ -1,20 +1,25 @@
 """``eisbach restore cell/R/C`` on a laptop: from a data folder to the ports of ``bootstrap.restore_cell``.
 
-Runs in the command's own process while the cell's is down; the region's agent says which slots are the cell's.
+Runs in the command's own process while the cell's is down; the region's agent and its control process say which slots
+are the cell's.
 """
 
 import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
+
 from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
+from eisbach.bootstrap.restore_owners import owners_by_record
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.ownership import slots_in
 from eisbach.cell.peer_http import HttpPeer
+from eisbach.control.moves import SlotRecord
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
@@ -23,6 +28,12 @@ from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import CellProcess, Secrets, read_process
 
 __all__ = ["read_cell", "restore"]
+
+
+class _Cells(msgspec.Struct):
+    """What the control process says of its region, as far as it is needed here."""
+
+    moves: list[SlotRecord]
 
 
 def read_cell(data: Path, target: str) -> CellProcess:
@@ -49,12 +60,14 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
 
     Raises:
         Invalid: there is a store.
-        Unavailable: the agent or a twin does not answer; nothing appeared.
+        Unavailable: agent, control process or a twin does not answer; nothing appeared.
         Corrupt: a backup cannot be read.
     """
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
     owners = await asyncio.to_thread(_owners, process, secrets)
+    if process.control:
+        owners = await owners_by_record(owners, process.cell, _Moves(process.control, secrets.service_token))
     slots = [slot for slot, owner in owners.items() if owner == process.cell]
     moved = {slot: owners[slot] for slot in slots_in(process.slots) if owners.get(slot, "") not in ("", process.cell)}
     reader = None
@@ -73,7 +86,7 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
 
 
 def _owners(process: CellProcess, secrets: Secrets) -> dict[Slot, str]:
-    """By the map in force, not by the first one: slots may have moved since."""
+    """By the map in force, not by the first one: slots may have moved since. What moved last is in the records."""
     if not process.agent:
         return dict.fromkeys(slots_in(process.slots), process.cell)
     request = urllib.request.Request(  # noqa: S310 - an http address from our own document
@@ -89,3 +102,40 @@ def _owners(process: CellProcess, secrets: Secrets) -> dict[Slot, str]:
         for group, owners in slot_map.groups.items()
         for number, owner in enumerate(owners)
     }
+
+
+class _Moves:
+    """``restore_owners.Moves``: the calls of the region's control process."""
+
+    def __init__(self, control: str, token: str) -> None:
+        self._control, self._token = control, token
+
+    async def records(self) -> Sequence[SlotRecord]:
+        """See ``Moves``."""
+        return msgspec.json.decode(await self._call("/cells", None), type=_Cells).moves
+
+    async def abort(self, slot: Slot, reason: str) -> None:
+        """See ``Moves``; the control process has a reason of its own."""
+        del reason
+        await self._call("/moves/abort", msgspec.json.encode({"slot": str(slot)}))
+
+    async def _call(self, path: str, body: bytes | None) -> bytes:
+        request = urllib.request.Request(  # noqa: S310 - an http address from our own document
+            f"{self._control}{path}", data=body, headers={"Authorization": f"Bearer {self._token}"}
+        )
+
+        def ask() -> bytes:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - as above
+                found: bytes = answer.read()
+            return found
+
+        try:
+            return await asyncio.to_thread(ask)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise Invalid(f"the control process refused {path}: {error.read()[:500]!r}") from error
+            raise Unavailable(f"the region's control process answered {error.code} to {path}; try again") from error
+        except OSError as error:
+            raise Unavailable(
+                f"the region's control process does not say which slots are moving: {error}; start the region first"
+            ) from error

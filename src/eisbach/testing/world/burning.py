@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from eisbach.bootstrap import restore_owners
 from eisbach.bootstrap.restore_cell import NewStore, Sources, restore_cell
 from eisbach.engines.embedded.disk import inline
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Group, Slot
 from eisbach.testing.world.backups import RegionBackups
+from eisbach.testing.world.control import ControlNode
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.genesis import GROUP, REGIONS, Shape, secrets_of
 from eisbach.testing.world.history import History
@@ -35,11 +37,13 @@ class Burning:
         volumes: Volumes,
         ways: Ways,
         history: History,
+        *,
         backups: Mapping[str, RegionBackups],
+        controls: Mapping[str, ControlNode],
     ) -> None:
-        """``backups``: by region."""
+        """``backups`` and ``controls``: by region."""
         self._shape, self._volumes, self._ways = shape, volumes, ways
-        self._history, self._backups = history, backups
+        self._history, self._backups, self._controls = history, backups, controls
 
     async def burn(self, region: str, watch: Callable[[str], Awaitable[None]]) -> str:
         """The store of the region's cell is gone and comes back; what was done.
@@ -63,19 +67,22 @@ class Burning:
 
     async def renew(self, cell: CellNode) -> str:
         """Make the store of a cell that is down anew, from whatever there is: an older copy, backups, the twin."""
-        other = next(r for r in REGIONS if r != cell.region)
+        other, name = next(r for r in REGIONS if r != cell.region), cell.document.cell
+        begun = [_slot(number) for number in self._shape.first(cell.region, name)]
         volume = self._volumes.make(cell.files)
         new = NewStore(
             path=volume.folder / _STORE, region=cell.region, cell=cell.document.cell, clock=cell.clock, disk=inline
         )
-        slots = [Slot(Group.parse(GROUP), n) for n in self._shape.first(cell.region, cell.document.cell)]
         twin = PeerLink(cell, self._ways, other, token=secrets_of(cell.region).peer_token)
         backups = self._backups[cell.region]
         reader = backups.reader(cell) if backups.made else None
         found = None
         while found is None:
             try:
-                found = await restore_cell(new, slots, Sources(reader, {other: twin}))
+                owners = await self._owners(cell)
+                slots = [slot for slot, owner in owners.items() if owner == name]
+                moved = {slot: owners[slot] for slot in begun if owners[slot] != name}
+                found = await restore_cell(new, slots, Sources(reader, {other: twin}, moved))
             except Unavailable:  # nobody answers, or the cell's clock had been ahead: until time has reached it
                 await asyncio.sleep(_AGAIN_S)
         there = {path.name: path.read_bytes() for path in sorted(volume.folder.iterdir())}
@@ -86,3 +93,26 @@ class Burning:
             f"{cell.name} is restored: {found.ops} ops from its twin, {found.items} items from backups, {found.older}"
             f" from an older copy, epochs {sorted(found.epochs.values())}"
         )
+
+    async def _owners(self, cell: CellNode) -> dict[Slot, str]:
+        """As the command finds them: the map in force, and what the control process says of moves."""
+        numbers = range(self._shape.slots)
+        if not self._shape.control:
+            return {_slot(number): cell.document.cell for number in numbers}
+        by_map = self._ways.maps[cell.region].slot_map().groups[GROUP]
+        node = self._controls[cell.region]
+        if node.control is None:
+            raise Unavailable(f"{node.name} is down")
+        asking = node.spawn(
+            restore_owners.owners_by_record(
+                {_slot(n): by_map[n] for n in numbers}, cell.document.cell, node.control.mover
+            )
+        )
+        await asyncio.wait([asking])
+        if asking.cancelled():
+            raise Unavailable(f"{node.name} died")
+        return asking.result()
+
+
+def _slot(number: int) -> Slot:
+    return Slot(Group.parse(GROUP), number)

@@ -97,10 +97,13 @@ def _pos(op: Op) -> int | None:
     return int(msgspec.json.decode(op.change.value)["pos_s"])
 
 
-def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]:
-    """P2: an op id names one write, wherever it is kept; of a region and slot, epoch follows epoch, never beside it."""
+def _one_writer(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
+    """P2: an op id names one write, wherever it is kept; of a region and slot, epoch follows epoch, never beside it.
+
+    What was lost with a disk may still lie where the slot was before.
+    """
     seen: dict[OpId, Op] = {}
-    gone = _gone(regions)
+    gone, lost = _gone(regions), _lost(history, regions)
     for evidence in regions:
         kept = [op for log in evidence.logs.values() for op in log]
         for op in (*evidence.ops, *kept):
@@ -111,7 +114,7 @@ def _one_writer(_history: History, regions: Sequence[Evidence]) -> Iterator[str]
         yield from (
             f"P2 {op.id} was written beside the owner of its slot in {evidence.region}"
             for op in kept
-            if op.origin == evidence.region and op.id not in mine
+            if op.origin == evidence.region and op.id not in mine and _id(op) not in lost
         )
         chains: dict[str, list[Op]] = defaultdict(list)
         for op in evidence.ops:

@@ -7,7 +7,7 @@ May not know: who carries it out (``nemesis``).
 """
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,19 @@ from eisbach.testing.world.control import FORGED
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
 
-__all__ = ["ALONE", "MESSAGE_PAIRS", "OLDER_COPY", "PAIRS", "STRIKE_PAIRS", "Action", "Pair", "Plan", "Strike", "draw"]
+__all__ = [
+    "ALONE",
+    "MESSAGE_PAIRS",
+    "OLDER_COPY",
+    "PAIRS",
+    "STRIKE_PAIRS",
+    "Action",
+    "Pair",
+    "Plan",
+    "Strike",
+    "copied_s",
+    "draw",
+]
 
 Pair = tuple[str, str]
 Aim = tuple[str, Pair]
@@ -75,7 +87,7 @@ MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
 OLDER_COPY: Final = "older-copy"
 """The machine is put back from a copy of its disk that was made a while before."""
 _PUT_BACK: Final[tuple[Pair, ...]] = tuple((phase, OLDER_COPY) for phase in _CELL_PHASES)
-"""Of cells, where no slot moves; at most one in a seed."""
+"""Of cells that are alone in their region; at most one in a seed."""
 PAIRS: Final[frozenset[Pair]] = frozenset(
     {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK)
 )
@@ -94,7 +106,7 @@ _BURNT_SHARE: Final = 0.15
 HUBS_IN_TURN_SHARE: Final = 0.15
 """Of seeds, where neither a region nor a disk is lost."""
 PUT_BACK_SHARE: Final = 0.15
-"""Of seeds where no slot moves, no disk burns and no hub is wiped."""
+"""Of seeds where no disk burns, no region is lost, and the hub that would know of it is not wiped."""
 _ARCHIVED_SHARE: Final = 0.5
 """Of seeds where a disk burns or is put back: once its cell is archived."""
 CROWDED_SHARE: Final = 0.2
@@ -241,12 +253,10 @@ def draw(seed: int) -> Plan:
     emptied = any(action.kind == "empty" for action in actions)  # nothing is moved into a cell that is taken away
     strikes, actions = strikes + more_strikes, actions if emptied else actions + more_actions
     chance = random.Random(f"{seed}:put back 22")  # noqa: S311 - as above
-    if not (shape.control or burns or any(strike.kind == "wiped" for strike in strikes)):
-        strikes += _put_back(chance, viewing_s, number=len(strikes))
-    at_risk = burns or next((s.target.partition("/")[0] for s in strikes if s.kind == OLDER_COPY), "")
-    archived = ("", 0.0)
-    if at_risk and chance.random() < _ARCHIVED_SHARE:
-        archived = (at_risk, chance.uniform(0.3, 0.8) * viewing_s)
+    if not (burns or any(action.kind == "lose" for action in actions)):
+        strikes += _put_back(chance, shape, viewing_s, strikes)
+    archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
+    strikes += _kept_apart(chance, archived, strikes)
     return Plan(
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns,
         archived=archived,
@@ -284,21 +294,58 @@ def _crowded(seed: int, shape: Shape, viewing_s: float, *, first: int) -> tuple[
     return strikes, tuple(Action(at_s=at_s, kind="move", region=region, slot=0, seconds=0) for at_s in moves)
 
 
-def _put_back(chance: random.Random, viewing_s: float, *, number: int) -> Iterator[Strike]:
+def _put_back(chance: random.Random, shape: Shape, viewing_s: float, others: Sequence[Strike]) -> Iterator[Strike]:
     """In some seeds beside all else: a cell's machine comes back with an older copy of its disk.
 
-    Drawn by itself, so that seeds of ``tests/world/regressions.txt`` stay what they are.
+    Not where its own region's hub is wiped: then nobody may know that it has acknowledged more (ADR 0020). Drawn by
+    itself, so that seeds of ``tests/world/regressions.txt`` stay what they are.
     """
-    if chance.random() < PUT_BACK_SHARE:
+    if chance.random() >= PUT_BACK_SHARE:
+        return
+    at_s, region = chance.uniform(0.05, 0.6) * viewing_s, chance.choice(REGIONS)
+    if shape.control:
+        region = REGIONS[1]
+    if any(strike.kind == "wiped" and strike.target == f"{region}/hub" for strike in others):
+        return
+    yield Strike(
+        number=len(others),
+        at_s=at_s,
+        target=f"{region}/{chance.choice(shape.cells[region])}",
+        phase=chance.choice(_PUT_BACK)[0],
+        kind=OLDER_COPY,
+        seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
+        amount=chance.randint(0, 12),
+    )
+
+
+def _archived(chance: random.Random, burns: str, strikes: Sequence[Strike], viewing_s: float) -> tuple[str, float]:
+    """The region whose cell is archived, and when: of a machine that is put back, after its copy was made."""
+    older = next((strike for strike in strikes if strike.kind == OLDER_COPY), None)
+    if (older is None and not burns) or chance.random() >= _ARCHIVED_SHARE:
+        return "", 0.0
+    if older is None:
+        return burns, chance.uniform(0.3, 0.8) * viewing_s
+    return older.target.partition("/")[0], older.at_s + chance.uniform(0.3, 1.0) * copied_s(older)
+
+
+def _kept_apart(chance: random.Random, archived: tuple[str, float], strikes: Sequence[Strike]) -> Iterator[Strike]:
+    """Of a machine that is archived, from the copy of its disk on: what it acknowledges is in its backups alone."""
+    older = next((strike for strike in strikes if strike.kind == OLDER_COPY), None)
+    if older is not None and archived[0]:
         yield Strike(
-            number=number,
-            at_s=chance.uniform(0.05, 0.6) * viewing_s,
-            target=f"{chance.choice(REGIONS)}/c1",
-            phase=chance.choice(_PUT_BACK)[0],
-            kind=OLDER_COPY,
-            seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
-            amount=chance.randint(0, 12),
+            number=len(strikes),
+            at_s=older.at_s,
+            target=older.target,
+            phase="disk.store",
+            kind="cut",
+            seconds=copied_s(older) + chance.uniform(0.5, 1.5),
+            amount=0,
         )
+
+
+def copied_s(older: Strike) -> float:
+    """So long, from the copy of the disk to the wait for the phase, something is written that the copy has not."""
+    return 0.1 + 0.1 * older.amount
 
 
 def _hubs_in_turn(seed: int, viewing_s: float, *, first: int) -> Iterator[Strike]:

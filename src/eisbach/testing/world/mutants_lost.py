@@ -4,7 +4,7 @@ import asyncio
 import copy
 from typing import Any, Self
 
-from eisbach.bootstrap import cell_parts, restore_cell
+from eisbach.bootstrap import cell_parts, restore_cell, restore_owners
 from eisbach.bootstrap.cell_ground import Parts
 from eisbach.bootstrap.older_copy import ProvableStore
 from eisbach.cell.acknowledged import Acknowledged
@@ -17,7 +17,7 @@ from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store_rules import linked
-from eisbach.testing.world.planting import Patch, mutant
+from eisbach.testing.world.planting import Patch, mutant, rewritten
 
 __all__: list[str] = []
 
@@ -106,6 +106,18 @@ def backups_not_restored(patch: Patch) -> None:
         return await read(store, slot, None)
 
     patch(restore_cell, "_from_backups", unread)
+
+
+@mutant("what an older copy had left behind in a move is not restored, though the slot has come back")
+def left_behind_not_restored(patch: Patch) -> None:
+    edit = ('"frozen", "away", "gone")', '"frozen", "away")')
+    patch(restore_cell, "_from_older", rewritten(restore_cell._from_older, edit))
+
+
+@mutant("a restore believes the slot map, which is behind what moves have decided")
+def map_believed_in_a_restore(patch: Patch) -> None:
+    edit = ("return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}", "return dict(by_map)")
+    patch(restore_owners, "owners_by_record", rewritten(restore_owners.owners_by_record, edit))
 
 
 @mutant("a write is called peer before another region has it")

@@ -4,8 +4,6 @@ Each is what he would have typed: words of a function's source exchanged for oth
 was run (26 November 2026). When the source moves on, planting fails loudly instead of planting nothing.
 """
 
-import inspect
-import textwrap
 from typing import Any, Final
 
 from eisbach.cell.moving import Moving
@@ -29,28 +27,9 @@ from eisbach.hub.inbox import Inbox
 from eisbach.hub.relay import Relay
 from eisbach.hub.runner import SpokeRunner
 from eisbach.kernel import merge, slotmap
-from eisbach.testing.world.planting import Patch, mutant
+from eisbach.testing.world.planting import Edit, Patch, mutant, rewritten
 
-__all__ = ["rewritten"]
-
-Edit = tuple[str, str]
-
-
-def rewritten(function: Any, *edits: Edit) -> Any:
-    """The same function, method or property with words of its source exchanged.
-
-    Raises:
-        LookupError: words that are not there exactly once: the mutant is out of date, write it anew.
-    """
-    inner: Any = function.fget if isinstance(function, property) else function
-    text = textwrap.dedent(inspect.getsource(inner))
-    for before, after in edits:
-        if text.count(before) != 1:
-            raise LookupError(f"{inner.__qualname__} has {before!r} {text.count(before)} times, not once")
-        text = text.replace(before, after)
-    found: dict[str, Any] = {}
-    exec(compile(text, inspect.getfile(inner), "exec"), inner.__globals__, found)  # noqa: S102 - our own source
-    return found[inner.__name__]
+__all__: list[str] = []
 
 
 def _planted(name: str, bug: str, *places: tuple[Any, str, Any, tuple[Edit, ...]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from eisbach.testing.world.disks import Files
-from eisbach.testing.world.faults import OLDER_COPY, PAIRS, Pair, Plan, Strike
+from eisbach.testing.world.faults import OLDER_COPY, PAIRS, Pair, Plan, Strike, copied_s
 from eisbach.testing.world.genesis import REGIONS
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CATCHING_UP
@@ -72,7 +72,7 @@ class Nemesis:
         process = self._processes[strike.target]
         if strike.kind == OLDER_COPY:
             self._copies[strike.number] = process.files_now()
-            await asyncio.sleep(0.1 + 0.1 * strike.amount)  # in which something is written that it has not
+            await asyncio.sleep(copied_s(strike))  # in which something is written that it has not
         if strike.phase == "opening" and process.life.alive:
             process.die(power=False, why=f"so that {strike} can wait for it to open")
             self._later(0.2, process.start)

@@ -5,15 +5,19 @@ whatever it breaks, with ``@mutant("what a person would call the bug")`` above; 
 ``eisbach simulate --mutant``. docs/simulation.md.
 """
 
+import inspect
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NamedTuple
 
 from eisbach.kernel.errors import NotFound
 
-__all__ = ["MUTANTS", "Mutant", "Patch", "mutant", "planted"]
+__all__ = ["MUTANTS", "Edit", "Mutant", "Patch", "mutant", "planted", "rewritten"]
 
 Patch = Callable[[Any, str, Any], None]
+Edit = tuple[str, str]
+"""Words of a function's source, and what stands there instead."""
 By = Literal["author", "model", "reader", "stranger"]
 """Who thought of it: who wrote the code and the judge; the protocol's models, of which every mutant is a bug that
 somebody really wrote; a reader of design and production code before he looked at what the judge finds; or a stranger,
@@ -65,3 +69,20 @@ def planted(name: str) -> Iterator[None]:
     finally:
         for owner, attribute, value in reversed(before):
             setattr(owner, attribute, value)
+
+
+def rewritten(function: Any, *edits: Edit) -> Any:
+    """The same function, method or property with words of its source exchanged.
+
+    Raises:
+        LookupError: words that are not there exactly once: the mutant is out of date, write it anew.
+    """
+    inner: Any = function.fget if isinstance(function, property) else function
+    text = textwrap.dedent(inspect.getsource(inner))
+    for before, after in edits:
+        if text.count(before) != 1:
+            raise LookupError(f"{inner.__qualname__} has {before!r} {text.count(before)} times, not once")
+        text = text.replace(before, after)
+    found: dict[str, Any] = {}
+    exec(compile(text, inspect.getfile(inner), "exec"), inner.__globals__, found)  # noqa: S102 - our own source
+    return found[inner.__name__]

@@ -101,7 +101,9 @@ class _Run:
             self._build(region)
         self.operator = Operator(self.controls, self.processes, self.world, self.record, self._arrive)
         self.nemesis = Nemesis(self.plan, self.processes, network, self.record, self._put_back)
-        self._burning = Burning(self.plan.shape, volumes, self.ways, self.history, self._backups)
+        self._burning = Burning(
+            self.plan.shape, volumes, self.ways, self.history, backups=self._backups, controls=self.controls
+        )
         self.converged_s = 0.0
 
     def _build(self, region: str) -> None:

@@ -1,0 +1,55 @@
+"""Whose the slots of a region are when a cell of it is made anew: what the records of moves say, not the map in force.
+
+A map follows its record, and an edge may not have it yet. A restore that believes it takes a slot that another cell
+owns by now, or leaves out one that the record gave this cell: nobody would be told again, and the slot had two owners
+or none for ever. So moves that this cell takes part in are given up first (a compare-and-set, as every outcome is), and
+the rest is read. May not know: how the control process is reached.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from eisbach.control.moves import SlotRecord
+from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
+from eisbach.kernel.slots import Slot
+
+__all__ = ["Moves", "owners_by_record"]
+
+_TRIES: Final = 5
+_WHY: Final = "a cell that takes part in it is made anew"
+
+
+class Moves(Protocol):
+    """The region's coordinator of moves: ``control.moves.Mover``, or its calls."""
+
+    async def records(self) -> Sequence[SlotRecord]:
+        """Every slot that was ever moved."""
+        ...
+
+    async def abort(self, slot: Slot, reason: str) -> object:
+        """Give up a move that has not committed.
+
+        Raises:
+            Invalid: none is under way.
+            VersionConflict: something else became of it in between.
+        """
+        ...
+
+
+async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) -> dict[Slot, str]:
+    """Slot -> cell, once no slot is on its way to or from the cell; ``by_map``: those that never moved.
+
+    Raises:
+        Unavailable: the control process does not answer, or new moves begin all the time.
+    """
+    for _ in range(_TRIES):
+        records = await moves.records()
+        on_their_way = [one for one in records if one.phase != "settled" and cell in (one.source, one.target)]
+        if not on_their_way:
+            return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
+        for one in on_their_way:
+            try:
+                await moves.abort(Slot.parse(one.slot), _WHY)
+            except (Invalid, VersionConflict):
+                continue  # it has ended by itself: the next look says how
+    raise Unavailable(f"slots are moved to or from {cell} again and again; wait for their end, then try again")

@@ -53,6 +53,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
     },
     "tests/engines/test_store_moves.py::TestSqliteMoves": {
         "activate-any-import": "test_an_activation_of_an_earlier_move_activates_no_later_import",
+        "chains-end-with-their-epoch": "test_the_new_owners_first_event_names_the_old_ones_last",
         "import-not-saved": "test_what_an_import_has_kept_survives_a_restart",
         "no-overlap-of-keys": "test_a_key_of_the_same_millisecond_travels_although_it_sorts_before_the_last_one_copied",
         "settle-again": "test_an_outcome_counts_once_and_only_upwards",

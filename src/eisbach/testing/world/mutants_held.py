@@ -57,6 +57,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "import-not-saved": "test_what_an_import_has_kept_survives_a_restart",
         "no-overlap-of-keys": "test_a_key_of_the_same_millisecond_travels_although_it_sorts_before_the_last_one_copied",
         "settle-again": "test_an_outcome_counts_once_and_only_upwards",
+        "target-pulls-early": "test_an_importing_slot_takes_neither_writes_nor_the_twins_ops",
         "shown-is-held-back": "test_what_the_source_shows_is_not_taken_before_its_time_and_what_follows_is_stamped_later",  # noqa: E501 - the name of a test
     },
     "tests/hub/test_relay.py": {

@@ -1,12 +1,17 @@
 """Whose slots are when a cell is made anew: the records of moves say it, and no move to or from the cell goes on."""
 
+import http.server
+import json
+import threading
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 import pytest
 
 from eisbach.bootstrap import restore_owners
 from eisbach.control.moves import SlotRecord
+from eisbach.deploy.laptop import restoring
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.testing.store_host import OTHER, SLOT
@@ -74,3 +79,40 @@ async def test_where_moves_never_end_nothing_is_restored() -> None:
 
     with pytest.raises(Unavailable, match="try again"):
         await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+
+
+class Control(http.server.BaseHTTPRequestHandler):
+    """The calls of a control process that keeps one move, and lets go of it when it is asked to."""
+
+    moving: ClassVar[SlotRecord] = msgspec.structs.replace(HERE, phase="moving", owner="c2")
+
+    def do_GET(self) -> None:
+        assert (self.path, self.headers["Authorization"]) == ("/cells", "Bearer service")
+        self._answer(200, msgspec.json.encode({"cells": [], "moves": [type(self).moving], "map_version": 7}))
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (self.path, asked) == ("/moves/abort", {"slot": str(OTHER)})
+        type(self).moving = msgspec.structs.replace(HERE, owner="c2", outcome="aborted")
+        self._answer(409, b'{"code":"invalid"}')  # it ended in between: the next look says how
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+async def test_the_command_asks_the_control_process_and_says_so_when_it_is_not_there() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        moves = restoring._Moves(f"http://127.0.0.1:{server.server_port}", "service")
+        owners = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+        server.shutdown()
+
+    assert owners == {SLOT: "c1", OTHER: "c2", THIRD: "c1"}
+    with pytest.raises(Unavailable, match="start the region first"):
+        await moves.records()

@@ -106,7 +106,7 @@ _BURNT_SHARE: Final = 0.15
 HUBS_IN_TURN_SHARE: Final = 0.15
 """Of seeds, where neither a region nor a disk is lost."""
 PUT_BACK_SHARE: Final = 0.15
-"""Of seeds where no disk burns, no region is lost, and no hub is wiped."""
+"""Of seeds where no disk burns, no region is lost, and the hub that would know of it is not wiped."""
 _ARCHIVED_SHARE: Final = 0.5
 """Of seeds where a disk burns or is put back: once its cell is archived."""
 CROWDED_SHARE: Final = 0.2
@@ -253,8 +253,7 @@ def draw(seed: int) -> Plan:
     emptied = any(action.kind == "empty" for action in actions)  # nothing is moved into a cell that is taken away
     strikes, actions = strikes + more_strikes, actions if emptied else actions + more_actions
     chance = random.Random(f"{seed}:put back 22")  # noqa: S311 - as above
-    wiped = any(strike.kind == "wiped" for strike in strikes)
-    if not (burns or wiped or any(action.kind == "lose" for action in actions)):
+    if not (burns or any(action.kind == "lose" for action in actions)):
         strikes += _put_back(chance, shape, viewing_s, strikes)
     archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
     strikes += _kept_apart(chance, archived, strikes)
@@ -298,7 +297,7 @@ def _crowded(seed: int, shape: Shape, viewing_s: float, *, first: int) -> tuple[
 def _put_back(chance: random.Random, shape: Shape, viewing_s: float, others: Sequence[Strike]) -> Iterator[Strike]:
     """In some seeds beside all else: a cell's machine comes back with an older copy of its disk.
 
-    Not where a hub is wiped: its own region's may have been all that knew of more (ADR 0020). Drawn by
+    Not where its own region's hub is wiped: then nobody may know that it has acknowledged more (ADR 0020). Drawn by
     itself, so that seeds of ``tests/world/regressions.txt`` stay what they are.
     """
     if chance.random() >= PUT_BACK_SHARE:
@@ -306,6 +305,8 @@ def _put_back(chance: random.Random, shape: Shape, viewing_s: float, others: Seq
     at_s, region = chance.uniform(0.05, 0.6) * viewing_s, chance.choice(REGIONS)
     if shape.control:
         region = REGIONS[1]
+    if any(strike.kind == "wiped" and strike.target == f"{region}/hub" for strike in others):
+        return
     yield Strike(
         number=len(others),
         at_s=at_s,

@@ -117,6 +117,7 @@ async def a_bit_of_everything(store: DynamoStore, turn: int, now_ms: int) -> Non
     await store.set_lease(OTHER, expected=lease, lease=Lease(lease.epoch + 1, "active", 0))
 
 
+@pytest.mark.timeout(300)  # some forty processes after each other
 async def test_a_process_that_dies_at_any_step_of_a_flush_loses_nothing_and_shows_nothing_twice(
     host: AwsStoreHost,
 ) -> None:

@@ -25,6 +25,7 @@ __all__ = ["Writer"]
 _TRIES: Final = 12
 """Decisions of a group before its callers are told to come again: others write this cell too, and faster."""
 _LOADS: Final = 5
+_ONE_BY_ONE: Final = 16
 _BLIND_MAX_MS: Final = 3_600_000
 """Without a look at the log: numbers are forgotten after 7 days, and must not be taken by who slept so long."""
 
@@ -96,7 +97,7 @@ class Writer:
             self.hlc = HybridClock(wall_ms=wall, monotonic_ms=monotonic, persisted=memory.head.hlc)
         else:
             self.hlc.observe(memory.head.hlc)
-        self._stale = False
+        self._stale, self._followed_ms = False, self._clock.wall_ms()
 
     async def _loaded(self) -> Memory | None:
         """None when the log was pruned meanwhile beyond where it was to be read from.
@@ -116,9 +117,9 @@ class Writer:
                 fields = {name: value for name, value in row.items() if name not in ("pk", "sk", "n")}
                 memory.take_put((kind, row["sk"]["S"], fields), 0)
         memory.begin(head)
-        return memory if await self._follow(memory) else None
+        return memory if await self._read_on(memory) else None
 
-    async def _follow(self, memory: Memory) -> bool:
+    async def _read_on(self, memory: Memory) -> bool:
         """Take what the log holds beyond memory; False when the next row is gone, and later ones are there."""
         async for row in self.log.rows(memory.head.number + 1):
             if row.number != memory.head.number + 1:
@@ -130,8 +131,16 @@ class Writer:
     async def follow(self) -> None:
         """Learn what others have committed; one read unit when nothing is new."""
         assert self.hlc is not None
-        if not await self._follow(self.memory):
-            await self.load()
+        memory, blind = self.memory, self._clock.wall_ms() - self._followed_ms > _BLIND_MAX_MS
+        for _ in range(0 if blind else _ONE_BY_ONE):  # by its key: most often there is nothing
+            row = await self.log.row(memory.head.number + 1)
+            if row is None:
+                break
+            memory.take(row.number, decode_body(row.body), len(row.body))
+        else:
+            if not await self._read_on(memory):
+                await self.load()
+        self.memory.seen()
         self.hlc.observe(self.memory.head.hlc)
         self._stale, self._followed_ms = False, self._clock.wall_ms()
 

@@ -18,7 +18,7 @@ from eisbach.deploy.aws.package import PYTHON, Packed, build_package, sources
 from eisbach.kernel.errors import Invalid, Unavailable
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.aws
+pytestmark = [pytest.mark.aws, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,13 @@ _SERVICES: Final = frozenset({"dynamodb", "sns", "sqs", "s3", "secretsmanager", 
 """Service models of botocore that are kept; all of them are 27 MB."""
 _JUNK: Final = ("__pycache__", "bin", "pycparser", "wrapt-stubs", "tests", "cffi", "zoneinfo")
 """Folders: of builds and tests, and dateutil's copy of the time zones, which nothing here asks for."""
-_NEEDLESS: Final = ("_websocket/*.so", "_testcapi.*.so", "_helpers_c.*.so", "_frozenlist.*.so", "examples-1.json*")
-"""Files: aiohttp's WebSockets, which no function speaks, and two small helpers have the same in Python."""
+_NEEDLESS: Final = (
+    "_websocket/*.so", "_testcapi.*.so", "_helpers_c.*.so", "_frozenlist.*.so", "examples-1.json*", "aiohttp/web*.py",
+    "aiohttp/worker.py", "aiohttp/test_utils.py", "pytest_plugin.py", "starlette/testclient.py", "emscripten/*.py",
+    "_backends/_trio.py",
+)  # fmt: skip
+"""Files: aiohttp's WebSockets and server, which no function uses, helps for tests, other event loops and platforms; and
+two small helpers have the same in Python."""
 _ELF_64_LITTLE: Final = b"\x7fELF\x02\x01"
 _HEADER: Final = 64
 

@@ -77,7 +77,7 @@ def make_function(stack: Any, wanted: Function, *, environment: Mapping[str, str
     )
     accept(function, "Serverless-LambdaTracing", "traces cost more than the calls; request ids are logged")
     for rule in ("AwsSolutions-L1", "Serverless-LambdaLatestVersion"):
-        accept(function, rule, "the newest whose interpreter compiles and runs the package in tests (ADR 0022)")
+        accept(function, rule, "the newest whose interpreter compiles and runs the package in tests (ADR 0025)")
     alias = lambda_.Alias(stack, f"{wanted.id}Live", alias_name="live", version=function.current_version)
     errors = cloudwatch.Alarm(
         stack,

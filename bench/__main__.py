@@ -20,8 +20,9 @@ ON_REQUEST = (
     "cells_moves",
     "cells_twins",
     "viewer_hour",
+    "functions",
 )
-"""Needs the package registries; slices of ``cells``; seven minutes of real time."""
+"""Needs the package registries; slices of ``cells``; seven minutes of real time; sandboxes of Lambda."""
 
 
 def main() -> None:

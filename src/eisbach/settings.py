@@ -133,7 +133,11 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     agent: str = ""
     """URL of the region's agent, with the signed slot map at ``GET /map``; empty: ``owners`` is all there is."""
     backups: str = ""
-    """Folder of the region's backups; empty: none are made."""
+    """Folder of the region's backups, or ``s3:REGION/BUCKET``; empty: none are made."""
+    archived_elsewhere: bool = False
+    """Another process writes this cell's backups, which one at a time may do; this one reads them."""
+    signs_passes: bool = False
+    """What a channel lists carries a pass: the media origin has no folders of channels (a bucket behind a CDN)."""
     control: str = ""
     """URL of the region's control process, asked by an empty store whether this cell has begun before; empty (stages
     ``single`` and ``hub``): an empty store begins anew."""

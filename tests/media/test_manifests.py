@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 from eisbach.domain.catalog import Asset, Channel
 from eisbach.domain.channels import Timing, window
 from eisbach.kernel.errors import Invalid
-from eisbach.kernel.tokens import mint_media_token
-from eisbach.media.dash import channel_mpd, vod_mpd
+from eisbach.kernel.tokens import mint_media_token, pass_scope, verify_media_token
+from eisbach.media.dash import Locations, channel_mpd, vod_mpd
 from eisbach.media.hls import channel_multivariant, media_playlist, multivariant, shared_tracks
 from eisbach.media.manifests import Manifests, manifest_routes
 
@@ -47,7 +47,8 @@ def live_mpd(channel: Channel, assets: list[Asset], now_ms: int) -> str:
         timings = {a.id: Timing(t.timescale, t.segments) for a in assets for t in a.tracks if t.id == track.id}
         windows[track.id] = window(channel, track.id, timings, now_ms, count=4)
     bases = [(p.id, f"{p.origin}/t/{TOKEN}/ch/{channel.id}/") for p in PATHWAYS]
-    return channel_mpd(tracks, windows, bases=bases, start_ms=channel.start_ms, now_ms=now_ms, steering_url=STEERING)
+    places = Locations(bases, STEERING)
+    return channel_mpd(tracks, windows, locations=places, start_ms=channel.start_ms, now_ms=now_ms)
 
 
 def test_the_multivariant_playlist_of_a_title_is_as_written_down(asset: Asset) -> None:
@@ -256,3 +257,30 @@ async def test_every_uri_of_a_multivariant_playlist_carries_the_token_on_every_p
     per_pathway = {p.id: [u for u in uris if u.startswith(f"{p.origin}/t/{mine}/vod/film/")] for p in PATHWAYS}
     assert len(uris) == sum(map(len, per_pathway.values()))
     assert len(set(map(len, per_pathway.values()))) == 1
+
+
+def test_where_the_origin_has_no_folders_all_that_a_channel_lists_carries_a_pass_for_its_title(
+    channel: Channel, asset: Asset, short: Asset
+) -> None:
+    """The same in HLS and DASH, nobody's own, valid for a day at least, and none where there are folders."""
+
+    snapshot, clock = (
+        Snapshot({asset.id: asset, short.id: short}, {channel.id: channel}),
+        ManualClock(START_MS + 14_500),
+    )
+
+    def made(name: str, *, signs: bool) -> str:
+        found = Manifests(lambda: snapshot, clock=clock, keys=lambda: KEYS, pathways=PATHWAYS, signs_passes=signs)
+        return found.of_channel(channel.id, name, token(channel.id)).text
+
+    playlist_, mpd = made("v240.m3u8", signs=True), made("manifest.mpd", signs=True)
+    uris = re.findall(r'^[^#\s].*$|(?<=URI=")[^"]+', playlist_, re.MULTILINE)
+    templates = re.findall(r'(?:media|initialization)="([^"]+)"', mpd)
+
+    assert {uri.split("/")[0] for uri in uris} == {asset.id, short.id}
+    assert len(templates) > 2
+    for uri in [*uris, *templates]:
+        path, _, pass_ = uri.partition("?m=")
+        told = verify_media_token(KEYS, pass_, now=clock.wall_ms() // 1000 + 86_400)
+        assert told.scope == pass_scope(channel.id, path.split("/")[0])
+    assert [text for text in (made("v240.m3u8", signs=False), made("manifest.mpd", signs=False)) if "?m=" in text] == []

@@ -78,7 +78,7 @@ def confine_cell(process: CellProcess) -> Confinement:
     write = [Path(process.folder)]
     if process.blobs and not in_bucket(process.blobs):
         write.append(Path(process.blobs))
-    if process.backups:
+    if process.backups and not in_bucket(process.backups):
         Path(process.backups).mkdir(parents=True, exist_ok=True)
         write.append(Path(process.backups))
     if process.hub.startswith("sqlite:"):

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from eisbach import __version__
-from eisbach.bootstrap.backups import Backups
+from eisbach.bootstrap.backups import Backups, open_backups
 from eisbach.bootstrap.cell_gauges import gauges
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place, usage_of
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
@@ -183,7 +183,8 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     projection = None
     if second is not None or not process.studio:
         projection = await _open_projection(parts)
-        routes += _viewers_routes(parts, main, gate, projection, status)
+        backups = await open_backups(process, secrets, main.store, parts.stack, clock=parts.clock, disk=parts.thread)
+        routes += _viewers_routes(parts, main, gate, projection, backups, status=status)
         routes.append(openapi_route(routes, version=__version__))
         extra += _media(parts, projection)
     if process.studio:
@@ -266,7 +267,13 @@ async def _projection_store(parts: Parts) -> ProjectionStore:
 
 
 def _viewers_routes(
-    parts: Parts, main: Slots, gate: Gate, projection: Projection, status: dict[str, Callable[[], Any]]
+    parts: Parts,
+    main: Slots,
+    gate: Gate,
+    projection: Projection,
+    backups: Backups,
+    *,
+    status: dict[str, Callable[[], Any]],
 ) -> list[Route]:
     process, clock = parts.process, parts.clock
     store, ownership = main.store, main.ownership
@@ -289,7 +296,6 @@ def _viewers_routes(
         store, streams, sessions=sessions, grants=grants, ownership=ownership,
         now=lambda: (projection.snapshot(), clock),
     )  # fmt: skip
-    backups = Backups(process, parts.secrets, store, clock=clock, disk=parts.thread)
     backups.follow(parts.followers, status)
     keeper = log_keeper(parts, main, backups.archived_lsn)
     parts.followers.start("log-keeper", keeper.run)
@@ -331,6 +337,7 @@ def _media(parts: Parts, projection: Projection) -> list[BaseRoute]:
         keys=lambda: keys,
         pathways=pathways,
         steering_url=f"{process.edge}/steer" if len(pathways) > 1 else "",
+        signs_passes=process.signs_passes,
     )
     found: list[BaseRoute] = [*manifest_routes(manifests)]
     if process.origin == process.edge and process.blobs and not in_bucket(process.blobs):

@@ -1,9 +1,10 @@
-"""Which engine a process's ``blobs`` names: a folder, or ``s3:REGION/BUCKET``."""
+"""Which engine a process's ``blobs`` names: a folder, or ``s3:REGION/BUCKET``, with ``+BUCKET`` for each of copies."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from eisbach.bootstrap.cell_ground import aws_place
+from eisbach.bootstrap.copied_blobs import CopiedBlobs
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.disk import Disk
 from eisbach.ports.blobs import Blobs
@@ -27,6 +28,7 @@ async def open_blobs(place: str, stack: AsyncExitStack, *, scratch: Path, disk: 
     from eisbach.engines.aws.blobs import S3Blobs
     from eisbach.engines.aws.clients import AwsPlace, open_clients
 
-    region, bucket = aws_place(place, "s3")
+    region, buckets = aws_place(place, "s3")
     clients = await stack.enter_async_context(open_clients(AwsPlace(region=region), blobs=True))
-    return S3Blobs(clients, bucket, scratch=scratch)
+    own, *copies = (S3Blobs(clients, bucket, scratch=scratch) for bucket in buckets.split("+"))
+    return CopiedBlobs(own, copies) if copies else own

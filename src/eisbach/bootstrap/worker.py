@@ -106,6 +106,6 @@ async def _work(process: WorkerProcess, stack: AsyncExitStack, clock: Clock) -> 
     from eisbach.engines.aws.clients import AwsPlace
     from eisbach.engines.aws.media_convert import open_media_convert
 
-    region, bucket = aws_place(process.blobs, "s3")
+    region, bucket = aws_place(process.blobs, "s3")  # no copies: MediaConvert reads this region's own
     converter = await stack.enter_async_context(open_media_convert(AwsPlace(region=region), role=process.convert))
     return ConvertWork(own, blobs, converter, root=f"s3://{bucket}", clock=clock)

@@ -105,15 +105,29 @@ class Archiver:
         """Archive for ever; ends only by cancellation, which loses nothing. A failure is counted and tried again."""
         while True:
             try:
-                await self.archive()
-                if self._clock.wall_ms() - self._based_ms >= DAY_MS:
-                    await self.rebase()
+                await self.once()
                 self._failures, self._error = 0, ""
             except EisbachError as error:
                 self._failures, self._error = self._failures + 1, str(error)
                 if self._failures in (1, 100):
                     _logger.warning("backup_waits", cell=self._cell, failures=self._failures, error=str(error))
             await self._clock.sleep(ARCHIVE_EVERY_S)
+
+    async def once(self) -> int:
+        """What ``run`` does each time: archive, and a new base once a day; the ops that were archived."""
+        done = await self.archive()
+        if self._clock.wall_ms() - self._based_ms >= DAY_MS:
+            await self.rebase()
+        return done
+
+    def archived_lsn(self) -> int:
+        """Up to where the store's log lies in backups; 0: not known yet."""
+        return self.statistics().archived_lsn
+
+    async def cover(self, at_ms: int) -> None:
+        """See ``Archive``: now."""
+        del at_ms
+        await self.archive()
 
     async def archive(self) -> int:
         """Bring the archive up to the store's end as it is now; the ops that were archived."""

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from eisbach.cell.archive_reader import ArchiveReader, PastItem
+from eisbach.cell.archived_elsewhere import Archive
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.erasing import erase_account
 from eisbach.cell.ownership import Ownership
@@ -19,7 +20,7 @@ from eisbach.cell.streams import GUARD
 from eisbach.cell.writing import Writer
 from eisbach.domain.accounts import Account
 from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import Denied, NotFound
+from eisbach.kernel.errors import Denied, Invalid, NotFound
 from eisbach.kernel.ids import parse_id
 from eisbach.kernel.limits import WRITES_PER_TRANSACTION_MAX
 from eisbach.kernel.ops import ItemChange
@@ -96,12 +97,12 @@ class BackupCalls:
         writer: Writer,
         ownership: Ownership,
         *,
-        archiver: Archiver | None,
+        archive: Archive | None,
         reader: ArchiveReader | None,
     ) -> None:
-        """``archiver`` and ``reader``: None where no backups are made."""
+        """``archive`` and ``reader``: None where no backups are made."""
         self._store, self._writer, self._ownership = store, writer, ownership
-        self._archiver, self._reader = archiver, reader
+        self._archive, self._reader = archive, reader
 
     def routes(self) -> Sequence[Route]:
         """For operators only."""
@@ -121,19 +122,21 @@ class BackupCalls:
 
     async def backup(self, _call: Call) -> Answer:
         """Bring the archive up to this moment."""
-        if self._archiver is None:
+        if self._archive is None:
             raise NotFound("this cell makes no backups: its document has no folder, or its secrets no backup_key")
-        await self._archiver.archive()
-        return json_answer(msgspec.to_builtins(self._archiver.statistics()))
+        if not isinstance(self._archive, Archiver):
+            raise Invalid("another process archives this cell, once a minute; /status says how far it has come")
+        await self._archive.archive()
+        return json_answer(msgspec.to_builtins(self._archive.statistics()))
 
     async def restore(self, call: Call) -> Answer:
         """Make the account's items what they were; the answer lists what changes."""
-        if self._archiver is None or self._reader is None:
+        if self._archive is None or self._reader is None:
             raise NotFound("this cell makes no backups: its document has no folder, or its secrets no backup_key")
         body: RestoreAccount = call.body
         account, slot = await self._account(call)
         self._reader.check_time(body.at_ms)
-        await self._archiver.archive()
+        await self._archive.cover(body.at_ms)
         past = await self._reader.account(str(slot), account, at_ms=body.at_ms)
         changes = await self._restored(slot, account, past, dry_run=body.dry_run)
         answer = AccountChanges(
@@ -150,7 +153,7 @@ class BackupCalls:
 
         An account that came later is left as it is; one that was erased since stays erased.
         """
-        if self._archiver is None or self._reader is None:
+        if self._archive is None or self._reader is None:
             raise NotFound("this cell makes no backups: its document has no folder, or its secrets no backup_key")
         body: RestoreSlots = call.body
         self._reader.check_time(body.at_ms)
@@ -160,7 +163,7 @@ class BackupCalls:
         past: dict[str, list[PastItem]] = {}
         changes: list[tuple[str, bytes | None]] = []
         if left:
-            await self._archiver.archive()
+            await self._archive.cover(body.at_ms)
             past = await self._reader.accounts(left[0], at_ms=body.at_ms)
             slot = self._ownership.slot(left[0])
             for account, items in past.items():
@@ -210,8 +213,8 @@ class BackupCalls:
             raise AccountElsewhere(f"slot {slot} has nothing of account {account}")
         if not body.dry_run:
             await erase_account(self._writer, slot, account)
-            if self._archiver is not None:
-                await self._archiver.archive()
+            if isinstance(self._archive, Archiver):  # another process meets the mark in the log by itself
+                await self._archive.archive()
         gone = [item.key.sk for item in items if item.key.sk != ERASED]
         return json_answer(AccountChanges(account=account, slot=str(slot), set=[], deleted=gone, dry_run=body.dry_run))
 

@@ -188,8 +188,11 @@ def package(
     shared: Shared,
     out: Annotated[Path, typer.Option("--out", help="The archive to write.")] = Path("eisbach-lambda.zip"),
     target: Annotated[
-        str, typer.Option(help="lambda-arm64; or here, for rehearsals on this machine.")
+        str, typer.Option(help="lambda-arm64; or here and lambda-x86-64, for rehearsals on this machine.")
     ] = "lambda-arm64",
+    python: Annotated[
+        Path | None, typer.Option(help="Interpreter of Lambda's version, which compiles; else one is looked for.")
+    ] = None,
     measure: Annotated[
         int, typer.Option(help="With --target here: import each handler so often, and say how long.")
     ] = 0,
@@ -199,7 +202,7 @@ def package(
 
     from eisbach.deploy.aws.cold_start import RUNS_MAX
     from eisbach.deploy.aws.cold_start import measure as measured
-    from eisbach.deploy.aws.package import build_package
+    from eisbach.deploy.aws.package import PYTHON, build_package
 
     if not 0 <= measure <= RUNS_MAX:
         raise Invalid(f"--measure {measure}: imports each handler so often; 0 (not at all) to {RUNS_MAX}")
@@ -207,13 +210,15 @@ def package(
         raise Invalid(f"--measure imports the package on this machine; it needs --target here, not {target}")
     if not shared.as_json:
         say("Fetching wheels; takes some seconds")
-    made = build_package(out, target=target)
+    made = build_package(out, target=target, interpreter=python)
     cold = measured(out, runs=measure) if measure else []
     if shared.as_json:
         show_json(
             {
                 "package": str(made.path),
                 "target": made.target,
+                "compiled": made.compiled,
+                "compiled_by": made.compiled_by,
                 "zipped": made.zipped,
                 "unzipped": made.unzipped,
                 "largest": dict(made.largest),
@@ -222,6 +227,13 @@ def package(
         )
         return
     say(f"{made.path}: {made.zipped / 1e6:.2f} MB zipped, {made.unzipped / 1e6:.1f} MB unzipped, for {made.target}")
+    if made.compiled:
+        say(f"{made.compiled} modules compiled by Python {made.compiled_by}")
+    else:
+        say(
+            f"Not compiled: there is no Python {PYTHON} here, so functions compile at each cold start, "
+            f"which is more than half of its CPU. uv python install {PYTHON} brings one, --python names one"
+        )
     say("largest: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in made.largest[:5]))
     for one in cold:
         say(

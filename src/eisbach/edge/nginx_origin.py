@@ -17,6 +17,7 @@ from eisbach.edge import fragments as nginx
 from eisbach.edge.nginx_edge import Place, written
 from eisbach.edge.rules import PATH, pool
 from eisbach.kernel.limits import CONNECT_TIMEOUT, EDGE_READ_TIMEOUT
+from eisbach.kernel.media_types import MEDIA_TYPES
 from eisbach.kernel.slotmap import SlotMap
 
 __all__ = ["KEYS_FILE", "SCRIPT_FILE", "OriginSite", "keys_json", "origin_config", "script", "token_codec"]
@@ -32,12 +33,7 @@ _IMAGE: Final = r"poster\.jpg|sprite\.jpg|thumbs\.vtt"
 _FOR_LIFE: Final = "public, max-age=31536000, immutable"
 _TYPES: Final = [
     "types {",
-    "  application/vnd.apple.mpegurl m3u8;",
-    "  application/dash+xml mpd;",
-    "  video/iso.segment m4s;",
-    "  video/mp4 mp4;",
-    "  text/vtt vtt;",
-    "  image/jpeg jpg;",
+    *(f"  {kind.partition(';')[0]} {ending};" for ending, kind in MEDIA_TYPES.items()),
     "}",
     "charset utf-8;",
     "charset_types text/vtt application/vnd.apple.mpegurl;",

@@ -19,7 +19,10 @@ import msgspec
 from eisbach.kernel.errors import Denied
 from eisbach.kernel.ids import parse_id
 
-__all__ = ["MediaToken", "SignedSession", "mint_media_token", "open_session", "seal_session", "verify_media_token"]
+__all__ = [
+    "MediaToken", "SignedSession", "mint_media_token", "open_session", "pass_scope", "seal_session",
+    "verify_media_token",
+]  # fmt: skip
 
 _TOKEN = re.compile(r"([a-z0-9]{1,8})\.([1-9][0-9]{9})\.([a-z0-9][a-z0-9_-]{0,63})\.([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -67,6 +70,11 @@ def mint_media_token(key: bytes, *, kid: str, expiry: int, scope: str) -> str:
     if _TOKEN.fullmatch(token) is None:
         raise AssertionError(f"minted a token the codec refuses: {text!r}")
     return token
+
+
+def pass_scope(channel: str, asset: str) -> str:
+    """The scope of a pass: a media token that says that an asset is part of a channel, to who sees no schedule."""
+    return "m" + hashlib.sha256(f"{channel}/{asset}".encode()).hexdigest()[:40]
 
 
 def verify_media_token(keys: Mapping[str, bytes], token: str, *, now: int) -> MediaToken:

@@ -10,6 +10,7 @@ Sources: ISO/IEC 23009-1 (2022), DASH-IF IOP 5 part 4 (multi-period live), ETSI 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from eisbach.domain.catalog import Asset, TextTrack, Track
@@ -17,7 +18,7 @@ from eisbach.domain.channels import ListedSegment, Window
 from eisbach.kernel.limits import SEGMENT
 from eisbach.media.hls import Pathway
 
-__all__ = ["channel_mpd", "vod_mpd"]
+__all__ = ["Locations", "channel_mpd", "vod_mpd"]
 
 _SEGMENT_S = int(SEGMENT.total_seconds())
 _ROLE = "urn:mpeg:dash:role:2011"
@@ -25,16 +26,26 @@ _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Locations(NamedTuple):
+    """Where a presentation is."""
+
+    bases: Sequence[tuple[str, str]]
+    """(service location, URL), the answering region first."""
+    steering_url: str = ""
+    """As for a title."""
+
+
 def vod_mpd(asset: Asset, *, token: str, pathways: Sequence[Pathway], steering_url: str = "") -> str:
     """The manifest of a title; arguments as for ``hls.multivariant``."""
     root = _root("static")
     root.set("mediaPresentationDuration", f"PT{asset.duration_ms / 1000:.3f}S")
-    _locations(root, [(p.id, f"{p.origin}/t/{token}/vod/{asset.id}/") for p in pathways], steering_url)
+    bases = [(p.id, f"{p.origin}/t/{token}/vod/{asset.id}/") for p in pathways]
+    _locations(root, Locations(bases, steering_url))
     period = ET.SubElement(root, "Period", id="0", start="PT0S")
     for number, tracks in enumerate(_sets(asset.tracks), 1):
         adaptation = _adaptation(period, number, tracks)
         for track in tracks:
-            template = _template(_representation(adaptation, track), track.timescale, prefix="", first=1)
+            template = _template(_representation(adaptation, track), track.timescale, around=("", ""), first=1)
             timeline = ET.SubElement(template, "SegmentTimeline")
             at = 0
             for place, (length, times) in enumerate(track.segments):
@@ -50,20 +61,20 @@ def channel_mpd(
     tracks: Sequence[Track],
     windows: Mapping[str, Window],
     *,
-    bases: Sequence[tuple[str, str]],
+    locations: Locations,
     start_ms: int,
     now_ms: int,
-    steering_url: str = "",
+    passes: Mapping[str, str] = {},
 ) -> str:
     """The manifest of a channel at an instant.
 
     Args:
         tracks: what all its assets share.
         windows: track id -> what is listed of it now.
-        bases: (service location, URL that ends in ``/ch/CHANNEL/``), the answering region first.
+        locations: where it is; the URLs end in ``/ch/CHANNEL/``.
         start_ms: of the channel.
         now_ms: the instant of the windows.
-        steering_url: as for a title.
+        passes: as for a live playlist.
     """
     root = _root("dynamic")
     root.set("availabilityStartTime", _instant(start_ms))
@@ -72,7 +83,7 @@ def channel_mpd(
     root.set("suggestedPresentationDelay", f"PT{3 * _SEGMENT_S}S")
     longest = max((len(w.segments) for w in windows.values()), default=0)
     root.set("timeShiftBufferDepth", f"PT{longest * _SEGMENT_S}S")
-    _locations(root, bases, steering_url)
+    _locations(root, locations)
     by_airing: dict[int, dict[str, list[ListedSegment]]] = {}
     for name, window in windows.items():
         for number, group in groupby(window.segments, key=lambda s: s.airing.number):
@@ -89,7 +100,8 @@ def channel_mpd(
                 segments = listed[track.id]
                 timescale = windows[track.id].timescale[airing.asset]
                 representation = _representation(adaptation, track)
-                template = _template(representation, timescale, prefix=f"{airing.asset}/", first=segments[0].number)
+                around = (f"{airing.asset}/", passes.get(airing.asset, ""))
+                template = _template(representation, timescale, around=around, first=segments[0].number)
                 _timeline(template, segments)
     utc = {"schemeIdUri": "urn:mpeg:dash:utc:direct:2014", "value": _instant(now_ms)}
     ET.SubElement(root, "UTCTiming", utc)
@@ -108,7 +120,8 @@ def _root(kind: str) -> ET.Element:
     )
 
 
-def _locations(root: ET.Element, bases: Sequence[tuple[str, str]], steering_url: str) -> None:
+def _locations(root: ET.Element, locations: Locations) -> None:
+    bases, steering_url = locations
     for location, url in bases:
         ET.SubElement(root, "BaseURL", serviceLocation=location).text = url
     if steering_url:
@@ -148,13 +161,15 @@ def _representation(adaptation: ET.Element, track: Track) -> ET.Element:
     return representation
 
 
-def _template(representation: ET.Element, timescale: int, *, prefix: str, first: int) -> ET.Element:
+def _template(representation: ET.Element, timescale: int, *, around: tuple[str, str], first: int) -> ET.Element:
+    """``around``: what is before and behind each path."""
+    before, behind = around
     return ET.SubElement(
         representation,
         "SegmentTemplate",
         timescale=str(timescale),
-        initialization=f"{prefix}$RepresentationID$/init.mp4",
-        media=f"{prefix}$RepresentationID$/$Number$.m4s",
+        initialization=f"{before}$RepresentationID$/init.mp4{behind}",
+        media=f"{before}$RepresentationID$/$Number$.m4s{behind}",
         startNumber=str(first),
     )
 

@@ -149,8 +149,10 @@ def _text_line(track: TextTrack, pathway: str, base: str) -> str:
     return "#EXT-X-MEDIA:" + ",".join(attributes)
 
 
-def media_playlist(window: Window) -> str:
+def media_playlist(window: Window, *, passes: Mapping[str, str] = {}) -> str:
     """The live playlist of one rendition; URIs are relative, so the token in the path is inherited.
+
+    ``passes``: asset -> what is put behind its URIs, for an origin that cannot see what a channel is made of.
 
     A discontinuity belongs to the segment it stands before; ``EXT-X-DISCONTINUITY-SEQUENCE`` counts those that have
     left the playlist (RFC 8216 section 6.2.2), so a playlist that begins with one counts the airings before it.
@@ -170,10 +172,11 @@ def media_playlist(window: Window) -> str:
             folder = f"{segment.airing.asset}/{window.track}"
             if _opens(segment):
                 lines.append("#EXT-X-DISCONTINUITY")
-            lines.append(f'#EXT-X-MAP:URI="{folder}/init.mp4"')
+            lines.append(f'#EXT-X-MAP:URI="{folder}/init.mp4{passes.get(segment.airing.asset, "")}"')
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{_instant(segment, window.timescale)}")
         lines.append(f"#EXTINF:{segment.duration / timescale:.5f},")
-        lines.append(f"{segment.airing.asset}/{window.track}/{segment.number}.m4s")
+        behind = passes.get(segment.airing.asset, "")
+        lines.append(f"{segment.airing.asset}/{window.track}/{segment.number}.m4s{behind}")
     return "\n".join(lines) + "\n"
 
 

@@ -17,8 +17,8 @@ from starlette.routing import Route
 from eisbach.domain.catalog import Asset, Channel
 from eisbach.domain.channels import Timing, Window, window
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound
-from eisbach.kernel.tokens import verify_media_token
-from eisbach.media.dash import channel_mpd, vod_mpd
+from eisbach.kernel.tokens import mint_media_token, pass_scope, verify_media_token
+from eisbach.media.dash import Locations, channel_mpd, vod_mpd
 from eisbach.media.hls import Pathway, channel_multivariant, media_playlist, multivariant, shared_tracks
 from eisbach.ports.clock import Clock
 
@@ -26,6 +26,7 @@ __all__ = ["Catalogue", "Manifest", "Manifests", "manifest_routes", "problem"]
 
 HLS_TYPE = "application/vnd.apple.mpegurl"
 DASH_TYPE = "application/dash+xml"
+_DAY_MS = 86_400_000
 # A manifest with a token in it is its viewer's; a channel's playlist is everybody's for one second.
 _PRIVATE, _SHARED = "private, max-age=10", "public, max-age=1, stale-while-revalidate=2, stale-if-error=10"
 
@@ -64,6 +65,7 @@ class Manifests:
         keys: Callable[[], Mapping[str, bytes]],
         pathways: Sequence[Pathway],
         steering_url: str = "",
+        signs_passes: bool = False,
     ) -> None:
         """Compose.
 
@@ -73,7 +75,9 @@ class Manifests:
             keys: kid -> HMAC key of media tokens, both live ones.
             pathways: this region's origin first, then the others'.
             steering_url: absolute URL of content steering; empty leaves it out.
+            signs_passes: what a channel lists says that it belongs to the channel: for an origin without folders.
         """
+        self._signs_passes = signs_passes
         self._catalogue, self._clock, self._keys = catalogue, clock, keys
         self._pathways, self._steering_url = list(pathways), steering_url
 
@@ -134,7 +138,17 @@ class Manifests:
             return self._channel_mpd(channel, assets, token or "")
         if not dot or suffix != "m3u8" or all(t.id != track for t in shared_tracks(channel_id, assets)):
             raise NotFound(f"channel {channel_id!r} has no playlist {name[:40]!r}")
-        return Manifest(media_playlist(self._window(channel, assets, track, self._clock.wall_ms())), HLS_TYPE, _SHARED)
+        listed = self._window(channel, assets, track, self._clock.wall_ms())
+        return Manifest(media_playlist(listed, passes=self._passes(channel, assets)), HLS_TYPE, _SHARED)
+
+    def _passes(self, channel: Channel, assets: Sequence[Asset]) -> dict[str, str]:
+        """Asset -> query with its pass: nobody's own, and equal in every region until midnight, for one or two days."""
+        if not self._signs_passes:
+            return {}
+        kid, key = next(iter(self._keys().items()))
+        expiry = (self._clock.wall_ms() // _DAY_MS + 2) * _DAY_MS // 1000
+        scopes = {asset.id: pass_scope(channel.id, asset.id) for asset in assets}
+        return {id_: f"?m={mint_media_token(key, kid=kid, expiry=expiry, scope=s)}" for id_, s in scopes.items()}
 
     def _channel(self, channel_id: str) -> tuple[Channel, list[Asset]]:
         snapshot = self._catalogue()
@@ -157,10 +171,12 @@ class Manifests:
         text = channel_mpd(
             tracks,
             {track.id: self._window(channel, assets, track.id, now_ms) for track in tracks},
-            bases=[(p.id, f"{p.origin}/t/{token}/ch/{channel.id}/") for p in self._pathways],
+            locations=Locations(
+                [(p.id, f"{p.origin}/t/{token}/ch/{channel.id}/") for p in self._pathways], self._steering_url
+            ),
             start_ms=channel.start_ms,
             now_ms=now_ms,
-            steering_url=self._steering_url,
+            passes=self._passes(channel, assets),
         )
         # Not _PRIVATE: a browser that keeps a live manifest for ten seconds sees no new segment in them, and stalls.
         return Manifest(text, DASH_TYPE, "private, no-cache")

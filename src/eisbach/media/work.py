@@ -25,7 +25,7 @@ from eisbach.media.probe import UNINDEXED
 from eisbach.media.tools import MediaTools
 from eisbach.ports.blobs import Blobs
 
-__all__ = ["BlobWork", "FolderWork", "MediaWork"]
+__all__ = ["BlobWork", "FolderWork", "MediaWork", "whole_asset"]
 
 _AT_ONCE: Final = 4
 
@@ -49,6 +49,22 @@ class MediaWork(Protocol):
     async def run(self, spec: JobSpec, tools: MediaTools, progress: Callable[[float], None]) -> Asset | None:
         """See ``run_job``."""
         ...
+
+
+async def whole_asset(blobs: Blobs, asset: str) -> Asset | None:
+    """The document of an asset that was packaged into ``blobs`` and whose files are all there.
+
+    Each file is there whole or not at all.
+    """
+    media = f"media/vod/{parse_id(asset, what='asset')}/"
+    try:
+        raw = await blobs.read(f"{media}files.json")
+        entries = msgspec.json.decode(raw, type=list[FileEntry])
+        document = msgspec.json.decode(await blobs.read(f"work/{asset}/asset.json"), type=Asset)
+    except (NotFound, msgspec.DecodeError):
+        return None
+    present = set(await blobs.keys(media))
+    return document if present.issuperset(f"{media}{entry.path}" for entry in entries) else None
 
 
 class FolderWork:
@@ -121,7 +137,7 @@ class BlobWork:
     async def _package(self, spec: JobSpec, tools: MediaTools, progress: Callable[[float], None]) -> Asset | None:
         work, media = f"work/{spec.asset}/", f"media/vod/{spec.asset}/"
         there, record = await self._present(spec.asset), f"{work}asset.json"
-        if record in there and (done := await self._whole(record, media)) is not None:
+        if record in there and (done := await whole_asset(self._blobs, spec.asset)) is not None:
             progress(1.0)
             return done
         parts = [job for job in plan_jobs(spec.plan, spec.asset) if job.kind == TRANSCODE]
@@ -137,17 +153,6 @@ class BlobWork:
         for leftover in sorted({_top(key, work) for key in there if key != record}):
             await self._blobs.delete(leftover)
         return asset
-
-    async def _whole(self, record: str, media: str) -> Asset | None:
-        """The asset when its files are all there; each of them is there whole or not at all."""
-        try:
-            raw = await self._blobs.read(f"{media}files.json")
-            entries = msgspec.json.decode(raw, type=list[FileEntry])
-            asset = msgspec.json.decode(await self._blobs.read(record), type=Asset)
-        except (NotFound, msgspec.DecodeError):
-            return None
-        present = set(await self._blobs.keys(media))
-        return asset if present.issuperset(f"{media}{entry.path}" for entry in entries) else None
 
     async def _bring_source(self, spec: JobSpec, there: Collection[str]) -> None:
         """The upload, or its indexed copy where somebody has made it."""

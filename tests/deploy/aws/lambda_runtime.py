@@ -81,6 +81,16 @@ class LambdaRuntime:
                 if self._process is not None and (code := self._process.poll()) is not None:
                     return f"ended with {code}", None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that took the last call."""
+        assert self._process is not None
+        return self._process.pid
+
+    def end(self) -> None:
+        """The next call starts cold."""
+        self._end()
+
     def close(self) -> None:
         self._end()
         self._server.shutdown()
@@ -116,7 +126,10 @@ class LambdaRuntime:
             def log_message(self, *_: Any) -> None: ...
 
             def do_GET(self) -> None:
-                id_, body, deadline_ms = runtime._calls.get()
+                if (call := self._next(runtime.cold_starts)) is None:
+                    self.close_connection = True
+                    return
+                id_, body, deadline_ms = call
                 told = {
                     "Content-Type": "application/json",
                     "Lambda-Runtime-Aws-Request-Id": id_,
@@ -126,6 +139,20 @@ class LambdaRuntime:
                     "Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
                 }
                 self._say(200, body, told)
+
+            def _next(self, start: int) -> tuple[str, bytes, int] | None:
+                """A call; none for a process that has ended, whose connection would swallow it."""
+                while True:
+                    try:
+                        call = runtime._calls.get(timeout=0.1)
+                    except queue.Empty:
+                        if runtime.cold_starts == start:
+                            continue
+                        return None
+                    if runtime.cold_starts == start:
+                        return call
+                    runtime._calls.put(call)
+                    return None
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"null")

@@ -12,9 +12,9 @@ import pytest
 from tests.edge.hostile_tokens import FAR, GOOD, HOSTILE, KEYS, KEYS_HEX, NOW, SCOPE, SECOND, UNSPELLABLE
 
 from eisbach.deploy.aws.platform_file import Platform
-from eisbach.deploy.aws.stacks.delivery import MANIFEST_PATHS, delivery_code
+from eisbach.deploy.aws.stacks.delivery import LIVE_PATHS, MANIFEST_PATHS, delivery_code
 from eisbach.kernel.errors import Denied
-from eisbach.kernel.tokens import mint_media_token, verify_media_token
+from eisbach.kernel.tokens import mint_media_token, pass_scope, verify_media_token
 
 from .cdn import MediaHost, get
 
@@ -107,7 +107,9 @@ def test_the_function_and_the_verifier_agree_on_thousands_of_good_expired_altere
         (f"vod/{SCOPE}/v720/master.m3u8", 404),
         ("vod/other/v720/1.m4s", 403),
         (f"work/{SCOPE}/v720/1.m4s", 403),
-        (f"ch/{SCOPE}/{SCOPE}/v720/1.m4s", 404),
+        (f"ch/{SCOPE}/v720/1.m4s", 404),
+        (f"ch/{SCOPE}/{SCOPE}/v720.m3u8", 404),
+        (f"ch/{SCOPE}/{SCOPE}/img/poster.jpg", 404),
     ],
 )
 def test_a_token_opens_what_the_packager_wrote_of_its_asset(host: MediaHost, path: str, goes_to: str | int) -> None:
@@ -151,6 +153,72 @@ def test_a_manifest_is_asked_of_a_cell_with_the_token_and_a_behaviour_takes_it_t
     assert {a["headers"]["eisbach-cell"]["value"] for a in answers} == {"c1", "c2"}, "no cell has all of them"
 
 
+def passed(channel: str, asset: str, *, expiry: int = FAR, key: bytes = KEYS["m1"]) -> str:
+    return mint_media_token(key, kid="m1", expiry=expiry, scope=pass_scope(channel, asset))
+
+
+def part(pass_: str | None, asset: str = "film", channel: str = SCOPE) -> dict[str, Any]:
+    """A request for a segment of a channel, with the token of ``SCOPE``."""
+    asked = get(f"/t/{GOOD}/ch/{channel}/{asset}/v720/7.m4s")
+    return asked if pass_ is None else {**asked, "querystring": {"m": {"value": pass_}}}
+
+
+def test_a_channels_token_and_a_cells_pass_open_a_segment_of_a_title_and_neither_is_in_what_the_cache_sees(
+    host: MediaHost,
+) -> None:
+    good = passed(SCOPE, "film")
+    first, head = host.ask(
+        [part(good), {**part(good), "uri": f"/t/{GOOD}/ch/{SCOPE}/film/v720/init.mp4"}], keys=KEYS_HEX, now=NOW
+    )
+
+    assert (first["uri"], head["uri"]) == ("/media/vod/film/v720/7.m4s", "/media/vod/film/v720/init.mp4")
+    assert first["querystring"] == {}
+    assert GOOD not in json.dumps(first)
+    assert good not in json.dumps(first)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (part(None), "token_malformed"),
+        (part("m1"), "token_malformed"),
+        (part(passed(SCOPE, "other")), "token_scope"),
+        (part(passed("other", "film")), "token_scope"),
+        (part(passed(SCOPE, "film", expiry=NOW - 1)), "token_expired"),
+        (part(passed(SCOPE, "film", key=bytes(32))), "token_signature"),
+        (part(GOOD), "token_scope"),
+        (part(passed("other", "film"), channel="other"), "token_scope"),
+    ],
+)
+def test_without_a_cells_pass_for_this_channel_and_title_a_channels_token_opens_nothing(
+    host: MediaHost, asked: dict[str, Any], code: str
+) -> None:
+    (answer,) = host.ask([asked], keys=KEYS_HEX, now=NOW)
+
+    assert (answer.get("statusCode"), code_of(answer)) == (403, code)
+
+
+def test_a_pass_opens_no_title_by_itself(host: MediaHost) -> None:
+    (answer,) = host.ask([get(f"/t/{passed(SCOPE, 'film')}/vod/film/{FILE}")], keys=KEYS_HEX, now=NOW)
+
+    assert (answer["statusCode"], code_of(answer)) == (403, "token_scope")
+
+
+def test_a_live_playlist_is_asked_of_a_cell_without_the_token_by_the_one_behaviour_that_caches_it(
+    host: MediaHost,
+) -> None:
+    uris = [f"/t/{GOOD}/ch/{SCOPE}/{name}" for name in ("v720.m3u8", "master.m3u8", "manifest.mpd")]
+    live, master, dash = host.ask([get(uri) for uri in uris], keys=KEYS_HEX, now=NOW)
+
+    assert (live["uri"], live["querystring"]) == (f"/manifests/ch/{SCOPE}/v720.m3u8", {})
+    assert GOOD not in json.dumps(live)
+    assert (master["uri"], dash["uri"]) == tuple(f"/manifests/ch/{SCOPE}/{n}" for n in ("master.m3u8", "manifest.mpd"))
+    assert [a["querystring"] for a in (master, dash)] == [{"t": {"value": GOOD}}] * 2
+    for uri, places in zip(uris, (LIVE_PATHS, MANIFEST_PATHS, MANIFEST_PATHS), strict=True):
+        first = next(p for p in (*MANIFEST_PATHS, *LIVE_PATHS) if fnmatch.fnmatchcase(uri, p))
+        assert first in places, "CloudFront takes the first behaviour that fits"
+
+
 def test_a_file_is_never_asked_of_a_cell_nor_a_manifest_of_a_bucket(host: MediaHost) -> None:
     """CloudFront chooses the origin by the viewer's path, before the function runs."""
     refused = get(f"/t/{GOOD}/vod/{SCOPE}/v720/manifest.mpd")
@@ -158,7 +226,8 @@ def test_a_file_is_never_asked_of_a_cell_nor_a_manifest_of_a_bucket(host: MediaH
     served = [f"/t/{GOOD}/vod/{SCOPE}/{name}" for name in ("v720.m3u8", FILE, "img/poster.jpg", "t-de.vtt")]
 
     assert answer["statusCode"] == 404
-    assert [uri for uri in served if any(fnmatch.fnmatchcase(uri, p) for p in MANIFEST_PATHS)] == []
+    served.append(f"/t/{GOOD}/ch/{SCOPE}/film/v720/1.m4s")
+    assert [uri for uri in served if any(fnmatch.fnmatchcase(uri, p) for p in (*MANIFEST_PATHS, *LIVE_PATHS))] == []
 
 
 def test_other_methods_are_refused_and_a_preflight_is_answered(host: MediaHost) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -102,6 +103,9 @@ async def test_an_upload_is_encoded_packaged_published_and_played_from_the_bucke
             session = await _session(cell, http, told["title"])
             host = MediaHost(example, example.region[0], deployed.folder)
             read = await _watched(deployed, cell, http, (host, session))
+            await studio.call(http, "PUT", "/studio/channels/one", _channel(told["title"], told["asset"]), **operator)
+            live = await _session(cell, http, "one", kind="live")
+            aired = await _aired(deployed, cell, http, (host, live))
         finally:
             await cell.kill()
             await worker.kill()
@@ -119,6 +123,15 @@ async def test_an_upload_is_encoded_packaged_published_and_played_from_the_bucke
     sizes = {e.path: e.bytes for e in entries}
     assert read == {path: sizes[path] for path in read}
     assert {p for p in sizes if p.endswith(".m4s")} <= set(read), "every segment is in a playlist, and was had"
+    assert aired == {path: sizes[path] for path in aired}
+    assert {p for p in sizes if p.endswith((".m4s", "init.mp4"))} == set(aired), "three loops of it are listed"
+
+
+def _channel(title: str, asset: str) -> dict[str, Any]:
+    """The clip, for ever, since some minutes ago."""
+    start_ms = (time.time_ns() // 1_000_000 - 300_000) // 2000 * 2000
+    loop = [{"title": title, "asset": asset, "duration_ms": 6000}]
+    return {"id": "one", "revision": 1, "number": 1, "names": {"de": "Eins"}, "markets": ["de"], "start_ms": start_ms, "loop": loop}  # fmt: skip
 
 
 async def _ready(studio: Task, http: aiohttp.ClientSession, asset: str, operator: dict[str, str]) -> dict[str, Any]:
@@ -144,12 +157,12 @@ async def _published(studio: Task, http: aiohttp.ClientSession, title: str, oper
             await asyncio.sleep(0.3)
 
 
-async def _session(cell: Task, http: aiohttp.ClientSession, title: str) -> Any:
-    """A viewer's of this cell, as soon as its catalogue has the title."""
+async def _session(cell: Task, http: aiohttp.ClientSession, title: str, *, kind: str = "vod") -> Any:
+    """A viewer's of this cell, as soon as its catalogue has the title or channel."""
     device, *_ = [d for d in (f"device-{n:06d}" for n in range(20)) if await _lives_here(cell, http, d)]
     told = await cell.call(http, "POST", "/v1/auth/anonymous", {"device_id": device, "mkt": "de"})
-    viewer = {"Authorization": f"Bearer {told['access']}", "Eisbach-Slot": told["slot"], "Idempotency-Key": "k1"}
-    body = {"asset": {"type": "vod", "id": title}}
+    viewer = {"Authorization": f"Bearer {told['access']}", "Eisbach-Slot": told["slot"], "Idempotency-Key": kind}
+    body = {"asset": {"type": kind, "id": title}}
     async with asyncio.timeout(60):
         while True:
             try:
@@ -191,4 +204,36 @@ async def _watched(
                 names = re.findall(r'^[^#\s].*$|(?<=URI=")[^"]+', body.decode(), re.MULTILINE)
                 found += [f"{url.rpartition('/')[0]}/{name}" for name in names]
         playlists = found
+    return read
+
+
+async def _aired(
+    deployed: Deployed, cell: Task, http: aiohttp.ClientSession, given: tuple[MediaHost, Any]
+) -> dict[str, int]:
+    """The same of a channel: its playlists come from the cell, its segments from the bucket of titles."""
+    host, session = given
+    s3, base = await deployed.account.client("s3", REGION), "https://media-eu-central.tv.example.org"
+    keys = secrets_of("eu-central").media_keys
+
+    def through(urls: list[str]) -> list[dict[str, Any]]:
+        told = [(get(url.removeprefix(base).partition("?")[0]), url.partition("?m=")[2]) for url in urls]
+        answers = host.ask([r | ({"querystring": {"m": {"value": m}}} if m else {}) for r, m in told], keys=keys)
+        assert [a for a in answers if "uri" not in a] == []
+        return answers
+
+    async def told(asked: dict[str, Any]) -> str:
+        query = {name: one["value"] for name, one in asked["querystring"].items()}
+        async with http.get(f"http://127.0.0.1:{cell.port}{asked['uri']}", params=query) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.text()
+
+    master = await told(through([session["manifests"]["hls"]])[0])
+    playlists = [url for url in re.findall(r"https://[^\"\s]+\.m3u8", master) if url.startswith(base)]
+    assert playlists
+    read: dict[str, int] = {}
+    for url, onward in zip(playlists, through(playlists), strict=True):
+        names = re.findall(r'^[^#\s].*$|(?<=URI=")[^"]+', await told(onward), re.MULTILINE)
+        for part in through([f"{url.rpartition('/')[0]}/{name}" for name in names]):
+            body = await (await s3.get_object(Bucket=BUCKET, Key=part["uri"][1:]))["Body"].read()
+            read[part["uri"].split("/", 4)[4]] = len(body)
     return read

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from eisbach.deploy.aws.diff import diff
-from eisbach.deploy.aws.documents import CellDocument, ClaimsDocument, SpokeDocument, read_document
+from eisbach.deploy.aws.documents import CellDocument, ClaimsDocument, JobsDocument, SpokeDocument, read_document
 from eisbach.deploy.aws.lint import lint
 from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.promises import broken
+from eisbach.deploy.aws.stacks.delivery import LIVE_PATHS, MANIFEST_PATHS
 from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding, left_over
 from eisbach.deploy.aws.synth import Synthesised, builtin_spokes, placeholder, synthesise
 from eisbach.hub.claim_check import CLAIMS_KEPT
@@ -136,7 +137,7 @@ def test_blobs_are_reached_by_whom_they_are_for(all_templates: Templates) -> Non
                 if "s3:PutObject" in actions or "s3:DeleteObject" in actions:
                     given = statement["Resource"]
                     paths = given if isinstance(given, list) else [given]
-                    found = {json.dumps(p).partition("-media/")[2].split('"')[0] for p in paths}
+                    found = {json.dumps(p).partition("-media/")[2].split('"')[0] for p in paths} - {""}
                     may.setdefault(name[:5], set()).update(
                         f"{a[3:6]} {p}" for a in actions if a != "s3:GetObject" for p in found
                     )
@@ -152,7 +153,34 @@ def test_blobs_are_reached_by_whom_they_are_for(all_templates: Templates) -> Non
     }
     assert may.pop("Studi") == {f"{w} {p}" for w in ("Put", "Abo") for p in ("uploads/*", "claims/*", ".digests/*")}
     assert may.pop("Claim") == {"Put claims/*", "Abo claims/*", "Del claims/*"}, "the sweep"
+    assert {n: may.pop(n) for n in ("C1Arc", "C2Arc")} == {"C1Arc": set(), "C2Arc": set()}, "backups only"
     assert {frozenset(paths) for paths in may.values()} == {frozenset({"Put claims/*", "Abo claims/*"})}, "spokes"
+
+
+def test_backups_are_written_by_one_call_at_a_time_of_the_cells_archive_alone_and_keep_no_versions(
+    all_templates: Templates,
+) -> None:
+    """Two writers would lose accounts' keys, and an old book of keys would keep erased accounts readable (ADR 0023)."""
+    stack, ground = all_templates[CENTRAL], all_templates["eisbach-ground-eu-central"]
+    writers: dict[str, set[str]] = {}
+    for name, one in stack["Resources"].items():
+        for statement in one["Properties"]["PolicyDocument"]["Statement"] if one["Type"] == "AWS::IAM::Policy" else []:
+            given = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            found = {json.dumps(p).partition("-backups/")[2].split('"')[0] for p in given} - {""}
+            if found and {"s3:PutObject", "s3:DeleteObject"} & set(actions):
+                writers.setdefault(name, set()).update(found)
+    bucket = next(b["Properties"] for b in of(ground, "AWS::S3::Bucket") if "-backups" in b["Properties"]["BucketName"])
+    functions = {k: r["Properties"] for k, r in stack["Resources"].items() if r["Type"] == "AWS::Lambda::Function"}
+    archives = {k: f for k, f in functions.items() if f["Handler"].endswith("archive.handle")}
+
+    assert {name[:9]: paths for name, paths in writers.items()} == {
+        f"{cell}Archive": {f"log/{cell.lower()}/*", f"base/{cell.lower()}/*", f"books/eu/de/main/*/{cell.lower()}*"}
+        for cell in ("C1", "C2")
+    }
+    assert [f["ReservedConcurrentExecutions"] for f in archives.values()] == [1, 1]
+    assert "VersioningConfiguration" not in bucket
+    assert "ReplicationConfiguration" not in bucket
 
 
 def test_claims_are_swept_every_hour_and_by_no_rule_of_the_bucket(all_templates: Templates) -> None:
@@ -167,7 +195,7 @@ def test_claims_are_swept_every_hour_and_by_no_rule_of_the_bucket(all_templates:
         rule
         for template in all_templates.values()
         for bucket in of(template, "AWS::S3::Bucket")
-        if "-logs" not in json.dumps(bucket["Properties"]["BucketName"])
+        if not any(word in json.dumps(bucket["Properties"]["BucketName"]) for word in ("-logs", "-backups"))
         for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
     ]
     kept_s = sum(
@@ -215,7 +243,7 @@ def test_what_a_function_is_told_is_read_back_strictly(all_templates: Templates)
     told = [f["Properties"]["Environment"]["Variables"] for f in of(all_templates[CENTRAL], "AWS::Lambda::Function")]
     documents = [read_document(variables) for variables in told]
 
-    assert {type(d) for d in documents} == {CellDocument, ClaimsDocument, SpokeDocument}
+    assert {type(d) for d in documents} == {CellDocument, ClaimsDocument, JobsDocument, SpokeDocument}
     assert next(d for d in documents if isinstance(d, ClaimsDocument)).spokes == tuple(builtin_spokes())
     cells = {d.cell: d for d in documents if isinstance(d, CellDocument)}
     assert (cells["c1"].slots, cells["c2"].slots) == ((0, 512), (512, 1024))
@@ -264,6 +292,9 @@ def test_each_region_has_a_media_host_with_what_it_made_then_what_was_copied_to_
         assert groups[config["DefaultCacheBehavior"]["TargetOriginId"]] == (
             [404, 500, 502, 504], [f"{bucket}-media", f"{bucket}-copies-{twin}"],
         )  # fmt: skip
+        paths = [behaviour["PathPattern"] for behaviour in config["CacheBehaviors"]]
+        assert paths == [*MANIFEST_PATHS, *LIVE_PATHS], "the first that fits has it"
+        assert len({json.dumps(b["CachePolicyId"]) for b in config["CacheBehaviors"]}) == 2, "live playlists are cached"
         for behaviour in config["CacheBehaviors"]:
             assert groups[behaviour["TargetOriginId"]] == (
                 [500, 502, 503, 504], [f"cells-{region}", f"cells-{twin}"],

@@ -12,8 +12,8 @@ from eisbach.deploy.aws.platform_file import Cell, Platform, Region
 from eisbach.kernel.errors import Invalid
 
 __all__ = [
-    "VARIABLE", "CellDocument", "ClaimsDocument", "Document", "MediaDocument", "SpokeDocument", "cell_document",
-    "claims_document", "media_document", "read_document", "spoke_document",
+    "VARIABLE", "CellDocument", "ClaimsDocument", "Document", "JobsDocument", "MediaDocument", "SpokeDocument",
+    "cell_document", "claims_document", "jobs_document", "media_document", "read_document", "spoke_document",
 ]  # fmt: skip
 
 VARIABLE = "PROCESS_DOCUMENT"
@@ -48,6 +48,8 @@ class CellDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     residency: str
     blobs: str = ""
     """``s3:REGION/BUCKET``, of the studio: uploads and claims."""
+    backups: str = ""
+    """``s3:REGION/BUCKET`` of the region's backups; empty (the studio): none."""
     store: str = "dynamodb"
     """``dynamodb``; or ``sqlite:FOLDER``, which only a rehearsal says: a sandbox's disk is gone with it."""
 
@@ -94,7 +96,19 @@ class ClaimsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     copies: dict[str, str]
 
 
-Document = CellDocument | SpokeDocument | MediaDocument | ClaimsDocument
+class JobsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="jobs"):
+    """The reconciler of a region's media work."""
+
+    region: str
+    aws_region: str
+    regions: tuple[str, ...]
+    """Of the platform that have a studio: the first by name that was not left takes over."""
+    secret: str
+    studio: str
+    blobs: str
+
+
+Document = CellDocument | SpokeDocument | MediaDocument | ClaimsDocument | JobsDocument
 
 
 def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
@@ -119,7 +133,8 @@ def cell_document(platform: Platform, region: Region, cell: Cell) -> str:
             twins={r.name: f"https://{platform.dns.regional(r.name)}" for r in platform.twins(region)},
             groups=tuple(dict.fromkeys(c.group for c in platform.cell)),
             residency=region.residency,
-            blobs=platform.blobs(region) if cell.is_studio else "",
+            blobs=platform.sources(region) if cell.is_studio else "",
+            backups="" if cell.is_studio else f"s3:{region.aws}/{platform.bucket(region, 'backups')}",
         )
     ).decode()
 
@@ -168,8 +183,22 @@ def media_document(platform: Platform, region: Region) -> str:
             aws_region=region.aws,
             secret=f"{platform.name}/{region.name}/{platform.studio_cell.name}",
             studio=platform.studio_at(region),
-            blobs=platform.blobs(region),
+            blobs=platform.sources(region),
             convert=platform.convert_role(region),
+        )
+    ).decode()
+
+
+def jobs_document(platform: Platform, region: Region) -> str:
+    """As JSON."""
+    return msgspec.json.encode(
+        JobsDocument(
+            region=region.name,
+            aws_region=region.aws,
+            regions=tuple(one.name for one in platform.region),
+            secret=f"{platform.name}/{region.name}/{platform.studio_cell.name}",
+            studio=platform.studio_at(region),
+            blobs=platform.blobs(region),
         )
     ).decode()
 

@@ -1,8 +1,9 @@
 """The functions' code as one archive, made without Docker: locked wheels for the target, our sources, nothing else.
 
-Promises: equal inputs give equal bytes; every wheel is checked against its hash; service models of botocore that no
-function calls are left out; an archive that Lambda would refuse, or over our own bound, is refused with its largest
-parts. The archive is never run here when the target is another machine.
+Promises: equal inputs give equal bytes; every wheel is checked against its hash, and then made smaller (``shrinking``);
+what functions load is compiled where there is an interpreter of their version (``compiling``), and else it is said that
+it is not; an archive that Lambda would refuse, or over our own bound, is refused with its largest parts. The archive is
+never run here when the target is another machine.
 """
 
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import eisbach
+from eisbach.deploy.aws.compiling import compile_modules, find_interpreter, version_of
+from eisbach.deploy.aws.shrinking import shrink
 from eisbach.kernel.errors import Invalid, Unavailable
 
 __all__ = ["TARGETS", "Packed", "Target", "build_package", "sources"]
@@ -24,15 +27,9 @@ _REQUIREMENTS: Final = Path(__file__).parent / "requirements.txt"
 _SOURCES: Final = Path(eisbach.__file__).parent
 _LEFT_OUT: Final = (
     "web/static", "plan", "testing", "cli", "edge", "deploy/laptop", "deploy/burst", "deploy/aws/stacks",
-    "deploy/aws/requirements.txt",
+    "deploy/aws/requirements.txt", "deploy/aws/loaded.txt",
 )  # fmt: skip
 """Of our own: what no function imports."""
-_SERVICES: Final = frozenset({"dynamodb", "sns", "sqs", "s3", "secretsmanager", "sts"})
-"""Service models of botocore that are kept; all of them are 27 MB."""
-_JUNK: Final = ("__pycache__", "bin", "pycparser", "wrapt-stubs", "tests", "cffi", "zoneinfo")
-"""Folders: of builds and tests, and dateutil's copy of the time zones, which nothing here asks for."""
-_NEEDLESS: Final = ("_websocket/*.so", "_testcapi.*.so", "_helpers_c.*.so", "_frozenlist.*.so", "examples-1.json*")
-"""Files: aiohttp's WebSockets, which no function speaks, and two small helpers have the same in Python."""
 _ZIPPED_MAX: Final = 10 * 1000 * 1000
 _UNZIPPED_MAX: Final = 250 * 1000 * 1000
 """Lambda's own bound."""
@@ -51,15 +48,22 @@ class Target:
     """As pip names it."""
 
 
+PYTHON: Final = "3.13"
+"""The functions' runtime; the stacks ask for the same."""
 TARGETS: Final = {
     "lambda-arm64": Target(
-        python="3.14",
+        python=PYTHON,
         platform="aarch64-manylinux_2_28",
         wheels=("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
     ),
+    "lambda-x86-64": Target(
+        python=PYTHON,
+        platform="x86_64-manylinux_2_28",
+        wheels=("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
+    ),
     "here": Target(python=f"{sys.version_info[0]}.{sys.version_info[1]}", platform="", wheels=()),
 }
-"""``here`` is for rehearsals on this machine."""
+"""``here`` is for rehearsals on this machine and its Python, ``lambda-x86-64`` for those on Lambda's Python."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,10 @@ class Packed:
 
     path: Path
     target: str
+    compiled: int
+    """Modules; 0: there is no interpreter of the functions' version here."""
+    compiled_by: str
+    """Its version."""
     zipped: int
     unzipped: int
     """Bytes."""
@@ -75,25 +83,32 @@ class Packed:
     """Top-level parts and their bytes, the largest first."""
 
 
-def build_package(path: Path, *, target: str = "lambda-arm64") -> Packed:
+def build_package(path: Path, *, target: str = "lambda-arm64", interpreter: Path | None = None) -> Packed:
     """Write the archive to ``path``; needs PyPI, or what its client has cached.
 
+    Args:
+        path: a file.
+        target: of ``TARGETS``.
+        interpreter: compiles modules; without, one of the target's version is looked for.
+
     Raises:
-        Invalid: no such target, ``path`` cannot be written, or the archive is too large.
+        Invalid: no such target, an interpreter of another version, ``path`` cannot be written, or too large.
         Unavailable: the wheels could not be had; the message has the installer's last words.
     """
     if target not in TARGETS:
         raise Invalid(f"target {target[:40]!r} is not one of {', '.join(TARGETS)}")
+    interpreter = _compiler(TARGETS[target].python, interpreter)
     unfinished = _room(path)
     with tempfile.TemporaryDirectory(prefix="eisbach-package-") as name:
         folder = Path(name) / "code"
         folder.mkdir()
         _install(folder, TARGETS[target])
-        _trim(folder)
+        shrink(folder)
         for file in sources():
             place = folder / "eisbach" / file.relative_to(_SOURCES)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
+        compiled = compile_modules(folder, interpreter) if interpreter else 0
         unzipped = {part.name: _size(part) for part in folder.iterdir()}
         _zip(folder, unfinished)
     unfinished.replace(path)
@@ -101,6 +116,8 @@ def build_package(path: Path, *, target: str = "lambda-arm64") -> Packed:
     packed = Packed(
         path=path,
         target=target,
+        compiled=compiled,
+        compiled_by=version_of(interpreter)[0] if interpreter else "",
         zipped=path.stat().st_size,
         unzipped=sum(unzipped.values()),
         largest=largest[:10],
@@ -123,6 +140,17 @@ def sources() -> Iterator[Path]:
             yield path
 
 
+def _compiler(python: str, asked: Path | None) -> Path | None:
+    if asked is None:
+        return find_interpreter(python)
+    version, _ = version_of(asked)
+    if not version.startswith(f"{python}."):
+        raise Invalid(
+            f"{asked} is Python {version or '?'}; functions run on {python}, and read its compiled files only"
+        )
+    return asked
+
+
 def _install(folder: Path, target: Target) -> None:
     uv = shutil.which("uv") or _beside(Path(sys.prefix).parent / ".uv" / "bin" / "uv")
     if uv is not None:
@@ -143,20 +171,6 @@ def _install(folder: Path, target: Target) -> None:
 
 def _beside(path: Path) -> str | None:
     return str(path) if path.exists() else None
-
-
-def _trim(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in _JUNK:
-            shutil.rmtree(path)
-        elif path.parent.suffix == ".dist-info" and path.name != "METADATA":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif path.suffix in (".pyi", ".pyx", ".pxd", ".c", ".h") or any(path.match(p) for p in _NEEDLESS):
-            path.unlink()
-    (folder / ".lock").unlink(missing_ok=True)  # uv's own, of the installation
-    for path in sorted((folder / "botocore" / "data").iterdir()):
-        if path.is_dir() and path.name not in _SERVICES:
-            shutil.rmtree(path)
 
 
 def _size(path: Path) -> int:

@@ -172,6 +172,14 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """A region's blobs, as processes are told."""
         return f"s3:{region.aws}/{self.bucket(region, 'media')}"
 
+    def sources(self, region: Region) -> str:
+        """The same with the copies of other regions' uploads, from which their work is begun anew here.
+
+        MediaConvert reads the region's own only, so with it there is nothing to begin from.
+        """
+        copies = [] if self.convert_role(region) else [self.copies(region, of=twin) for twin in self.twins(region)]
+        return "+".join([self.blobs(region), *copies])
+
     def copies(self, at: Region, *, of: Region) -> str:
         """The bucket in ``at`` that holds copies of the blobs of ``of``."""
         return self.bucket(at, f"copies-{of.name}")

@@ -27,6 +27,7 @@ from eisbach.engines.aws.clients import AwsClients
 from eisbach.engines.aws.errors import aws_errors, code_of
 from eisbach.kernel.errors import DigestMismatch, EisbachError, Invalid, NotFound, Unavailable
 from eisbach.kernel.limits import MIB
+from eisbach.kernel.media_types import MEDIA_TYPES
 from eisbach.ports.blobs import BLOB_KEYS_MAX, BLOB_READ_MAX, BlobInfo, check_key, check_prefix, is_key
 
 __all__ = ["PART_BYTES", "S3Blobs"]
@@ -41,11 +42,6 @@ _ABSENT: Final = ("404", "NoSuchKey", "NotFound")
 _TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
-_TYPES: Final = {
-    "m3u8": "application/vnd.apple.mpegurl", "mpd": "application/dash+xml", "m4s": "video/iso.segment",
-    "mp4": "video/mp4", "vtt": "text/vtt; charset=utf-8", "jpg": "image/jpeg",
-}  # fmt: skip
-"""What the packager writes, as the nginx origin says it (edge/nginx_origin.py)."""
 _FOR_LIFE: Final = "public, max-age=31536000, immutable"
 
 
@@ -351,5 +347,5 @@ async def _chained(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> A
 
 def _served(key: str) -> dict[str, str]:
     """What a CDN says of an object that it serves from the bucket itself: media, which never change under their key."""
-    kind = _TYPES.get(key.rpartition(".")[2])
+    kind = MEDIA_TYPES.get(key.rpartition(".")[2])
     return {"ContentType": kind, "CacheControl": _FOR_LIFE} if key.startswith("media/") and kind else {}

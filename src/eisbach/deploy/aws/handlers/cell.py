@@ -96,6 +96,9 @@ def process_of(document: CellDocument, folder: Path) -> CellProcess:
         hub=f"aws:{place}" if on_aws else f"sqlite:{folder / 'hub.db'}",
         store=f"dynamodb:{place}" if on_aws else "",
         studio=document.studio,
+        backups=document.backups,
+        archived_elsewhere=True,
+        signs_passes=True,
         blobs=(document.blobs if on_aws else str(folder / "blobs")) if document.studio else "",
         # Twins are of the same residency, or they would be none (platform_file): who is not listed is sent nothing.
         residencies=dict.fromkeys([document.region, *document.twins], document.residency),

@@ -25,9 +25,9 @@ from eisbach.deploy.aws.stacks.hub import add_hub
 from eisbach.deploy.aws.stacks.media import add_media
 from eisbach.deploy.aws.stacks.network import Network, add_network
 from eisbach.deploy.aws.stacks.records import add_accelerator, add_records, add_regional_name
-from eisbach.deploy.aws.stacks.spokes import add_claims, add_relay, add_spoke, add_sweep
+from eisbach.deploy.aws.stacks.spokes import add_archive, add_claims, add_jobs, add_relay, add_spoke, add_sweep
 from eisbach.deploy.aws.stacks.trials import add_trials
-from eisbach.deploy.aws.stacks.watch import add_budget, add_dashboard, cell_alarms, claims_alarm, spoke_alarms
+from eisbach.deploy.aws.stacks.watch import add_budget, add_dashboard, cell_alarms, failures_alarm, spoke_alarms
 from eisbach.deploy.aws.stacks.workers import add_workers
 
 __all__ = ["build"]
@@ -109,13 +109,15 @@ def _region(stack: Any, platform: Platform, region: Region, given: tuple[Path, M
         add_canary(stack, one.cell.name.title(), one.function, canaries, cell_alarms(stack, one, ground.pager)[:-1])
         relay = add_relay(stack, around, one)
         add_sweep(stack, f"{one.cell.name.title()}Relay", relay)
+        failures_alarm(add_archive(stack, around, one), ground.pager)
     if studio.service:
         add_workers(stack, around, studio)
+        failures_alarm(add_jobs(stack, around, studio), ground.pager)
     for queue in hub.queues:
         made = add_spoke(stack, around, queue, studio)
         add_sweep(stack, f"{queue.spoke.title()}Spoke", made)
         spoke_alarms(stack, queue, made, ground.pager)
-    claims_alarm(add_claims(stack, around, studio), ground.pager)
+    failures_alarm(add_claims(stack, around, studio), ground.pager)
     target = _door(stack, platform, region, network, (cells, studio, ground))
     add_regional_name(stack, platform, region, target)
     add_dashboard(stack, platform, cells, hub.queues)

@@ -23,7 +23,10 @@ from eisbach.deploy.aws.stacks.hub import Hub
 from eisbach.deploy.aws.stacks.media import grant_blobs
 from eisbach.deploy.aws.stacks.network import Network
 
-__all__ = ["Around", "CellHome", "Task", "add_cell", "grant_cell", "make_task", "run_tasks"]
+__all__ = [
+    "Around", "CellHome", "Task", "add_cell", "backups_of", "grant_cell", "grant_sources", "grant_tables", "make_task",
+    "run_tasks",
+]  # fmt: skip
 
 PORT = 8080
 PUBLISHES = ("sns:Publish", "sns:CreateTopic")
@@ -105,6 +108,7 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         ),
     )
     grant_cell(stack, around, cell, role=function.role, state=state)
+    grant_blobs(stack, function.role, platform.bucket(around.region, "backups"), read=backups_of(cell))
     secret.grant_read(function.role)
     accept(
         function.function,
@@ -119,15 +123,33 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
 
 def grant_cell(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any) -> None:
     """The cell's own tables and the hub, by name; no wildcard."""
+    grant_tables(stack, around, cell, role=role, state=state)
+    cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(actions=list(PUBLISHES), resources=[around.hub.topic.topic_arn]))
+
+
+def grant_tables(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any) -> None:
+    """The cell's own two."""
     log = stack.format_arn(service="dynamodb", resource="table", resource_name=around.platform.log_table(cell))
     items = [
         "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
         "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
     ]  # fmt: skip
     role.add_to_principal_policy(iam.PolicyStatement(actions=items, resources=[log, state.table_arn]))
-    cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
-    role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
-    role.add_to_principal_policy(iam.PolicyStatement(actions=list(PUBLISHES), resources=[around.hub.topic.topic_arn]))
+
+
+def grant_sources(stack: Any, around: Around, role: Any) -> None:
+    """Uploads of other regions, as they were copied here: their work is begun anew from them."""
+    platform, region = around.platform, around.region
+    if not platform.convert_role(region):
+        for twin in platform.twins(region):
+            grant_blobs(stack, role, platform.copies(region, of=twin), read=("uploads/", ".digests/uploads/"))
+
+
+def backups_of(cell: Cell) -> tuple[str, ...]:
+    """What begins so in the region's backups is a cell's; books are by slot, and slots do not move on DynamoDB."""
+    return (f"log/{cell.name}/", f"base/{cell.name}/", f"books/{cell.group}/*/{cell.name}")
 
 
 def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) -> Any:
@@ -150,6 +172,9 @@ def _service(stack: Any, around: Around, cell: Cell, state: Any, secret: Any) ->
     if cell.is_studio:
         own = ("uploads/", "claims/", ".digests/")
         grant_blobs(stack, task.task_role, platform.bucket(region, "media"), read=own, write=own)
+        grant_sources(stack, around, task.task_role)
+    else:
+        grant_blobs(stack, task.task_role, platform.bucket(region, "backups"), read=backups_of(cell))
     return run_tasks(stack, around, cell.name, task, count=max(1, compute.tasks_min))
 
 

@@ -1,10 +1,13 @@
 // CloudFront viewer-request of a region's media host: the same paths as the region's nginx origin elsewhere. What opens
 // a path is the token in it; what goes on to cache and bucket is the path without it, so no cache key holds a token.
+// A channel is files of titles: the cell that lists them signs a pass for each (kernel/tokens.py, pass_scope).
 // It is put behind the imports and media_codec.js. Keys that cannot be read open nothing: 503, and the player goes on
 // to the other region's host.
 const CELLS = __CELLS__;      // any cell of the region has every manifest
 const DOOR = __DOOR__;
-const MANIFEST = /^\/t\/[^\/]*\/vod\/([a-z0-9][a-z0-9_-]{0,63})\/(master\.m3u8|manifest\.mpd)$/;
+const MANIFEST = /^\/t\/[^\/]*\/((?:vod|ch)\/([a-z0-9][a-z0-9_-]{0,63})\/(?:master\.m3u8|manifest\.mpd))$/;
+const LIVE = /^\/t\/[^\/]*\/(ch\/([a-z0-9][a-z0-9_-]{0,63})\/[a-z0-9][a-z0-9_-]{0,63}\.m3u8)$/;
+const PART = /^\/t\/[^\/]*\/ch\/([a-z0-9][a-z0-9_-]{0,63})\/(([a-z0-9][a-z0-9_-]{0,63})\/[a-z0-9][a-z0-9._-]{0,63}\/(?:init\.mp4|[1-9][0-9]{0,6}\.m4s))$/;
 const FILE = /^\/t\/[^\/]*\/vod\/([a-z0-9][a-z0-9_-]{0,63}\/(?:[a-z0-9][a-z0-9_-]{0,63}\.(?:m3u8|vtt)|[a-z0-9][a-z0-9._-]{0,63}\/(?:init\.mp4|[1-9][0-9]{0,6}\.m4s)|img\/(?:poster\.jpg|sprite\.jpg|thumbs\.vtt)))$/;
 const IMAGE = /^\/img\/([a-z0-9][a-z0-9_-]{0,63})\/(poster\.jpg|sprite\.jpg|thumbs\.vtt)$/;
 
@@ -15,6 +18,7 @@ async function handler(event) {
     'access-control-allow-methods': { value: 'GET, HEAD' }, 'access-control-max-age': { value: '86400' },
     'access-control-allow-headers': { value: 'Range, If-None-Match, If-Modified-Since' } });
   if (request.method !== 'GET' && request.method !== 'HEAD') return refusal(405, 'method');
+  const pass = request.querystring.m;
   request.querystring = {};
   const image = IMAGE.exec(uri);
   if (image !== null) return onward(request, '/media/vod/' + image[1] + '/img/' + image[2]);
@@ -27,10 +31,19 @@ async function handler(event) {
   } catch (error) {
     return refusal(503, 'unavailable');
   }
-  const judged = verify(keys, path[1], path[2], Math.floor(Date.now() / 1000));
+  const now = Math.floor(Date.now() / 1000);
+  const judged = verify(keys, path[1], path[2], now);
   if (judged !== 'ok') return refusal(403, judged);
   const manifest = MANIFEST.exec(uri);
-  if (manifest !== null) return toCell(request, path[1], manifest);
+  if (manifest !== null) return toCell(request, manifest, { t: { value: path[1] } });
+  const live = LIVE.exec(uri);
+  if (live !== null) return toCell(request, live, {});
+  const part = PART.exec(uri);
+  if (part !== null) {
+    const scope = 'm' + crypto.createHash('sha256').update(part[1] + '/' + part[3]).digest('hex').slice(0, 40);
+    const passed = verify(keys, pass === undefined ? '' : pass.value, scope, now);
+    return passed === 'ok' ? onward(request, '/media/vod/' + part[2]) : refusal(403, passed);
+  }
   const file = FILE.exec(uri);
   return file === null ? refusal(404, 'not_found') : onward(request, '/media/vod/' + file[1]);
 }
@@ -41,14 +54,16 @@ function onward(request, uri) {
   return request;
 }
 
-// By the asset, so that a cell in trouble takes its share of the manifests with it and no more; then the twin is asked.
-function toCell(request, token, manifest) {
+// By asset or channel, so that a cell in trouble takes its share of them with it and no more; then the twin is asked.
+// A live playlist is everybody's: it is asked for without a token, and cached as one.
+function toCell(request, manifest, query) {
+  const id = manifest[2];
   let sum = 0;
-  for (let i = 0; i < manifest[1].length; i++) sum += manifest[1].charCodeAt(i);
+  for (let i = 0; i < id.length; i++) sum += id.charCodeAt(i);
   const cell = CELLS[sum % CELLS.length];
-  onward(request, (DOOR === 'http-api' ? '/' + cell : '') + '/manifests/vod/' + manifest[1] + '/' + manifest[2]);
+  onward(request, (DOOR === 'http-api' ? '/' + cell : '') + '/manifests/' + manifest[1]);
   request.headers['eisbach-cell'] = { value: cell };
-  request.querystring = { t: { value: token } };
+  request.querystring = query;
   return request;
 }
 

@@ -17,12 +17,16 @@ from aws_cdk import aws_s3 as s3
 
 from eisbach.deploy.aws.platform_file import Platform, Region
 from eisbach.deploy.aws.stacks.exceptions import accept
+from eisbach.deploy.aws.stacks.origins import door, one_after_the_other
 from eisbach.edge.nginx_origin import token_codec
 
-__all__ = ["MANIFEST_PATHS", "add_delivery", "delivery_code"]
+__all__ = ["LIVE_PATHS", "MANIFEST_PATHS", "add_delivery", "delivery_code"]
 
 MANIFEST_PATHS: Final = ("/t/*/master.m3u8", "/t/*/manifest.mpd")
-"""What goes to cells; the rest goes to the buckets. The function has both kinds, so both have the function."""
+LIVE_PATHS: Final = ("/t/*/ch/*.m3u8",)
+"""What goes to cells, the first in order; the rest goes to the buckets. The function has all kinds, so all have it."""
+_LIVE_S: Final = 1
+"""A channel's playlist is fetched so often, however many ask; the cell says the same (media.manifests)."""
 _CODE: Final = Path(__file__).parent / "delivery.js"
 # A bucket that lacks the object is no failure: the region's other bucket has what was copied here.
 _ELSEWHERE: Final = [404, 500, 502, 504]
@@ -60,6 +64,17 @@ def add_delivery(stack: Any, platform: Platform) -> dict[str, Any]:
         header_behavior=cloudfront.OriginRequestHeaderBehavior.allow_list("Eisbach-Cell"),
         cookie_behavior=cloudfront.OriginRequestCookieBehavior.none(),
     )
+    live = cloudfront.CachePolicy(
+        stack,
+        "LivePlaylists",
+        cache_policy_name=f"{platform.name}-live",
+        comment="a playlist of a channel, by its path alone: the function has taken the token out of it",
+        min_ttl=cdk.Duration.seconds(0),
+        default_ttl=cdk.Duration.seconds(_LIVE_S),
+        max_ttl=cdk.Duration.seconds(_LIVE_S),
+        enable_accept_encoding_gzip=True,
+        enable_accept_encoding_brotli=True,
+    )
     certificate = certificates.Certificate.from_certificate_arn(stack, "MediaCertificate", platform.dns.certificate)
     found: dict[str, Any] = {}
     for region in platform.region:
@@ -71,15 +86,15 @@ def add_delivery(stack: Any, platform: Platform) -> dict[str, Any]:
             runtime=cloudfront.FunctionRuntime.JS_2_0,
             key_value_store=keys,
         )
-        found[region.name] = _distribution(stack, platform, region, (function, manifests, certificate))
+        found[region.name] = _distribution(stack, platform, region, (function, manifests, live, certificate))
     return found
 
 
-def _distribution(stack: Any, platform: Platform, region: Region, given: tuple[Any, Any, Any]) -> Any:
-    function, manifests, certificate = given
-    cells = _behaviour(
-        _cells(platform, region), function, cloudfront.CachePolicy.CACHING_DISABLED, origin_request_policy=manifests
-    )
+def _distribution(stack: Any, platform: Platform, region: Region, given: tuple[Any, Any, Any, Any]) -> Any:
+    function, manifests, live, certificate = given
+    doors = _cells(platform, region)
+    cells = _behaviour(doors, function, cloudfront.CachePolicy.CACHING_DISABLED, origin_request_policy=manifests)
+    lists = _behaviour(doors, function, live, origin_request_policy=manifests)
     files = _behaviour(_buckets(stack, platform, region), function, cloudfront.CachePolicy.CACHING_OPTIMIZED)
     made = cloudfront.Distribution(
         stack,
@@ -91,7 +106,7 @@ def _distribution(stack: Any, platform: Platform, region: Region, given: tuple[A
         http_version=cloudfront.HttpVersion.HTTP2_AND_3,
         price_class=cloudfront.PriceClass.PRICE_CLASS_100,
         default_behavior=files,
-        additional_behaviors=dict.fromkeys(MANIFEST_PATHS, cells),
+        additional_behaviors=dict.fromkeys(MANIFEST_PATHS, cells) | dict.fromkeys(LIVE_PATHS, lists),
     )
     accept(made, "AwsSolutions-CFR1", "viewers travel; rights windows are judged per playback session")
     accept(made, "AwsSolutions-CFR2", "a token opens each path; a limit an address would stop a household's players")
@@ -124,20 +139,8 @@ def _next_twin(platform: Platform, region: Region) -> Region | None:
 
 def _cells(platform: Platform, region: Region) -> Any:
     twin = _next_twin(platform, region)
-    return _group([_door(platform, one) for one in (region, twin) if one is not None], _SILENT)
-
-
-def _door(platform: Platform, region: Region) -> Any:
-    return origins.HttpOrigin(
-        platform.dns.regional(region.name),
-        origin_id=f"cells-{region.name}",
-        protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
-        origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-        connection_attempts=1,
-        connection_timeout=cdk.Duration.seconds(1),
-        read_timeout=cdk.Duration.seconds(2),
-        keepalive_timeout=cdk.Duration.seconds(50),
-    )
+    doors = [door(platform, one, "cells") for one in (region, twin) if one is not None]
+    return one_after_the_other(doors, _SILENT)
 
 
 def _buckets(stack: Any, platform: Platform, region: Region) -> Any:
@@ -156,10 +159,4 @@ def _buckets(stack: Any, platform: Platform, region: Region) -> Any:
                 bucket, origin_access_control=control, origin_id=name, origin_access_levels=levels
             )
         )
-    return _group(found, _ELSEWHERE)
-
-
-def _group(found: list[Any], statuses: list[int]) -> Any:
-    if len(found) < 2:
-        return found[0]
-    return origins.OriginGroup(primary_origin=found[0], fallback_origin=found[1], fallback_status_codes=statuses)
+    return one_after_the_other(found, _ELSEWHERE)

@@ -11,12 +11,12 @@ from typing import Any, Final
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as certificates
 from aws_cdk import aws_cloudfront as cloudfront
-from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_wafv2 as waf
 
-from eisbach.deploy.aws.platform_file import Platform, Region
+from eisbach.deploy.aws.platform_file import Platform
 from eisbach.deploy.aws.stacks.exceptions import accept
+from eisbach.deploy.aws.stacks.origins import door, one_after_the_other
 
 __all__ = ["add_edge", "routing_code", "slot_map"]
 
@@ -62,7 +62,7 @@ def add_edge(stack: Any, platform: Platform) -> Any:
         runtime=cloudfront.FunctionRuntime.JS_2_0,
         key_value_store=store,
     )
-    pages = _group([_door(platform, region, "pages") for region in platform.region])
+    pages = one_after_the_other([door(platform, region, "pages") for region in platform.region], _FAILS)
     logs = _log_bucket(stack, platform)
     distribution = cloudfront.Distribution(
         stack,
@@ -78,30 +78,11 @@ def add_edge(stack: Any, platform: Platform) -> Any:
         web_acl_id=_firewall(stack, platform),
         default_behavior=_behaviour(pages, cloudfront.CachePolicy.USE_ORIGIN_CACHE_CONTROL_HEADERS_QUERY_STRINGS),
         additional_behaviors={
-            "/v1/*": _calls_behaviour(_door(platform, platform.region[0], "calls"), routing),
+            "/v1/*": _calls_behaviour(door(platform, platform.region[0], "calls"), routing),
         },
     )
     accept(distribution, "AwsSolutions-CFR1", "viewers travel; rights windows are judged per playback session")
     return distribution
-
-
-def _door(platform: Platform, region: Region, what: str) -> Any:
-    return origins.HttpOrigin(
-        platform.dns.regional(region.name),
-        origin_id=f"{what}-{region.name}",
-        protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
-        origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-        connection_attempts=1,
-        connection_timeout=cdk.Duration.seconds(1),
-        read_timeout=cdk.Duration.seconds(2),
-        keepalive_timeout=cdk.Duration.seconds(50),
-    )
-
-
-def _group(found: list[Any]) -> Any:
-    if len(found) < 2:
-        return found[0]
-    return origins.OriginGroup(primary_origin=found[0], fallback_origin=found[1], fallback_status_codes=_FAILS)
 
 
 def _behaviour(origin: Any, cache: Any, **more: Any) -> Any:

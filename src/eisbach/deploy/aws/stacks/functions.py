@@ -14,11 +14,12 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 
+from eisbach.deploy.aws.package import PYTHON
 from eisbach.deploy.aws.stacks.exceptions import accept
 
 __all__ = ["Function", "Made", "add_canary", "make_function"]
 
-RUNTIME: Final = "PYTHON_3_14"
+RUNTIME: Final = f"PYTHON_{PYTHON.replace('.', '_')}"
 _DOCUMENT: Final = "PROCESS_DOCUMENT"
 
 
@@ -75,6 +76,8 @@ def make_function(stack: Any, wanted: Function, *, environment: Mapping[str, str
         tracing=lambda_.Tracing.DISABLED,  # it would add a grant on everything; our own ids are in the log
     )
     accept(function, "Serverless-LambdaTracing", "traces cost more than the calls; request ids are logged")
+    for rule in ("AwsSolutions-L1", "Serverless-LambdaLatestVersion"):
+        accept(function, rule, "the newest whose interpreter compiles and runs the package in tests (ADR 0025)")
     alias = lambda_.Alias(stack, f"{wanted.id}Live", alias_name="live", version=function.current_version)
     errors = cloudwatch.Alarm(
         stack,

@@ -1,4 +1,4 @@
-"""What a region needs before its cells: buckets for media and logs, the topic for alarms, the control table.
+"""What a region needs before its cells: buckets for media, backups and logs, the topic for alarms, the control table.
 
 Media are copied between regions by rules that never meet: each region writes ``media`` and receives the other's in
 ``copies-of-OTHER``. So no object is written by two regions, and no rule waits for a bucket that waits for the rule.
@@ -65,10 +65,9 @@ def add_ground(stack: Any, platform: Platform, region: Region) -> None:
                 conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
             )
         )
-    if not platform.twins(region):  # else the rule sees that copies log there, and finds nothing
-        accept(logs, "AwsSolutions-S1", "it is the bucket of access logs; a log of the log would never end")
     for of in platform.twins(region):
         media_bucket(stack, f"Copies-{of.name}", copies_name(platform, region, of), logs)
+    _backups_bucket(stack, platform.bucket(region, "backups"), logs)
     pager = sns.Topic(stack, "Pager", topic_name=f"{platform.name}-pager", enforce_ssl=True)
     pager.add_subscription(subscriptions.EmailSubscription(platform.watch.mail))
     accept(pager, "Serverless-SNSRedrivePolicy", "mail to people; AWS retries, and the alarm itself stays visible")
@@ -82,6 +81,23 @@ def add_ground(stack: Any, platform: Platform, region: Region) -> None:
             point_in_time_recovery_enabled=True
         ),
         deletion_protection=True,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+    )
+
+
+def _backups_bucket(stack: Any, name: str, logs: Any) -> None:
+    """A region's backups. No versions and no copies: an old book of keys would keep erased accounts readable."""
+    s3.Bucket(
+        stack,
+        "Backups",
+        bucket_name=name,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        encryption=s3.BucketEncryption.S3_MANAGED,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        enforce_ssl=True,
+        server_access_logs_bucket=logs,
+        server_access_logs_prefix="s3/backups/",
+        lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=cdk.Duration.days(1))],
         removal_policy=cdk.RemovalPolicy.RETAIN,
     )
 

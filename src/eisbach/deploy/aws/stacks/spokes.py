@@ -1,4 +1,4 @@
-"""Spokes as functions behind their queues; the relay behind the table's stream; the sweeps behind schedules.
+"""Spokes as functions behind their queues; the relay behind the table's stream; archive and sweeps behind schedules.
 
 A batch fails message by message; what fails stays in its queue, and after its last receive in its dead-letter queue.
 Only the studio cell's table and the spoke's own queue are in a spoke's reach.
@@ -13,19 +13,21 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 
-from eisbach.deploy.aws.documents import cell_document, claims_document, spoke_document
-from eisbach.deploy.aws.stacks.cells import Around, CellHome, grant_cell
+from eisbach.deploy.aws.documents import cell_document, claims_document, jobs_document, spoke_document
+from eisbach.deploy.aws.stacks.cells import Around, CellHome, backups_of, grant_cell, grant_tables
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, Made, make_function
 from eisbach.deploy.aws.stacks.hub import HANDLE_S, SpokeQueue
 from eisbach.deploy.aws.stacks.media import grant_blobs
 
-__all__ = ["add_claims", "add_relay", "add_spoke", "add_sweep"]
+__all__ = ["add_archive", "add_claims", "add_jobs", "add_relay", "add_spoke", "add_sweep"]
 
 _SPOKE_MEMORY_MB: Final = 512
 _RELAY_MEMORY_MB: Final = 256
 _INSTANCES_MAX: Final = 10
 """Of one spoke's function: sources are apart, so they do not meet; more would only wait for the studio."""
+_ARCHIVE_MEMORY_MB: Final = 1024
+"""A base of the whole cell is made in memory, once a day."""
 _CLAIMS_MINUTES: Final = 60
 """Between two sweeps of payloads above 64 KiB; what waits for one of another region is brought here as often."""
 
@@ -107,6 +109,53 @@ def add_claims(stack: Any, around: Around, studio: CellHome) -> Made:
         grant_blobs(stack, made.role, platform.copies(region, of=twin), read=claims)
     accept(made.function, "Serverless-LambdaDLQ", "what a schedule could not do is done by the next one, an hour later")
     add_sweep(stack, "Claims", made, minutes=_CLAIMS_MINUTES)
+    return made
+
+
+def add_jobs(stack: Any, around: Around, studio: CellHome) -> Made:
+    """The function that begins media work anew which events, or a region that was left, have lost."""
+    platform, region = around.platform, around.region
+    made = make_function(
+        stack,
+        Function(
+            id="Jobs",
+            handler="eisbach.deploy.aws.handlers.jobs.handle",
+            document=jobs_document(platform, region),
+            code=around.code,
+            memory_mb=_RELAY_MEMORY_MB,
+            timeout_s=50,
+            concurrency=1,
+        ),
+    )
+    studio.secret.grant_read(made.role)
+    read = (".digests/media/", ".digests/work/", "media/", "work/")
+    grant_blobs(stack, made.role, platform.bucket(region, "media"), read=read)
+    accept(made.function, "Serverless-LambdaDLQ", "what one call could not do is done by the next, a minute later")
+    add_sweep(stack, "Jobs", made)
+    return made
+
+
+def add_archive(stack: Any, around: Around, home: CellHome) -> Made:
+    """The function that seals the cell's log into the region's backups: one call at a time, and nobody else writes."""
+    title, own = home.cell.name.title().replace("-", ""), backups_of(home.cell)
+    made = make_function(
+        stack,
+        Function(
+            id=f"{title}Archive",
+            handler="eisbach.deploy.aws.handlers.archive.handle",
+            document=cell_document(around.platform, around.region, home.cell),
+            code=around.code,
+            memory_mb=_ARCHIVE_MEMORY_MB,
+            timeout_s=840,
+            concurrency=1,
+        ),
+    )
+    grant_tables(stack, around, home.cell, role=made.role, state=home.state)
+    home.secret.grant_read(made.role)
+    bucket = around.platform.bucket(around.region, "backups")
+    grant_blobs(stack, made.role, bucket, read=own, write=own, delete=own)
+    accept(made.function, "Serverless-LambdaDLQ", "what one call could not do is done by the next, a minute later")
+    add_sweep(stack, f"{title}Archive", made)
     return made
 
 

@@ -16,7 +16,7 @@ from eisbach.deploy.aws.stacks.cells import CellHome
 from eisbach.deploy.aws.stacks.functions import Made
 from eisbach.deploy.aws.stacks.hub import SpokeQueue
 
-__all__ = ["add_budget", "add_dashboard", "cell_alarms", "claims_alarm", "spoke_alarms"]
+__all__ = ["add_budget", "add_dashboard", "cell_alarms", "failures_alarm", "spoke_alarms"]
 
 _MINUTE = cdk.Duration.minutes(1)
 
@@ -67,8 +67,8 @@ def spoke_alarms(stack: Any, queue: SpokeQueue, made: Made, pager: Any) -> list[
     return _told(pager, [behind, dead, made.errors])
 
 
-def claims_alarm(made: Made, pager: Any) -> None:
-    """Payloads above 64 KiB are not swept, nor brought before another region sweeps them: there are 35 days to act."""
+def failures_alarm(made: Made, pager: Any) -> None:
+    """Of what a schedule calls: claims are not swept (35 days to act), or a log is not archived (7 days)."""
     _told(pager, [made.errors])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from aws_cdk import aws_iam as iam
 
 from eisbach.deploy.aws.documents import media_document
-from eisbach.deploy.aws.stacks.cells import Around, CellHome, Task, make_task, run_tasks
+from eisbach.deploy.aws.stacks.cells import Around, CellHome, Task, grant_sources, make_task, run_tasks
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.media import grant_blobs
 
@@ -37,6 +37,7 @@ def add_workers(stack: Any, around: Around, studio: CellHome) -> Any:
         stack, task.task_role, platform.bucket(region, "media"),
         read=("uploads/", ".digests/uploads/", *made), write=made, delete=("work/", ".digests/work/"),
     )  # fmt: skip
+    grant_sources(stack, around, task.task_role)
     if platform.convert_role(region):
         _grant_convert(stack, around, task.task_role)
     return run_tasks(stack, around, "media", task, count=compute.media_tasks)

@@ -30,6 +30,8 @@ _LEFT_OUT: Final = (
     "deploy/aws/requirements.txt", "deploy/aws/loaded.txt",
 )  # fmt: skip
 """Of our own: what no function imports."""
+_ABSENT: Final = (b"\nimport apsw", b"\nfrom apsw", b"\nimport nats", b"\nfrom nats")
+"""Nor any module that imports what is not in the archive."""
 _ZIPPED_MAX: Final = 10 * 1000 * 1000
 _UNZIPPED_MAX: Final = 250 * 1000 * 1000
 """Lambda's own bound."""
@@ -136,7 +138,9 @@ def sources() -> Iterator[Path]:
     """Our own files that go into the archive, in order."""
     for path in sorted(_SOURCES.rglob("*")):
         where = path.relative_to(_SOURCES).as_posix()
-        if path.is_file() and "__pycache__" not in path.parts and not where.startswith(_LEFT_OUT):
+        if not path.is_file() or "__pycache__" in path.parts or where.startswith(_LEFT_OUT):
+            continue
+        if not any(word in path.read_bytes() for word in _ABSENT):
             yield path
 
 

@@ -145,6 +145,17 @@ async def test_who_wants_no_further_answer_is_hung_up_on(served: Served, version
     assert (status, headers["connection"], rest) == (204, "close", b"")
 
 
+async def test_a_head_above_the_bound_and_one_without_a_host_are_refused_on_the_short_way_too(served: Served) -> None:
+    """Nothing else of them is out of the ordinary."""
+    found = []
+    for whole in (put(served, BODY, f"X-Long: {'x' * 66_000}"), put(served, BODY).replace(b"Host: x\r\n", b"")):
+        async with connected(served) as one:
+            one.writer.write(whole)
+            found.append((await one.answer())[0])
+
+    assert found == [431, 400]
+
+
 async def test_another_method_and_an_unknown_path_are_problems(served: Served) -> None:
     async with connected(served) as one:
         one.writer.write(put(served, b"").replace(b"PUT", b"PATCH", 1))

@@ -125,8 +125,14 @@ def test_every_account_of_a_cell_goes_back_slot_by_slot(region: Region) -> None:
     region.archive.call({"sweep": True})
     after, more, changed = "", True, 0
     while more:
-        body = {"at_ms": then, "after": after, "dry_run": False}
-        told = region.call("POST", "/ops/restore", body, **OPERATOR)
+        event = balancer("POST", "/ops/restore", body={"at_ms": then, "after": after, "dry_run": False}, **OPERATOR)
+        answer = region.cell.call(event)
+        if answer["statusCode"] == 503:  # a slot that was restored within 2 s of ``then`` is itself not archived yet
+            assert re.search("brought up once a minute", body_of(answer)["detail"])
+            region.archive.call({"sweep": True})
+            answer = region.cell.call(event)
+        assert answer["statusCode"] == 200, answer
+        told = body_of(answer)
         after, more, changed = told["slot"], told["more"], changed + told["changed"]
 
     assert changed == 4

@@ -185,6 +185,24 @@ async def test_an_erased_accounts_bytes_are_in_no_table_of_either_region(host: A
         assert b"very-private" not in await everything_in(host, region)
 
 
+async def test_an_erasure_that_a_region_in_trouble_stopped_goes_on_when_nobody_writes(host: AwsStoreHost) -> None:
+    """It waited for a next commit, and a store that nobody writes to has none."""
+    here = await owned(host)
+    await write(here, put("a", b"very-private"))
+    host.aws.fault(host.regions[HERE], "error", operation="Query")
+    await write(here, Write(ItemChange("acc-1", ERASED, b"{}")))
+    async with asyncio.timeout(10):
+        while not host.clock._sleepers:  # refused, it waits
+            await asyncio.sleep(0.01)
+    host.aws.heal()
+
+    async with asyncio.timeout(10):
+        while here.statistics().erasing:
+            await host.clock.advance(1.0)
+
+    assert b"very-private" not in await everything_in(host, HERE)
+
+
 async def test_an_op_of_a_left_epoch_that_was_pruned_is_not_logged_again(host: AwsStoreHost) -> None:
     here = await owned(host)
     now = host.clock.wall_ms()

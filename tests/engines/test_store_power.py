@@ -3,13 +3,18 @@
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_disk import Disk, FaultyVFS, after_power_loss, restore
 from sqlite_stores import Stores
 
+from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
-from eisbach.ports.store import Store
+from eisbach.kernel.ops import ItemChange
+from eisbach.ports.store import Store, Write
+from eisbach.testing.manual_clock import settle
+from eisbach.testing.store_erase_promises import until_erased
 from eisbach.testing.store_host import SLOT, event, items, owned, put, value, write
 
 SEED = 20261124
@@ -120,3 +125,30 @@ async def test_a_disk_that_fails_twice_in_a_commit_leaves_the_outcome_unknown(fa
         await write(store, put("maybe"), event())
 
     assert (await write(store, put("k1"), event())).mark.seq == 4
+
+
+async def test_an_erasure_that_a_full_disk_stopped_goes_on_when_there_is_room_and_nobody_writes(
+    faulty: Stores, disk: Disk
+) -> None:
+    """Found by the simulated world (seeds 270306, 308642): the store waited for a next commit, and there was none."""
+    store = await owned(faulty)
+    await write(store, put("k0"))
+    writer = store._writer
+    commit = writer.run_group
+
+    def full_after_the_mark(works: Any) -> Any:
+        results = commit(works)
+        disk.refuse_writes = True
+        return results
+
+    writer.run_group = full_after_the_mark
+    await write(store, Write(ItemChange("acc-1", ERASED, b"{}")))
+    writer.run_group = commit
+    await settle()  # the eraser was refused
+    assert store.statistics().erasing == 1
+    disk.refuse_writes = False
+
+    await faulty.clock.advance(1.0)
+    await until_erased(store)
+
+    assert [entry.op.change.sk for entry in await store.log_after(0, limit=9) if entry.op.change] == [ERASED]

@@ -118,7 +118,7 @@ class Flusher:
         """Take away what is left of erased accounts, one after the other.
 
         Raises:
-            EisbachError: the note is in the table; the next commit, or the next start, begins here again.
+            EisbachError: the note is in the table; the next call, or the next start, begins here again.
         """
         while self._writer.memory.erasures:
             slot, pk = min(self._writer.memory.erasures)

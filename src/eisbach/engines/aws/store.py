@@ -257,10 +257,14 @@ class DynamoStore(DynamoMoves):
             self._waking = None
 
     async def _erase(self) -> None:
+        """Until it is done: a store that nobody writes to has no commit that would begin it again."""
         try:
-            await self._flusher.erase()
-        except EisbachError as error:
-            _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+            while self._writer.memory.erasures and not self._closed:
+                try:
+                    await self._flusher.erase()
+                except EisbachError as error:
+                    _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+                    await self._clock.sleep(_AGAIN_S)
         finally:
             self._erasing = None
 

@@ -23,6 +23,8 @@ __all__ = ["Eraser"]
 
 _AGAIN_S: Final = 0.05
 """A reader that still needs the write-ahead log is gone within milliseconds."""
+_REFUSED_S: Final = 1.0
+"""After a disk that refused; a store that nobody writes to has no commit that would begin the work again."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -53,13 +55,14 @@ class Eraser:
     async def _run(self, submit: "Callable[[Work], asyncio.Future[Any]]") -> None:
         try:
             while self._writer.erasing:
-                while await submit(ScrubWork()):
-                    pass
-                await self._wipe()
-                await submit(ForgetScrubsWork())
-        except (EisbachError, OSError, apsw.Error) as error:
-            # The notes are on disk: the next commit that succeeds, or the next start, begins here again.
-            _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+                try:
+                    while await submit(ScrubWork()):
+                        pass
+                    await self._wipe()
+                    await submit(ForgetScrubsWork())
+                except (EisbachError, OSError, apsw.Error) as error:  # the notes are on disk, and say how far it came
+                    _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+                    await self._clock.sleep(_REFUSED_S)
         finally:
             self._task = None
 

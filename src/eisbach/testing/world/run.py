@@ -271,6 +271,8 @@ class _Run:
                 continue
             if cell.cell.store.unproved:  # type: ignore[attr-defined]  # of the embedded engine
                 found.append(f"{cell.name} does not know yet whether its store is an older copy")
+            if erasing := cell.cell.store.statistics().erasing:
+                found.append(f"{cell.name} has {erasing} erasures to see through")
             behind = cell.cell.relays[cell.document.cell].statistics().behind
             if behind:
                 found.append(f"the relay of {cell.name} is {behind} lsns behind")

@@ -22,6 +22,10 @@ class MachineClock:
         """Seconds of this machine per true second; a crystal is good to 200 ppm, a bad one to a few percent."""
         self._anchor_s = self._shown_s = 0.0
         self.frozen = False
+        self.told_lead_ms = 0
+        """How far beyond the monotonic clock the wall clock was at most whenever somebody asked; whoever wants to know
+        of a while sets it to 0 first. Two looks, before and after, miss what came and went in between.
+        """
 
     def _elapsed_s(self) -> float:
         if self.frozen:
@@ -49,7 +53,9 @@ class MachineClock:
 
     def wall_ms(self) -> int:
         """See ``Clock``."""
-        return EPOCH_MS + self.offset_ms + int(self._elapsed_s() * 1000)
+        lead_ms = EPOCH_MS + self.offset_ms
+        self.told_lead_ms = max(self.told_lead_ms, lead_ms)
+        return lead_ms + self.monotonic_ms()
 
     def monotonic_ms(self) -> int:
         """See ``Clock``."""

@@ -140,11 +140,11 @@ class CellNode(Process):
         assert self.hub is not None
         document = msgspec.structs.replace(self.document, folder=str(self.life.volume.folder))
         link = HubLink(self, self.ways.network, self.hub)
-        clock, persisted = self.clock, self._persisted_ms()
-        before_ms = max(clock.wall_ms(), persisted) - clock.monotonic_ms()
+        clock, persisted_lead_ms = self.clock, self._persisted_ms() - self.clock.monotonic_ms()
+        clock.told_lead_ms = 0
         async with open_cell(document, self._secrets, event_log=link, host=self._host()) as cell:
-            # Anchored at some time between the two; the wall clock may have jumped meanwhile.
-            self.anchor_ms = max(before_ms, clock.wall_ms() - clock.monotonic_ms())
+            # Anchored by one of the answers that the wall clock gave meanwhile; it may have jumped to and fro.
+            self.anchor_ms = max(persisted_lead_ms, clock.told_lead_ms)
             self.cell = cell
             self.ready()
             try:

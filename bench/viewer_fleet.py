@@ -1,8 +1,9 @@
 """Viewers in a steady state, open loop, in real time: nobody waits for anybody, and nothing is sped up.
 
 As ``workload.md`` has them: sessions of 26 minutes, a heartbeat every 30 s, steering every 5 minutes, an access token
-every 15, a media token a session, 70 % of the ends told; whoever ends begins the next session. At first everybody joins
-within two minutes, and each is somewhere in the session. May not know: where calls go.
+a minute before it ends (the cell says when, 12 to 18 minutes), a media token a session, 70 % of the ends told; whoever
+ends begins the next session. At first everybody joins within two minutes, and each is somewhere in the session. May not
+know: where calls go.
 """
 
 import asyncio
@@ -13,7 +14,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-SESSION_S, BEAT_S, STEER_S, REFRESH_S = 1560.0, 30.0, 300.0, 900.0
+SESSION_S, BEAT_S, STEER_S = 1560.0, 30.0, 300.0
+REFRESH_BEFORE_S = 60.0
+"""How long before its end an access token is renewed; the cell says its end, and spreads it over 12 to 18 minutes."""
 CLEAN_END, RAILS, HOME = 0.7, 0.75, 0.03
 JOIN_WITHIN_S = 120.0
 
@@ -70,8 +73,8 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _go(self, viewer: Viewer, kind: str, number: int) -> None:
-        if kind != "join" and number != viewer.number:
-            return  # of a session that ended
+        if kind not in ("join", "refresh") and number != viewer.number:
+            return  # of a session that ended; a token outlives it
         task = asyncio.create_task(getattr(self, f"_{kind}")(viewer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -100,7 +103,8 @@ class Fleet:
                 return self._plan(now + 1, viewer, "join")
             viewer.headers = {"Authorization": f"Bearer {told['access']}", "Eisbach-Slot": told["slot"]}
             viewer.refresh = told["refresh"]
-            self._plan(now + self._rng.uniform(0, REFRESH_S), viewer, "refresh")
+            # In a steady state tokens are of any age; one that ends is renewed before, whatever the draw.
+            self._plan(now + self._rng.uniform(0, _valid_s(told)), viewer, "refresh")
         if self._rng.random() < RAILS:
             await self._ask("rails", viewer, "GET", "/v1/me/rails")
         if self._rng.random() < HOME:
@@ -143,10 +147,12 @@ class Fleet:
         await self._ask("media token", viewer, "POST", path, {"session": viewer.session["session"]})
 
     async def _refresh(self, viewer: Viewer) -> None:
-        self._plan(time.monotonic() + REFRESH_S, viewer, "refresh")
+        asked = time.monotonic()
         told = await self._ask("access token", viewer, "POST", "/v1/auth/token", {"refresh": viewer.refresh})
-        if told is not None:
-            viewer.headers["Authorization"] = f"Bearer {told['access']}"
+        if told is None:
+            return self._plan(asked + 1, viewer, "refresh")
+        viewer.headers["Authorization"] = f"Bearer {told['access']}"
+        return self._plan(asked + _valid_s(told), viewer, "refresh")
 
     async def _end(self, viewer: Viewer) -> None:
         if self._rng.random() < CLEAN_END:
@@ -154,3 +160,8 @@ class Fleet:
             await self._ask("stop", viewer, "DELETE", f"/v1/playback/sessions/{viewer.session['sid']}", body)
         viewer.number += 1  # nothing of the old session goes on
         await self._join(viewer)
+
+
+def _valid_s(told: Any) -> float:
+    """Seconds until an access token is to be renewed."""
+    return max(1.0, float(told["expires_in"]) - REFRESH_BEFORE_S)

@@ -33,11 +33,13 @@ from eisbach.testing.world.links import send
 from eisbach.testing.world.network import Network, Refused, Silent
 from eisbach.testing.world.nodes import CellNode
 
-__all__ = ["Edge", "Request", "World"]
+__all__ = ["CALLS", "Edge", "Request", "World"]
 
 T = TypeVar("T")
 _READ_S: Final = 1.5
 _PEER_READ_S: Final = 3.2
+CALLS: Final = ("edge", "door", "call")
+"""Phases of a viewer's call: to an edge, from there to another region's, to a cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ with an answer, ``Refused`` (nothing was delivered) or ``Silent`` (nobody knows)
 
 import asyncio
 import random
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
 __all__ = ["Endpoint", "Network", "Refused", "Silent", "Weather"]
 
@@ -74,6 +76,17 @@ class Network:
         self._loop = asyncio.get_running_loop()
         self.weather = Weather()
         self.sent = 0
+        self._legs: Counter[str] = Counter()
+        self._servings: defaultdict[str, WeakSet[asyncio.Task[Any]]] = defaultdict(WeakSet)
+
+    def under_way(self, phase: str) -> int:
+        """Questions of a phase that are not there yet or are being worked on, also those that their askers gave up.
+
+        As long as there is one, something may still be done that nobody waits for.
+        """
+        # Tasks are asked, not told by callbacks: one that dies before its first step would not say so, and one more
+        # callback a call would change the order of all others, and so what every seed plays.
+        return self._legs[f"{phase}.ask"] + sum(not task.done() for task in self._servings[phase])
 
     def is_cut(self, source: Endpoint, target: Endpoint) -> bool:
         """Whether nothing gets from one to the other now."""
@@ -133,7 +146,7 @@ class Network:
             return
         if self._chance.random() < self.weather.doubling:
             self.note(f"{phase}.ask", "doubling")
-            target.spawn(self._serve(target, phase, work, late=True))
+            self._servings[phase].add(target.spawn(self._serve(target, phase, work, late=True)))
 
         def done(task: "asyncio.Task[T]") -> None:
             if task.cancelled():
@@ -142,7 +155,9 @@ class Network:
             error = task.exception()
             answer(error, None if error is not None else task.result())
 
-        target.spawn(self._serve(target, phase, work)).add_done_callback(done)
+        serving = target.spawn(self._serve(target, phase, work))
+        serving.add_done_callback(done)
+        self._servings[phase].add(serving)
 
     async def _serve(self, target: Endpoint, phase: str, work: Callable[[], Awaitable[T]], *, late: bool = False) -> T:
         if late:
@@ -164,7 +179,10 @@ class Network:
             delay *= chance.uniform(5, 50)
         lost = chance.random() < weather.loss
 
+        self._legs[phase] += 1
+
         def there() -> None:
+            self._legs[phase] -= 1
             if lost:
                 self.note(phase, "loss")
             elif self.is_cut(source, target):

@@ -23,7 +23,7 @@ from eisbach.testing.world.checks_around import leaks, maps
 from eisbach.testing.world.clients import Viewer
 from eisbach.testing.world.control import FORGED, AgentNode, ControlNode
 from eisbach.testing.world.disks import Files, Volumes
-from eisbach.testing.world.edge import Edge, World
+from eisbach.testing.world.edge import CALLS, Edge, World
 from eisbach.testing.world.evidence import Evidence, gather, owners
 from eisbach.testing.world.faults import Pair, draw
 from eisbach.testing.world.genesis import (
@@ -246,7 +246,7 @@ class _Run:
         return breaches
 
     async def _converge(self) -> list[str]:
-        """Wait for equal digests, caught-up relays and idle spokes; what is not so in time."""
+        """Wait for the last calls, equal digests, caught-up relays and idle spokes; what is not so in time."""
         calm_s = self._loop.time()
         trouble: list[str] = []
         if any(strike.kind == "wiped" for strike in self.plan.strikes):
@@ -262,7 +262,10 @@ class _Run:
     async def _trouble(self) -> list[str]:
         if down := [name for name, process in self.processes.items() if not (process.up or process.gone)]:
             return [f"{name} is not up" for name in down]
-        found = await self.operator.recover()
+        # What a viewer has given up may still come and be written, at worst while the judge gathers its evidence.
+        calls = {phase: number for phase in CALLS if (number := self.world.network.under_way(phase))}
+        found = [f"{number} messages of {phase} are under way" for phase, number in calls.items()]
+        found += await self.operator.recover()
         for cell in self.world.cells.values():
             if cell.gone:
                 continue

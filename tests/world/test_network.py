@@ -21,12 +21,14 @@ class Machine:
 
     def __init__(self, region: str) -> None:
         self.name = self.region = region
+        self.kept: list[asyncio.Task[Any]] = []
 
     async def awake(self) -> None:
         """Never stopped."""
 
     def spawn(self, work: Awaitable[Any]) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.ensure_future(work)
+        self.kept.append(task)  # so that what is over is known by that, and not by its having been collected
         if self.doomed:
             task.cancel()
         return task

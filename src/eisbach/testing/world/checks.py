@@ -14,7 +14,7 @@ from eisbach.domain.progress import PROGRESS_PREFIX, WATCHLIST_PREFIX
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.ops import Op
-from eisbach.kernel.versions import Mark, Version
+from eisbach.kernel.versions import Mark
 from eisbach.testing.world.checks_places import places
 from eisbach.testing.world.evidence import Evidence
 from eisbach.testing.world.history import History, Intent
@@ -318,7 +318,10 @@ def _clocks(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
 def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     """A read that names a position shows that write or a higher one, or says that it may be old."""
     every, lost = {_id(op): op for evidence in regions for op in evidence.ops}, _lost(history, regions).values()
-    by_pos = {pos: op for op in (*every.values(), *lost) if (pos := _pos(op)) is not None}
+    latest: dict[tuple[str, int], Op] = {}  # a try that was repeated sets the same again, and so does every pause
+    for op in sorted((*every.values(), *lost), key=lambda op: op.version):
+        if (pos := _pos(op)) is not None and op.change is not None:
+            latest[op.change.pk, pos] = op
     lost_marks = {(op.origin, op.epoch, op.seq, op.change.pk) for op in lost if op.change is not None}
     by_mark = {(op.origin, op.epoch, op.seq, op.change.pk): op for op in every.values() if op.change is not None}
     for intent in history.intents:
@@ -329,19 +332,13 @@ def _read_your_writes(history: History, regions: Sequence[Evidence]) -> Iterator
             if (region, *mark, intent.account) in lost_marks:
                 continue
             mine = by_mark.get((region, *mark, intent.account))
-            shown = by_pos.get(read.pos_s) if read.pos_s is not None else None
+            shown = latest.get((intent.account, read.pos_s)) if read.pos_s is not None else None
             if mine is None:
                 continue  # P1 says it
             if shown is None:
                 yield f"RYW {_name(intent)} found nothing after {mine.id} was acknowledged"
-            elif shown.change is not None and _latest(every, shown) < mine.version:
+            elif shown.version < mine.version:
                 yield f"RYW {_name(intent)} was shown {shown.id}, older than {mine.id}, without a word"
-
-
-def _latest(every: dict[OpId, Op], shown: Op) -> Version:
-    """The highest version that set what was shown: a try that was repeated sets the same again."""
-    pos = _pos(shown)
-    return max((op.version for op in every.values() if _pos(op) == pos), default=shown.version)
 
 
 def _refused(history: History, regions: Sequence[Evidence]) -> Iterator[str]:

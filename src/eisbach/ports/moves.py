@@ -106,6 +106,9 @@ class SlotCopies(Protocol):
     async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:
         """Stop writes and inbound apply under ``move``; a repeat returns the same cut. Reads go on.
 
+        What is held for its time stays held here, until ``settle`` makes the slot active: who owns it then applies it
+        and lists what it beats.
+
         Raises:
             SlotMoved: this store does not own the slot.
             EpochStale: it is owned under another epoch, or a later move has touched it.

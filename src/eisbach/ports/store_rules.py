@@ -17,14 +17,18 @@ from eisbach.kernel.versions import Mark, Version
 from eisbach.ports.store import ItemKey, Lease, Transaction
 
 __all__ = [
-    "KEY_KEPT_MS", "NOTHING", "STATES", "WRITABLE", "check_epoch", "check_erased", "check_frozen", "check_lease",
-    "check_read", "linked", "sort_ops",
+    "KEY_KEPT_MS", "NOTHING", "RELEASING", "STATES", "WRITABLE", "check_epoch", "check_erased", "check_frozen",
+    "check_lease", "check_read", "linked", "sort_ops",
 ]  # fmt: skip
 
 NOTHING: Final = Mark(0, 0)
 KEY_KEPT_MS: Final = int(IDEMPOTENCY_KEPT.total_seconds() * 1000)
 WRITABLE: Final = ("active", "frozen")
 """States in which a repeated key is told its answer; only the first takes writes."""
+RELEASING: Final = frozenset({"active", "away"})
+"""States in which what was held is applied when its time comes. In a move the copy says what is applied, and who owns
+the slot after it lists what that beats: a frozen source, or one that has no slot any more, shows what others have
+replaced since, and would list losers that nobody beat."""
 STATES: Final = frozenset({"active", "frozen", "importing", "gone", "away"})
 
 

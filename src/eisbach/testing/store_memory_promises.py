@@ -11,10 +11,10 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.store import ItemKey, Lease, Store, Transaction
 from eisbach.testing.store_host import HERE, KEY, OTHER, SLOT, THERE, StoreHost, an_op, owned, put, value, write
 
-__all__ = ["MemoryPromises"]
+__all__ = ["MemoryPromises", "until_applied"]
 
 
-async def _until_applied(store: Store, mark: Mark) -> None:
+async def until_applied(store: Store, mark: Mark) -> None:
     """Bounded wait for the store's own timer; nothing is written meanwhile, since every write releases too."""
     async with asyncio.timeout(10):
         while (await store.applied(SLOT)).get(THERE) != mark:  # noqa: ASYNC110 - the store has no event for it
@@ -61,7 +61,7 @@ class MemoryPromises:
 
         await host.clock.advance(61)
 
-        await _until_applied(here, Mark(1, 1))
+        await until_applied(here, Mark(1, 1))
         assert await here.applied(SLOT) == await here.vector(SLOT) == {THERE: Mark(1, 1)}
 
     async def test_ops_that_are_held_a_second_time_are_applied_in_time_too(self, host: StoreHost) -> None:
@@ -70,7 +70,7 @@ class MemoryPromises:
             await here.apply(SLOT, [an_op(seq, b"%d" % seq, at_ms=host.clock.wall_ms() + 60_000)])
             await host.clock.advance(61)
 
-            await _until_applied(here, Mark(1, seq))
+            await until_applied(here, Mark(1, seq))
             assert await value(here) == b"%d" % seq
 
     async def test_ops_held_before_a_restart_are_applied_in_time_though_nobody_writes(self, host: StoreHost) -> None:
@@ -80,7 +80,7 @@ class MemoryPromises:
 
         await host.clock.advance(61)
 
-        await _until_applied(here, Mark(1, 1))
+        await until_applied(here, Mark(1, 1))
         assert await value(here) == b"theirs"
 
     async def test_no_op_of_a_slot_is_shown_before_one_that_is_held(self, host: StoreHost) -> None:

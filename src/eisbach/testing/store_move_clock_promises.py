@@ -13,6 +13,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotChunk
 from eisbach.ports.store import Lease
 from eisbach.testing.store_host import HERE, OTHER, SLOT, THERE, an_op, put, value, write
+from eisbach.testing.store_memory_promises import until_applied
 from eisbach.testing.store_move_promises import MovableStore, MoveHost, copy_all
 
 __all__ = ["MoveClockPromises"]
@@ -32,6 +33,25 @@ def _stamped(chunk: SlotChunk, at_ms: int) -> SlotChunk:
     """As a source would have written it whose clock showed ``at_ms``; its items come as ops only."""
     ops = [msgspec.structs.replace(op, hlc=at_ms << COUNTER_BITS) for op in chunk.ops]
     return msgspec.structs.replace(chunk, ops=ops, items=[])
+
+
+async def _cut_with_a_held_op(cells: MoveHost) -> tuple[MovableStore, MovableStore]:
+    """A frozen source and a target that holds the cut: both show ``ours``, both hold ``theirs``, which will beat it."""
+    one, two = await _preparing(cells)
+    await write(one, put("a", b"ours"))
+    await one.apply(SLOT, [an_op(1, at_ms=cells.clock.wall_ms() + _AHEAD_MS)])
+    for store in (one, two):
+        await store.set_lease(OTHER, expected=None, lease=Lease(1, "active", 0))
+    await one.freeze(SLOT, move=1, epoch=1)
+    await copy_all(one, two, move=1)
+    return one, two
+
+
+async def _shown(cells: MoveHost, *stores: MovableStore) -> None:
+    """The held op's time comes; any write applies what is due."""
+    await cells.clock.advance(_AHEAD_MS / 1000)
+    for store in stores:
+        await write(store, put("b"), slot=OTHER)
 
 
 class MoveClockPromises:
@@ -104,7 +124,7 @@ class MoveClockPromises:
         assert await two.digest(SLOT) == await one.digest(SLOT)
         assert [c.value for c in await two.conflicts()] == [c.value for c in await one.conflicts()] == [b"ours"]
 
-    async def test_a_loser_is_listed_once_though_the_source_shows_what_it_held_after_the_cut(
+    async def test_a_loser_is_listed_once_though_the_time_of_what_beats_it_comes_after_the_cut(
         self, cells: MoveHost
     ) -> None:
         one, two = await _preparing(cells)
@@ -121,6 +141,50 @@ class MoveClockPromises:
 
         assert await value(two) == b"theirs"
         assert [c.value for c in await two.conflicts()] == [b"ours"]
+
+    @pytest.mark.parametrize("told", [False, True], ids=["frozen", "gone"])
+    async def test_after_the_cut_the_source_lists_no_loser_that_the_new_owner_has_replaced(
+        self, cells: MoveHost, *, told: bool
+    ) -> None:
+        """P9: what the source still shows is not what the op beats."""
+        one, two = await _cut_with_a_held_op(cells)
+        await two.settle(SLOT, move=1, epoch=2, owner=None)
+        if told:
+            await one.settle(SLOT, move=1, epoch=2, owner="c2")
+        await write(two, put("a", b"newer"))
+
+        await _shown(cells, one, two)
+
+        assert await value(two) == b"theirs"
+        assert [c.value for c in await two.conflicts()] == [b"newer"]
+        assert await one.conflicts() == []
+
+    async def test_the_copy_of_a_move_that_was_given_up_lists_no_loser(self, cells: MoveHost) -> None:
+        """P9: its owner has written on since."""
+        one, two = await _cut_with_a_held_op(cells)
+        await one.settle(SLOT, move=1, epoch=2, owner=None)
+        await write(one, put("a", b"newer"))
+        await two.settle(SLOT, move=1, epoch=2, owner="c1")
+
+        await _shown(cells, one, two)
+
+        assert await value(one) == b"theirs"
+        assert [c.value for c in await one.conflicts()] == [b"newer"]
+        assert await two.conflicts() == []
+
+    async def test_what_came_due_in_a_freeze_is_shown_by_itself_once_the_move_is_given_up(
+        self, cells: MoveHost
+    ) -> None:
+        one, _ = await _cut_with_a_held_op(cells)
+        await cells.clock.advance(_AHEAD_MS / 1000)
+        assert await value(one) == b"ours"
+
+        await one.settle(SLOT, move=1, epoch=2, owner=None)
+        await cells.clock.advance(0.01)
+
+        await until_applied(one, Mark(1, 1))
+        assert await value(one) == b"theirs"
+        assert [c.value for c in await one.conflicts()] == [b"ours"]
 
     async def test_what_only_the_source_holds_is_held_by_the_target_too_and_its_loser_is_listed_once(
         self, cells: MoveHost

@@ -21,6 +21,7 @@ from eisbach.ports.store import Applied, Lease, Receipt, Transaction
 from eisbach.ports.store_rules import (
     KEY_KEPT_MS,
     NOTHING,
+    RELEASING,
     WRITABLE,
     check_epoch,
     check_erased,
@@ -293,7 +294,7 @@ class ReleaseWork(Work):
     def _due(self, desk: Desk) -> list[tuple[SlotRows, HeldOp]]:
         found: list[tuple[SlotRows, HeldOp]] = []
         for slot in desk.slots.with_held():
-            if slot.lease is not None and slot.lease.state == "importing":
+            if slot.lease is None or slot.lease.state not in RELEASING:
                 continue
             for held in slot.held:
                 if desk.is_future(held.hlc) or len(found) == self._AT_ONCE:

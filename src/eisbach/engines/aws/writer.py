@@ -19,6 +19,7 @@ from eisbach.engines.aws.works import ReleaseWork, Work
 from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
 from eisbach.ports.clock import Clock
+from eisbach.ports.store_rules import RELEASING
 
 __all__ = ["Writer"]
 
@@ -70,7 +71,7 @@ class Writer:
         heads = [
             slot.held[0].hlc
             for slot in self.memory.slots.values()
-            if slot.held and (slot.lease is None or slot.lease.state != "importing")
+            if slot.held and slot.lease is not None and slot.lease.state in RELEASING
         ]
         if not heads or self.hlc is None:
             return None

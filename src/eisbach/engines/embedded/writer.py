@@ -29,6 +29,7 @@ from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import IMPORTED_LSN_MIN
+from eisbach.ports.store_rules import RELEASING
 
 __all__ = ["DISK_ERRORS", "Writer", "reading", "refusal"]
 
@@ -194,7 +195,7 @@ class Writer:
     @property
     def held_for_ms(self) -> int | None:
         """How long until the first held op may be applied; None when none is held."""
-        heads = [slot.held[0].hlc for slot in self._holding.values() if slot.held and slot.state != "importing"]
+        heads = [slot.held[0].hlc for slot in self._holding.values() if slot.held and slot.state in RELEASING]
         if not heads:
             return None
         wall, monotonic = self._clock.wall_ms(), self._clock.monotonic_ms()
@@ -376,9 +377,8 @@ class Writer:
 
     def _release_held(self, group: Group) -> None:
         """Apply what was held back, as far as time has come."""
-        for slot in list(self._holding.values()):
-            if slot.state != "importing":  # there the conflicts are the source's to list, and it says what is applied
-                self.release(group, slot, lambda _held: True)
+        for slot in [one for one in self._holding.values() if one.state in RELEASING or not one.held]:
+            self.release(group, slot, lambda _held: True)
 
     def release(self, group: Group, slot: SlotRows, may: Callable[[HeldOp], bool], *, keep: bool = True) -> None:
         """See ``works.Desk``."""

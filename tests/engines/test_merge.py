@@ -49,6 +49,19 @@ def test_a_conflict_is_judged_alike_whoever_arrives_first(one: Version, other: V
     assert first.conflict == (low.origin != high.origin and not knew)
 
 
+@given(versions, versions, versions)
+def test_what_arrives_under_an_own_write_was_unknown_to_it_whatever_its_base(
+    one: Version, other: Version, base: Version
+) -> None:
+    low, high = sorted((one, other))
+    stored = Stored(*high, *base[:2], live=True)
+
+    arriving = judge(stored, low, None, here=high.origin)
+
+    assert arriving.conflict == (low.origin != high.origin)
+    assert judge(stored, low, None, here="another") == judge(stored, low, None)
+
+
 REGIONS = ("eu-central", "eu-west", "us-east")
 steps = st.lists(
     st.tuples(st.sampled_from(["write", "write", "remove", "pull", "tick"]), st.integers(0, 2), st.integers(0, 2)),

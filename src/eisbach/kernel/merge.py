@@ -49,7 +49,9 @@ _WINS_OVER_ANOTHER: Final = Verdict(wins=True, conflict=True)
 _LOSES_TO_ANOTHER: Final = Verdict(wins=False, conflict=True)
 
 
-def judge(stored: Stored | None, version: Version, base: Version | None, *, late: bool = False) -> Verdict:
+def judge(
+    stored: Stored | None, version: Version, base: Version | None, *, late: bool = False, here: str = ""
+) -> Verdict:
     """Compare an incoming change with what is stored.
 
     Args:
@@ -57,6 +59,8 @@ def judge(stored: Stored | None, version: Version, base: Version | None, *, late
         version: of the incoming change.
         base: what it replaced where it was written.
         late: the change comes from an owner that its own region had given up: not sequential even within its origin.
+        here: the region whose own writes did not know of what arrives now; empty in a store that is made anew, to which
+            its own writes come in any order.
     """
     if stored is None:
         return _WINS
@@ -67,5 +71,5 @@ def judge(stored: Stored | None, version: Version, base: Version | None, *, late
     if version > mine:
         knew = same_origin or (base is not None and base[:2] >= mine[:2])
         return _WINS if knew else _WINS_OVER_ANOTHER
-    knew = same_origin or stored[3:5] >= version[:2]
+    knew = same_origin or (mine[1] != here and stored[3:5] >= version[:2])
     return _LOSES if knew else _LOSES_TO_ANOTHER

@@ -93,15 +93,6 @@ class MergePromises:
         assert [await value(here, "a"), await value(there, "b")] == [b"later", None]
         assert sorted(await _losers(here), key=str) == sorted([(None, THERE), (b"kept", THERE)], key=str)
 
-    async def test_writes_that_knew_of_each_other_are_no_conflict(self, host: StoreHost) -> None:
-        here, there = await owned(host), await owned(host, THERE)
-        for turn in range(6):
-            await write((here, there)[turn % 2], put(value=b"%d" % turn))
-            await exchange(here, there)
-
-        assert await value(here) == b"5"
-        assert await _losers(here) == await _losers(there) == []
-
     async def test_a_region_that_comes_back_overwrites_nothing_newer_and_revives_nothing(self, host: StoreHost) -> None:
         here, there = await owned(host), await owned(host, THERE)
         await write(there, put("a", b"stale"), put("b", b"stale"))

@@ -79,6 +79,10 @@ class SlotRows:
         """Of the lease; 0 without one."""
         return self.lease.epoch if self.lease is not None else 0
 
+    def serving(self, region: str) -> str:
+        """``region``, unless the slot is being made anew: its own ops come back then, in any order."""
+        return region if self.lease is None or self.lease.state != "importing" else ""
+
     def encode(self) -> bytes:
         """The stored form; held ops and erased accounts have rows of their own."""
         marks = {origin: tuple(mark) for origin, mark in self.marks.items()}

@@ -263,7 +263,8 @@ def merge(desk: Desk, group: Group, slot: SlotRows, op: Op, *, late: bool = Fals
             return False, False
         group.put(place, change.value, version, change.base)
         return True, False
-    verdict = judge(known.stored if known is not None else None, version, change.base, late=late)
+    stored = known.stored if known is not None else None
+    verdict = judge(stored, version, change.base, late=late, here=slot.serving(desk.region))
     if verdict.conflict and known is not None:
         mine = known.stored.version
         loser, value = (mine, known.value) if verdict.wins else (version, change.value)

@@ -79,6 +79,10 @@ class SlotRows:
         marks = dict(self.marks)
         return SlotView(self.slot, self.lease, marks, {**marks, **self._below_held} if self.held else marks)
 
+    def serving(self, region: str) -> str:
+        """``region``, unless the slot is being made anew: its own ops come back then, in any order."""
+        return region if self.state != "importing" else ""
+
     def hold(self, held: HeldOp) -> None:
         """It is in the log and waits for its time."""
         self.held.append(held)

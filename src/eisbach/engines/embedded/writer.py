@@ -167,7 +167,7 @@ class Writer:
         if change.pk in slot.erased or erases(change):
             return self._merge_erased(group, slot, op, change), False
         stored = group.stored(self.database, place)
-        verdict = judge(stored, version, change.base, late=late)
+        verdict = judge(stored, version, change.base, late=late, here=slot.serving(self.region))
         if keep and verdict.conflict and stored is not None:
             loser = (*stored.version, group.value(self.database, place)) if verdict.wins else (*version, change.value)
             winner = version if verdict.wins else stored.version

@@ -6,8 +6,8 @@ only the engine's own tests can break its disk: survival of kill -9 and of power
 
 from eisbach.testing.store_host import StoreHost
 from eisbach.testing.store_log_promises import LogPromises
-from eisbach.testing.store_memory_promises import MemoryPromises
 from eisbach.testing.store_loser_promises import LoserPromises
+from eisbach.testing.store_memory_promises import MemoryPromises
 from eisbach.testing.store_merge_promises import MergePromises
 from eisbach.testing.store_write_promises import WritePromises
 

@@ -40,7 +40,7 @@ def test_every_promise_is_kept_by_every_seed(disks: Volumes, seed: int) -> None:
     result = simulate(seed, disks)
 
     assert not result.breaches, f"{result.breaches}\nrepeat: {command(seed)}"
-    assert result.acknowledged > 5
+    assert result.acknowledged >= 5
 
 
 def test_the_same_seed_gives_the_same_trace(disks: Volumes) -> None:

@@ -23,6 +23,14 @@ from eisbach.kernel.versions import covers
 CLOCK = SystemClock()
 
 
+class NoHub:
+    def last_lsn(self) -> int:
+        return 0
+
+    async def has(self, lsn: int) -> bool:
+        return lsn == 0
+
+
 class Side:
     """A region of one cell: the control process's way to it, too."""
 
@@ -31,9 +39,7 @@ class Side:
         acknowledged = Acknowledged(region=region, peers=[other], clock=CLOCK)
         self.link = Link(PullServer(it.store, it.ownership, clock=CLOCK, acknowledged=acknowledged))
         imports = SlotImports(it.store, it.ownership, self, clock=CLOCK, rng=random.Random(1))  # type: ignore[arg-type]
-        self.moving = Moving(
-            it.store, it.ownership, imports, relayed_lsn=lambda: 0, clock=CLOCK, acknowledged=acknowledged
-        )
+        self.moving = Moving(it.store, it.ownership, imports, relayed=NoHub(), clock=CLOCK, acknowledged=acknowledged)
         self.control = SqliteControlStore(folder / f"{region}-control.db")
         self.evacuation = Evacuation(
             self.control, self, region=region, owners=lambda: {str(slot): "c1" for slot in SLOTS}, clock=CLOCK

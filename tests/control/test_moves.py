@@ -46,10 +46,19 @@ class CellUnderTest:
         rng = random.Random(1)
         self.imports = SlotImports(store, self.ownership, region, clock=region.clock, rng=rng)
         self.relayed: int | None = None
-        self.moving = Moving(
-            store, self.ownership, self.imports, clock=region.clock,
-            relayed_lsn=lambda: store.statistics().last_lsn if self.relayed is None else self.relayed,
-        )  # fmt: skip
+        self.hub_wiped = False
+        """And the relay has not noticed yet."""
+        self.asked_when: list[str] = []
+        """What else had happened when the hub was asked what it has."""
+        self._region = region
+        self.moving = Moving(store, self.ownership, self.imports, relayed=self, clock=region.clock)
+
+    def last_lsn(self) -> int:
+        return self.store.statistics().last_lsn if self.relayed is None else self.relayed
+
+    async def has(self, lsn: int) -> bool:
+        self.asked_when = list(self._region.done)
+        return self.last_lsn() >= lsn and not self.hub_wiped
 
 
 class Region:
@@ -66,6 +75,7 @@ class Region:
         """Calls of the past, to be delivered again."""
         self.published: dict[str, str] = {}
         self.down: set[str] = set()
+        self.done: list[str] = []
         self.acknowledged: dict[str, bytes] = {}
         self.written = self.twin_at = 0
         """Ops that the twin was told are on our disk: it may forget them."""
@@ -119,7 +129,9 @@ class Region:
         return await self._call(cell, lambda m: m.freeze(asked))
 
     async def drain(self, cell: str, asked: Freeze) -> bool:
-        return await self._call(cell, lambda m: m.drain(asked))
+        drained = await self._call(cell, lambda m: m.drain(asked))
+        self.done.append("drain")
+        return drained
 
     async def settle(self, cell: str, asked: Settle) -> LeaseView:
         return await self._call(cell, lambda m: m.settle(asked))
@@ -339,6 +351,28 @@ async def test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is(reg
     assert (found.outcome, found.owner) == ("aborted", "c1")
     assert "hub" in found.reason
     await region.check()
+
+
+async def test_a_hub_that_was_wiped_a_moment_ago_is_not_believed_to_have_the_cut(region: Region) -> None:
+    """P3: the source may be taken away before its relay looks again, and the target's may have looked already."""
+    await region.write()
+    region.cells["c1"].hub_wiped = True
+
+    found = await moved(region, writing=False)
+
+    assert (found.outcome, found.owner) == ("aborted", "c1")
+    assert "hub" in found.reason
+    await region.check()
+
+
+async def test_the_hub_is_asked_for_the_cut_when_the_target_has_it(region: Region) -> None:
+    """P3: a hub that is wiped after that is filled by the target, which publishes what it has when it finds out."""
+    await region.write()
+
+    found = await moved(region, writing=False)
+
+    assert found.outcome == "committed"
+    assert "drain" in region.cells["c1"].asked_when
 
 
 async def test_with_the_coordinator_gone_a_frozen_slot_stays_frozen_and_readable(region: Region) -> None:

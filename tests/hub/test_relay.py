@@ -266,6 +266,56 @@ async def test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written(world
     assert await world.numbers() == list(range(1, 131))
 
 
+async def test_what_a_relay_says_that_its_hub_has_the_hub_has_said(world: World) -> None:
+    """P3: a cell is taken away when its slots have moved and the hub has its log; an idle relay looks every 2 s only."""
+    relay = await world.start()
+    await world.write(3)
+    await world.idle(1)
+    before = await relay.has(3), await relay.has(4)
+
+    await world.wipe_hub()
+    after = await relay.has(3)
+    believed = relay.statistics().last_lsn
+    await world.idle(0.01)  # and no two seconds: it was woken
+    filled = await relay.has(3)
+
+    assert before == (True, False)
+    assert (after, believed) == (False, 3)
+    assert filled
+    assert await world.numbers() == [1, 2, 3]
+
+
+async def test_a_hub_that_does_not_answer_has_nothing_and_is_asked_again_by_the_relay(world: World) -> None:
+    relay = await world.start()
+    await world.write(3)
+    await world.idle(1)
+
+    world.log.down = True
+    assert not await relay.has(3)
+    await world.idle(5)
+    assert not await relay.has(3)
+
+    world.log.down = False
+    await world.idle(5)
+    assert await relay.has(3)
+    assert await world.numbers() == [1, 2, 3]
+
+
+async def test_a_doubt_ends_with_the_next_append_that_the_hub_takes(world: World) -> None:
+    """A cell that is written all the time is never idle, and its slots could not move."""
+    relay = await world.start()
+    await world.write(3)
+    await world.idle(1)
+    world.log.down = True
+    assert not await relay.has(3)
+    world.log.down = False
+
+    await world.write(1)
+    await world.idle(0.01)
+
+    assert await relay.has(4)
+
+
 async def test_a_wiped_hub_also_gets_what_a_move_brought_here(world: World) -> None:
     """P16: the cell that had published it may be gone."""
     await _move_here(world)

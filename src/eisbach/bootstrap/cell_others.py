@@ -72,7 +72,7 @@ def moving(parts: Parts, main: Slots) -> Moving:
         main.store,
         main.ownership,
         imports,
-        relayed_lsn=lambda: relay.statistics().last_lsn,
+        relayed=relay,
         clock=parts.clock,
         acknowledged=parts.acknowledged,
     )

@@ -5,8 +5,7 @@ the slot is now, whether the hub has everything up to the cut, and that a copy r
 May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -20,12 +19,13 @@ from eisbach.cell.slot_imports import (
     PrepareImport,
     SlotImports,
 )
+from eisbach.cell.within import within
 from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
 
-__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Settle", "StandAside", "StoodAside"]
+__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
 
 _LOOK_EVERY_S: Final = 0.002
 
@@ -46,7 +46,8 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 
     vector: dict[str, Mark]
     relayed: bool
-    """Whether the hub has every event up to the cut: the target never publishes what it imported."""
+    """Whether the hub said, within ``wait_ms``, that it has every event up to the cut: the target publishes what it
+    imported only when it finds that the hub was wiped, and it may have found that before it had all of this slot."""
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +93,18 @@ class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
     """Lsns that the hub does not have yet."""
 
 
+class Relayed(Protocol):
+    """What the relay of a store knows of the hub."""
+
+    def last_lsn(self) -> int:
+        """Up to where the hub had this store's log when it was last asked."""
+        ...
+
+    async def has(self, lsn: int) -> bool:
+        """Whether it has everything up to there now, by its own word."""
+        ...
+
+
 class Moving:
     """One a store."""
 
@@ -101,21 +114,21 @@ class Moving:
         ownership: Ownership,
         imports: SlotImports,
         *,
-        relayed_lsn: Callable[[], int],
+        relayed: Relayed,
         clock: Clock,
         acknowledged: Acknowledged | None = None,
     ) -> None:
-        """``relayed_lsn``: up to where the hub has this store's log; ``acknowledged``: what other regions hold."""
+        """``relayed``: what the hub has of this store's log; ``acknowledged``: what other regions hold."""
         self._acknowledged = acknowledged
         self._store, self._ownership, self._imports = store, ownership, imports
-        self._relayed_lsn, self._clock = relayed_lsn, clock
+        self._relayed, self._clock = relayed, clock
         self._cuts: dict[tuple[str, int], int] = {}
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
         lease = await self._store.lease(self._ownership.slot(slot_text))
-        behind = max(0, self._store.statistics().last_lsn - self._relayed_lsn())
+        behind = max(0, self._store.statistics().last_lsn - self._relayed.last_lsn())
         if lease is None:
             return LeaseView(relay_behind=behind)
         return LeaseView(**lease._asdict(), relay_behind=behind)
@@ -152,9 +165,18 @@ class Moving:
         await self._ownership.refresh()
         lsn = self._cuts.setdefault((asked.slot, asked.move), self._store.statistics().last_lsn)
         until = self._clock.monotonic_ms() + asked.wait_ms
-        while self._relayed_lsn() < lsn and self._clock.monotonic_ms() < until:
-            await self._clock.sleep(_LOOK_EVERY_S)
-        return Frozen(vector=dict(cut.vector), relayed=self._relayed_lsn() >= lsn)
+        relayed = False
+        while not relayed and (left_ms := until - self._clock.monotonic_ms()) > 0:
+            if not (relayed := await self._hub_has(lsn, left_ms)):
+                await self._clock.sleep(_LOOK_EVERY_S)
+        return Frozen(vector=dict(cut.vector), relayed=relayed)
+
+    async def _hub_has(self, lsn: int, left_ms: int) -> bool:
+        """Nobody may believe what the relay remembers: this cell may be taken away as soon as its slots have moved."""
+        try:
+            return await within(self._clock, left_ms / 1000, self._relayed.has(lsn))
+        except TimeoutError:
+            return False
 
     async def drain(self, asked: Freeze) -> bool:
         """See ``SlotImports``."""

@@ -285,13 +285,17 @@ class Mover:
         return f"{reason} within {FREEZE_MAX_MS} ms of the freeze"
 
     async def _proof(self, record: SlotRecord, asked: Freeze, wait_ms: int) -> tuple[bool, bool]:
-        """FREEZE, then whether target and hub have the cut within ``wait_ms``."""
+        """FREEZE, then whether target and hub have the cut within ``wait_ms``.
+
+        The hub is asked when the target has all: a target that finds the hub wiped publishes what it has by then.
+        """
+        until = self._clock.monotonic_ms() + wait_ms - _ANSWER_MS
         cut = await self._cells.freeze(record.source, asked)
         wait = msgspec.structs.replace(asked, vector=cut.vector, wait_ms=max(1, wait_ms - _ANSWER_MS))
-        frozen, drained = await asyncio.gather(
-            self._cells.freeze(record.source, wait), self._cells.drain(record.target, wait)
-        )
-        return drained, frozen.relayed
+        if not await self._cells.drain(record.target, wait):
+            return False, False
+        wait = msgspec.structs.replace(wait, wait_ms=max(1, until - self._clock.monotonic_ms()))
+        return True, (await self._cells.freeze(record.source, wait)).relayed
 
     async def _end(
         self, record: SlotRecord, revision: int, outcome: str, *, reason: str = "", freeze_ms: int = 0

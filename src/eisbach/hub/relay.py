@@ -8,7 +8,8 @@ Where the engine gains by it, several appends are under way at once, each expect
 of the whole log. When another cell's envelope comes between, or an append fails, all behind it are refused, so no gap
 can arise; the relay then asks the log for its cursor and goes one by one until nobody interferes. One that was under
 way on a connection that broke may still arrive; so a relay that knows how far it got without a gap goes on there, not
-behind what such a latecomer says: that repeats a few envelopes, which inboxes drop. May not know: engines, spokes.
+behind what such a latecomer says: that repeats a few envelopes, which inboxes drop.
+What a relay remembers of its log is up to two seconds old: ``has`` asks the log. May not know: engines, spokes.
 """
 
 import asyncio
@@ -110,6 +111,8 @@ class Relay:
         self._region, _, self._cell = source.partition("/")
         self._clock, self._rng = clock, rng
         self._sequence = 0
+        self._doubted = asyncio.Event()
+        """The log did not say that it still has what this relay has published: it looks now, not when it is idle."""
         self._lsn = -1
         """Below 0 until the cursor is known, and while what moves or a restore brought (``IMPORTED_LSN_MIN`` and on) is
         not all told: a store that holds nothing else has no lsn that could show it."""
@@ -131,12 +134,29 @@ class Relay:
                 delay = delay_after(self._failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
                 await self._clock.sleep(delay.total_seconds())
 
+    def last_lsn(self) -> int:
+        """Up to here the log had everything when this relay last heard of it."""
+        return max(-1, self._lsn)
+
+    async def has(self, lsn: int) -> bool:
+        """Whether the log has every event up to ``lsn``, by its own word: it may have been wiped a moment ago."""
+        if self._lsn < lsn or self._doubted.is_set():
+            return False
+        believed = self._sequence
+        try:
+            last = await self._log.last(f"{self._region}/{self._cell}")
+        except (Retryable, Rejected):
+            last = None
+        if last is None or last.sequence < believed:
+            self._doubted.set()
+        return not self._doubted.is_set() and self._lsn >= lsn
+
     def statistics(self) -> RelayStatistics:
         """What happened since start."""
         return RelayStatistics(
             events=self._events,
             envelopes=self._envelopes,
-            last_lsn=max(-1, self._lsn),
+            last_lsn=self.last_lsn(),
             behind=max(0, self._store.statistics().last_lsn - max(0, self._lsn)) + (self._lsn < 0),
             failures_in_a_row=self._failures,
             resumed=self._resumed,
@@ -145,6 +165,7 @@ class Relay:
 
     async def _resume(self) -> None:
         last = await self._log.last(f"{self._region}/{self._cell}")
+        self._doubted.clear()
         self._resumed += 1
         self._sequence, self._lsn = last.sequence, last.last_lsn
         if self._pipelined is not None and self._whole is not None:
@@ -192,6 +213,7 @@ class Relay:
                     last = await self._log.last(f"{self._region}/{self._cell}")
                     if last.sequence != self._sequence:
                         return
+                    self._doubted.clear()
         finally:
             for _, append in flying:
                 append.cancel()
@@ -223,17 +245,19 @@ class Relay:
         self._window = min(_AT_ONCE, 2 * self._window) if alone else 1
         self._sequence, self._lsn = sequence, envelope.last_lsn
         self._whole, self._failures = envelope.last_lsn, 0
+        self._doubted.clear()  # the log has what this append was to come behind
         self._envelopes += 1
         self._events += len(envelope.events)
 
     async def _committed_soon(self) -> bool:
-        """Wait for the next commit, but not for ever."""
+        """Wait for the next commit, but not for ever, and not when it is doubted that the log has what it had."""
         commit = asyncio.ensure_future(self._store.wait_for_commit(self._lsn))
         pause = asyncio.ensure_future(self._clock.sleep(_LOOK_AGAIN.total_seconds()))
+        doubt = asyncio.ensure_future(self._doubted.wait())
         try:
-            await asyncio.wait({commit, pause}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({commit, pause, doubt}, return_when=asyncio.FIRST_COMPLETED)
             return commit.done()
         finally:
-            commit.cancel()
-            pause.cancel()
-            await asyncio.gather(commit, pause, return_exceptions=True)
+            for one in (commit, pause, doubt):
+                one.cancel()
+            await asyncio.gather(commit, pause, doubt, return_exceptions=True)

@@ -17,7 +17,7 @@ from eisbach.kernel.errors import SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Transaction, Write
-from eisbach.testing.manual_clock import ManualClock
+from eisbach.testing.manual_clock import ManualClock, settle
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ async def test_an_event_that_is_written_in_the_group_of_the_freeze_is_waited_for
     event = Write(None, EventDraft("tv.test.thing.happened.v1", "thing", b"{}"))
 
     writing = asyncio.create_task(cell.store.transact(Transaction(slot=SLOT, writes=[event])))
-    freezing = asyncio.create_task(cell.moving.freeze(Freeze(slot=str(SLOT), move=1, epoch=1)))
+    freezing = asyncio.create_task(cell.moving.freeze(Freeze(slot=str(SLOT), move=1, epoch=1, wait_ms=10)))
+    await settle()
+    await region.clock.advance(0.02)
     receipt, frozen = await asyncio.gather(writing, freezing)
 
     assert frozen.vector == {"eu-central": receipt.mark}

@@ -358,6 +358,23 @@ async def test_probes_need_no_token_and_status_has_what_the_supervisor_reads(tmp
     assert status["requests"] >= 3
 
 
+async def test_a_wall_clock_that_jumped_and_erasures_that_wait_are_gauges_that_an_alarm_can_watch(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as cell:
+        nobody = AsgiClient(cell.app)
+        before = (await nobody.send("GET", "/metrics")).body
+        cell.store._writer.hlc.physical_ms(wall_ms=0, monotonic_ms=0)  # type: ignore[attr-defined]  # as after a jump
+        cell.store._writer.erasing = 2  # type: ignore[attr-defined]
+        after = (await nobody.send("GET", "/metrics")).body
+        cell.store._writer.erasing = 0  # type: ignore[attr-defined]
+
+    assert b"eisbach_clock_jumped 0.0" in before
+    assert b"eisbach_store_erasing 0.0" in before
+    assert b"eisbach_clock_jumped 1.0" in after
+    assert b"eisbach_store_erasing 2.0" in after
+
+
 async def test_the_catalogue_survives_a_restart_without_the_hub(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass

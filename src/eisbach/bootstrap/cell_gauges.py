@@ -21,6 +21,8 @@ def gauges(parts: Parts, main: Slots, gate: Gate) -> Mapping[str, float]:
         "store_transactions": store.transactions,
         "store_commits": store.commits,
         "store_conflicts": store.conflicts,
+        "store_erasing": store.erasing,
+        "clock_jumped": store.clock_jumped,
         "relay_behind": max((r.statistics().behind for r in parts.relays.values()), default=0),
     }
     for twin in parts.twins():

@@ -66,7 +66,7 @@ async def test_a_write_is_not_in_the_other_region_before_the_lag_and_is_there_af
     aws: AwsEmulator, both: tuple[Any, Any]
 ) -> None:
     central, west = both
-    aws.lag(0.2)
+    aws.lag(2.0)  # longer than the client waits for an answer, so what is read before it was asked before it
     await put(central, "one")
 
     before = await value(west)

@@ -1,6 +1,6 @@
 """Bugs planted into the production code on purpose: each must be found by the judge, else the judge is blind.
 
-Those of who wrote code and judge, with ``mutants_lost``; ``mutants_moves``, ``mutants_read`` and
+Those of who wrote code and judge, with ``mutants_lost`` and ``mutants_soaked``; ``mutants_moves``, ``mutants_read`` and
 ``mutants_planted`` have the others.
 """
 
@@ -26,12 +26,13 @@ from eisbach.kernel import merge
 from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.hlc import HybridClock
 from eisbach.kernel.versions import Mark
-from eisbach.testing.world import edge, mutants_lost, mutants_moves, mutants_planted, mutants_read
+from eisbach.testing.world import edge, mutants_lost, mutants_moves, mutants_planted, mutants_read, mutants_soaked
 from eisbach.testing.world.planting import MUTANTS, Patch, mutant, planted
 
 __all__ = ["MUTANTS", "planted"]
 
-_OTHERS = (mutants_lost, mutants_moves, mutants_planted, mutants_read)  # importing them puts theirs into the table
+_OTHERS = (mutants_lost, mutants_moves, mutants_planted, mutants_read, mutants_soaked)
+"""Importing them puts theirs into the table."""
 
 # --- the store ---------------------------------------------------------------------------------------------------
 

@@ -46,14 +46,17 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "key-of-a-neighbour": "test_two_calls_at_once_under_one_key_have_one_effect",
         "replayed-not-unsaved": "test_what_two_starts_in_a_row_have_to_remember_is_remembered",
         "seq-of-every-epoch": "test_own_ops_of_an_epoch_that_was_left_make_no_gap_in_the_new_one",
+        "loser-known-by-its-base": "test_a_loser_that_arrives_under_several_writes_is_kept_by_both_regions",
         "waker-not-armed-again": "test_ops_that_are_held_a_second_time_are_applied_in_time_too",
     },
     "tests/engines/test_store_power.py": {
+        "erasure-waits-for-a-commit": "test_an_erasure_that_a_full_disk_stopped_goes_on_when_there_is_room_and_nobody_writes",  # noqa: E501 - the name of a test
         "failed-sync-not-overwritten": "test_a_write_whose_sync_failed_does_not_come_back_after_a_crash",
     },
     "tests/engines/test_store_moves.py::TestSqliteMoves": {
         "activate-any-import": "test_an_activation_of_an_earlier_move_activates_no_later_import",
         "chains-end-with-their-epoch": "test_the_new_owners_first_event_names_the_old_ones_last",
+        "held-applied-by-anybody": "test_the_copy_of_a_move_that_was_given_up_lists_no_loser",
         "import-not-saved": "test_what_an_import_has_kept_survives_a_restart",
         "no-overlap-of-keys": "test_a_key_of_the_same_millisecond_travels_although_it_sorts_before_the_last_one_copied",
         "settle-again": "test_an_outcome_counts_once_and_only_upwards",
@@ -61,6 +64,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "shown-is-held-back": "test_what_the_source_shows_is_not_taken_before_its_time_and_what_follows_is_stamped_later",  # noqa: E501 - the name of a test
     },
     "tests/hub/test_relay.py": {
+        "hub-remembered": "test_a_hub_that_does_not_answer_has_nothing_and_is_asked_again_by_the_relay",
         "idle-relay-deaf": "test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written",
         "last-lsn-too-early": "test_an_envelope_claims_no_lsn_of_the_next_one",
         "wiped-hub-without-moved-in": "test_a_wiped_hub_also_gets_what_a_move_brought_here",

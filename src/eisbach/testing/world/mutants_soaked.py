@@ -1,0 +1,36 @@
+"""Bugs that were in the code until the soak of 27 November 2026 found each by a seed or two of tens of thousands.
+
+The world meets them too seldom to be trusted with them; ``mutants_held`` names the test that holds each.
+"""
+
+from eisbach.engines.embedded import writer
+from eisbach.engines.embedded.eraser import Eraser
+from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.hub.relay import Relay
+from eisbach.testing.world.planting import Patch, mutant, rewritten
+
+__all__: list[str] = []
+
+
+@mutant("a write that arrives under several own ones counts as known to the last of them (seed 290265)")
+def loser_known_by_its_base(patch: Patch) -> None:
+    patch(SlotRows, "serving", lambda _self, _region: "")
+
+
+@mutant("a cell that does not own a slot applies what it held back of it (seed 325715)")
+def held_applied_by_anybody(patch: Patch) -> None:
+    patch(writer, "RELEASING", frozenset({"active", "away", "frozen", "gone"}))
+
+
+@mutant("a move believes what the source's relay remembers of the hub (seed 315105)")
+def hub_remembered(patch: Patch) -> None:
+    async def has(self: Relay, lsn: int) -> bool:
+        return self.last_lsn() >= lsn
+
+    patch(Relay, "has", has)
+
+
+@mutant("an erasure that was refused waits for a next commit (seed 270306)")
+def erasure_waits_for_a_commit(patch: Patch) -> None:
+    edit = ("await self._clock.sleep(_REFUSED_S)", "return")
+    patch(Eraser, "_run", rewritten(Eraser._run, edit))

@@ -8,12 +8,13 @@ import pytest
 
 from eisbach.domain.progress import PROGRESS_PREFIX
 from eisbach.kernel.ops import ItemChange, Op
+from eisbach.kernel.versions import Mark
 from eisbach.testing.asgi_client import AsgiAnswer
-from eisbach.testing.world.checks import judge
+from eisbach.testing.world.checks import _read_your_writes, judge
 from eisbach.testing.world.edge import Edge, Request, World
 from eisbach.testing.world.evidence import Evidence
 from eisbach.testing.world.genesis import GROUP, shape_of
-from eisbach.testing.world.history import History, Intent
+from eisbach.testing.world.history import History, Intent, PutBack, Read
 from eisbach.testing.world.network import Refused, Silent
 
 NOTHING = Evidence(
@@ -87,3 +88,27 @@ def test_a_refusal_is_judged_unless_the_call_went_on_several_ways(copies: int, c
     breaches = judge(history, [replace(NOTHING, ops=[op])])
 
     assert any("refused as not written (unavailable), and its 4 was written" in b for b in breaches) == counts
+
+
+def _stopped_at(seq: int, pos_s: int, *, account: str = "account") -> Op:
+    change = ItemChange(pk=account, sk=f"{PROGRESS_PREFIX}tears", value=b'{"pos_s":%d,"dur_s":9}' % pos_s, base=None)
+    return Op(f"{GROUP}/1", "eu-central", 1, seq, seq, change, None)
+
+
+@pytest.mark.parametrize("shown", ["the newest, since lost", "the one before", "another account's"])
+def test_what_a_read_shows_is_the_latest_of_that_position_of_that_account_lost_ones_included(shown: str) -> None:
+    """Seed 334343: every pause stops at second 1, and a disk that was put back had lost the newest."""
+    history = History()
+    intent = Intent(1, 0, "read", "account", "tears", 0.0)
+    intent.reads.append(Read(pos_s=1, after=("eu-central", Mark(1, 2)), aged=False))
+    history.intents.append(intent)
+    before, newest = _stopped_at(1, 1), _stopped_at(3, 1)
+    if shown == "the newest, since lost":
+        history.put_back.append(PutBack("eu-central", 9.0, {(newest.slot, "eu-central", 1, 3): newest}))
+    elif shown == "another account's":
+        before = _stopped_at(1, 1, account="another")
+    evidence = replace(NOTHING, ops=[before, _stopped_at(2, 152)])
+
+    breaches = list(_read_your_writes(history, [evidence]))
+
+    assert [breach.split()[0] for breach in breaches] == ([] if shown == "the newest, since lost" else ["RYW"])

@@ -38,6 +38,10 @@ class Counted:
     read_units: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     """Of AWS's services, by ``service.Operation``."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Write units by what was written."""
+    logged: Counter[str] = field(default_factory=Counter)
+    """Ops in rows of the log by what they are."""
     task_cpu_s: float = 0.0
     lambda_calls: int = 0
     lambda_gb_s: float = 0.0
@@ -46,6 +50,8 @@ class Counted:
         """What an engine counted (``AwsUsage`` as ``/status`` tells it)."""
         calls = Counter(usage["calls"])
         self.calls += calls
+        self.written += Counter(usage["written"])
+        self.logged += Counter(usage["logged"])
         self.write_units += usage["write_units"]
         self.replicated_units += usage["replicated_units"]
         # The emulator tells no units of batches. Every row here is under 4 KB, so a row is a unit, as on AWS.
@@ -55,9 +61,13 @@ class Counted:
 def usage_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What was used from one ``/status`` to the next."""
     numbers = ("read_units", "write_units", "replicated_units", "batch_rows")
-    calls = Counter(after["calls"])
-    calls.subtract(before["calls"])
-    return {"calls": +calls, **{name: after[name] - before[name] for name in numbers}}
+    counters = {name: Counter(after[name]) for name in ("calls", "written", "logged")}
+    for name, counter in counters.items():
+        counter.subtract(before[name])
+    return {
+        **{name: +counter for name, counter in counters.items()},
+        **{name: after[name] - before[name] for name in numbers},
+    }
 
 
 def bill(counted: Counted, book: PriceBook, *, door: str) -> dict[str, float]:
@@ -92,6 +102,13 @@ def bill(counted: Counted, book: PriceBook, *, door: str) -> dict[str, float]:
         items["Lambda, requests"] = usd("lambda.request", counted.lambda_calls)
         items["Lambda, ARM, time"] = usd("lambda.gb_second.arm", counted.lambda_gb_s)
     return {name: cost / counted.viewer_hours for name, cost in items.items()}
+
+
+def breakdown(counted: Counted) -> dict[str, tuple[float, str]]:
+    """What the write units of a viewer-hour are, and the ops in the log: what -> (how many, unit), most first."""
+    units = {f"written, {what}": (n / counted.viewer_hours, "WRU") for what, n in counted.written.most_common()}
+    ops = {f"logged, {what}": (n / counted.viewer_hours, "ops") for what, n in counted.logged.most_common()}
+    return units | ops
 
 
 def lcu_hours(counted: Counted) -> float:

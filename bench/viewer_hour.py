@@ -24,7 +24,7 @@ import aiohttp
 import botocore.session
 import msgspec
 from bench.figures import Row, cpu_seconds
-from bench.viewer_bill import Counted, bill, usage_between
+from bench.viewer_bill import Counted, bill, breakdown, usage_between
 from bench.viewer_fleet import JOIN_WITHIN_S, Fleet
 
 from eisbach.deploy.aws.documents import VARIABLE, CellDocument
@@ -368,6 +368,9 @@ def rows(door: str, counted: Counted, fleet: Fleet, notes: dict[str, str]) -> li
         Row(figure=f"{door}: {name}", measured=usd * 1e6, unit="USD/1e6", note="; ".join(filter(None, (amounts.get(name, ""), notes.get(name, "")))))
         for name, usd in items.items()
     ]  # fmt: skip
+    found += [
+        Row(figure=f"{door}: {what}", measured=amount, unit=unit) for what, (amount, unit) in breakdown(counted).items()
+    ]
     total, goal = sum(items.values()), GOALS[door]
     took = {name: statistics.quantiles(ms, n=100)[98] for name, ms in fleet.took_ms.items() if len(ms) > 100}
     found.append(

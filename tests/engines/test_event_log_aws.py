@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from eisbach.engines.aws import subscription as subscriptions
+from eisbach.engines.aws.event_log import SnsSqsEventLog
 from eisbach.engines.aws.messages import message_of
 from eisbach.engines.aws.subscription import SqsSubscription, _Settler
 from eisbach.engines.embedded.clock import SystemClock
@@ -17,7 +18,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import open_store
 from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
-from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Unavailable
+from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Unavailable, VersionConflict
 from eisbach.ports.event_log import Envelope, UnreadableEnvelope, encode_envelope
 from eisbach.ports.store import Lease
 from eisbach.testing.aws.emulator import AwsEmulator
@@ -120,6 +121,66 @@ async def test_a_wiped_hub_is_filled_again_by_the_relay(host: AwsHubHost, tmp_pa
         await asyncio.gather(running, return_exceptions=True)
 
     assert [e.seq for e in before[0].envelope.events] == [e.seq for e in after[0].envelope.events] == [1, 2, 3]
+
+
+async def test_an_append_that_ended_before_its_cursor_is_found_and_published_by_the_next_relay(
+    host: AwsHubHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await host.open()
+    reader = await log.subscribe("reader")
+    sequences = await fill(log, 2)
+
+    async def dies(*_: object, **__: object) -> None:
+        raise OutcomeUnknown("the process died")
+
+    monkeypatch.setattr(log._archive, "_show", dies)
+    with pytest.raises(OutcomeUnknown):
+        await log.append(an_envelope(3), expected=sequences[-1])
+    other = await host.open()
+    last = await other.last(SOURCE)
+    await other.append(an_envelope(4), expected=last.sequence)
+
+    assert last.last_lsn == 3
+    assert lsns(await take(reader, 4)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["which notices", "which dies before it notices"])
+async def test_a_relay_does_not_go_on_in_a_hub_that_was_wiped_and_made_anew_by_another(
+    host: AwsHubHost, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    log = await host.open()
+    sequences = await fill(log, 4)
+    await host.wipe()
+    await fill(await host.open(), 1, source="eu-central/c2")
+
+    async def ends(*_: object, **__: object) -> None:
+        raise VersionConflict("the process died")
+
+    if dies:
+        monkeypatch.setattr(log._archive, "_show", ends)
+    with pytest.raises(VersionConflict):
+        await log.append(an_envelope(50), expected=sequences[-1])
+
+    other = await host.open()
+    assert await other.last(SOURCE) == (0, 0)
+    assert lsns(await take(await _filled(other, 4), 4)) == [1, 2, 3, 4]
+    assert (await (await host.open()).last(SOURCE)).last_lsn == 4
+    await fill(other, 2, first=5)
+    assert (await other.last(SOURCE)).last_lsn == 6
+
+
+async def test_an_envelope_costs_a_unit_a_kilobyte_as_it_is_packed_and_one_for_the_cursor(host: AwsHubHost) -> None:
+    log = await host.open()
+    await fill(log, 1)
+    data = msgspec.json.encode({"title": "tears", "position_s": 1234, "at": "2026-11-27T12:00:00Z", "pad": "x" * 150})
+    events = [an_event(n, data=data) for n in range(2, 10)]
+    envelope = Envelope(source=SOURCE, first_lsn=2, last_lsn=9, events=events)
+    before = log.usage.write_units
+
+    await log.append(envelope, expected=(await log.last(SOURCE)).sequence)
+
+    assert len(encode_envelope(envelope)) > 3000
+    assert log.usage.write_units - before == 2.0
 
 
 # --- what may be in an envelope ----------------------------------------------------------------------------------
@@ -271,7 +332,7 @@ async def test_of_a_batch_only_what_was_refused_is_tried_again(refusals: list[st
 async def test_an_append_that_is_throttled_says_so_and_nothing_was_kept(host: AwsHubHost) -> None:
     log = await host.open()
     await fill(log, 1)
-    host.aws.fault(host.region, "throttle", service="dynamodb", operation="TransactWriteItems")
+    host.aws.fault(host.region, "throttle", service="dynamodb", operation="PutItem")
 
     with pytest.raises(Overloaded, match="nothing was written"):
         await log.append(an_envelope(2), expected=(await log.last(SOURCE)).sequence)
@@ -279,13 +340,13 @@ async def test_an_append_that_is_throttled_says_so_and_nothing_was_kept(host: Aw
 
     assert (await log.last(SOURCE)).last_lsn == 1
     calls = host.aws.statistics()["doors"][host.region]["calls"]
-    assert calls["dynamodb/TransactWriteItems"] <= 1 + 3  # no storm
+    assert calls["dynamodb/PutItem"] <= 2 + 3  # no storm
 
 
 async def test_an_append_whose_answer_was_lost_is_not_appended_twice(host: AwsHubHost) -> None:
     log = await host.open()
     await fill(log, 1)
-    host.aws.fault(host.region, "mute", service="dynamodb", operation="TransactWriteItems", count=1)
+    host.aws.fault(host.region, "mute", service="dynamodb", operation="PutItem", count=1)
 
     await fill(log, 1, first=2)
 
@@ -323,6 +384,14 @@ async def test_a_log_that_is_not_open_says_so(host: AwsHubHost) -> None:
 
     with pytest.raises(Unavailable, match="not open"):
         await log.last(SOURCE)
+
+
+async def _filled(log: SnsSqsEventLog, count: int) -> SqsSubscription:
+    """A reader from the start of a log with so many envelopes."""
+    await fill(log, count)
+    reader = await log.subscribe("reader")
+    assert isinstance(reader, SqsSubscription)
+    return reader
 
 
 async def _take_for_ever(subscription: SqsSubscription, count: int) -> list[int]:

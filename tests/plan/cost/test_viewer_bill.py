@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from bench.viewer_bill import Counted, bill, lcu_hours, usage_between
+from bench.viewer_bill import Counted, bill, breakdown, lcu_hours, usage_between
 
 from eisbach.plan.cost.prices import load_prices
 
@@ -53,22 +53,21 @@ def test_of_the_four_measures_of_a_balancer_the_largest_is_billed(more: dict[str
 
 def test_rows_of_batches_are_read_units_and_only_what_came_since_is_counted() -> None:
     before = {
-        "calls": {"sns.Publish": 2},
-        "read_units": 1.0,
-        "batch_rows": 3,
-        "write_units": 4.0,
-        "replicated_units": 1.0,
-    }
+        "calls": {"sns.Publish": 2}, "read_units": 1.0, "batch_rows": 3, "write_units": 4.0, "replicated_units": 1.0,
+        "written": {"log: commit": 3.0, "state: head": 1.0}, "logged": {"tv.started.v1": 2},
+    }  # fmt: skip
     after = {
-        "calls": {"sns.Publish": 5},
-        "read_units": 2.0,
-        "batch_rows": 10,
-        "write_units": 9.0,
-        "replicated_units": 3.0,
-    }
+        "calls": {"sns.Publish": 5}, "read_units": 2.0, "batch_rows": 10, "write_units": 9.0, "replicated_units": 3.0,
+        "written": {"log: commit": 5.0, "state: head": 1.0, "state: slot": 3.0}, "logged": {"tv.started.v1": 9},
+    }  # fmt: skip
     found = counted(write_units=0.0, replicated_units=0.0, read_units=0.0, calls=Counter())
 
     found.add(usage_between(before, after))
 
     assert (found.read_units, found.write_units, found.replicated_units) == (8.0, 5.0, 2.0)
     assert found.calls == {"sns.Publish": 3}
+    assert breakdown(found) == {
+        "written, state: slot": (3.0 / found.viewer_hours, "WRU"),
+        "written, log: commit": (2.0 / found.viewer_hours, "WRU"),
+        "logged, tv.started.v1": (7 / found.viewer_hours, "ops"),
+    }

@@ -55,23 +55,40 @@ class AwsUsage:
     """Rows asked for by ``BatchGetItem``: at least a read unit each, whatever an emulator says."""
     replicated_units: float = 0.0
     """Write units on global tables: billed once more in every other region."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Write units by what was written, e.g. ``state: item progress``: they add up to ``write_units``."""
+    logged: Counter[str] = field(default_factory=Counter)
+    """Ops in rows of the log, by what they are: a row is shared by all ops of a commit."""
 
     def told(self) -> dict[str, Any]:
         """As ``/status`` tells it."""
         return {
             "calls": dict(self.calls), "read_units": self.read_units, "batch_rows": self.batch_rows,
             "write_units": self.write_units, "replicated_units": self.replicated_units,
+            "written": dict(self.written), "logged": dict(self.logged),
         }  # fmt: skip
 
-    def count(self, parsed: Mapping[str, Any], *, writes: bool, replicated: frozenset[str] = frozenset()) -> None:
-        """Add the units that an answer of DynamoDB names: a transaction names its kind, other calls have but one."""
+    def wrote(self, units: float, what: str) -> None:
+        """Add write units; ``what`` takes them."""
+        self.write_units += units
+        self.written[what] += units  # type: ignore[assignment]
+
+    def count(self, parsed: Mapping[str, Any], *, what: str = "", replicated: frozenset[str] = frozenset()) -> None:
+        """Add the units that an answer of DynamoDB names: a transaction names its kind, other calls have but one.
+
+        Args:
+            parsed: the answer.
+            what: was written; empty: it was read.
+            replicated: names of tables that other regions are billed for too.
+        """
+        writes = bool(what)
         told: Any = parsed.get("ConsumedCapacity") or []
         for one in told if isinstance(told, list) else [told]:
             units = one.get("WriteCapacityUnits" if writes else "ReadCapacityUnits", one.get("CapacityUnits", 0.0))
             if not writes:
                 self.read_units += units
                 continue
-            self.write_units += units
+            self.wrote(units, what)
             if one["TableName"].rpartition("/")[2] in replicated:
                 self.replicated_units += units
 

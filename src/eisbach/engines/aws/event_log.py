@@ -99,7 +99,7 @@ class SnsSqsEventLog:
     async def last(self, source: str) -> LastEnvelope:
         """See ``EventLog``. Publishes what an earlier process left unpublished."""
         assert self._open
-        number, last_lsn = await self._archive.cursor(source)
+        number, last_lsn = await self._archive.recover(source)
         await self._publish_left(source, number)
         return LastEnvelope(sequence_of(source, number), last_lsn)
 

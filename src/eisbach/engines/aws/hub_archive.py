@@ -1,20 +1,25 @@
 """The hub's own table: every envelope of seven days, the cursor of every source, what is known of every subscription.
 
-SNS and SQS remember nothing that one could ask for, so this is the log: an append is on disk when it is here, compared
-with the source's last number in the same transaction. A reader that comes late is given it from here.
+SNS and SQS remember nothing that one could ask for, so this is the log: an append is on disk when it is here. Its row
+is put if its number is free, which only one can have, then the cursor is moved: two plain writes, since each row of a
+transaction is billed twice. What ended between the two is found by ``recover``. Cursor and rows carry the token of the
+source's first envelope: a hub that was wiped has another, and takes no row of before. A reader that comes late is given
+the envelopes from here.
 
 One DynamoDB table a region, keys ``(pk, sk)``: ``("cursor", source)``, ``("log#" + source, number)``,
 ``("subscription", name)``. Envelopes expire by DynamoDB's own expiry.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from eisbach.engines.aws.clients import AwsClients
-from eisbach.engines.aws.errors import aws_errors, code_of, reasons_of
+from eisbach.engines.aws.errors import aws_errors, code_of
+from eisbach.engines.aws.spoke_rows import packed, unpacked
 from eisbach.kernel.errors import Unavailable, VersionConflict
 from eisbach.kernel.limits import OPLOG_KEPT
 
@@ -22,6 +27,8 @@ __all__ = ["Archived", "HubArchive", "SubscriptionRecord"]
 
 _KEPT_S: Final = int(OPLOG_KEPT.total_seconds())
 _READY_TRIES: Final = 120
+_PACKED_FROM: Final = 1024
+"""Bytes of a body: below, it is a unit in any case, but for its row's names."""
 
 
 class Archived(NamedTuple):
@@ -31,6 +38,15 @@ class Archived(NamedTuple):
     """Dense from 1 within its source."""
     body: bytes
     at_ms: int
+
+
+class Shown(NamedTuple):
+    """The last envelope of a source, as its cursor says."""
+
+    number: int
+    last_lsn: int
+    first: bytes
+    """Token of the source's first envelope; empty: none was noted, or there is no envelope."""
 
 
 class SubscriptionRecord(NamedTuple):
@@ -50,11 +66,13 @@ class HubArchive:
 
     def __init__(self, clients: AwsClients, table: str) -> None:
         self._clients, self._table = clients, table
+        self._firsts: dict[str, bytes] = {}
+        """Source -> token of its first envelope; empty in a hub of before there was one."""
 
     async def cursor(self, source: str) -> tuple[int, int]:
         """(number, last lsn) of a source's last envelope; (0, 0) for none."""
-        item = await self._get("cursor", source, doing=f"read the last envelope of {source}")
-        return (int(item["number"]["N"]), int(item["last_lsn"]["N"])) if item else (0, 0)
+        shown = await self._shown(source, doing=f"read the last envelope of {source}")
+        return shown.number, shown.last_lsn
 
     async def cursors(self) -> dict[str, int]:
         """The last number of every source."""
@@ -64,40 +82,80 @@ class HubArchive:
         return found
 
     async def append(self, source: str, number: int, body: bytes, *, last_lsn: int, now_ms: int) -> None:
-        """Keep envelope ``number`` if the source's last is the one before it.
+        """Keep envelope ``number`` if the source's last is the one before it: its row first, then the cursor.
 
         Raises:
             VersionConflict, Overloaded, Unavailable, OutcomeUnknown: see ``ports.event_log``.
         """
         doing = f"append envelope {number} of {source}"
-        cursor: dict[str, Any] = {
-            "TableName": self._table,
-            "Item": {
-                "pk": {"S": "cursor"}, "sk": {"S": source},
-                "number": {"N": str(number)}, "last_lsn": {"N": str(last_lsn)},
-            },
-            "ConditionExpression": "attribute_not_exists(pk)",
+        refused = VersionConflict(f"{doing}: {number - 1} is not the last of this source; read the last again")
+        token, key = uuid.uuid4().bytes, {"pk": {"S": f"log#{source}"}, "sk": {"S": _sort(number)}}
+        first = token if number == 1 else await self._first_of(source)
+        row = {
+            **key, **packed(body, least=_PACKED_FROM), "at_ms": {"N": str(now_ms)}, "lsn": {"N": str(last_lsn)},
+            "token": {"B": token}, "first": {"B": first}, "expires": {"N": str(now_ms // 1000 + _KEPT_S)},
         }  # fmt: skip
-        if number > 1:
-            cursor["ConditionExpression"] = "#n = :before"
-            cursor["ExpressionAttributeNames"] = {"#n": "number"}
-            cursor["ExpressionAttributeValues"] = {":before": {"N": str(number - 1)}}
-        kept = {
-            "Put": {
-                "TableName": self._table,
-                "Item": {
-                    "pk": {"S": f"log#{source}"}, "sk": {"S": _sort(number)}, "body": {"B": body},
-                    "at_ms": {"N": str(now_ms)}, "expires": {"N": str(now_ms // 1000 + _KEPT_S)},
-                },
-            }
+        with aws_errors(doing, writes=True):
+            if not await self._put("hub: envelope", row, "attribute_not_exists(pk)", {}):
+                there = await self._get(key["pk"]["S"], key["sk"]["S"], doing=doing)
+                if there is None or there.get("token", {}).get("B") != token:  # else its own, whose answer was lost
+                    raise refused
+        shown = await self._show(source, Shown(number, last_lsn, first), doing=doing)
+        if shown.first != first:  # the hub was wiped, and this row is of before
+            await self._delete(key, doing=doing)
+        if shown.number != number:
+            raise refused
+
+    async def recover(self, source: str) -> tuple[int, int]:
+        """The cursor, after it was brought up to an envelope whose append ended between its row and the cursor."""
+        doing, key = f"read the last envelope of {source}", f"log#{source}"
+        shown = await self._shown(source, doing=doing)
+        row = await self._get(key, _sort(shown.number + 1), doing=doing)
+        if row is not None:
+            found = Shown(shown.number + 1, int(row["lsn"]["N"]), row["first"]["B"])
+            if shown.number == 0 or found.first == shown.first:
+                shown = await self._show(source, found, doing=doing)
+            else:
+                await self._delete({"pk": {"S": key}, "sk": {"S": _sort(found.number)}}, doing=doing)
+        return shown.number, shown.last_lsn
+
+    async def _first_of(self, source: str) -> bytes:
+        if source not in self._firsts:
+            self._firsts[source] = (await self._shown(source, doing=f"read the last envelope of {source}")).first
+        return self._firsts[source]
+
+    async def _shown(self, source: str, *, doing: str) -> "Shown":
+        item = await self._get("cursor", source, doing=doing)
+        if item is None:
+            return Shown(0, 0, b"")
+        found = Shown(int(item["number"]["N"]), int(item["last_lsn"]["N"]), item.get("first", {}).get("B", b""))
+        self._firsts[source] = found.first
+        return found
+
+    async def _show(self, source: str, shown: "Shown", *, doing: str) -> "Shown":
+        """Bring the cursor up to an envelope, never back, and not that of a hub made anew: what it is then."""
+        row = {
+            "pk": {"S": "cursor"}, "sk": {"S": source}, "number": {"N": str(shown.number)},
+            "last_lsn": {"N": str(shown.last_lsn)}, **({"first": {"B": shown.first}} if shown.first else {}),
         }  # fmt: skip
-        try:
-            with aws_errors(doing, writes=True):
-                await self._transact([{"Put": cursor}, kept])
-        except _Refused as refused:
-            raise VersionConflict(
-                f"{doing}: {number - 1} is not the last of this source; read the last again"
-            ) from refused
+        more: dict[str, Any] = {}
+        if shown.number == 1:
+            condition = "attribute_not_exists(pk)"
+        else:
+            condition = "#n < :n AND " + ("#f = :f" if shown.first else "attribute_not_exists(#f)")
+            more["ExpressionAttributeNames"] = {"#n": "number", "#f": "first"}
+            values = {":n": row["number"]} | ({":f": row["first"]} if shown.first else {})
+            more["ExpressionAttributeValues"] = values
+        with aws_errors(doing, writes=True):
+            put = await self._put("hub: cursor", row, condition, more)
+        if not put:
+            return await self._shown(source, doing=doing)
+        self._firsts[source] = shown.first
+        return shown
+
+    async def _delete(self, key: Mapping[str, Any], *, doing: str) -> None:
+        with aws_errors(doing, writes=True):
+            await self._called("delete_item", what="hub: envelope", Key=key)
 
     async def get(self, source: str, number: int) -> Archived | None:
         """An envelope, None when it is not there (any more)."""
@@ -129,16 +187,8 @@ class HubArchive:
         }  # fmt: skip
         values = {":generation": {"N": str(generation)}} if generation >= 0 else {}
         with aws_errors(f"save subscription {record.name}"):
-            try:
-                told = await self._called(
-                    "put_item", Item=item, ConditionExpression=condition,
-                    **({"ExpressionAttributeValues": values} if values else {}),
-                )  # fmt: skip
-            except ClientError as error:
-                if code_of(error) != "ConditionalCheckFailedException":
-                    raise
-                return False
-        return bool(told)
+            more = {"ExpressionAttributeValues": values} if values else {}
+            return await self._put("hub: subscription", item, condition, more)
 
     async def ensure(self) -> None:
         """Make the table when it is absent, and wait until it takes writes.
@@ -198,37 +248,30 @@ class HubArchive:
                 return
             more = {"ExclusiveStartKey": told["LastEvaluatedKey"]}
 
-    async def _called(self, operation: str, **what: Any) -> Mapping[str, Any]:
-        """One call on the table, which is made when it is absent."""
-        call = getattr(self._clients.dynamodb, operation)
-        what |= {"TableName": self._table, "ReturnConsumedCapacity": "INDEXES"}
+    async def _put(self, what: str, item: Mapping[str, Any], condition: str, more: Mapping[str, Any]) -> bool:
+        """Put a row; False: its condition did not hold."""
         try:
-            told: Mapping[str, Any] = await call(**what)
+            await self._called("put_item", what=what, Item=item, ConditionExpression=condition, **more)
+        except ClientError as error:
+            if code_of(error) != "ConditionalCheckFailedException":
+                raise
+            self._clients.usage.wrote(1, f"{what}, refused")  # that is billed too; the emulator does not say it
+            return False
+        return True
+
+    async def _called(self, operation: str, *, what: str = "", **more: Any) -> Mapping[str, Any]:
+        """One call on the table, which is made when it is absent; ``what`` it writes."""
+        call = getattr(self._clients.dynamodb, operation)
+        more |= {"TableName": self._table, "ReturnConsumedCapacity": "INDEXES"}
+        try:
+            told: Mapping[str, Any] = await call(**more)
         except ClientError as error:
             if code_of(error) != "ResourceNotFoundException":
                 raise
             await self.ensure()
-            told = await call(**what)
-        self._clients.usage.count(told, writes=operation == "put_item")
+            told = await call(**more)
+        self._clients.usage.count(told, what=what)
         return told
-
-    async def _transact(self, items: list[dict[str, Any]]) -> None:
-        client = self._clients.dynamodb
-        for last in (False, True):
-            try:
-                told = await client.transact_write_items(TransactItems=items, ReturnConsumedCapacity="INDEXES")
-                self._clients.usage.count(told, writes=True)
-                return  # noqa: TRY300 - the loop ends here
-            except ClientError as error:
-                if code_of(error) == "TransactionCanceledException" and "ConditionalCheckFailed" in reasons_of(error):
-                    raise _Refused from error
-                if last or code_of(error) != "ResourceNotFoundException":
-                    raise
-            await self.ensure()
-
-
-class _Refused(Exception):
-    """A condition of a transaction did not hold."""
 
 
 def _sort(number: int) -> str:
@@ -236,7 +279,7 @@ def _sort(number: int) -> str:
 
 
 def _archived(item: Mapping[str, Any]) -> Archived:
-    return Archived(int(item["sk"]["S"]), item["body"]["B"], int(item["at_ms"]["N"]))
+    return Archived(int(item["sk"]["S"]), unpacked(item), int(item["at_ms"]["N"]))
 
 
 def _record(item: Mapping[str, Any]) -> SubscriptionRecord:

@@ -15,8 +15,8 @@ from eisbach.kernel.merge import NO_BASE, Stored
 from eisbach.kernel.ops import Op
 
 __all__ = [
-    "BODY_MAX", "CommitBody", "Known", "PutRow", "decode_body", "encode_body", "is_of_account", "known_of",
-    "slot_of_put", "without_account",
+    "BODY_MAX", "CommitBody", "Known", "PutRow", "decode_body", "encode_body", "is_of_account", "kind_of",
+    "known_of", "slot_of_put", "without_account",
 ]  # fmt: skip
 
 BODY_MAX: Final = 380_000
@@ -91,6 +91,13 @@ def known_of(op: Op) -> Known | None:
         return None
     base = change.base[:2] if change.base is not None else NO_BASE
     return Known(Stored(op.hlc, op.origin, op.seq, base[0], base[1], change.value is not None), change.value)
+
+
+def kind_of(op: Op, *, region: str) -> str:
+    """What an op is, for the bill: its event, or the item that it changes; and whether a twin sent it."""
+    item = op.change.sk.partition("/")[0] if op.change is not None else "nothing"
+    told = op.event.type if op.event is not None else f"item {item}"
+    return told if op.origin == region else f"{told}, of a twin"
 
 
 def slot_of_put(put: PutRow) -> str | None:

@@ -65,7 +65,7 @@ class LogTable:
                 TableName=self._tables.log, Key=self._key(number), ConsistentRead=True,
                 ReturnConsumedCapacity="INDEXES",
             )  # fmt: skip
-        self._tables.count(told, writes=False)
+        self._tables.count(told)
         return await self._whole(told["Item"]) if "Item" in told else None
 
     async def _whole(self, row: Row) -> LogRow | None:
@@ -107,7 +107,7 @@ class LogTable:
                 raise
             await self._settle(number, body.first_lsn - 1, token, error)
         else:
-            self._tables.count(told, writes=True)
+            self._tables.count(told, what="log: commit")
         return size
 
     async def _settle(self, number: int, lsn: int, token: bytes, error: Exception) -> None:
@@ -130,7 +130,7 @@ class LogTable:
             else:
                 raise Unavailable(f"commit {number} to {self._tables.log} was not done; nothing was written") from error
         if found.token != token:
-            self._tables.usage.write_units += 1  # what was refused is billed too; the emulator does not say it
+            self._tables.usage.wrote(1, "log: refused")  # that is billed too; the emulator does not say it
             raise Conflicted from error
 
     async def _row_or(self, number: int, error: Exception) -> LogRow | None:
@@ -153,7 +153,7 @@ class LogTable:
                 told = await self._tables.dynamodb.put_item(
                     TableName=self._tables.log, Item={**key, "b": {"B": part}}, ReturnConsumedCapacity="INDEXES"
                 )
-            self._tables.count(told, writes=True)
+            self._tables.count(told, what="log: commit")
         return item | {"parts": {"N": str(len(parts))}, "p": {"S": name}}
 
     async def replace(self, row: LogRow, body: bytes) -> bool:
@@ -170,7 +170,7 @@ class LogTable:
                 if code_of(error) != "ConditionalCheckFailedException":
                     raise
                 return False
-        self._tables.count(told, writes=True)
+        self._tables.count(told, what="log: replaced")
         await self._delete_parts(row)
         return True
 

@@ -40,7 +40,7 @@ class DynamoProjectionStore:
                     TableName=self._table, KeyConditionExpression="pk = :pk",
                     ExpressionAttributeValues={":pk": {"S": _PK}}, ReturnConsumedCapacity="INDEXES", **more,
                 )  # fmt: skip
-            self._clients.usage.count(told, writes=False)
+            self._clients.usage.count(told)
             for item in told["Items"]:
                 kind, _, id_ = item["sk"]["S"].partition("#")
                 revision, hlc, seq = (int(item[name]["N"]) for name in ("revision", "hlc", "seq"))
@@ -66,4 +66,4 @@ class DynamoProjectionStore:
                     if code_of(error) != "ConditionalCheckFailedException":
                         raise
                     continue  # a newer one is there
-            self._clients.usage.count(told, writes=True)
+            self._clients.usage.count(told, what="catalogue")

@@ -1,6 +1,6 @@
 """Rows of the spoke store in DynamoDB's own form, and back: pure.
 
-Bodies are compressed from 4 KB on (a film's list of jobs shrinks twentyfold); over 350 KB even then is ``Invalid``.
+Bodies are compressed, most from 4 KB on (a film's list of jobs shrinks twentyfold); over 350 KB even so is ``Invalid``.
 """
 
 import zlib
@@ -58,13 +58,13 @@ def key_of(sk: str) -> InboxKey:
     return InboxKey(slot, origin, int(epoch), type_)
 
 
-def packed(body: bytes) -> Item:
-    """A body as attributes.
+def packed(body: bytes, *, least: int = _COMPRESSED_FROM) -> Item:
+    """A body as attributes; compressed from ``least`` bytes on.
 
     Raises:
         Invalid: it does not fit a row.
     """
-    if len(body) < _COMPRESSED_FROM:
+    if len(body) < least:
         return {"body": {"B": body}}
     small = zlib.compress(body, 6)
     if len(small) > _BYTES_MAX:

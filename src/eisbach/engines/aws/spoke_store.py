@@ -332,14 +332,14 @@ class DynamoSpokeStore:
                 raise Unavailable(
                     f"{doing}: another instance of spoke {spoke} has changed it; load it again and go on"
                 ) from error
-        self._clients.usage.count(told, writes=True)
+        self._clients.usage.count(told, what="spoke")
 
     async def _get(self, pk: str, sk: str, *, doing: str) -> Mapping[str, Any] | None:
         with aws_errors(doing):
             told = await self._clients.dynamodb.get_item(
                 TableName=self._table, Key=at(pk, sk), ConsistentRead=True, ReturnConsumedCapacity="INDEXES"
             )
-        self._clients.usage.count(told, writes=False)
+        self._clients.usage.count(told)
         found: Mapping[str, Any] | None = told.get("Item")
         return found
 
@@ -356,7 +356,7 @@ class DynamoSpokeStore:
                     ReturnConsumedCapacity="INDEXES",
                     **more,
                 )
-            self._clients.usage.count(told, writes=False)
+            self._clients.usage.count(told)
             for item in told["Items"]:
                 yield item
             if "LastEvaluatedKey" not in told:

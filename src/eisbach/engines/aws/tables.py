@@ -26,6 +26,7 @@ _BLANK_KEPT_S: Final = 3 * 86_400
 """A row that is gone is kept blank so long, lest a process that was stopped writes what it was: AWS expires it."""
 _NUMBERS: Final = ("number", "hlc", "lsn", "conflicts")
 _KEEPER: Final = {"pk": {"S": "keeper"}, "sk": {"S": "keeper"}}
+_SAID: Final = {"log": "index of the log", "key": "answer", "conflict": "loser"}
 _HEAD: Final = {"pk": {"S": "head"}, "sk": {"S": "head"}}
 
 Row = Mapping[str, Any]
@@ -68,7 +69,7 @@ class Tables:
             told = await self.dynamodb.get_item(
                 TableName=self.state, Key=key, ConsistentRead=True, ReturnConsumedCapacity="INDEXES"
             )
-        self.count(told, writes=False)
+        self.count(told)
         row: Row | None = told.get("Item")
         return row
 
@@ -83,7 +84,7 @@ class Tables:
             for _ in range(_TRIES):
                 with aws_errors(f"read {len(places)} rows of {self.state}"):
                     told = await self.dynamodb.batch_get_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
-                self.count(told, writes=False)
+                self.count(told)
                 found += [row for rows in told["Responses"].values() for row in rows]
                 wanted = told.get("UnprocessedKeys") or {}
                 if not wanted:
@@ -110,7 +111,7 @@ class Tables:
                     TableName=table, KeyConditionExpression=condition, ExpressionAttributeValues=values,
                     ConsistentRead=True, ScanIndexForward=not newest, ReturnConsumedCapacity="INDEXES", **more,
                 )  # fmt: skip
-            self.count(told, writes=False)
+            self.count(told)
             for row in told["Items"]:
                 yield row
             if "LastEvaluatedKey" not in told:
@@ -163,7 +164,7 @@ class Tables:
         item = {"pk": {"S": "nudge"}, "sk": {"S": "nudge"}, "n": {"N": str(number)}}
         with aws_errors(f"write a row of {self.state}", writes=True):
             told = await self.dynamodb.put_item(TableName=self.state, Item=item, ReturnConsumedCapacity="INDEXES")
-        self.count(told, writes=True)
+        self.count(told, what="state: nudge")
 
     async def delete(self, keys: Sequence[tuple[str, str]]) -> None:
         """Take rows out of the state that no process can write anew with anything of worth."""
@@ -175,6 +176,7 @@ class Tables:
         await self._put_newer(item, "number")
 
     async def _put_newer(self, item: dict[str, Any], by: str) -> None:
+        what = _kind(item)
         with aws_errors(f"write a row of {self.state}", writes=True):
             try:
                 told = await self.dynamodb.put_item(
@@ -185,9 +187,9 @@ class Tables:
             except ClientError as error:
                 if code_of(error) != "ConditionalCheckFailedException":
                     raise
-                self.usage.write_units += 1  # what was refused is billed too
+                self.usage.wrote(1, f"{what}, refused")  # that is billed too
                 return
-        self.count(told, writes=True)
+        self.count(told, what=what)
 
     async def write_all(self, puts: Iterable[Put]) -> None:
         """Write or delete rows, each by itself: for what may be done twice."""
@@ -204,7 +206,7 @@ class Tables:
                 wanted.setdefault(put.table, []).append(request)
             with aws_errors(f"write {len(batch)} rows of {self.state}", writes=True):
                 told = await self.dynamodb.batch_write_item(RequestItems=wanted, ReturnConsumedCapacity="INDEXES")
-            self.count(told, writes=True)
+            self.count(told, what=_kind(batch[0].key) if batch[0].table == self.state else "log: deleted")
             for table, requests in (told.get("UnprocessedItems") or {}).items():
                 rest += [_put_again(table, request) for request in requests]
         if rest:
@@ -218,15 +220,24 @@ class Tables:
                     TableName=self.state, Item={**key, **item}, ConditionExpression="attribute_not_exists(pk)",
                     ReturnConsumedCapacity="INDEXES",
                 )  # fmt: skip
-                self.count(told, writes=True)
+                self.count(told, what=_kind(key))
             except ClientError as error:
                 if code_of(error) != "ConditionalCheckFailedException":
                     raise
         return await self.get(key) or item
 
-    def count(self, told: Row, *, writes: bool) -> None:
-        """Add what an answer says that it cost."""
-        self.usage.count(told, writes=writes, replicated=self._replicated)
+    def count(self, told: Row, *, what: str = "") -> None:
+        """Add what an answer says that it cost; ``what`` was written."""
+        self.usage.count(told, what=what, replicated=self._replicated)
+
+
+def _kind(row: Row) -> str:
+    """What a row of the state is, for the bill."""
+    kind = row["pk"]["S"].partition("#")[0]
+    if kind != "item":
+        return f"state: {_SAID.get(kind, kind)}"
+    blank = "erased " if "gone" in row else ""
+    return f"state: {blank}item {row['sk']['S'].partition(chr(0))[2].partition('/')[0]}"
 
 
 def _put_again(table: str, request: Mapping[str, Any]) -> Put:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from eisbach.engines.aws.group import Group, item_key, key_key
 from eisbach.engines.aws.log_reads import LogReads
-from eisbach.engines.aws.log_row import decode_body
+from eisbach.engines.aws.log_row import decode_body, kind_of
 from eisbach.engines.aws.log_table import Conflicted, LogTable
 from eisbach.engines.aws.memory import Desktop, Memory
 from eisbach.engines.aws.tables import Row, Tables
@@ -225,6 +225,7 @@ class Writer:
         self.memory.take(number, body, size)
         self.memory.seen()
         self.commits += 1
+        self.tables.usage.logged.update(kind_of(op, region=self.region) for op in body.ops)
         self.with_events += any(op.event is not None for op in body.ops)
         self.items_written += group.items_written
         self.bytes_written += size

@@ -124,7 +124,7 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
 def grant_cell(stack: Any, around: Around, cell: Cell, *, role: Any, state: Any) -> None:
     """The cell's own tables and the hub, by name; no wildcard."""
     grant_tables(stack, around, cell, role=role, state=state)
-    cursor = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
+    cursor = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"]
     role.add_to_principal_policy(iam.PolicyStatement(actions=cursor, resources=[around.hub.table.table_arn]))
     role.add_to_principal_policy(iam.PolicyStatement(actions=list(PUBLISHES), resources=[around.hub.topic.topic_arn]))
 

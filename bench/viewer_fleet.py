@@ -11,7 +11,7 @@ import heapq
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 SESSION_S, BEAT_S, STEER_S = 1560.0, 30.0, 300.0
@@ -55,8 +55,15 @@ class Fleet:
         self.durable = self.bytes_in = self.bytes_out = 0
         self.late_ms, self.took_ms = [], {}
 
-    async def run(self, marks: list[tuple[float, Callable[[], Awaitable[None]]]]) -> None:
-        """Until the last of ``marks`` (seconds from the start, what to do then)."""
+    async def run(
+        self,
+        marks: list[tuple[float, Callable[[], Awaitable[None]]]],
+        *,
+        pauses: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        """Until the last of ``marks`` (seconds from the start, what to do then); ``pauses``: those of them during which
+        time stands still for the viewers.
+        """
         begun = time.monotonic()
         for place, viewer in enumerate(self.viewers):
             self._plan(begun + place * JOIN_WITHIN_S / len(self.viewers), viewer, "join")
@@ -69,8 +76,23 @@ class Fleet:
                 planned, _, viewer, kind, number = heapq.heappop(self._agenda)
                 self.late_ms.append((now - planned) * 1000)
                 self._go(viewer, kind, number)
+            if do not in pauses:
+                await do()
+                continue
+            paused = time.monotonic()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await do()
+            begun += time.monotonic() - paused
+            self._shift(time.monotonic() - paused)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _shift(self, seconds: float) -> None:
+        """Nothing was asked for so long, and nothing is late for it; but a token ends when it ends."""
+        self._agenda = [
+            (at + (kind != "refresh") * seconds, count, viewer, kind, number)
+            for at, count, viewer, kind, number in self._agenda
+        ]
+        heapq.heapify(self._agenda)
 
     def _go(self, viewer: Viewer, kind: str, number: int) -> None:
         if kind not in ("join", "refresh") and number != viewer.number:

@@ -1,7 +1,8 @@
 """What a viewer-hour of control plane costs on AWS: every call of a real run, counted by the engines, at list price.
 
-A steady state of the workload model in real time (``viewer_fleet``): after everybody has joined, ten minutes are
-counted, in which each viewer has five durable heartbeats, and each task one flush of what ten minutes came to. Two shapes at once:
+A steady state of the workload model in real time (``viewer_fleet``): after everybody has joined the tasks start anew,
+so that nothing of the joining is left to be written; then ten minutes are counted, in which each viewer has five durable
+heartbeats, and each task one flush of what the minutes before came to. Two shapes at once:
 tasks of cell c1 in two emulated regions, each the other's twin, one of them with all the viewers; and functions of
 cell c2 through the real Lambda runtime client, with the relay's function, in one region. Latencies are the emulator's.
 Environment: ``VIEWERS`` (tasks; 5000), ``VIEWERS_LAMBDA`` (40).
@@ -24,8 +25,9 @@ import aiohttp
 import botocore.session
 import msgspec
 from bench.figures import Row, cpu_seconds
-from bench.viewer_bill import Counted, bill, breakdown, usage_between
+from bench.viewer_bill import Counted, usage_between
 from bench.viewer_fleet import JOIN_WITHIN_S, Fleet
+from bench.viewer_rows import rows
 
 from eisbach.deploy.aws.documents import VARIABLE, CellDocument
 from eisbach.domain.accounts import account_of
@@ -34,7 +36,6 @@ from eisbach.engines.aws.event_log import SnsSqsEventLog
 from eisbach.engines.aws.tables import make_tables
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.slots import Group, slot_of
-from eisbach.plan.cost.prices import load_prices
 from eisbach.testing.aws.emulator import ENVIRONMENT, REGIONS, AwsEmulator
 from eisbach.testing.world.genesis import secrets_of
 
@@ -44,8 +45,10 @@ SLOTS = 1024
 OWNED = {"c1": (0, 512), "c2": (512, 1024)}
 WINDOW_S = 600.0
 """As long as a task lets the state wait for the log: one flush of each lies in it."""
-FROM_S = JOIN_WITHIN_S + 40
-GOALS = {"alb": 0.00015, "http-api": 0.0015}
+JOINED_S = JOIN_WITHIN_S + 5
+FROM_S = JOINED_S + 330
+"""A flush takes half as long as what it writes has waited (8 to 10 minutes), and begins anew as long after its beginning:
+from here on there is one in the window, whole."""
 FUNCTIONS, FUNCTION_MB, RELAY_MB, RELAY_EVERY_S = 2, 512, 256, 1.0
 SERVICE = {"Authorization": "Bearer service"}
 
@@ -313,6 +316,12 @@ async def measured(ground: Ground) -> list[Row]:
         few = Fleet(functions.send, devices("c2", int(os.environ.get("VIEWERS_LAMBDA", "40"))))
         relaying = asyncio.create_task(functions.relaying())
 
+        async def anew() -> None:
+            await asyncio.gather(*map(ended, processes.values()))
+            for region in OURS:
+                document = ground.document("c1", region, twins=True)
+                processes[region] = await ground.task(document, ground.ports[region], http)
+
         async def begin() -> None:
             fleet.forget()
             tasks.before = await tasks.look()
@@ -325,7 +334,7 @@ async def measured(ground: Ground) -> list[Row]:
             tasks.after = await tasks.look()
 
         await asyncio.gather(
-            fleet.run([(FROM_S, begin), (FROM_S + WINDOW_S, finish)]),
+            fleet.run([(JOINED_S, anew), (FROM_S, begin), (FROM_S + WINDOW_S, finish)], pauses=[anew]),
             few.run([(FROM_S, begin_few), (FROM_S + WINDOW_S, functions.finish)]),
         )
         relaying.cancel()
@@ -348,40 +357,6 @@ def task_notes(tasks: Tasks) -> dict[str, str]:
         f"{there['commits']} commits at the twin, {home['refused']} refused",
         "Fargate, ARM": f"{cpu[0]:.1f} CPU-s at home, {cpu[1]:.1f} at the twin, in {WINDOW_S:.0f} s",
     }
-
-
-def rows(door: str, counted: Counted, fleet: Fleet, notes: dict[str, str]) -> list[Row]:
-    if fleet.refused:
-        print(f"  {door}: refused {dict(fleet.refused)}", flush=True)
-    items = bill(counted, load_prices(), door=door)
-    hours = counted.viewer_hours
-    amounts = {
-        "DynamoDB, writes": f"{counted.write_units / hours:.1f} WRU",
-        "DynamoDB, writes replicated": f"{counted.replicated_units / hours:.1f} WRU",
-        "DynamoDB, log forgotten": "deleted after 7 days at as many units, in both regions",
-        "DynamoDB, reads": f"{counted.read_units / hours:.1f} RRU",
-        "SNS, publications": f"{counted.calls['sns.Publish'] / hours:.2f}",
-        "HTTP API, requests": f"{counted.requests / hours:.0f}",
-        "ALB, capacity units": f"{counted.requests / hours:.0f} requests",
-    }
-    found = [
-        Row(figure=f"{door}: {name}", measured=usd * 1e6, unit="USD/1e6", note="; ".join(filter(None, (amounts.get(name, ""), notes.get(name, "")))))
-        for name, usd in items.items()
-    ]  # fmt: skip
-    found += [
-        Row(figure=f"{door}: {what}", measured=amount, unit=unit) for what, (amount, unit) in breakdown(counted).items()
-    ]
-    total, goal = sum(items.values()), GOALS[door]
-    took = {name: statistics.quantiles(ms, n=100)[98] for name, ms in fleet.took_ms.items() if len(ms) > 100}
-    found.append(
-        Row(figure=f"{door}: a viewer-hour of control plane", measured=total * 1e6, unit="USD/1e6",
-            goal=f"<= {goal * 1e6:.0f}", met=total <= goal,
-            note=f"{counted.viewers} viewers, {fleet.durable / hours:.1f} durable of {fleet.calls['heartbeat'] / hours:.0f} "
-            f"heartbeats an hour, {fleet.calls['start'] / hours:.2f} starts; {sum(fleet.refused.values())} refused; "
-            f"calls begun {statistics.quantiles(fleet.late_ms, n=100)[98]:.0f} ms late (p99); p99 ms: "
-            + ", ".join(f"{name} {ms:.0f}" for name, ms in sorted(took.items())))
-    )  # fmt: skip
-    return found
 
 
 def run() -> list[Row]:

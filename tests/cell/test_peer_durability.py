@@ -51,12 +51,14 @@ class Link:
 class Pair:
     """A writing twin, and another that pulls from it."""
 
-    def __init__(self, one: Twin, other: Twin) -> None:
+    def __init__(self, one: Twin, other: Twin, *, company_ms: int = 0) -> None:
         clock = SystemClock()
         self.one, self.other = one, other
         self.acknowledged = Acknowledged(region="eu-central", peers=["eu-west"], clock=clock)
         self.writer = Writer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged)
-        self.link = Link(PullServer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged))
+        self.link = Link(
+            PullServer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged, company_ms=company_ms)
+        )
 
     def write(self, sk: str, key: str) -> Transaction:
         change = Write(ItemChange("a", sk, b"1"))
@@ -84,6 +86,30 @@ async def test_what_is_answered_as_peer_is_on_the_other_regions_disk(pair: Pair)
 
         assert written.durability == "local" or await pair.holds(f"k{n}")
     assert pair.acknowledged.reached > 0
+
+
+async def test_a_twin_that_is_given_ops_in_company_gets_few_answers_and_still_acknowledges_a_peer_write_in_time(
+    tmp_path: Path,
+) -> None:
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        pair = Pair(one, other, company_ms=400)
+        async with pulling(other, pair.link, "eu-central", random.Random(1)), asyncio.timeout(10):  # type: ignore[arg-type]
+            await one.write(SLOT, "first", b"1")
+            while not await pair.holds("first"):
+                await asyncio.sleep(0.005)
+            before = pair.link.pulls
+            for n in range(40):
+                await one.write(SLOT, f"w{n}", b"1")
+                await asyncio.sleep(0.01)
+            pulls = pair.link.pulls - before
+
+            for n in range(3):
+                written = await pair.writer.transact(pair.write(f"p{n}", f"p{n}"), durability="peer", policy="fail")
+                assert written.durability == "peer"
+            while not await pair.holds("w39"):
+                await asyncio.sleep(0.005)
+
+    assert pulls <= 3
 
 
 async def test_policy_degrade_says_local_when_the_link_is_cut(pair: Pair) -> None:

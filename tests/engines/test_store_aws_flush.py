@@ -3,6 +3,7 @@
 A process that dies at a call is one whose client raises at that call and at every one after it.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -232,6 +233,44 @@ async def test_a_transaction_that_no_row_can_hold_lies_in_parts_and_is_whole_or_
         assert not any(
             raw[:100] in decode_body(row["b"]["B"]).__repr__().encode() for row in mine for raw in large.values()
         )
+
+
+async def test_what_is_written_anew_while_a_flush_takes_its_time_is_not_written_by_it_and_never_lost(
+    host: AwsStoreHost,
+) -> None:
+    store = await owned(host)
+    async with host.another() as other:
+        for start in (0, 16):
+            await write(store, *(put(f"quiet-{n}") for n in range(start, start + 16)))
+        await write(store, put("busy", b"before"))
+        assert await value(other, "busy") == b"before"
+        before = store.usage.written["state: item busy"]
+
+        flushing = asyncio.create_task(store._flusher.flush(within_s=60))
+        async with asyncio.timeout(20):
+            while store.usage.written["state: item quiet-31"] < 1:
+                await asyncio.sleep(0.01)
+            await write(store, put("busy", b"after"))
+            while not flushing.done():
+                await host.clock.advance(10)
+                await asyncio.sleep(0.01)
+        await flushing
+
+        assert store.usage.written["state: item busy"] == before
+        unflushed = other._writer.memory.unflushed
+        await other._flusher._let_go()
+        assert unflushed.flushed == 0, "it does not know yet what the table lacks"
+        assert await value(other, "busy") == b"after"
+        await other._flusher._let_go()
+        assert unflushed.flushed > 0
+        assert await value(other, "busy") == b"after"
+    async with killed_in_the_end(host) as again:
+        assert await value(again, "busy") == b"after"
+        assert await value(again, "quiet-31") == b"1"
+        assert await again.flush()
+    assert store.usage.written["state: item busy"] == before
+    async with killed_in_the_end(host) as again:
+        assert await value(again, "busy") == b"after"
 
 
 async def test_what_lies_in_the_log_alone_is_read_from_there_when_memory_has_let_it_go(host: AwsStoreHost) -> None:

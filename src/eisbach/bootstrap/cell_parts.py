@@ -63,6 +63,9 @@ _RELEASE_EVERY_S: Final = 0.5
 _DYNAMO_PACE: Final[dict[str, Any]] = {"company_ms": 40, "flush_ops": 32_768, "flush_every_s": 600.0}
 """Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0022)."""
 
+_TWIN_COMPANY_MS: Final = 250
+"""Between two answers to a twin: each is a row of its log there, replicated back, and deleted again."""
+
 
 @dataclass(slots=True, kw_only=True)
 class OpenCell:
@@ -204,6 +207,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         acknowledged=parts.acknowledged,
         may_send=may_send(parts),
         export=main.store.export,
+        company_ms=_TWIN_COMPANY_MS if process.store and not parts.host.asleep_between_calls else 0,
     )
     routes += sender.routes()
     status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}

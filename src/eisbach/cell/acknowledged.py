@@ -35,6 +35,7 @@ class Acknowledged:
         self._vectors: dict[str, dict[str, dict[str, Mark]]] = {peer: {} for peer in peers}
         """Peer -> slot -> all that it said to hold."""
         self._waiting: dict[str, list[tuple[Mark, asyncio.Event]]] = {}
+        self._asked = asyncio.Event()
         self.reached = self.missed = 0
         """Writes that a peer held in time, and that none did."""
 
@@ -74,6 +75,8 @@ class Acknowledged:
             waiting = self._waiting.setdefault(str(slot), [])
             place = (mark, reached)
             waiting.append(place)
+            self._asked.set()
+            self._asked = asyncio.Event()
             try:
                 await within(self._clock, PEER_WAIT_MS / 1000, reached.wait())
             except TimeoutError:
@@ -86,6 +89,11 @@ class Acknowledged:
         self.reached += held
         self.missed += not held
         return held
+
+    async def until_awaited(self) -> None:
+        """Return when a write waits for another region: at once when one does."""
+        if not self._waiting:
+            await self._asked.wait()
 
     def listens(self, peer: str) -> bool:
         """Whether a region has asked within the last ten seconds."""

@@ -5,6 +5,7 @@ that cannot be answered for holds up no other. May not know: who asks, beyond it
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -23,6 +24,7 @@ from eisbach.cell.pull_messages import (
 )
 from eisbach.cell.routes import Answer, Call, Route
 from eisbach.cell.twin_digests import digests_now
+from eisbach.cell.within import within
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.slots import Slot
@@ -36,6 +38,8 @@ _SLICE_MS: Final = 250
 """A waiting sender looks up this often even when nothing is committed."""
 _SLOTS_MAX: Final = 10_000
 _DIGESTS_MAX: Final = 8
+_FEW: Final = 128
+"""Ops of an answer after which the next may wait: who gets more is behind."""
 
 
 class PullServer:
@@ -50,6 +54,7 @@ class PullServer:
         acknowledged: Acknowledged | None = None,
         may_send: Callable[[str, Slot], bool] = lambda _region, _slot: True,
         export: Callable[[Slot, CopyCursor], Awaitable[SlotChunk]] | None = None,
+        company_ms: int = 0,
     ) -> None:
         """Compose.
 
@@ -60,9 +65,14 @@ class PullServer:
             acknowledged: is told what askers hold.
             may_send: whether a region may hold a slot's data.
             export: a piece of a slot, for a cell that is made anew; None: only ops are given.
+            company_ms: from one answer with ops to the next of a region, where each is a commit there that is billed;
+                not while a write waits for that region to hold it, nor when it is far behind.
         """
         self._may_send, self._export = may_send, export
         self._store, self._ownership, self._clock, self._acknowledged = store, ownership, clock, acknowledged
+        self._company_ms = company_ms if acknowledged is not None else 0
+        self._told_ms: dict[str, int] = {}
+        """Region -> when it was last given ops, and few."""
         self._turn = 0
         self._stopping = False
 
@@ -108,11 +118,15 @@ class PullServer:
         digests, copies = await self._digests(request), await self._copies(request)
         began = self._clock.monotonic_ms()
         until = began + request.wait_ms
+        await self._keep_company(request, until)
         while True:
             lsn = self._store.statistics().last_lsn
             batches, failed = await self._batches(request, asked)
             failed |= barred
             now = self._clock.monotonic_ms()
+            if batches:
+                few = sum(len(batch.ops) for batch in batches.values()) < _FEW
+                self._told_ms[request.region] = now if few else now - self._company_ms
             if batches or moved or failed or now >= until or self._stopping:
                 return PullAnswer(
                     batches=batches,
@@ -128,6 +142,15 @@ class PullServer:
                     await self._store.wait_for_commit(lsn)
             except TimeoutError:
                 continue  # look again: for the end of the wait, for a stop, for ops that a move brought
+
+    async def _keep_company(self, request: PullRequest, until_ms: int) -> None:
+        """Wait for more ops to give, if some were given a moment ago."""
+        due_ms = self._told_ms.get(request.region, -self._company_ms) + self._company_ms
+        left_ms = min(due_ms, until_ms) - self._clock.monotonic_ms()
+        if left_ms <= 0 or self._acknowledged is None or self._stopping:
+            return
+        with contextlib.suppress(TimeoutError):
+            await within(self._clock, left_ms / 1000, self._acknowledged.until_awaited())
 
     async def _digests(self, request: PullRequest) -> dict[str, SlotDigests]:
         if len(request.digests) > _DIGESTS_MAX:

@@ -2,7 +2,8 @@
 
 Promises: every step may be repeated, may be lost, and may be done by two processes at once: a row of the state is put
 only over one that shows an earlier commit, and the head, which says up to where the state is whole, is put last. An
-item that was written ten times since the last flush is written once. May not know: callers, works.
+item that was written ten times since the last flush is written once, and not at all while it goes on being written: the
+log beyond the head has it then. May not know: callers, works.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ for ever."""
 _GIVEN_UP: Final = 2
 """Times what its keeper lets wait: then it keeps it no more."""
 
-Rows = list[tuple[str, str, int, dict[str, Any] | None]]
+FlushRow = tuple[str, str, int, dict[str, Any] | None]
+Rows = list[FlushRow]
 
 
 class Flusher:
@@ -66,10 +68,11 @@ class Flusher:
                 return
             rows = self._rows(head.number)
             for start in range(0, len(rows), _ROWS_AT_ONCE):
-                await self._writer.tables.show(rows[start : start + _ROWS_AT_ONCE], now_ms=self._clock.wall_ms())
+                shown = [row for row in rows[start : start + _ROWS_AT_ONCE] if not self._is_written_anew(row)]
+                await self._writer.tables.show(shown, now_ms=self._clock.wall_ms())
                 if within_s:
                     await self._clock.sleep(within_s * _ROWS_AT_ONCE / len(rows))
-            await self._writer.tables.show_head(head)
+            await self._writer.tables.show_head(head._replace(beyond=memory.head.number))
             memory.unflushed.flushed_up_to(head.number, head.lsn)
             self._due_at = self._ops_max
 
@@ -90,9 +93,24 @@ class Flusher:
             await self.flush()
 
     async def _let_go(self) -> None:
-        """Forget what another process has flushed."""
+        """Forget what another process has flushed, once it is known here what that one found written anew."""
         shown = await self._writer.tables.head()
-        self._writer.memory.unflushed.flushed_up_to(shown.number, shown.lsn)
+        if shown.beyond <= self._writer.memory.head.number:
+            self._writer.memory.unflushed.flushed_up_to(shown.number, shown.lsn)
+
+    def _is_written_anew(self, row: "FlushRow") -> bool:
+        """Whether a later commit wrote it since this flush began: the log beyond the head has it, the next flush too,
+        so nobody would ever read this.
+        """
+        pk, sk, number, _ = row
+        kind, _, slot = pk.partition("#")
+        unflushed = self._writer.memory.unflushed
+        if kind == "item":
+            one, other = sk.split("\0", 1)
+            found: tuple[int, object] | None = unflushed.items.get(slot, {}).get((one, other))
+        else:
+            found = unflushed.rows.get((pk, sk))
+        return found is not None and found[0] > number
 
     def _rows(self, last: int) -> Rows:
         """What the commits up to ``last`` have come to, where the state does not show it."""

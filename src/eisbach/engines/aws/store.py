@@ -46,6 +46,9 @@ _AGAIN_S: Final = 0.25
 _COMPANY_MAX: Final = 16
 """Works that fill a transaction, or nearly: nobody waits for more."""
 _COMPANY_STEP_MS: Final = 5
+_FLUSH_SHARE: Final = 0.5
+"""Of the time that it waited, a flush in the background takes: viewers go first, and what is written anew meanwhile is
+not written by it at all."""
 _LOOK_AGAIN_MS: Final = 3_600_000
 """For ops that are old enough to be forgotten, in a slot that had none."""
 _ROWS_MAX: Final = 400
@@ -79,6 +82,7 @@ class DynamoStore(DynamoMoves):
         super().__init__(writer, clock=clock)
         self._flusher, self._flush_every_s = flusher, pace.flush_every_s
         self._flushing: asyncio.Task[None] | None = None
+        self._flush_begun_ms = clock.monotonic_ms()
         self._not_before_ms: dict[Slot, int] = {}
         self._nudges, self._nudged = pace.nudges, 0
         self._queue: GroupQueue[Work] = GroupQueue("DynamoDB")
@@ -242,6 +246,9 @@ class DynamoStore(DynamoMoves):
         if self._writer.memory.erasures and self._erasing is None:
             self._erasing = asyncio.create_task(self._erase(), name="store-eraser")
         if self._flush_every_s and self._flushing is None and not self._writer.memory.unflushed.is_empty:
+            idle_ms = self._flush_every_s * 1000
+            if self._clock.monotonic_ms() - self._flush_begun_ms > idle_ms:
+                self._flush_begun_ms = self._clock.monotonic_ms()
             self._flushing = asyncio.create_task(self._flush(), name="store-flusher")
 
     async def _wake(self) -> None:
@@ -270,12 +277,16 @@ class DynamoStore(DynamoMoves):
 
     async def _flush(self) -> None:
         """Bring the state up to the log, when enough lies in the log alone or after a while."""
-        begun_ms = self._clock.monotonic_ms()
+        begun_ms = self._flush_begun_ms
         try:
             while not self._closed:
-                left_s = self._flush_every_s - (self._clock.monotonic_ms() - begun_ms) / 1000
+                now_ms = self._clock.monotonic_ms()
+                waited_s = (now_ms - begun_ms) / 1000
+                left_s = self._flush_every_s - waited_s
                 if self._flusher.is_due or left_s <= 0:
-                    if await self._tried(partial(self._flusher.flush, within_s=self._flush_every_s / 6)):
+                    within_s = _FLUSH_SHARE * min(waited_s, self._flush_every_s)
+                    if await self._tried(partial(self._flusher.flush, within_s=within_s)):
+                        self._flush_begun_ms = now_ms  # the next one is due as long after this one's beginning
                         break
                     left_s = _AGAIN_S
                 await self._clock.sleep(min(left_s, _AGAIN_S))

@@ -51,6 +51,9 @@ class Head(NamedTuple):
     conflicts: int = 0
     """Ever logged; numbers them."""
     region: str = ""
+    beyond: int = 0
+    """A row may lack what it was at ``number`` if a commit up to this one wrote it anew: who has read so far may let
+    go of what lies before ``number``."""
 
 
 class Tables:
@@ -130,7 +133,7 @@ class Tables:
         if "saved" in row:
             raise Invalid(f"{self.state} is of a version before ADR 0022, which this one does not read; make it anew")
         number, hlc, lsn, conflicts = (int(row[name]["N"]) for name in _NUMBERS)
-        return Head(number, hlc, lsn, conflicts, row["region"]["S"])
+        return Head(number, hlc, lsn, conflicts, row["region"]["S"], int(row.get("beyond", row["number"])["N"]))
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -172,7 +175,8 @@ class Tables:
 
     async def show_head(self, head: Head) -> None:
         """The state shows every commit up to ``head``, unless it shows more already."""
-        item = _HEAD | {name: {"N": str(getattr(head, name))} for name in _NUMBERS} | {"region": {"S": head.region}}
+        item = _HEAD | {name: {"N": str(getattr(head, name))} for name in (*_NUMBERS, "beyond")}
+        item |= {"region": {"S": head.region}}
         await self._put_newer(item, "number")
 
     async def _put_newer(self, item: dict[str, Any], by: str) -> None:

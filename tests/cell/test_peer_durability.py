@@ -56,9 +56,9 @@ class Pair:
         self.one, self.other = one, other
         self.acknowledged = Acknowledged(region="eu-central", peers=["eu-west"], clock=clock)
         self.writer = Writer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged)
-        self.link = Link(
-            PullServer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged, company_ms=company_ms)
-        )
+        server = PullServer(one.store, one.ownership, clock=clock, acknowledged=self.acknowledged)
+        server.company_ms = company_ms
+        self.link = Link(server)
 
     def write(self, sk: str, key: str) -> Transaction:
         change = Write(ItemChange("a", sk, b"1"))

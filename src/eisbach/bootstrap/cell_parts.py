@@ -207,8 +207,9 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         acknowledged=parts.acknowledged,
         may_send=may_send(parts),
         export=main.store.export,
-        company_ms=_TWIN_COMPANY_MS if process.store and not parts.host.asleep_between_calls else 0,
     )
+    if process.store and not parts.host.asleep_between_calls:
+        sender.company_ms = _TWIN_COMPANY_MS
     routes += sender.routes()
     status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)

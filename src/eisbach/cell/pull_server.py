@@ -54,7 +54,6 @@ class PullServer:
         acknowledged: Acknowledged | None = None,
         may_send: Callable[[str, Slot], bool] = lambda _region, _slot: True,
         export: Callable[[Slot, CopyCursor], Awaitable[SlotChunk]] | None = None,
-        company_ms: int = 0,
     ) -> None:
         """Compose.
 
@@ -65,12 +64,12 @@ class PullServer:
             acknowledged: is told what askers hold.
             may_send: whether a region may hold a slot's data.
             export: a piece of a slot, for a cell that is made anew; None: only ops are given.
-            company_ms: from one answer with ops to the next of a region, where each is a commit there that is billed;
-                not while a write waits for that region to hold it, nor when it is far behind.
         """
         self._may_send, self._export = may_send, export
         self._store, self._ownership, self._clock, self._acknowledged = store, ownership, clock, acknowledged
-        self._company_ms = company_ms if acknowledged is not None else 0
+        self.company_ms = 0
+        """From one answer with ops to the next of a region, where each is a commit there that is billed; not while a
+        write waits for that region to hold it, nor when it is far behind."""
         self._told_ms: dict[str, int] = {}
         """Region -> when it was last given ops, and few."""
         self._turn = 0
@@ -126,7 +125,7 @@ class PullServer:
             now = self._clock.monotonic_ms()
             if batches:
                 few = sum(len(batch.ops) for batch in batches.values()) < _FEW
-                self._told_ms[request.region] = now if few else now - self._company_ms
+                self._told_ms[request.region] = now if few else now - self.company_ms
             if batches or moved or failed or now >= until or self._stopping:
                 return PullAnswer(
                     batches=batches,
@@ -145,7 +144,7 @@ class PullServer:
 
     async def _keep_company(self, request: PullRequest, until_ms: int) -> None:
         """Wait for more ops to give, if some were given a moment ago."""
-        due_ms = self._told_ms.get(request.region, -self._company_ms) + self._company_ms
+        due_ms = self._told_ms.get(request.region, -self.company_ms) + self.company_ms
         left_ms = min(due_ms, until_ms) - self._clock.monotonic_ms()
         if left_ms <= 0 or self._acknowledged is None or self._stopping:
             return

@@ -63,6 +63,19 @@ def test_the_arrows_point_down() -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+def test_who_catches_what_msgspec_says_of_bytes_catches_what_it_says_of_letters() -> None:
+    """Bytes that are no UTF-8 are a ``UnicodeDecodeError``, which is no ``DecodeError``: a viewer's was a 500."""
+    half = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in modules()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.match(r"\s*(except|with contextlib\.suppress)\b.*msgspec\.DecodeError", line)
+        and not re.search(r"UnicodeDecodeError|ValueError", line)
+    ]
+
+    assert half == []
+
+
 HELD = ("kernel", "ports", "domain", "hub", "cell", "spokes", "control", "edge", "testing/world")
 """What runs in the simulated world, and the world itself: one look past a port, and a seed repeats nothing."""
 NOT_IMPORTED = {"time", "uuid", "threading", "secrets", "concurrent", "multiprocessing", "queue", "socket"}

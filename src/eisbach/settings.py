@@ -272,7 +272,7 @@ def read_process(path: Path, kind: type[Document]) -> Document:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not a {kind.__name__} document: {error}") from error
 
 

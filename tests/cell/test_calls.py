@@ -273,6 +273,8 @@ async def test_a_media_token_is_renewed_by_the_signed_session_alone(tmp_path: Pa
     ("method", "path", "body", "status", "code"),
     [
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": 1, "dur_s":', 400, "invalid"),
+        ("PUT", "/v1/me/progress/tears", b'{"pos_s": 1, "dur_s": 5, "\xff": 1}', 400, "invalid"),
+        ("POST", "/v1/auth/anonymous", b'{"device_id": "\xff"}', 400, "invalid"),
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": -1, "dur_s": 5}', 400, "invalid"),
         ("PUT", "/v1/me/progress/tears", b'{"pos_s": 1, "dur_s": 5, "mood": 1}', 400, "invalid"),
         ("PUT", "/v1/me/watchlist/nothing", b"", 404, "not_found"),

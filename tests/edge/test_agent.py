@@ -88,6 +88,8 @@ REFUSED = {
     "empty text": b"",
     "not a map": b'{"map": {}, "signature": ""}',
     "null": b"null",
+    "no text": b'{"map": {"\xff": 1}, "signature": ""}',
+    "no text where it names": b'{"\xff": {}, "signature": ""}',
     "of another region": signed(9, region="eu-west"),
     "without cells": signed(9, cells={}),
     "without groups": signed(9, groups={}),

@@ -201,7 +201,7 @@ def _guard(tokens: tuple[str, ...]) -> Any:
                 return problem(401, "token_missing", "control calls need the operator's token")
             try:
                 answer: Response = await handler(request)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 return problem(400, "invalid", f"the body is not what this call takes: {error}")
             except EisbachError as error:
                 return problem(400 if isinstance(error, Invalid) else 409, error.code, str(error))

@@ -146,7 +146,7 @@ async def run(process: LinkProcess) -> None:
             return problem(404, "not_found", f"no link from {source!r} to {target!r}; there are {sorted(links)}")
         try:
             wanted = msgspec.json.decode(await request.body(), type=_Change)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return problem(400, "invalid", f"a link's state: {error}")
         if wanted.state not in _STATES or not 0 <= wanted.delay_ms <= 10_000:
             return problem(400, "invalid", f"{wanted}: state is one of {_STATES}, delay_ms 0 to 10000")

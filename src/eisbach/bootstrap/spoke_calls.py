@@ -167,7 +167,7 @@ async def _body(request: Request, kind: type[S]) -> S:
             raise Invalid(f"the body is over {_BODY_BYTES_MAX} bytes")
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"the body is not what this call takes: {error}") from error
 
 

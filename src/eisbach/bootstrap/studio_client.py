@@ -237,7 +237,7 @@ def _refusal(asked: str, status: int, raw: bytes) -> EisbachError:
         found: Any = msgspec.json.decode(raw)
         if isinstance(found, dict):
             code, detail = str(found.get("code", "")), str(found.get("detail", detail))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         pass  # not a problem document: a proxy's page, quoted as it is
     message = f"{asked}: {status} {detail}"
     if code == "lease_lost":

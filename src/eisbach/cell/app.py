@@ -265,7 +265,7 @@ class Endpoint:
         assert self._decoder is not None
         try:
             return self._decoder.decode(raw or b"{}")
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"the body is not what {self._route.method} {self._route.path} takes: {error}") from error
 
     def _refusal(self, error: EisbachError, call: Call) -> Answer:

@@ -127,7 +127,7 @@ def decode_archived(raw: bytes, *, key: str) -> Archived:
     """
     try:
         found = msgspec.msgpack.decode(raw, type=Archived)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"backup {key} cannot be read: {error}; the copy in another region may be whole") from error
     if found.format != 1:
         raise Corrupt(f"backup {key} has format {found.format}, this version reads 1; run a newer eisbach")

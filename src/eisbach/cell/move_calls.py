@@ -32,7 +32,7 @@ def route(name: str, kind: type[T], handler: Callable[[T], Awaitable[Any]], summ
     async def call(call: Call) -> Answer:
         try:
             asked = msgspec.msgpack.decode(call.raw, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"not a {kind.__name__}: {error}") from error
         body = msgspec.msgpack.encode(await handler(asked))
         return Answer(200, body, content_type="application/msgpack")

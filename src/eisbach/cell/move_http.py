@@ -110,7 +110,7 @@ class HttpCells:
             if status != 200:
                 raise _refusal(url, status, raw, slot=getattr(body, "slot", ""))
             return msgspec.msgpack.decode(raw, type=answer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{url} did not answer as a cell does: {error}") from error
 
     async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
@@ -130,7 +130,7 @@ class HttpCells:
 def _refusal(url: str, status: int, raw: bytes, *, slot: Any) -> EisbachError:
     try:
         problem = msgspec.json.decode(raw, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Unavailable(f"{url} answered {status}: {raw[:200].decode(errors='replace')}")
     if problem.code == SlotMoved.code:
         return SlotMoved(str(slot), asked=url, owner=problem.owner or None, epoch=0)

@@ -45,7 +45,7 @@ class HttpPeer:
         raw = await self._send("GET", f"{self._door}/peer/map", None, seconds=ANSWER_S)
         try:
             return msgspec.json.decode(raw, type=_SignedMap).map.groups
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{self._door}/peer/map is not a slot map: {error}") from error
 
     async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
@@ -55,7 +55,7 @@ class HttpPeer:
         raw = await self._send("POST", url, msgspec.msgpack.encode(request), seconds=seconds)
         try:
             return msgspec.msgpack.decode(raw, type=PullAnswer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{url} did not answer with ops: {error}") from error
 
     async def aclose(self) -> None:

@@ -92,7 +92,7 @@ class PullServer:
     async def _call(self, call: Call) -> Answer:
         try:
             request = msgspec.msgpack.decode(call.raw, type=PullRequest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"not a pull request: {error}") from error
         body = msgspec.msgpack.encode(await self.answer(request))
         return Answer(200, body, content_type="application/msgpack")

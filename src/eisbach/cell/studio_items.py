@@ -195,5 +195,5 @@ def studio_route(
 def _decoded(item: Item, kind: type[D]) -> Found[D]:
     try:
         return Found(item.key.sk, msgspec.json.decode(item.value, type=kind), item.version)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"studio item {item.key.pk} {item.key.sk} is not a {kind.__name__}: {error}") from error

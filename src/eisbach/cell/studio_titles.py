@@ -184,7 +184,7 @@ class StudioTitles:
 def _publication(raw: bytes) -> Publication:
     try:
         return msgspec.json.decode(raw or b"{}", type=Publication)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"publish takes nothing or {{asset}}: {error}") from error
 
 

@@ -100,7 +100,7 @@ class SlotMapReconciler:
             return await self._reconcile()
         except VersionConflict:
             return False  # another activation was quicker; the next one compares again
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Corrupt(f"control store of {self._placement.region}: {error}; restore it from a backup") from error
 
     async def assign(self, owners: Mapping[str, str], *, bulk: bool | None = None) -> None:

@@ -236,7 +236,7 @@ def decode_change(kind: str, identity: str, version: DocumentVersion, body: byte
         raise Invalid(f"projection holds kind {kind!r} ({identity}); it knows {sorted(_KINDS)}")
     try:
         return Change(kind, identity, version, msgspec.json.decode(body, type=_KINDS[kind]))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"projection's {kind} {identity!r} is not such a document: {error}") from error
 
 
@@ -247,7 +247,7 @@ def _available(found: AssetAvailability, where: tuple[int, str, int]) -> Change:
 def _decode(raw: bytes, kind: type[Document], event: Event) -> Document:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"event {event.id} ({event.type}) does not carry a {kind.__name__}: {error}") from error
 
 

@@ -366,7 +366,7 @@ class SpokeRunner:
         raw = msgspec.json.encode(event)
         mark = self._inbox.account(event) if held is None or held.why == "gap" else None
         _logger.warning("spoke_failed", spoke=self.spec.name, event_id=event.id, attempt=attempt, reason=reason)
-        if attempt >= self.spec.attempts_max or isinstance(error, Rejected | msgspec.DecodeError):
+        if attempt >= self.spec.attempts_max or isinstance(error, Rejected | msgspec.DecodeError | UnicodeDecodeError):
             self._dead += 1
             dead = DeadLetter(
                 spoke=self.spec.name, event_id=event.id, kind="event", subject=event.subject, reason=reason,

@@ -111,7 +111,7 @@ def decode_signed(document: bytes, key: bytes) -> SlotMap:
         if not hmac.compare_digest(wanted, signed.signature):
             raise Invalid("slot map refused: its signature does not fit; keep the last good one")
         return msgspec.json.decode(bytes(signed.map), type=SlotMap)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"slot map refused: not a signed map ({error}); keep the last good one") from error
 
 

@@ -141,7 +141,7 @@ class ConvertWork:
                 if not again:
                     return found.job
                 before = found.job
-        except (NotFound, msgspec.DecodeError):
+        except (NotFound, msgspec.DecodeError, UnicodeDecodeError):
             pass
         # Two that begin at once name the same token, and a new job after a bad one another.
         token = hashlib.sha256(f"{record} {digest} {before}".encode()).hexdigest()

@@ -227,7 +227,7 @@ def is_whole(folder: Path) -> bool:
     try:
         entries = msgspec.json.decode((folder / "files.json").read_bytes(), type=list[FileEntry])
         return all((folder / entry.path).stat().st_size == entry.bytes for entry in entries)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return False
 
 

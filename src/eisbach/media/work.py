@@ -61,7 +61,7 @@ async def whole_asset(blobs: Blobs, asset: str) -> Asset | None:
         raw = await blobs.read(f"{media}files.json")
         entries = msgspec.json.decode(raw, type=list[FileEntry])
         document = msgspec.json.decode(await blobs.read(f"work/{asset}/asset.json"), type=Asset)
-    except (NotFound, msgspec.DecodeError):
+    except (NotFound, msgspec.DecodeError, UnicodeDecodeError):
         return None
     present = set(await blobs.keys(media))
     return document if present.issuperset(f"{media}{entry.path}" for entry in entries) else None

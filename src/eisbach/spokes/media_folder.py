@@ -78,7 +78,7 @@ class MediaFolder:
         def work() -> Asset | None:
             try:
                 document = msgspec.json.decode((self._work / name / "asset.json").read_bytes(), type=Asset)
-            except (FileNotFoundError, msgspec.DecodeError):
+            except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
                 return None
             return document if is_whole(self._vod / name) else None
 
@@ -194,7 +194,7 @@ def _entries(asset: str, raw: bytes) -> list[FileEntry]:
     """
     try:
         entries = msgspec.json.decode(raw, type=list[FileEntry])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{_LIST} of asset {asset!r} is not a list of files: {error}") from error
     if len(entries) > _FILES_MAX or sum(entry.bytes for entry in entries) > 2 * UPLOAD_BYTES_MAX:
         raise Invalid(f"{_LIST} of asset {asset!r} lists {len(entries)} files, more than an asset may have")

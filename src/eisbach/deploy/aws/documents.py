@@ -214,6 +214,6 @@ def read_document(environment: Mapping[str, str] = os.environ) -> Document:
         raise Invalid(f"no {VARIABLE} in the environment; the stacks of eisbach deploy set it")
     try:
         found: Document = msgspec.json.decode(text, type=Document)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{VARIABLE} is not a document of Eisbach: {error}") from error
     return found

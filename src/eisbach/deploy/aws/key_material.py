@@ -99,7 +99,7 @@ def _refuse_others(name: str, there: str, ours: str) -> None:
     """A stack's own placeholder is no key material; the backup key of a ceremony is never changed."""
     try:
         old = msgspec.json.decode(there, type=Secrets).backup_key
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return
     if old and old != msgspec.json.decode(ours, type=Secrets).backup_key:
         raise Invalid(

@@ -77,7 +77,7 @@ def _read(path: Path) -> Secrets | None:
         return msgspec.json.decode(path.read_bytes(), type=Secrets)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not a secrets document: {error}; restore it, or use another --data") from error
 
 

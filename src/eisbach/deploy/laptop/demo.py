@@ -112,7 +112,7 @@ class Demo:
         return f"; {missing} of {len(wanted)} copies are not there after {_COPIES_S} s, see eisbach status"
 
     def _look(self, path: Path) -> None:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             found = msgspec.json.decode(path.read_bytes(), type=tuple[int, int, str])
             self._done, self._total, self._detail = found
 

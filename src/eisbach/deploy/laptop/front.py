@@ -154,7 +154,7 @@ class FrontKeeper:
             return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
         except FileNotFoundError:
             return {}
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is no document of weights: {error}; delete it to start with full weights") from error
 
     def _files(self) -> dict[str, bytes]:

@@ -113,7 +113,7 @@ class HubCalls:
                     found[region] = msgspec.json.decode(raw)
                 else:
                     silent[region] = f"its spoke host answers {status}"
-            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+            except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 silent[region] = f"its spoke host does not answer: {type(error).__name__}"
 
         await asyncio.gather(*(one(region, door) for region, door in self._doors().items()))

@@ -183,7 +183,7 @@ def _layout(process: Supervised) -> Mapping[str, Sequence[int]]:
 
 
 async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError):
         async with session.get(url) as answer:
             if answer.status == 200:
                 found = msgspec.json.decode(await answer.content.read(_ANSWER_BYTES_MAX))

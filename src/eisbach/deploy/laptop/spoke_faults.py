@@ -99,7 +99,7 @@ class SpokeFaults:
                     return said
                 detail = str(said.get("detail", answer.status))
                 raise NotFound(detail) if answer.status == 404 else Invalid(detail)
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(
                 f"the spokes of {region} do not answer at {url}: {error}; is spokes/{region} down?"
             ) from error

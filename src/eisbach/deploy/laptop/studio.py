@@ -69,7 +69,7 @@ class Studio:
             raise Unavailable(f"{asked}: cannot be reached ({error}); is the platform running?") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OutcomeUnknown(f"{asked}: the answer was lost ({error!r}); repeat it") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{asked}: the answer is not JSON: {error}") from error
 
 
@@ -82,7 +82,7 @@ def _refusal(asked: str, status: int, raw: bytes) -> EisbachError:
     try:
         found = msgspec.json.decode(raw)
         detail = str(found.get("detail") or found.get("title"))
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
         detail = raw[:200].decode(errors="replace")
     if status == 404:
         return NotFound(f"{asked}: {detail}")

@@ -242,7 +242,7 @@ class S3Blobs:
         try:
             async with self._get(f"{_DIGESTS}{key}/{told['digest'][:64]}") as beside:
                 kept = msgspec.json.decode(await beside["Body"].read(), type=_Digest)
-        except (NotFound, msgspec.DecodeError):
+        except (NotFound, msgspec.DecodeError, UnicodeDecodeError):
             return None  # a copy of the object that came before its digest
         return kept.sha256
 

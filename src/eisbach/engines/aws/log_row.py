@@ -77,7 +77,7 @@ def decode_body(raw: bytes) -> CommitBody:
     """
     try:
         body = _decoder.decode(zlib.decompress(raw[1:]) if raw[:1] == _DEFLATED else raw[1:])
-    except (zlib.error, msgspec.DecodeError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"a row of the log is none: {error}") from error
     if body.format > _FORMAT:
         raise Invalid(f"a row of the log has format {body.format}; this version reads up to {_FORMAT}")

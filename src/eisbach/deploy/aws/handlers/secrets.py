@@ -23,5 +23,5 @@ async def read_secrets(name: str, *, region: str) -> Secrets:
             found = await client.get_secret_value(SecretId=name)
     try:
         return msgspec.json.decode(found["SecretString"], type=Secrets)
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"secret {name} holds no key material; eisbach deploy secrets writes it") from error

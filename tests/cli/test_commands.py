@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from eisbach.cli import accounts, doctor, erase, regions
+from eisbach.cli import accounts, cells, doctor, erase, regions
 from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.cli.events import dead_letters
@@ -203,6 +203,70 @@ def test_a_region_that_never_left_has_nothing_to_return_from(monkeypatch: pytest
 
     assert (code, "region eu-central was never evacuated or lost" in said) == (2, True)
     assert (supervisor.posted, asked) == ([], ["/region", "/losses"])
+
+
+def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its control store gone a region moves nothing that has moved before: three minutes, and no word why."""
+    move = {
+        "slot": "eu/de/main/20", "owner": "c1", "epoch": 9, "phase": "settled", "outcome": "aborted", "freeze_ms": 0,
+        "source": "c1", "target": "c2", "reason": "c1 has the slot gone, not active", "told": ["c2"],
+    }  # fmt: skip
+
+    class Control:
+        def __init__(self, _data: str, _region: str) -> None: ...
+
+        def call(self, path: str, body: Any = None) -> Any:
+            return {"moves": [move], "refused": {}}
+
+    monkeypatch.setattr(cells, "Control", Control)
+    monkeypatch.setattr(cells, "_WAIT_S", 0.0)
+
+    code, said = run("cells", "move", "eu/de/main/20", "--to", "c2")
+
+    assert code == 3
+    assert "stayed with c1 (epoch 9): c1 has the slot gone, not active; not heard by c1" in said
+
+
+@pytest.mark.parametrize(
+    ("last", "goes"),
+    [
+        (None, True),
+        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": True}}}, True),
+        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": False}}}, False),
+        ({"region": "eu-west", "action": "return", "slots": {}}, False),
+        ({"region": "eu-west", "action": "evacuate", "slots": {}}, False),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--lost",)])
+def test_a_region_is_not_left_to_one_that_is_out_whatever_the_front_weighs(
+    last: Any, goes: bool, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that were set by hand or lost: both regions were evacuated, each proved, and nobody was served."""
+    supervisor = StandIn(
+        status={"regions": [{"name": "eu-central"}, {"name": "eu-west"}]},
+        weights={"weights": {"eu-central": 100, "eu-west": 100}},
+    )
+    done = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": {"a": {"proved": True}}}
+    asked = list[tuple[str, str]]()
+
+    class Control:
+        def __init__(self, _data: str, region: str) -> None:
+            self._region = region
+
+        def call(self, path: str, body: Any = None) -> Any:
+            asked.append((self._region, path))
+            lost = {"region": "eu-central", "closed_ms": 0, "heard_ms": 1, "slots": {}}
+            return {"/region": {"last": last}, "/region/evacuate": done, "/losses/declare": lost}[path]
+
+    monkeypatch.setattr(regions, "find", supervisor)
+    monkeypatch.setattr(regions, "Control", Control)
+
+    code, said = run("regions", "evacuate", "eu-central", *options)
+
+    assert (code == 0, bool(supervisor.posted)) == (goes, goes), said
+    assert goes or "region eu-west is out already" in said
+    assert asked[0] == ("eu-west", "/region")
+    assert len(asked) == 1 + goes
 
 
 def test_doctor_sends_nobody_to_start_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.observer import evacuated
 from eisbach.settings import CellProcess
 
 from .test_topology import stage
@@ -67,6 +68,39 @@ def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list
 
     assert hurt == summary.hurt
     assert said in summary.sentence
+
+
+@pytest.mark.parametrize(
+    ("states", "out", "hurt", "said"),
+    [
+        ({}, ["eu-west"], [], "processes are ready; eu-west is evacuated; last change"),
+        ({"cell/eu-central/c1": "down"}, ["eu-west"],
+         ["viewers of 32 slots of eu/de/main (cell/eu-central/c1 is down)"], "Hurt since 42 s"),
+        ({"edge/eu-central": "down"}, ["eu-west"], ["everybody (edge/eu-central is down)"], "Hurt since 42 s"),
+        ({"cell/eu-central/studio": "down"}, ["eu-west"], [], "editors are served by eu-west"),
+        ({"cell/eu-west/c1": "down"}, ["eu-west"], [], "viewers of 32 slots of eu/de/main have been left to another region"),
+        ({"edge/eu-west": "down"}, ["eu-west"], [], "nobody: eu-west is evacuated"),
+        ({}, ["eu-central", "eu-west"], ["everybody (eu-central and eu-west are both evacuated)"], "Hurt: everybody"),
+    ],
+)  # fmt: skip
+def test_a_region_that_is_evacuated_takes_nobody_over(
+    states: dict[str, str], out: list[str], hurt: list[str], said: str
+) -> None:
+    summary = summarise(parts("regions", 2, states), about("regions", out=out))
+
+    assert hurt == summary.hurt
+    assert said in summary.sentence
+    assert len(out) == 1 or summary.next == "eisbach regions return eu-central"
+
+
+def test_a_region_is_evacuated_when_no_cell_that_answers_serves_a_viewer() -> None:
+    layouts = parts("regions", 2, {})
+    told = {"cell/eu-central/c1": 0, "cell/eu-central/c2": 0, "cell/eu-west/c1": 0, "cell/eu-west/c2": 1}
+    figures = {cell: {"slots": {"eu/de/main": slots} if slots else {}} for cell, slots in told.items()}
+    figures["cell/eu-central/studio"] = {"slots": {"any/all/studio": 64}}
+
+    assert evacuated(layouts, figures) == ["eu-central"]
+    assert evacuated(layouts, {}) == []
 
 
 def test_the_next_command_heals_what_was_broken_on_purpose_and_explains_what_was_not() -> None:

@@ -114,9 +114,10 @@ def _outcomes(control: Control, wanted: set[str], *, quiet: bool) -> list[Any]:
             if len(ended) == len(wanted):
                 return ended
             if time.monotonic() > until:
+                waiting = [_unheard(move) for move in moves if move not in ended]
                 raise Unavailable(
                     f"{len(wanted) - len(ended)} of {len(wanted)} moves are still under way after {_WAIT_S:.0f} s;"
-                    " they go on: eisbach cells list"
+                    f" they go on: eisbach cells list ({'; '.join(waiting[:3])})"
                 )
             time.sleep(0.1)
 
@@ -127,6 +128,12 @@ def _line(move: Any) -> str:
     if move["outcome"] == "committed":
         return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), writes stood for {move['freeze_ms']} ms"
     return f"{move['slot']}: stayed with {move['owner']} (epoch {move['epoch']}): {move['reason']}"
+
+
+def _unheard(move: Any) -> str:
+    """What it came to so far, and who does not take it: its log says why."""
+    deaf = sorted({move["source"], move["target"]} - set(move["told"]))
+    return f"{_line(move)}; not heard by {', '.join(deaf)}" if move["phase"] == "settled" else _line(move)
 
 
 COMMANDS = {

@@ -73,24 +73,36 @@ def come_back(*, shared: Shared, region: _NAME) -> None:
     _perform(shared, region, "return", weight=100)
 
 
-def _other(supervisor: Supervisor, region: str, weights: dict[str, int], action: str) -> str:
-    """The region that serves when this one does not."""
+def _other(data: str, supervisor: Supervisor, region: str, weights: dict[str, int], action: str) -> str:
+    """The region that serves when this one does not; of an evacuation, refused when that one is out itself."""
     regions = [one["name"] for one in supervisor.get("/ops/status")["regions"]]
     if region not in regions:
         raise Invalid(f"region {region[:40]!r} is none of {', '.join(regions)}")
     others = [str(name) for name in regions if name != region]
     if len(others) != 1:
         raise Invalid(f"a region is left to one other; this platform has {len(others)} others")
-    if action == "evacuate" and weights.get(others[0], 100) == 0:
+    if action == "evacuate" and (weights.get(others[0], 100) == 0 or _is_out(data, others[0])):
         raise Invalid(f"region {others[0]} is out already; one region at a time: eisbach regions return {others[0]}")
     return others[0]
+
+
+def _is_out(data: str, region: str) -> bool:
+    """By its own record: a front whose weights were set by hand, or lost, says nothing of slots that were left."""
+    try:
+        last = Control(data, region).call("/region")["last"]
+    except EisbachError:
+        return False  # its cells serve without it; the weights are all there is to go by
+    if last is None:
+        return False
+    back = bool(last["slots"]) and all(slot["proved"] for slot in last["slots"].values())
+    return last["action"] != "return" or not back
 
 
 def _declare_lost(shared: Shared, region: str) -> None:
     data = shared.settings().data
     supervisor = find(data)
     weights = _weights(supervisor)
-    other = _other(supervisor, region, weights, "evacuate")
+    other = _other(data, supervisor, region, weights, "evacuate")
     record = Control(data, other).call("/losses/declare", {"region": region})
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
@@ -143,7 +155,7 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
     data = shared.settings().data
     supervisor = find(data)
     weights = _weights(supervisor)
-    other = _other(supervisor, region, weights, action)
+    other = _other(data, supervisor, region, weights, action)
     if action == "evacuate" and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
     if action == "return" and weights.get(region) != 0:

@@ -3,7 +3,7 @@
 Pure, and the design in small (section 7): what the death of each kind of process means in each stage.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from eisbach.deploy.laptop.topology import ProcessSpec
@@ -43,21 +43,18 @@ class Summary:
     """What no restart mends."""
 
 
-def effect(part: Part, stage: str, others: Sequence[Part]) -> tuple[bool, str]:
-    """Whether somebody is hurt by ``part`` being broken, and who, or who takes over."""
+def effect(part: Part, stage: str, others: Sequence[Part], out: Collection[str] = ()) -> tuple[bool, str]:
+    """Whether somebody is hurt by ``part`` being broken, and who, or who takes over.
+
+    ``out``: regions that are evacuated. Their cells serve no viewer, and nothing of theirs takes over.
+    """
     kind, region = part.spec.kind, part.spec.region
     if part.state == "slow":
         return False, _slow_effect(part, stage)
-    elsewhere = sorted(
-        {o.spec.region for o in others if o.spec.kind == kind and o.spec.region != region and o.state in _WORKING}
-    )
-    twin = ", ".join(elsewhere)
     if kind == "cell":
-        return _cell_effect(part, others)
+        return _cell_effect(part, others, out)
     if kind in ("edge", "origin"):
-        if elsewhere:
-            return False, f"viewers of {region} are served by {twin}"
-        return True, "everybody" if kind == "edge" else "everybody who plays"
+        return _door_effect(part, others, out if kind == "edge" else ())
     return {
         "single": (True, "everybody" if stage == "single" else "the left side of the demo"),
         "front": (stage == "cells", "new visitors" if stage == "cells" else "players go on; new visitors use an edge"),
@@ -68,6 +65,17 @@ def effect(part: Part, stage: str, others: Sequence[Part]) -> tuple[bool, str]:
         "agent": (False, "the edge keeps its last good map"),
         "link": (False, "the regions go on alone and merge afterwards"),
     }.get(kind, (False, f"{part.spec.target} is not in use"))
+
+
+def _door_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tuple[bool, str]:
+    """Of an edge or origin; an edge of a region in ``out`` leads its viewers back to the region that is broken."""
+    kind, region = part.spec.kind, part.spec.region
+    if region in out:
+        return False, f"nobody: {region} is evacuated"
+    elsewhere = {o.spec.region for o in others if o.spec.kind == kind and o.state in _WORKING} - {region, *out}
+    if elsewhere:
+        return False, f"viewers of {region} are served by {', '.join(sorted(elsewhere))}"
+    return True, "everybody" if kind == "edge" else "everybody who plays"
 
 
 def _slow_effect(part: Part, stage: str) -> str:
@@ -95,12 +103,15 @@ def _viewers(part: Part) -> str:
     return f"viewers of {slots} slots of {', '.join(groups)}" if groups else "editors"
 
 
-def _cell_effect(part: Part, others: Sequence[Part]) -> tuple[bool, str]:
+def _cell_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tuple[bool, str]:
     who = _viewers(part)
     name = part.spec.target.rpartition("/")[2]
+    left = set() if who == "editors" else set(out)  # the studio's slots are not evacuated
+    if part.spec.region in left:
+        return False, f"{who} have been left to another region"
     twins = [
         o.spec.region for o in others
-        if o.spec.region != part.spec.region and o.spec.target.endswith(f"/{name}") and o.state in _WORKING
+        if o.spec.region not in {part.spec.region, *left} and o.spec.target.endswith(f"/{name}") and o.state in _WORKING
         and set(o.layout) & set(part.layout)
     ]  # fmt: skip
     if twins:
@@ -120,6 +131,8 @@ class Circumstances:
     now_ms: int
     alarms: Sequence[str] = ()
     """What no restart mends: twins that differ."""
+    out: Sequence[str] = ()
+    """Regions that are evacuated."""
     begun: bool = True
     """Everything has been ready once; before that, what is not ready is only on its way."""
 
@@ -140,11 +153,16 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     if broken and not about.begun and not any(p.fault for p in parts):
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
+    if about.out and {p.spec.region for p in parts if p.spec.kind == "cell"} <= set(about.out):
+        who = f"everybody ({' and '.join(about.out)} are both evacuated)"
+        sentence = f"Hurt: {who}; last change: {about.last}."
+        return Summary(sentence=sentence, hurt=[who], next=f"eisbach regions return {about.out[0]}")
     if not broken and not about.beside:
         all_ready = f"all {len(parts)} processes are ready" if len(parts) > 1 else "the one process is ready"
-        well = f"Nobody is hurt: {all_ready}; last change: {about.last}."
+        away = "".join(f"; {region} is evacuated" for region in about.out)
+        well = f"Nobody is hurt: {all_ready}{away}; last change: {about.last}."
         return Summary(sentence=well, hurt=[], next="eisbach changes")
-    effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p])) for p in broken]
+    effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p], about.out)) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))
     platform = [(p, bad, who) for p, bad, who in effects if about.stage == "single" or p.spec.kind != "single"]
     if hurt and (any(bad for _, bad, _ in platform) or not platform):

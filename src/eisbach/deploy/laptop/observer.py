@@ -17,6 +17,7 @@ from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
+from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, SingleProcess
 
 __all__ = ["Observer"]
@@ -25,6 +26,7 @@ _EVERY_S = 1.0
 _EVERY_UNSEEN_S = 5.0
 _SEEN_FOR_MS = 5000
 _ANSWER_BYTES_MAX = 1024 * 1024
+_STUDIO = str(STUDIO_GROUP)
 _WHY_CHARS = 160
 """Of the last change in the sentence of ``status``; ``why`` and ``changes`` have all of it."""
 _LIMIT = aiohttp.ClientTimeout(total=1.0)
@@ -121,7 +123,7 @@ class Observer:
         stage = supervisor.topology.stage
         about = Circumstances(
             stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=_alarms(self._figures),
-            begun=supervisor.begun,
+            begun=supervisor.begun, out=evacuated(parts, self._figures),
         )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
@@ -168,6 +170,17 @@ def _alarms(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for found in told.get("digests", ())
         for slot in found["differing"]
     ]
+
+
+def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Regions none of whose cells that answer serves a viewer's slot, though they are there for viewers."""
+    serving: dict[str, int] = {}
+    for part in parts:
+        told = figures.get(part.spec.target, {}).get("slots")
+        if told is not None and any(group != _STUDIO for group in part.layout):
+            owned = sum(count for group, count in told.items() if group != _STUDIO)
+            serving[part.spec.region] = serving.get(part.spec.region, 0) + owned
+    return sorted(region for region, slots in serving.items() if region and slots == 0)
 
 
 def _part(process: Supervised) -> Part:

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 
-from eisbach.deploy.laptop import supervised
+from eisbach.deploy.laptop import children, supervised
 from eisbach.deploy.laptop.ground import refuse_taken_ports
 from eisbach.deploy.laptop.targets import UnknownTarget
-from eisbach.kernel.errors import Invalid
+from eisbach.kernel.errors import Invalid, Unavailable
 
 from .conftest import HOST, alive, get, spec, supervisor, until
 
@@ -106,6 +106,31 @@ async def test_the_death_of_the_zygote_hurts_nobody(tmp_path: Path) -> None:
         await until("restarted through a new zygote", lambda: other.restarts == 1 and other.state == "ready")
 
         assert alive(pid)
+
+
+async def test_a_process_that_is_forked_after_its_start_was_given_up_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine: it kept the address, and every later start of its target ended with "address in use"."""
+    async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        pid = one.processes["cell/r/c1"].pid
+        late = {"name": "late", "log": str(tmp_path / "late.log"), "folder": str(tmp_path), "argv": ["sleep", "4321"]}
+        monkeypatch.setattr(children, "_ANSWER_S", 0.0)
+        with pytest.raises(Unavailable, match="the zygote did not answer"):
+            await one._children.spawn(late)
+        monkeypatch.undo()
+        after = await one._children.spawn(late)  # whose answer comes behind the one nobody waits for
+
+        await until("nothing is left of it", lambda: sleepers() == {after})
+        assert alive(pid)
+
+
+def sleepers() -> set[int]:
+    """Children of ours that are, or are about to be, the ``sleep`` of a test."""
+    mine = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    found = {int(child): Path(f"/proc/{child}/cmdline") for child in mine}
+    return {pid for pid, line in found.items() if line.exists() and b"4321" in line.read_bytes()}
 
 
 async def test_down_stays_down_until_heal(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from eisbach.kernel.errors import Unavailable
 __all__ = ["Children"]
 
 _UNCLAIMED_MAX = 1024
+_ANSWER_S = 30.0
+"""A fork takes milliseconds; on a busy machine the zygote may still be importing what it forks."""
 
 
 class Children:
@@ -71,10 +73,10 @@ class Children:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._send({"id": number, "environment": self._environment, **request})
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(_ANSWER_S):
                 said = await answer
         except TimeoutError:
-            said = {"error": "the zygote did not answer within 30 s"}
+            said = {"error": f"the zygote did not answer within {_ANSWER_S:.0f} s"}
         finally:
             self._answers.pop(number, None)
         if "pid" not in said:
@@ -151,6 +153,9 @@ class Children:
                 said = json.loads(line)
                 if (answer := self._answers.get(said["id"])) and not answer.done():
                     answer.set_result(said)
+                elif "pid" in said:  # forked after its start was given up: whoever comes next needs its addresses
+                    self.signal(said["pid"], signal.SIGKILL)
+                    self._send({"over": said["pid"]})
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_result({"error": "the zygote has ended"})

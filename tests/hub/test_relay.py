@@ -316,6 +316,24 @@ async def test_a_doubt_ends_with_the_next_append_that_the_hub_takes(world: World
     assert await relay.has(4)
 
 
+async def test_while_a_relay_finds_its_place_the_hubs_number_for_another_store_proves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: a move would take the hub to have what this store holds, and let the store go."""
+    other = Envelope(source="eu-central/c1", first_lsn=900, last_lsn=1000, events=[(await _any_event())])
+    await world.log.log.append(other, expected=0)
+    await world.write(3)
+    looked = asyncio.Event()
+    monkeypatch.setattr(world.store, "is_unpublished_at", lambda _: looked.wait())
+
+    relay = await world.start()
+
+    assert not await relay.has(3)
+    looked.set()
+    await world.idle(1)
+    assert await relay.has(3)
+
+
 async def test_a_wiped_hub_also_gets_what_a_move_brought_here(world: World) -> None:
     """P16: the cell that had published it may be gone."""
     await _move_here(world)

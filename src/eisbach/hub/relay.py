@@ -165,23 +165,25 @@ class Relay:
 
     async def _resume(self) -> None:
         last = await self._log.last(f"{self._region}/{self._cell}")
-        self._doubted.clear()
-        self._resumed += 1
-        self._sequence, self._lsn = last.sequence, last.last_lsn
+        lsn, rewound = last.last_lsn, 0
         if self._pipelined is not None and self._whole is not None:
-            self._lsn = min(self._lsn, self._whole)
+            lsn = min(lsn, self._whole)
         anew = self._store.statistics().unpublished and await self._store.is_unpublished_at(last.sequence)
         if last.sequence == 0 or anew:
             # A wiped log also gets what moves brought here; a store made anew or restored has numbers of its own.
-            self._rewound += last.sequence > 0
-            self._lsn = IMPORTED_LSN_MIN
-        if self._lsn > self._store.statistics().last_lsn:
+            rewound += last.sequence > 0
+            lsn = IMPORTED_LSN_MIN
+        if lsn > self._store.statistics().last_lsn:
             await self._store.refresh()  # another process of this cell may have written, and published, since
-        if self._lsn > (end := self._store.statistics().last_lsn):
+        if lsn > (end := self._store.statistics().last_lsn):
             # The store is younger than the log: put back from a copy. Its lsns say nothing about the log's.
-            self._rewound += 1
-            _logger.warning("relay_rewinds", cell=self._cell, log_lsn=self._lsn, store_lsn=end)
-            self._lsn = IMPORTED_LSN_MIN
+            rewound += 1
+            _logger.warning("relay_rewinds", cell=self._cell, log_lsn=lsn, store_lsn=end)
+            lsn = IMPORTED_LSN_MIN
+        # At once: who asks ``has`` meanwhile must not take the log's number for one of this store.
+        self._doubted.clear()
+        self._resumed, self._rewound = self._resumed + 1, self._rewound + rewound
+        self._sequence, self._lsn = last.sequence, lsn
 
     async def _follow(self) -> None:
         """Publish until something goes wrong or the log no longer knows the cursor.

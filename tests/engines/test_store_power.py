@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 from faulty_disk import Disk, FaultyVFS, after_power_loss, restore
 from sqlite_stores import Stores
 
@@ -142,10 +143,15 @@ async def test_an_erasure_that_a_full_disk_stopped_goes_on_when_there_is_room_an
         return results
 
     writer.run_group = full_after_the_mark
-    await write(store, Write(ItemChange("acc-1", ERASED, b"{}")))
-    writer.run_group = commit
-    await settle()  # the eraser was refused
+    with structlog.testing.capture_logs() as said:
+        await write(store, Write(ItemChange("acc-1", ERASED, b"{}")))
+        writer.run_group = commit
+        await settle()  # the eraser was refused
+        for _ in range(3):
+            await faulty.clock.advance(1.0)
+            await settle()
     assert store.statistics().erasing == 1
+    assert [line["event"] for line in said].count("erasure_waits") == 1, "a line a minute, not one a second"
     disk.refuse_writes = False
 
     await faulty.clock.advance(1.0)

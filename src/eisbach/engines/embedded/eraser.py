@@ -25,6 +25,8 @@ _AGAIN_S: Final = 0.05
 """A reader that still needs the write-ahead log is gone within milliseconds."""
 _REFUSED_S: Final = 1.0
 """After a disk that refused; a store that nobody writes to has no commit that would begin the work again."""
+_TELL_EVERY: Final = 60
+"""A line a minute: a disk may stay full over night."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -53,6 +55,7 @@ class Eraser:
             self._gaps.close()
 
     async def _run(self, submit: "Callable[[Work], asyncio.Future[Any]]") -> None:
+        refused = 0
         try:
             while self._writer.erasing:
                 try:
@@ -61,7 +64,9 @@ class Eraser:
                     await self._wipe()
                     await submit(ForgetScrubsWork())
                 except (EisbachError, OSError, apsw.Error) as error:  # the notes are on disk, and say how far it came
-                    _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
+                    if refused % _TELL_EVERY == 0:
+                        _logger.warning("erasure_waits", cell=self._writer.cell, refused=refused + 1, error=str(error))
+                    refused += 1
                     await self._clock.sleep(_REFUSED_S)
         finally:
             self._task = None

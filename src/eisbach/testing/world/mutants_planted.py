@@ -260,7 +260,7 @@ _planted(
     _in(
         Relay,
         "_resume",
-        ("sequence > 0\n        self._lsn = IMPORTED_LSN_MIN", "sequence > 0\n        self._lsn = 0"),
+        ("sequence > 0\n        lsn = IMPORTED_LSN_MIN", "sequence > 0\n        lsn = 0"),
     ),
 )
 _planted(

@@ -5,6 +5,7 @@ whatever it breaks, with ``@mutant("what a person would call the bug")`` above; 
 ``eisbach simulate --mutant``. docs/simulation.md.
 """
 
+import difflib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
@@ -61,7 +62,11 @@ def planted(name: str) -> Iterator[None]:
         setattr(owner, attribute, value)
 
     if name and name not in MUTANTS:
-        raise NotFound(f"there is no mutant {name!r}; there are {', '.join(sorted(MUTANTS))}")
+        (near,) = difflib.get_close_matches(name, MUTANTS, n=1, cutoff=0.0)
+        raise NotFound(
+            f"there is no mutant {name!r} among {len(MUTANTS)}; nearest is {near!r}; "
+            "eisbach simulate --mutant list names them all"
+        )
     try:
         if name:
             MUTANTS[name].plant(patch)

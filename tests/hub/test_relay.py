@@ -363,6 +363,51 @@ async def test_a_hub_that_is_wiped_after_the_cell_was_restarted_also_gets_what_a
     assert sorted(await world.numbers()) == [0, 1, 2]
 
 
+async def test_a_hub_that_is_wiped_after_a_slot_came_to_a_cell_that_never_published_gets_what_the_move_brought(
+    world: World,
+) -> None:
+    """P3: the cell that had published it may be gone, and a hub without anything of this one looks as if it were new."""
+    relay = await world.start()
+    await world.idle(5)
+    await _move_here(world)
+    await world.idle(5)
+
+    await world.wipe_hub()
+    await world.idle(5)
+
+    assert await world.numbers() == [0]
+    assert relay.statistics().last_lsn == 0
+
+
+async def test_a_first_event_does_not_go_before_what_a_move_has_brought(world: World) -> None:
+    """P3: with it the cell has a place in the log, and would never notice that the log was wiped just before."""
+    await world.start()
+    await world.idle(5)
+    await _move_here(world)
+    await world.wipe_hub()
+    await world.write(1)
+    await world.idle(5)
+
+    assert await world.numbers() == [0, 1]
+
+
+async def test_what_moves_bring_to_a_cell_without_events_is_looked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.start()
+    await world.idle(5)
+    await _move_here(world, event=False)
+    await world.idle(5)
+    read = []
+    log_after = world.store.log_after
+    monkeypatch.setattr(world.store, "log_after", lambda lsn, limit: (read.append(lsn), log_after(lsn, limit=limit))[1])
+
+    await world.idle(5)
+
+    assert 0 < len(read) <= 6, "two questions each two seconds"
+    assert await world.numbers() == []
+
+
 async def test_a_relay_is_behind_for_as_long_as_what_was_brought_here_is_not_told(world: World) -> None:
     """P3: a restored store has no other numbers; a move that took it for told would leave events behind."""
     await _move_here(world)
@@ -380,12 +425,12 @@ async def test_a_relay_is_behind_for_as_long_as_what_was_brought_here_is_not_tol
     assert await world.numbers() == [0]
 
 
-async def _move_here(world: World) -> None:
-    """A slot with one event, numbered 0."""
+async def _move_here(world: World, *, event: bool = True) -> None:
+    """A slot with one event, numbered 0, or with an op that has none."""
     other = Slot.parse("eu/de/main/8")
     async with open_store(world.folder / "c0.db", region="eu-central", clock=world.clock, disk=inline) as source:
         await source.set_lease(other, expected=None, lease=Lease(epoch=1, state="active", seq=0))
-        moved = Write(ItemChange("a", "moved", b"1"), EventDraft(TYPE, "moved", b'{"n":0}'))
+        moved = Write(ItemChange("a", "moved", b"1"), EventDraft(TYPE, "moved", b'{"n":0}') if event else None)
         await source.transact(Transaction(slot=other, writes=[moved]))
         await world.store.begin_import(other, move=1, epoch=1)
         await world.store.import_chunk(other, await source.export(other, CopyCursor()), move=1)

@@ -113,6 +113,8 @@ class Relay:
         self._sequence = 0
         self._doubted = asyncio.Event()
         """The log did not say that it still has what this relay has published: it looks now, not when it is idle."""
+        self._imported = IMPORTED_LSN_MIN
+        """The last one of what moves brought that this relay has read."""
         self._lsn = -1
         """Below 0 until the cursor is known, and while what moves or a restore brought (``IMPORTED_LSN_MIN`` and on) is
         not all told: a store that holds nothing else has no lsn that could show it."""
@@ -195,6 +197,8 @@ class Relay:
         flying: _Flying = deque()
         try:
             while True:
+                if self._sequence == 0 and not flying and await self._was_brought_more():
+                    self._lsn = read_lsn = self._imported
                 entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
                 pause_ms = published_ms + company_ms - self._clock.monotonic_ms()
                 if pause_ms > 0 and 0 < len(entries) < ENVELOPE_EVENTS_MAX:
@@ -202,6 +206,7 @@ class Relay:
                     entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
                 await self._send(envelopes_of(entries, region=self._region, cell=self._cell), flying)
                 read_lsn = entries[-1].lsn if entries else read_lsn
+                self._imported = read_lsn if read_lsn < 0 else self._imported
                 if len(entries) == _READ_OPS:
                     continue  # there is more, which is read and packed while the hub writes what is under way
                 while flying:
@@ -220,6 +225,13 @@ class Relay:
             for _, append in flying:
                 append.cancel()
             await asyncio.gather(*(append for _, append in flying), return_exceptions=True)
+
+    async def _was_brought_more(self) -> bool:
+        """Whether a move brought ops here since; a log that has nothing of this cell looks the same when it was wiped,
+        and then lacks what their source had told it. Told once more they give this cell a place in the log.
+        """
+        following = await self._store.log_after(self._imported, limit=1)
+        return bool(following) and following[0].lsn < 0
 
     async def _send(self, envelopes: Iterable[Envelope], flying: _Flying) -> None:
         """In order, each as soon as the window has room; the first that fails ends it, and those behind it come to

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eisbach.hub.inbox import ABOVE_MAX, Inbox, Verdict, chain_of
+from eisbach.kernel.events import Event
 from eisbach.ports.spoke_store import InboxKey, InboxMark, InboxRow
 from eisbach.testing.event_log_promises import an_event
 
@@ -114,6 +115,66 @@ def test_what_was_accounted_for_in_the_epoch_before_is_known_after_a_restart() -
     first = msgspec.structs.replace(an_event(1), epoch=4)
     verdicts = [Inbox(rows).judge(msgspec.structs.replace(first, after=named)) for named in after]
     assert verdicts == [Verdict.fresh, Verdict.gap]
+
+
+def in_epoch(epoch: int, seq: int, after: str | None = None) -> Event:
+    return msgspec.structs.replace(an_event(seq), epoch=epoch, after=after)
+
+
+def test_after_a_restart_what_follows_the_first_one_of_an_epoch_waits_for_what_was_in_work_in_the_epoch_before() -> (
+    None
+):
+    """Found by the simulated world (seed 361379): 3:1 was in work, 4:1 of another subject handled after it; the hub
+    died, and 4:2, of 3:1's subject, which was held until then, went before 3:1.
+    """
+    rows: dict[InboxKey, InboxRow] = {}
+    inbox = Inbox({})
+    inbox.admit(in_epoch(3, 1))
+    inbox.admit(in_epoch(4, 1, "3:1"))
+    apply_mark(rows, inbox.account(in_epoch(4, 1, "3:1")))
+    again = Inbox(rows)
+
+    verdicts = [one.judge(in_epoch(4, 2)) for one in (inbox, again)]
+    apply_mark(rows, again.account(in_epoch(3, 1)))
+
+    assert verdicts == [Verdict.fresh, Verdict.gap]
+    assert [one.judge(in_epoch(4, 2)) for one in (again, Inbox(rows))] == [Verdict.fresh] * 2
+    assert again.account(in_epoch(4, 2)) == InboxMark(chain_of(in_epoch(4, 2)), 2, None)
+
+
+def test_epochs_that_come_after_each_other_in_a_circle_end_nothing() -> None:
+    inbox = Inbox({})
+    for event in (in_epoch(3, 1, "4:1"), in_epoch(4, 1, "3:1"), in_epoch(5, 1, "5:1")):
+        inbox.account(event)
+
+    assert [inbox.judge(in_epoch(epoch, 2)) for epoch in (3, 4, 5)] == [Verdict.gap] * 3
+
+
+@given(
+    order=st.permutations([(epoch, seq) for epoch in (1, 2, 3) for seq in (1, 2, 3)]),
+    cuts=st.sets(st.integers(0, 12), max_size=3),
+)
+def test_any_order_over_epochs_and_restarts_end_in_the_same_watermarks(
+    order: list[tuple[int, int]], cuts: set[int]
+) -> None:
+    """And at no time does an event have no gap unless all before it are accounted for."""
+    rows: dict[InboxKey, InboxRow] = {}
+    inbox, handled = Inbox({}), set[tuple[int, int]]()
+    events = {(e, s): in_epoch(e, s, f"{e - 1}:3" if s == 1 and e > 1 else None) for e, s in order}
+    for number, place in enumerate([*order, (3, 3)]):
+        if number in cuts:
+            inbox = Inbox(rows)
+        for other, event in events.items():
+            if other not in handled:
+                whole = all(earlier in handled for earlier in events if earlier < other)
+                assert (inbox.judge(event) is Verdict.fresh) == whole, (place, other)
+        if place not in handled:
+            handled.add(place)
+            apply_mark(rows, inbox.account(events[place]))
+
+    again = Inbox(rows)
+    assert [again.judge(in_epoch(epoch, 4)) for epoch in (1, 2, 3)] == [Verdict.fresh] * 3
+    assert again.account(in_epoch(3, 4)).watermark == 4
 
 
 def test_an_event_that_comes_after_its_successor_was_handled_is_still_fresh() -> None:

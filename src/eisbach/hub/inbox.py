@@ -2,7 +2,8 @@
 
 Per chain (slot, origin, epoch, type) a watermark and the sparse set above it. Each event names ``prev``, the seq of
 the event before it in its chain, the first one of a chain ``after``, the last one of the chain before; a gap is judged
-by that, so that types a spoke does not read leave none.
+by that, so that types a spoke does not read leave none. A watermark passes the first one of a chain when that of the
+chain before has passed what it came after: so it also stands for all epochs before.
 Pure memory: whoever handles an event writes the mark that ``account`` returns in the transaction of the effect.
 """
 
@@ -17,6 +18,8 @@ __all__ = ["ABOVE_MAX", "Inbox", "Verdict", "chain_of"]
 
 ABOVE_MAX: Final = 10_000
 """Accounted events beyond a gap in one chain; at the next one the gap is given up and counted."""
+_SEQS: Final = 10**12
+"""More than a chain has (``Event.after`` is checked at the border), so that epoch and seq are one number."""
 
 
 class Verdict(StrEnum):
@@ -33,6 +36,22 @@ class Verdict(StrEnum):
 def chain_of(event: Event) -> InboxKey:
     """The chain that links this event to its ``prev``."""
     return InboxKey(event.slot, event.origin, event.epoch, event.type)
+
+
+def _link(event: Event) -> int:
+    """``prev``; of the first one of a chain what it came ``after``, below 0: stores keep it as they keep ``prev``."""
+    if event.prev or event.after is None:
+        return event.prev
+    epoch, _, seq = event.after.partition(":")
+    return -(int(epoch) * _SEQS + int(seq))
+
+
+def _place(key: InboxKey, link: int) -> tuple[InboxKey, int]:
+    """The chain and the seq that a link of ``key`` names; 0 for nothing."""
+    if link >= 0:
+        return key, link
+    epoch, seq = divmod(-link, _SEQS)
+    return key._replace(epoch=epoch), seq
 
 
 class _Chain:
@@ -62,12 +81,16 @@ class _Chain:
         else:
             self.begun.discard(seq)
 
-    def absorb(self) -> None:
-        """Move the watermark along the links; ``prev`` names the direct predecessor, so equality is enough."""
-        while (seq := self.successor.pop(self.watermark, None)) is not None:
+    def absorb(self, before: int | None = None) -> bool:
+        """Move the watermark along the links, from ``before`` if that is given; ``prev`` names the direct predecessor,
+        so equality is enough. Whether it moved.
+        """
+        begin, link = self.watermark, self.watermark if before is None else before
+        while (seq := self.successor.pop(link, None)) is not None:
             del self.above[seq]
             self.begun.discard(seq)
-            self.watermark = seq
+            self.watermark = link = seq
+        return self.watermark > begin
 
     def give_up(self) -> None:
         """Jump over the oldest gap."""
@@ -80,17 +103,17 @@ class _Chain:
     def knows(self, seq: int) -> bool:
         return seq <= self.watermark or seq in self.above or seq in self.admitted
 
-    def has_begun(self, seq: int) -> bool:
-        """Known, and nothing before it is missing: else what follows it would overtake what is.
+    def rests_on(self, seq: int) -> int | None:
+        """What it waits for: 0 for nothing, below 0 for the link of the chain's first one, None for what is not here.
 
         One that an earlier life accounted for may rest on one that was in work then, and has yet to come again.
         """
         while seq > self.watermark and seq not in self.begun:
             prev = self.above.get(seq, seq)
             if prev >= seq:
-                return False  # not here, or behind a gap itself; or an event that names no earlier one
+                return None  # not here, or behind a gap itself; or an event that names no earlier one
             seq = prev
-        return True
+        return min(seq, 0)
 
 
 class Inbox:
@@ -99,7 +122,12 @@ class Inbox:
     def __init__(self, rows: Mapping[InboxKey, InboxRow]) -> None:
         """``rows``: as the store has them."""
         self._chains = {key: _Chain(row) for key, row in rows.items()}
+        self._later: dict[InboxKey, dict[InboxKey, int]] = {}
+        """Chain -> those whose first one came after one of it that was not accounted for yet, and the link."""
         self.gaps_given_up = 0
+        for key, row in rows.items():
+            for link in row.above.values():
+                self._link_up(key, link)
 
     def judge(self, event: Event) -> Verdict:
         """Decide, without changing anything."""
@@ -109,28 +137,54 @@ class Inbox:
         return Verdict.fresh if self.knows_predecessor(event) else Verdict.gap
 
     def knows_predecessor(self, event: Event) -> bool:
-        """Whether what came before it has come and waits for nothing."""
-        key, seq = chain_of(event), event.prev
-        if seq == 0 and event.after is not None:
-            epoch, _, last = event.after.partition(":")
-            key, seq = key._replace(epoch=int(epoch)), int(last)
-        chain = self._chains.get(key)
-        return seq == 0 or (chain is not None and chain.has_begun(seq))
+        """Whether what came before it has come and waits for nothing, in any epoch."""
+        key, seq = _place(chain_of(event), _link(event))
+        while seq:
+            chain = self._chains.get(key)
+            link = None if chain is None else chain.rests_on(seq)
+            if link is None:
+                return False
+            before, seq = _place(key, link)
+            if seq and before.epoch >= key.epoch:
+                return False  # an event that names no earlier one
+            key = before
+        return True
 
     def admit(self, event: Event, *, waiting: bool = False) -> None:
         """It is in work or held now: repeats of it are ``seen``; unless it waits itself, its successor has no gap."""
         self._chain(chain_of(event)).admit(event.seq, waiting=waiting)
 
     def account(self, event: Event) -> InboxMark:
-        """It is settled; the mark must be written with its effects, in the order of these calls."""
-        key = chain_of(event)
+        """It is settled; the mark must be written with its effects, in the order of these calls.
+
+        A watermark that passed another chain's first one with it needs no mark: the rows say so when they are read.
+        """
+        key, link = chain_of(event), _link(event)
         chain = self._chain(key)
-        chain.account(event.seq, event.prev)
+        chain.account(event.seq, link)
         if len(chain.above) > ABOVE_MAX:
             self.gaps_given_up += 1
             chain.give_up()
+        self._link_up(key, link)
+        self._pass_on(key)
         left = chain.above.get(event.seq)
         return InboxMark(key, chain.watermark, None if left is None else (event.seq, left))
+
+    def _link_up(self, key: InboxKey, link: int) -> None:
+        if link < 0:
+            before = _place(key, link)[0]
+            self._later.setdefault(before, {})[key] = link
+            self._pass_on(before)
+
+    def _pass_on(self, key: InboxKey) -> None:
+        """The watermark may have moved: whatever came after it moves too."""
+        chain = self._chains.get(key)
+        later = self._later.get(key, {}) if chain is not None else {}
+        for following, link in list(later.items()):
+            if chain is not None and _place(following, link)[1] <= chain.watermark:
+                del later[following]
+                if self._chains[following].absorb(link):
+                    self._pass_on(following)
 
     def _chain(self, key: InboxKey) -> _Chain:
         if key not in self._chains:

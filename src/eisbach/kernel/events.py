@@ -64,7 +64,7 @@ class Event(msgspec.Struct, Generic[Data], frozen=True, kw_only=True, omit_defau
     market: str | None = None
     traceparent: str | None = None
     dataref: str | None = None
-    after: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}:[0-9]{1,18}$")] | None = None
+    after: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,6}:[0-9]{1,12}$")] | None = None
     """``epoch:seq`` of the last event of the same (slot, origin, type) in an earlier epoch, where ``prev`` is 0."""
     specversion: str = "1.0"
     datacontenttype: str = "application/json"

@@ -40,7 +40,7 @@ class InboxRow(NamedTuple):
     watermark: int
     """Every event of the chain up to this seq."""
     above: Mapping[int, int]
-    """Beyond the watermark: seq -> its ``prev``."""
+    """Beyond the watermark: seq -> its ``prev``, or below 0 what the first one of the chain came after."""
 
 
 class InboxMark(NamedTuple):

@@ -3,10 +3,15 @@
 The world meets them too seldom to be trusted with them; ``mutants_held`` names the test that holds each.
 """
 
+import msgspec
+
 from eisbach.engines.embedded import writer
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.slot_rows import SlotRows
+from eisbach.hub.inbox import Inbox
 from eisbach.hub.relay import Relay
+from eisbach.kernel.events import Event
+from eisbach.ports.spoke_store import InboxMark
 from eisbach.testing.world.planting import Patch, mutant, rewritten
 
 __all__: list[str] = []
@@ -34,3 +39,13 @@ def hub_remembered(patch: Patch) -> None:
 def erasure_waits_for_a_commit(patch: Patch) -> None:
     edit = ("await self._clock.sleep(_REFUSED_S)", "return")
     patch(Eraser, "_run", rewritten(Eraser._run, edit))
+
+
+@mutant("a spoke that starts again does not know what the first event of an epoch came after (seed 361379)")
+def epochs_apart_in_a_restart(patch: Patch) -> None:
+    account = Inbox.account
+
+    def forgetful(self: Inbox, event: Event) -> InboxMark:
+        return account(self, msgspec.structs.replace(event, after=None))
+
+    patch(Inbox, "account", forgetful)

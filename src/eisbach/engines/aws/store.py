@@ -43,8 +43,6 @@ QUERY_MAX: Final = 1000
 _APPLIED_AT_ONCE: Final = 20
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _AGAIN_S: Final = 0.25
-_TELL_EVERY: Final = 240
-"""A line a minute of an erasure that is refused: a region may be away for hours."""
 _COMPANY_MAX: Final = 16
 """Works that fill a transaction, or nearly: nobody waits for more."""
 _COMPANY_STEP_MS: Final = 5
@@ -267,15 +265,12 @@ class DynamoStore(DynamoMoves):
 
     async def _erase(self) -> None:
         """Until it is done: a store that nobody writes to has no commit that would begin it again."""
-        refused = 0
         try:
             while self._writer.memory.erasures and not self._closed:
                 try:
                     await self._flusher.erase()
                 except EisbachError as error:
-                    if refused % _TELL_EVERY == 0:
-                        _logger.warning("erasure_waits", cell=self._writer.cell, refused=refused + 1, error=str(error))
-                    refused += 1
+                    _logger.warning("erasure_waits", cell=self._writer.cell, error=str(error))
                     await self._clock.sleep(_AGAIN_S)
         finally:
             self._erasing = None

@@ -16,7 +16,7 @@ help:  ## this list
 
 up: .venv/laptop  ## the whole platform on this machine; prints the address to open
 	@if [ -e "$(DATA)/lock" ] && ! flock -n "$(DATA)/lock" true; then exec $(BIN)/eisbach up --data $(DATA) $(ARGS); fi  # refused: it runs, and on these pages
-	@$(MAKE) --no-print-directory web
+	@$(MAKE) --no-print-directory -s web
 	@exec $(BIN)/eisbach up --data $(DATA) $(ARGS)
 
 .uv/bin/uv:

@@ -14,7 +14,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import OutcomeUnknown, Overloaded, Unavailable
 from eisbach.ports.store import Lease, Transaction
-from eisbach.testing.store_host import OTHER, SLOT, owned, put, value, write
+from eisbach.testing.store_host import OTHER, SLOT, THERE, exchange, owned, put, value, write
 from eisbach.testing.store_promises import StorePromises
 from eisbach.testing.world.loop import SimLoop
 
@@ -29,6 +29,21 @@ class TestSqliteStore(StorePromises):
         stores = Stores(tmp_path, disk=inline if request.param == "inline" else None)
         yield stores
         await stores.aclose()
+
+    async def test_a_loser_is_kept_for_fourteen_days_and_then_swept(self, host: Stores) -> None:
+        here, there = await owned(host), await owned(host, THERE)
+        await write(here, put(value=b"here"))
+        await host.clock.advance(0.01)
+        await write(there, put(value=b"there"))
+        await exchange(here, there)
+        kept = []
+        for days in (13.9, 0.2):
+            await host.clock.advance(days * 86_400)
+            for _ in range(64):  # losers are swept once in so many commits
+                await write(here, put("x"))
+            kept.append(len(await here.conflicts()))
+
+        assert kept == [1, 0]
 
 
 class SlowDisk:

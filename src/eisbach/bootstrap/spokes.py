@@ -35,12 +35,12 @@ from eisbach.settings import Secrets, SpokesProcess, read_process
 from eisbach.spokes.audit import audit
 from eisbach.spokes.ingest import INGEST_SPOKES
 from eisbach.spokes.job_reconciler import JobReconciler
-from eisbach.spokes.media_copies import MediaCopies
+from eisbach.spokes.media_copies import MEDIA_COPIES, MediaCopies
 from eisbach.spokes.media_folder import MediaFolder
-from eisbach.spokes.upload_copies import upload_copies
+from eisbach.spokes.upload_copies import UPLOAD_COPIES, upload_copies
 from eisbach.spokes.webhooks import FILE, parse_webhooks, webhook_spokes
 
-__all__ = ["SpokesStatus", "run", "serve_spokes"]
+__all__ = ["SpokesStatus", "of_the_studio", "run", "serve_spokes"]
 
 _REFRESH_S: Final = 1.0
 _SWEEP_S: Final = 3600.0
@@ -58,8 +58,19 @@ async def run(process: SpokesProcess) -> None:
     confinement = confine(read=[*python_paths(), *_users_folder(process)], write=own)
     if not confinement.confined:
         _logger.warning("not_confined", process="spokes", detail=confinement.detail)
-    async with open_event_log(process.hub, region=process.region, clock=SystemClock()) as log:
+    only = of_the_studio(process.region) if process.hub.startswith("nats:") else None
+    async with open_event_log(process.hub, region=process.region, clock=SystemClock(), only=only) as log:
         await serve_spokes(process, secrets, log=log)
+
+
+def of_the_studio(region: str) -> dict[str, str]:
+    """Subscription -> source, of the built-in spokes that handle what the studio alone publishes.
+
+    The hub sends them nothing of the viewers' cells: each durable write of a viewer would come to every spoke, to be
+    read and put aside.
+    """
+    names = [*(spec.name for spec in INGEST_SPOKES), MEDIA_COPIES, UPLOAD_COPIES]
+    return dict.fromkeys(names, f"{region}/studio")
 
 
 async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLog) -> None:

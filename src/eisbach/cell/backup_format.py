@@ -39,6 +39,8 @@ __all__ = [
 
 DAY_MS: Final = 86_400_000
 _NONCE: Final = 12
+_NONCES: Final = 64
+"""Drawn at once."""
 _KEY_BYTES: Final = 32
 _KID_BYTES: Final = 16
 _NOBODY: Final = ""
@@ -159,6 +161,7 @@ class Book:
         self._entropy = entropy
         self._accounts: dict[str, tuple[bytes, bytes]] = {}
         self._keys: dict[bytes, AESGCM] = {}
+        self._nonces: list[bytes] = []
         self.changed = False
         """Whether it differs from what was last encoded."""
 
@@ -176,10 +179,17 @@ class Book:
             self._accounts[owner] = (self._entropy(_KID_BYTES), self._entropy(_KEY_BYTES))
             self.changed = True
         kid, key = self._accounts[owner]
-        nonce = self._entropy(_NONCE)
+        nonce = self._nonce()
         body = msgspec.msgpack.encode(_Body(op.change, op.event))
         sealed = nonce + self._cipher(kid, key).encrypt(nonce, body, _bound_to(op))
         return SealedOp(op.slot, op.origin, op.epoch, op.seq, op.hlc, op.more, kid, sealed)
+
+    def _nonce(self) -> bytes:
+        """Twelve random bytes that no op was sealed with, drawn many at once: each draw is a call of the system."""
+        if not self._nonces:
+            drawn = self._entropy(_NONCE * _NONCES)
+            self._nonces = [drawn[at : at + _NONCE] for at in range(0, len(drawn), _NONCE)]
+        return self._nonces.pop()
 
     def open(self, sealed: SealedOp) -> Op | None:
         """The op; None when its account's key is not here (any more).

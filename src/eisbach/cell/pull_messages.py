@@ -104,7 +104,7 @@ class PeerTransport(Protocol):
 
 def handfuls(batches: Mapping[str, Batch]) -> Iterator[list[tuple[str, Batch]]]:
     """Slots whose ops are applied together, so that they share a group commit; not all at once after a cut, so that a
-    viewer's write waits for one group and not for the whole answer.
+    viewer's write waits for a group or two and not for the whole answer.
     """
     handful: list[tuple[str, Batch]] = []
     ops = 0

@@ -8,9 +8,11 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -41,7 +43,10 @@ __all__ = [
 _FIRST_DELAY: Final = timedelta(milliseconds=100)
 _LONGEST_DELAY: Final = timedelta(seconds=2)
 _MAP_EVERY_MS: Final = 10_000
+_HANDFULS: Final = 2
+"""Before the writer at once: a viewer's write waits for two groups at most, each of ``PULL_OPS_MAX`` ops."""
 
+_hlc_of: Final = attrgetter("hlc")
 _logger = structlog.get_logger(__name__)
 
 
@@ -241,8 +246,19 @@ class Puller:
             self._fail(text, code)
         for text, batch in answer.batches.items():
             self._heads[text] = max(batch.heads.get(self._region, Mark(0, 0)), self.head(text))
-        for together in handfuls(answer.batches):
-            await asyncio.gather(*(self._apply(text, batch) for text, batch in together))
+        # While one handful is committed the next one waits before the writer, so that it never waits for this loop.
+        under_way: deque[asyncio.Future[list[None]]] = deque()
+        try:
+            for together in handfuls(answer.batches):
+                under_way.append(asyncio.gather(*(self._apply(text, batch) for text, batch in together)))
+                if len(under_way) == _HANDFULS:
+                    await under_way.popleft()
+            while under_way:
+                await under_way.popleft()
+        finally:
+            for applying in under_way:
+                applying.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
         if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
             for text in set(asked) - answer.batches.keys():
                 self._behind.pop(text, None)
@@ -281,7 +297,7 @@ class Puller:
             for origin, head in batch.heads.items()
             if head.epoch == done.vector.get(origin, zero).epoch
         )
-        self._lag_ms = max(0, self._clock.wall_ms() - hlc_ms(max(op.hlc for op in batch.ops)))
+        self._lag_ms = max(0, self._clock.wall_ms() - hlc_ms(max(map(_hlc_of, batch.ops))))
 
 
 def clock_is_ahead(found: Sequence[PullerStatistics]) -> str:

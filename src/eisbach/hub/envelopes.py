@@ -15,7 +15,7 @@ import msgspec
 from eisbach.kernel.events import Event
 from eisbach.kernel.hlc import hlc_ms
 from eisbach.kernel.limits import ENVELOPE_BYTES_MAX, ENVELOPE_EVENTS_MAX, EVENT_BYTES_MAX
-from eisbach.kernel.ops import Op
+from eisbach.kernel.ops import Op, op_id
 from eisbach.ports.event_log import Envelope
 from eisbach.ports.store import LogEntry
 
@@ -33,24 +33,26 @@ def event_of(op: Op, *, cell: str) -> Event | None:
     draft = op.event
     if draft is None:
         return None
+    slot, origin, epoch, seq, hlc = op.slot, op.origin, op.epoch, op.seq, op.hlc
+    ms, type_, after = hlc_ms(hlc), draft.type, draft.after
     return Event(
-        id=op.id,
-        source=f"//{op.origin}/{_service(draft.type)}",
-        type=draft.type,
+        id=op_id(slot, origin, epoch, seq),
+        source=_source(origin, type_),
+        type=type_,
         subject=draft.subject,
-        time=_rfc3339(hlc_ms(op.hlc)),
-        slot=op.slot,
-        origin=op.origin,
-        epoch=op.epoch,
-        seq=op.seq,
+        time=f"{_rfc3339_second(ms // 1000)}.{ms % 1000:03d}Z",
+        slot=slot,
+        origin=origin,
+        epoch=epoch,
+        seq=seq,
         prev=draft.prev,
-        hlc=op.hlc,
+        hlc=hlc,
         data=msgspec.Raw(_payload(draft.data)),
         cell=cell,
         market=draft.market,
         traceparent=draft.traceparent,
         dataref=draft.dataref,
-        after=f"{draft.after.epoch}:{draft.after.seq}" if draft.after is not None else None,
+        after=f"{after.epoch}:{after.seq}" if after is not None else None,
     )
 
 
@@ -75,7 +77,7 @@ def envelopes_of(entries: Iterable[LogEntry], *, region: str, cell: str) -> Iter
         yield Envelope(source=source, first_lsn=first, last_lsn=last, events=events)
 
 
-_raw_json = msgspec.json.Decoder(msgspec.Raw)
+_json_of: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _payload(data: bytes) -> bytes:
@@ -83,8 +85,9 @@ def _payload(data: bytes) -> bytes:
         return msgspec.json.encode({INVALID_DATA: f"payload of {len(data)} bytes is over {EVENT_BYTES_MAX}"})
     try:
         if data[:1] == b"{":
-            _raw_json.decode(data)
-            data.decode()
+            _json_of(data)
+            if not data.isascii():
+                data.decode()
             return data
         found = "not a JSON object"
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -92,15 +95,11 @@ def _payload(data: bytes) -> bytes:
     return msgspec.json.encode({INVALID_DATA: found, "base64": base64.b64encode(data[:1024])})
 
 
-@lru_cache(maxsize=256)
-def _service(type_: str) -> str:
-    """The second word of ``tv.catalog.title.published.v1``."""
+@lru_cache(maxsize=1024)
+def _source(origin: str, type_: str) -> str:
+    """The region and, as its service, the second word of ``tv.catalog.title.published.v1``."""
     words = type_.split(".")
-    return words[1] if len(words) > 1 else type_
-
-
-def _rfc3339(ms: int) -> str:
-    return f"{_rfc3339_second(ms // 1000)}.{ms % 1000:03d}Z"
+    return f"//{origin}/{words[1] if len(words) > 1 else type_}"
 
 
 @lru_cache(maxsize=64)

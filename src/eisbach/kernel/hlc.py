@@ -62,7 +62,11 @@ class HybridClock:
 
     def is_from_the_future(self, remote: int, *, wall_ms: int, monotonic_ms: int) -> bool:
         """Whether a remote stamp lies more than 500 ms ahead: keep its op, apply it later, do not adopt it."""
-        return hlc_ms(remote) > self.physical_ms(wall_ms=wall_ms, monotonic_ms=monotonic_ms) + SKEW_MAX_MS
+        return remote >= self.horizon(wall_ms=wall_ms, monotonic_ms=monotonic_ms)
+
+    def horizon(self, *, wall_ms: int, monotonic_ms: int) -> int:
+        """The least stamp that is from the future: for whoever asks of thousands at one time."""
+        return (self.physical_ms(wall_ms=wall_ms, monotonic_ms=monotonic_ms) + SKEW_MAX_MS + 1) << COUNTER_BITS
 
     def observe(self, remote: int) -> None:
         """Adopt a remote stamp that ``is_from_the_future`` has cleared, so that what follows it sorts after it."""

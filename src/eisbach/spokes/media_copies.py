@@ -23,8 +23,9 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.spokes.media_folder import Fetch, MediaFolder
 
-__all__ = ["CopyStatistics", "KnownAsset", "MediaCopies", "MediaSources", "StudioShelf"]
+__all__ = ["MEDIA_COPIES", "CopyStatistics", "KnownAsset", "MediaCopies", "MediaSources", "StudioShelf"]
 
+MEDIA_COPIES: Final = "media-copies"
 CHANNEL: Final = "tv.catalog.channel.upserted.v1"
 _EVERY: Final = timedelta(seconds=30)
 _FIRST: Final = timedelta(seconds=5)
@@ -102,7 +103,7 @@ class MediaCopies:
         """The spoke ``media-copies``: acts on assets of other regions and on channels of all."""
         return checked(
             SpokeSpec(
-                name="media-copies",
+                name=MEDIA_COPIES,
                 handler=self._handle,
                 types=frozenset({ASSET_READY, ASSET_COPIED, CHANNEL}),
                 scope="everywhere",

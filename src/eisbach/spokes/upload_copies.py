@@ -18,8 +18,9 @@ from eisbach.kernel.events import Event
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.spoke import Effects, SpokeSpec
 
-__all__ = ["UploadSources", "upload_copies"]
+__all__ = ["UPLOAD_COPIES", "UploadSources", "upload_copies"]
 
+UPLOAD_COPIES: Final = "upload-copies"
 _TIME_LIMIT: Final = timedelta(hours=2)
 """32 GiB at 5 MB/s; the copy begins anew when it is cut off."""
 
@@ -60,7 +61,7 @@ def upload_copies(sources: UploadSources, blobs: Blobs, *, region: str) -> Spoke
 
     return checked(
         SpokeSpec(
-            name="upload-copies",
+            name=UPLOAD_COPIES,
             handler=handle,
             types=frozenset({ASSET_RECEIVED, ASSET_READY, ASSET_REJECTED}),
             scope="everywhere",

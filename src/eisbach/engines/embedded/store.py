@@ -50,7 +50,8 @@ from eisbach.ports.store_bounds import check_ops, check_transaction
 
 __all__ = ["SqliteStore", "open_store"]
 
-_GROUP_WEIGHT_MAX: Final = 2 * PULL_OPS_MAX
+_GROUP_WEIGHT_MAX: Final = PULL_OPS_MAX + GROUP_COMMIT_MAX
+"""Two full batches of a twin are two groups, so that who comes behind them does not wait for a third."""
 _TAIL_OPS: Final = 2 * PULL_OPS_MAX
 """The end of the log that is kept in memory."""
 _RELEASE_AGAIN_MS: Final = 250
@@ -160,7 +161,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
 
         def takes(work: Work) -> bool:
             nonlocal count, weight
-            if count == GROUP_COMMIT_MAX or weight >= _GROUP_WEIGHT_MAX:
+            if count == GROUP_COMMIT_MAX or (count and weight + work.weight > _GROUP_WEIGHT_MAX):
                 return False
             count, weight = count + 1, weight + work.weight
             return True

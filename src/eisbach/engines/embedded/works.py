@@ -48,6 +48,8 @@ class Desk(Protocol):
     cell: str
     database: apsw.Connection
     slots: dict[Slot, SlotRows]
+    horizon: int
+    """An op of this stamp or a later one must be held."""
 
     def stamp(self) -> int:
         """A new hybrid timestamp; raises Overloaded when the clock has run too far ahead."""

@@ -27,6 +27,7 @@ from eisbach.kernel.limits import CONFLICTS_KEPT
 from eisbach.kernel.merge import NO_BASE, Stored, judge
 from eisbach.kernel.ops import ItemChange, Op, decode_op
 from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Version
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import IMPORTED_LSN_MIN
 from eisbach.ports.store_rules import RELEASING
@@ -34,17 +35,9 @@ from eisbach.ports.store_rules import RELEASING
 __all__ = ["DISK_ERRORS", "Writer", "reading", "refusal"]
 
 DISK_ERRORS: Final = (
-    apsw.FullError,
-    apsw.IOError,
-    apsw.CantOpenError,
-    apsw.ReadOnlyError,
-    apsw.BusyError,
-    apsw.LockedError,
-    apsw.NoMemError,
-    apsw.ProtocolError,
-    apsw.PermissionsError,
-    apsw.InterruptError,
-)
+    apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError, apsw.LockedError,
+    apsw.NoMemError, apsw.ProtocolError, apsw.PermissionsError, apsw.InterruptError,
+)  # fmt: skip
 """'Not now': nothing was written, the same call may succeed later."""
 _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
@@ -140,7 +133,7 @@ class Writer:
 
     def is_future(self, hlc: int) -> bool:
         """See ``works.Desk``."""
-        return self.hlc.is_from_the_future(hlc, wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
+        return hlc >= self.horizon
 
     def hold(self, slot: SlotRows) -> None:
         """See ``works.Desk``."""
@@ -160,23 +153,23 @@ class Writer:
     ) -> tuple[bool, bool]:
         """See ``works.Desk``."""
         self.hlc.observe(op.hlc)
-        change, version = op.change, op.version
+        change = op.change
         if change is None:
             return False, False
-        place = (slot.number, change.pk, change.sk)
+        place, base, version = (slot.number, change.pk, change.sk), change.base, Version(op.hlc, op.origin, op.seq)
         if change.pk in slot.erased or erases(change):
             return self._merge_erased(group, slot, op, change), False
-        stored = group.stored(self.database, place)
-        verdict = judge(stored, version, change.base, late=late, here=slot.serving(self.region))
-        if keep and verdict.conflict and stored is not None:
-            loser = (*stored.version, group.value(self.database, place)) if verdict.wins else (*version, change.value)
-            winner = version if verdict.wins else stored.version
+        stored = group.known[place] if place in group.known else group.stored(self.database, place)
+        wins, conflict = judge(stored, version, base, late=late, here=slot.serving(self.region))
+        if keep and conflict and stored is not None:
+            loser = (*stored.version, group.value(self.database, place)) if wins else (*version, change.value)
+            winner = version if wins else stored.version
             group.rows["conflicts"].append((*place, *loser, *winner, group.now_ms))
             group.conflicts += 1
-        if verdict.wins:
-            base = change.base[:2] if change.base is not None else NO_BASE
-            group.put(place, change.value, Stored(*version, *base, change.value is not None))
-        return verdict.wins, verdict.conflict
+        if wins:
+            before = base[:2] if base is not None else NO_BASE
+            group.put(place, change.value, Stored(*version, *before, change.value is not None))
+        return wins, conflict
 
     def _merge_erased(self, group: Group, slot: SlotRows, op: Op, change: ItemChange) -> bool:
         """Of an erased account only the mark counts, the higher of two: nobody loses anything by it."""
@@ -262,6 +255,7 @@ class Writer:
             self._load()
         self._wall_ms, self._monotonic_ms = self._clock.wall_ms(), self._clock.monotonic_ms()
         now = self.hlc.physical_ms(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
+        self.horizon = self.hlc.horizon(wall_ms=self._wall_ms, monotonic_ms=self._monotonic_ms)
         group = Group(now_ms=now, last_lsn=self.last_lsn, last_import=self._last_import, cache=self._cache)
         group.load(self.database, [place for work in works for place in work.places(self)])
         self._release_held(group)

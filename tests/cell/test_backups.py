@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Corrupt, Invalid, NotFound
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import ItemKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
@@ -279,3 +280,10 @@ async def test_the_store_is_only_read(region: Region) -> None:
         before.last_lsn,
     )
     assert await region.store.read(SLOT, ItemKey("acc-1", "a")) is not None
+
+
+async def test_no_two_ops_are_sealed_with_the_same_nonce() -> None:
+    book = Book(entropy=secrets.token_bytes)
+    sealed = [book.seal(Op("eu/de/main/7", "eu-central", 1, seq, seq, None, None)).body[:12] for seq in range(1, 300)]
+
+    assert len(set(sealed)) == len(sealed)

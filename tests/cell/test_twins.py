@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eisbach.cell import pull_server
+from eisbach.cell import pull_messages, pull_server
 from eisbach.cell.ownership import Ownership, slots_in
 from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, Puller, PullerStatistics, PullRequest, PullServer, clock_is_ahead
@@ -334,3 +334,32 @@ async def test_how_far_behind_a_region_is_that_is_not_heard_nobody_says(tmp_path
 def test_a_twin_that_has_long_been_silent_stops_nobody() -> None:
     assert clock_is_ahead([twin_found(ahead_ms=900)])
     assert clock_is_ahead([twin_found(ahead_ms=900, silent_ms=60_000)]) == ""
+
+
+async def test_two_handfuls_at_most_wait_before_the_writer_and_one_is_there_while_another_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_messages, "PULL_OPS_MAX", 3)
+    rng = random.Random(9)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        for slot in SLOTS:
+            for number in range(3):
+                await other.write(slot, f"item-{number}", b"x")
+        apply, link = one.store.apply, LossyLink(other, rng, loss=0)
+        inside, most = 0, 0
+
+        async def applied(slot: Slot, ops: Sequence[Op]) -> Applied:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.01)
+            try:
+                return await apply(slot, ops)
+            finally:
+                inside -= 1
+
+        one.store.apply = applied  # type: ignore[method-assign]
+        async with pulling(one, link, "eu-west", rng):
+            await converged(one, other)
+
+    assert most == 2

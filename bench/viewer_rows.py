@@ -4,6 +4,7 @@ import statistics
 
 from bench.figures import Row
 from bench.viewer_bill import Counted, bill, breakdown
+from bench.viewer_capacity import provisioned, said
 from bench.viewer_fleet import Fleet
 
 from eisbach.plan.cost.prices import load_prices
@@ -14,7 +15,7 @@ GOALS = {"alb": 0.00015, "http-api": 0.0015}
 def rows(door: str, counted: Counted, fleet: Fleet, notes: dict[str, str]) -> list[Row]:
     if fleet.refused:
         print(f"  {door}: refused {dict(fleet.refused)}", flush=True)
-    items = bill(counted, load_prices(), door=door)
+    items = bill(counted, book := load_prices(), door=door)
     hours = counted.viewer_hours
     amounts = {
         "DynamoDB, writes": f"{counted.write_units / hours:.1f} WRU",
@@ -41,5 +42,10 @@ def rows(door: str, counted: Counted, fleet: Fleet, notes: dict[str, str]) -> li
             f"heartbeats an hour, {fleet.calls['start'] / hours:.2f} starts; {sum(fleet.refused.values())} refused; "
             f"calls begun {statistics.quantiles(fleet.late_ms, n=100)[98]:.0f} ms late (p99); p99 ms: "
             + ", ".join(f"{name} {ms:.0f}" for name, ms in sorted(took.items())))
+    )  # fmt: skip
+    other = sum(provisioned(items, counted, book).values())
+    found.append(
+        Row(figure=f"{door}: the same, provisioned", measured=other * 1e6, unit="USD/1e6",
+            goal=f"<= {goal * 1e6:.0f}", met=other <= goal, note=said())
     )  # fmt: skip
     return found

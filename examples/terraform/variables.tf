@@ -55,3 +55,26 @@ variable "template_bucket" {
   type        = string
   default     = ""
 }
+
+variable "capacity" {
+  description = "Cell -> units a second of its log, as cell.capacity in platform.toml; a cell without is on demand."
+  type = map(object({
+    write_least = number
+    write_most  = number
+    read_least  = number
+    read_most   = number
+    target      = optional(number, 70)
+  }))
+  default = {}
+}
+
+variable "bookings" {
+  description = "Name -> what a schedule knows: at(2026-11-28T19:40:00) and the write units to have from then on, and the end."
+  type = map(object({
+    cell        = string
+    begins      = string
+    ends        = string
+    write_least = number
+  }))
+  default = {}
+}

@@ -26,6 +26,21 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "aws" / "platform.toml"
         ("budget_usd = 500", "budget = 500", "budget"),
         ("slots = 1024", "slots = 99999", "slots"),
         ('name = "eisbach"', "name = [", "TOML|Invalid"),
+        (
+            'name = "c2"',
+            'capacity = { write_least = 9, write_most = 8, read_least = 1, read_most = 2 }\nname = "c2"',
+            "cell 'c2': capacity.write_least is above write_most",
+        ),
+        (
+            'account = "111122223333"',
+            'account = "111122223333"\nhub_capacity = { write_least = 9, write_most = 9, read_least = 3, read_most = 2 }',
+            "hub_capacity.read_least is above read_most",
+        ),
+        (
+            'name = "c2"',
+            'capacity = { write_least = 1, write_most = 50000, read_least = 1, read_most = 2 }\nname = "c2"',
+            "40000",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:

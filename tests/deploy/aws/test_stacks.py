@@ -13,7 +13,7 @@ import pytest
 from eisbach.deploy.aws.diff import diff
 from eisbach.deploy.aws.documents import CellDocument, ClaimsDocument, JobsDocument, SpokeDocument, read_document
 from eisbach.deploy.aws.lint import lint
-from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.platform_file import Capacity, Platform
 from eisbach.deploy.aws.promises import broken
 from eisbach.deploy.aws.stacks.delivery import LIVE_PATHS, MANIFEST_PATHS
 from eisbach.deploy.aws.stacks.exceptions import Accepted, Finding, left_over
@@ -80,6 +80,7 @@ def first(template: dict[str, Any], kind: str) -> dict[str, Any]:
 BREAKS: list[tuple[str, Callable[[Templates], object]]] = [
     ("data outlives", lambda t: first(t["eisbach-data"], "AWS::DynamoDB::GlobalTable").pop("DeletionPolicy")),
     ("residency", lambda t: first(t["eisbach-data"], "AWS::DynamoDB::GlobalTable")["Properties"]["Replicas"].append({"Region": "us-east-1"})),
+    ("as many writes as", lambda t: first(t["eisbach-data"], "AWS::DynamoDB::GlobalTable")["Properties"].pop("WriteOnDemandThroughputSettings")),
     ("own tables", lambda t: next(r for k, r in t[CENTRAL]["Resources"].items() if k.startswith("C1CallsRoleDefaultPolicy"))["Properties"]["PolicyDocument"]["Statement"].append({"Action": "dynamodb:GetItem", "Resource": "arn:aws:dynamodb:x:1:table/eisbach-c2-log"})),
     ("everything", lambda t: first(t[CENTRAL], "AWS::IAM::Policy")["Properties"]["PolicyDocument"]["Statement"].append({"Action": "s3:*", "Resource": "x"})),
     ("loses nothing", lambda t: [q["Properties"].pop("RedrivePolicy", 0) for q in of(t[CENTRAL], "AWS::SQS::Queue")]),
@@ -390,6 +391,34 @@ def test_mediaconvert_reads_uploads_and_writes_pictures_and_a_worker_may_give_it
     assert [s["Resource"] for s in passed] == ["arn:aws:iam::111122223333:role/eisbach-eu-central-mediaconvert"]
     assert passed[0]["Condition"] == {"StringEquals": {"iam:PassedToService": "mediaconvert.amazonaws.com"}}
     assert passed[0]["Resource"] in json.dumps(of(template, "AWS::ECS::TaskDefinition")), "and it is told"
+
+
+def test_a_table_with_capacity_is_provisioned_and_scales_in_every_region_up_to_what_the_file_says(
+    example: Platform, tmp_path: Path
+) -> None:
+    logs = Capacity(write_least=50, write_most=2000, read_least=10, read_most=400, target=60)
+    hubs = Capacity(write_least=20, write_most=500, read_least=20, read_most=100)
+    cells = [msgspec.structs.replace(c, capacity=logs if c.name == "c1" else None) for c in example.cell]
+    platform = msgspec.structs.replace(example, cell=tuple(cells), hub_capacity=hubs)
+    made = synthesise(platform, out=tmp_path / "out", package=placeholder(tmp_path / "code"), judged=True)
+    templates = {name: json.loads(made.template(name).read_text()) for name in made.stacks}
+    tables = {r["Properties"]["TableName"]: r["Properties"] for t in templates.values() for r in of(t, "AWS::DynamoDB::GlobalTable")}  # fmt: skip
+
+    def scaling(settings: dict[str, Any]) -> tuple[int, int, int]:
+        found = next(v for k, v in settings.items() if k.endswith("CapacityAutoScalingSettings"))
+        target = found["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+        return found["MinCapacity"], found["MaxCapacity"], target
+
+    log, hub = tables["eisbach-c1-log"], tables["eisbach-hub"]
+    assert made.findings == ()
+    assert broken(platform, templates) == []
+    assert log["BillingMode"] == hub["BillingMode"] == "PROVISIONED"
+    assert scaling(log["WriteProvisionedThroughputSettings"]) == (50, 2000, 60)
+    assert scaling(hub["WriteProvisionedThroughputSettings"]) == (20, 500, 70)
+    assert [scaling(r["ReadProvisionedThroughputSettings"]) for r in log["Replicas"]] == [(10, 400, 60)] * 2
+    assert tables["eisbach-c2-log"]["BillingMode"] == tables["eisbach-c1-state"]["BillingMode"] == "PAY_PER_REQUEST"
+    log["WriteProvisionedThroughputSettings"]["WriteCapacityAutoScalingSettings"]["MaxCapacity"] = 9999
+    assert any("2000 write units" in told for told in broken(platform, templates))
 
 
 @pytest.mark.parametrize(

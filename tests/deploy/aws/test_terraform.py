@@ -18,14 +18,18 @@ from typer.testing import CliRunner
 
 from eisbach.cli.app import application
 from eisbach.deploy.aws.platform_file import Platform
+from eisbach.deploy.aws.stacks.data import WRITES_MAX
 from eisbach.deploy.aws.synth import Synthesised, placeholder, synthesise
 
 MODULE = Path(__file__).parents[3] / "examples" / "terraform"
 HUB = MODULE / "modules" / "hub"
 FILES = sorted(MODULE.rglob("*.tf"))
-META = {"provider", "for_each", "count", "lifecycle", "depends_on"}
+META = {"provider", "for_each", "count", "lifecycle", "depends_on", "dynamic"}
 PROVIDER: dict[str, set[str]] = {
-    "aws_dynamodb_table": {"name", "billing_mode", "hash_key", "range_key", "stream_enabled", "stream_view_type", "deletion_protection_enabled", "attribute", "ttl", "point_in_time_recovery", "replica"},
+    "aws_dynamodb_table": {"name", "billing_mode", "hash_key", "range_key", "stream_enabled", "stream_view_type", "deletion_protection_enabled", "attribute", "ttl", "point_in_time_recovery", "replica", "write_capacity", "read_capacity", "on_demand_throughput"},
+    "aws_appautoscaling_target": {"service_namespace", "resource_id", "scalable_dimension", "min_capacity", "max_capacity"},
+    "aws_appautoscaling_policy": {"name", "policy_type", "service_namespace", "resource_id", "scalable_dimension", "target_tracking_scaling_policy_configuration"},
+    "aws_appautoscaling_scheduled_action": {"name", "service_namespace", "resource_id", "scalable_dimension", "schedule", "scalable_target_action"},
     "aws_sns_topic": {"name", "fifo_topic", "content_based_deduplication", "fifo_throughput_scope"},
     "aws_sqs_queue": {"name", "fifo_queue", "deduplication_scope", "fifo_throughput_limit", "message_retention_seconds", "visibility_timeout_seconds", "sqs_managed_sse_enabled", "redrive_policy"},
     "aws_sqs_queue_policy": {"queue_url", "policy"},
@@ -42,6 +46,8 @@ PROVIDER: dict[str, set[str]] = {
 ``fifo_throughput_scope``, which the stored page of the topic is too old for, in modules that use it."""
 BLOCKS: dict[str, dict[str, set[str]]] = {
     "aws_dynamodb_table": {"attribute": {"name", "type"}, "ttl": {"attribute_name", "enabled"}, "point_in_time_recovery": {"enabled"}, "replica": {"region_name", "point_in_time_recovery", "deletion_protection_enabled"}},
+    "aws_appautoscaling_policy": {"target_tracking_scaling_policy_configuration": {"target_value", "predefined_metric_specification"}},
+    "aws_appautoscaling_scheduled_action": {"scalable_target_action": {"min_capacity"}},
     "aws_route53_record": {"latency_routing_policy": {"region"}},
     "aws_globalaccelerator_listener": {"port_range": {"from_port", "to_port"}},
     "aws_globalaccelerator_endpoint_group": {"endpoint_configuration": {"endpoint_id", "weight"}},
@@ -154,6 +160,19 @@ def test_it_makes_what_the_stacks_then_no_longer_make_under_the_same_names(
     assert named(synthesised) - named(made) == theirs
     assert made.findings == ()
     assert not any(r["Type"] == "AWS::Route53::HealthCheck" for t in records for r in t["Resources"].values())
+
+
+def test_a_log_on_demand_has_the_same_end_to_its_bill_as_in_the_stacks() -> None:
+    log = resources(MODULE)["aws_dynamodb_table.log"]
+    ((name, dynamic),) = log["dynamic"][0].items()
+
+    assert bare(name) == "on_demand_throughput"
+    assert str(WRITES_MAX) in dynamic["for_each"]
+    assert dynamic["content"][0]["max_write_request_units"] == "${on_demand_throughput.value}"
+    scaled = {k.partition(".")[0] for k in resources(MODULE) if k.startswith("aws_appautoscaling")}
+    assert scaled == {"aws_appautoscaling_target", "aws_appautoscaling_policy", "aws_appautoscaling_scheduled_action"}
+    home, twin = (resources(MODULE)[f"aws_appautoscaling_target.{name}"] for name in ("home", "twin"))
+    assert {k: v for k, v in home.items() if k != "provider"} == {k: v for k, v in twin.items() if k != "provider"}
 
 
 def test_assess_reads_it() -> None:

@@ -14,7 +14,7 @@ import msgspec
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.slots import STUDIO_GROUP, Group
 
-__all__ = ["Cell", "Compute", "Dns", "Platform", "Region", "Watch", "load_platform"]
+__all__ = ["Capacity", "Cell", "Compute", "Dns", "Platform", "Region", "Watch", "load_platform"]
 
 _BYTES_MAX = 1 << 18
 _NAME = r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$"
@@ -37,12 +37,35 @@ class Region(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
 
 
+_Units = Annotated[int, msgspec.Meta(ge=1, le=40_000)]
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a table whose capacity is provisioned and scales: units a second (docs/decisions/0026)."""
+
+    write_least: _Units
+    """Always there and always paid: what a kick-off that nobody booked begins from."""
+    write_most: _Units
+    read_least: _Units
+    read_most: _Units
+    target: Annotated[int, msgspec.Meta(ge=20, le=90)] = 70
+    """Percent of it that is to be in use."""
+
+    @property
+    def falls(self) -> str:
+        """The direction whose most is below its least; empty: none."""
+        pairs = {"write": (self.write_least, self.write_most), "read": (self.read_least, self.read_most)}
+        return next((name for name, (least, most) in pairs.items() if least > most), "")
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A cell, in every region of its residency."""
 
     name: _Name
     group: str
     share: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    capacity: Capacity | None = None
+    """Of its log in every region; without it the log is on demand, as its state table is in any case."""
 
     @property
     def is_studio(self) -> bool:
@@ -128,6 +151,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slots: Annotated[int, msgspec.Meta(ge=1, le=9999)] = 1024
     studio: Annotated[str, msgspec.Meta(pattern=r"^(https://[a-z0-9.-]+)?$")] = ""
     """Where the studio cell answers, when it runs on a host of yours. Empty: here, at the region's name."""
+    hub_capacity: Capacity | None = None
+    """Of the hub's table in each region; without it: on demand."""
     given: tuple[Literal["logs", "hub", "names"], ...] = ()
     """What somebody else makes, under the names from here (``examples/terraform``): global tables, topics and queues,
     records. The stacks then refer to it and make none of it."""
@@ -261,8 +286,12 @@ def _problem(platform: Platform) -> str | None:
             Group.parse(cell.group)
         except EisbachError as error:
             return f"cell {cell.name!r}: {error}"
+        if cell.capacity is not None and cell.capacity.falls:
+            return f"cell {cell.name!r}: capacity.{cell.capacity.falls}_least is above {cell.capacity.falls}_most"
         if not platform.regions_of(cell):
             return f"cell {cell.name!r} of group {cell.group!r}: no region has its residency"
+    if platform.hub_capacity is not None and (falls := platform.hub_capacity.falls):
+        return f"hub_capacity.{falls}_least is above {falls}_most"
     if sum(c.is_studio for c in platform.cell) != 1:
         return f"there must be one cell of group {STUDIO_GROUP}, the studio"
     if platform.compute.door == "alb" and not re.fullmatch(r"[\w.-]+/[\w./-]+[:@][\w.:-]+", platform.compute.image):

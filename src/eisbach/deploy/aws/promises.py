@@ -48,6 +48,20 @@ def _logs_stay_in_their_residency(platform: Platform, templates: Templates) -> I
             yield f"{stack}/{logical} {name} is in {sorted(found)}, and must be in {sorted(wanted[name])}"
 
 
+def _a_bill_has_an_end(platform: Platform, templates: Templates) -> Iterator[str]:
+    wanted = {platform.log_table(cell): cell.capacity for cell in platform.cell}
+    wanted[platform.hub_table()] = platform.hub_capacity
+    for stack, logical, resource in _of(templates, "AWS::DynamoDB::GlobalTable"):
+        told, capacity = resource["Properties"], wanted.get(resource["Properties"]["TableName"])
+        if capacity is None:
+            if not told.get("WriteOnDemandThroughputSettings", {}).get("MaxWriteRequestUnits"):
+                yield f"{stack}/{logical} takes as many writes as are asked for"
+            continue
+        scaling = told.get("WriteProvisionedThroughputSettings", {}).get("WriteCapacityAutoScalingSettings", {})
+        if told.get("BillingMode") != "PROVISIONED" or scaling.get("MaxCapacity") != capacity.write_most:
+            yield f"{stack}/{logical} does not scale up to the {capacity.write_most} write units of the platform file"
+
+
 def _a_cell_reaches_its_own_tables_only(platform: Platform, templates: Templates) -> Iterator[str]:
     for stack, logical, resource in _of(templates, "AWS::IAM::Policy"):
         cell = next((c for c in platform.cell if logical.startswith(c.name.title().replace("-", ""))), None)
@@ -147,6 +161,7 @@ def _templates_fit(_: Platform, templates: Templates) -> Iterator[str]:
 PROMISES: Final[Mapping[str, Callable[[Platform, Templates], Iterator[str]]]] = {
     "data outlives its stack": _data_outlives_its_stack,
     "a log stays in its residency": _logs_stay_in_their_residency,
+    "a bill has an end": _a_bill_has_an_end,
     "a cell reaches its own tables only": _a_cell_reaches_its_own_tables_only,
     "no role may do everything": _no_role_may_do_everything,
     "a spoke loses nothing": _a_spoke_loses_nothing,

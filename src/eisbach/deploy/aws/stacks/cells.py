@@ -16,7 +16,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 
 from eisbach.deploy.aws.documents import cell_document
 from eisbach.deploy.aws.platform_file import Cell, Platform, Region
-from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
+from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, billing, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
 from eisbach.deploy.aws.stacks.functions import Function, make_function
 from eisbach.deploy.aws.stacks.hub import Hub
@@ -68,7 +68,7 @@ def add_cell(stack: Any, around: Around, cell: Cell) -> CellHome:
         f"State-{cell.name}",
         table_name=platform.state_table(cell),
         **table_keys(STATE_KEYS),
-        billing=dynamodb.Billing.on_demand(max_write_request_units=40_000),
+        billing=billing(None),  # a flush comes in waves, which capacity that scales follows badly
         time_to_live_attribute=EXPIRY,
         dynamo_stream=dynamodb.StreamViewType.KEYS_ONLY,  # a function's commit with events is a nudge for the relay
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(

@@ -15,7 +15,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
 from eisbach.deploy.aws.platform_file import Platform
-from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, table_keys
+from eisbach.deploy.aws.stacks.data import EXPIRY, STATE_KEYS, billing, table_keys
 from eisbach.deploy.aws.stacks.exceptions import accept
 
 __all__ = ["Hub", "SpokeQueue", "add_hub"]
@@ -66,7 +66,7 @@ def add_hub(stack: Any, platform: Platform, spokes: dict[str, Sequence[str]]) ->
         "HubTable",
         table_name=platform.hub_table(),
         **table_keys(STATE_KEYS),
-        billing=dynamodb.Billing.on_demand(max_write_request_units=10_000),
+        billing=billing(platform.hub_capacity, most=10_000),
         time_to_live_attribute=EXPIRY,
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
             point_in_time_recovery_enabled=True

@@ -4,6 +4,7 @@ Each figure on the right is arithmetic over numbers of examples/cost/broadcaster
 written on its pages; nothing of the model is used, so that an error in it does not agree with itself.
 """
 
+import dataclasses
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,7 +47,9 @@ CDN = (
 REQUESTS = HOURS * 3600 * 0.67 + PLAYS * (1 + 1 + 1 + 0.60)
 PROGRESS = PLAYS * 2 + HOURS * 3600 / 120
 WRITES = PROGRESS + PLAYS * (1 + 0.05 + 0.02)
-SMALL = 250 + 300 <= 1024  # a progress entry with its log bytes fits one unit
+OP = (250 + 300) * 0.55
+SMALL = OP * 2.2 <= 1024  # the progress ops of a commit fit one unit
+COPIES = 2 / 6  # six of them, as a twin logs them, are two units
 
 
 @pytest.mark.parametrize(
@@ -59,15 +62,25 @@ SMALL = 250 + 300 <= 1024  # a progress entry with its log bytes fits one unit
             "One region, Lambda", "calls (http-api)", "eu-central-1",
             (300e6 * 1.20 + (ORIGIN - 300e6) * 1.08) / 1e6,
         ),
-        ("One region, Lambda", "write progress", "eu-central-1", PROGRESS * (2 + 2) / 1e6 * 0.7625),
-        ("One region, Lambda", "log progress", "eu-central-1", PROGRESS * 2 / 1e6 * 0.7625),
+        ("One region, Lambda", "write progress", "eu-central-1", PROGRESS * 0.3 / 1e6 * 0.7625),
+        ("One region, Lambda", "log progress", "eu-central-1", PROGRESS / 2.2 / 1e6 * 0.7625),
+        ("One region, Lambda", "forget progress", "eu-central-1", PROGRESS / 2.2 / 1e6 * 0.7625),
+        (
+            "One region, Lambda", "envelopes in the hub's table", "eu-central-1",
+            WRITES * 0.8 / 15 * (4 + 1) / 1e6 * 0.7625,  # 15 x 700 bytes x 0.3: 3,150 bytes, and the cursor
+        ),
         ("One region, Lambda", "logs written", "eu-central-1", ORIGIN * 500 / GIB * 0.63),
         ("One region, Lambda", "logs kept", "eu-central-1", ORIGIN * 500 / GIB * 0.15 * 0.0324),
         (
             "One region, Lambda", "library stored", "eu-central-1",
             51_200 * 0.0245 + (120e12 / GIB - 51_200) * 0.0235,
         ),
-        ("Two active regions, Lambda", "replicate progress", "eu-west-1", PROGRESS / 2 / 1e6 * 0.705),
+        ("Two active regions, Lambda", "replicate progress", "eu-west-1", PROGRESS / 2 / 2.2 / 1e6 * 0.705),
+        ("Two active regions, Lambda", "apply progress", "eu-west-1", PROGRESS / 2 * 2 * COPIES / 1e6 * 0.705),
+        (
+            "Two active regions, Lambda", "replicate copies of progress from eu-west-1", "eu-central-1",
+            PROGRESS / 2 * 2 * COPIES / 1e6 * 0.7625,
+        ),
         ("Two active regions, Lambda", "media to eu-west-1", "eu-central-1", 4e12 / GIB * 0.02),
         ("One region, Fargate", "NAT gateways", "eu-central-1", 2 * 730 * 0.052),
         ("One region, Fargate", "through NAT", "eu-central-1", 50 * 0.052),
@@ -82,6 +95,16 @@ def test_a_line_of_the_example_is_what_the_pages_say_by_hand(
 ) -> None:
     assert SMALL
     assert amount(bill(design), item, region) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_capacity_that_is_provisioned_is_paid_by_the_hour_for_log_and_hub_and_not_for_the_state() -> None:
+    design = dataclasses.replace(DESIGNS["One region, Lambda"], capacity="provisioned")
+    found = bill_of(WORKLOAD.point(), design, BOOK, WORKLOAD.architecture)
+
+    hours = PROGRESS / 2.2 / 3600 / 0.63
+    assert amount(found, "log progress", "eu-central-1") == pytest.approx(hours * 0.000793, rel=1e-6)
+    assert amount(found, "write progress", "eu-central-1") == pytest.approx(PROGRESS * 0.3 / 1e6 * 0.7625, rel=1e-6)
+    assert found.total < bill("One region, Lambda").total
 
 
 def test_lines_of_one_price_in_one_region_share_its_tiers() -> None:

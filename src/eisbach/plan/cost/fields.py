@@ -84,14 +84,40 @@ FIELDS: Final[dict[str, Field]] = {
     "compute.warm_share": _field("share of the capacity", "0.3", **_SHARE, why="reference section 5: warm 1.3x"),
     "compute.burst_share": _field("share of calls on Lambda", "0.1", "0.2", "0.3", **_SHARE, why="compute = both"),
     "store.log_bytes": _field("bytes an entry beside the item", "300", least="50", most="10000"),
-    "store.lease_bytes": _field("bytes", "200", least="50", most="4096"),
-    "store.apply_batch": _field("ops a transaction", "5", "15", "20", least="1", most="20", why="45 items at most"),
+    "store.packed": _field(
+        "share of an op's bytes",
+        "0.4",
+        "0.55",
+        "0.8",
+        least="0.1",
+        most="1",
+        why="ADR 0022: 98 of 183 bytes in company",
+    ),
+    "store.writes_per_commit": _field(
+        "writes a row of the log", "1", "2.2", "8", least="1", most="400", why="counted at 5,000 viewers a cell"
+    ),
+    "store.apply_batch": _field(
+        "ops of the others a row", "2", "6", "20", least="1", most="400", why="a twin is given ops every 250 ms"
+    ),
+    "store.flushed": _field(
+        "share of the writes", "0.1", "0.3", "1", **_SHARE, why="what is written again within minutes is flushed once"
+    ),
+    "store.utilisation": _field(
+        "share of provisioned capacity",
+        "0.45",
+        "0.63",
+        "0.7",
+        least="0.05",
+        most="1",
+        why="capacity = provisioned: AWS's scaling at 70 % on the trace of an ordinary day (scaling.py)",
+    ),
     "store.data_gb": _field("GB live", "50", most="1e6"),
     "store.log_days": _field("days", "7", least="7", most="35", why="design section 3: 7 at least"),
-    "store.polls_per_second": _field("reads of a twin's log a second and cell", "1", most="1000"),
+    "store.polls_per_second": _field("looks at the log a second and cell", "2", most="1000", why="twice a second"),
     "events.per_write": _field("events a durable write", "0.5", "0.8", "1", most="10"),
     "events.per_envelope": _field("events", "5", "15", "64", least="1", most="64", why="64 at most by design"),
     "events.bytes": _field("bytes an event", "700", least="100", most="65536"),
+    "events.packed": _field("share of its bytes", "0.15", "0.3", "0.6", least="0.05", most="1", why="JSON, deflated"),
     "events.cpu_ms": _field("CPU ms an event and spoke", "0.3", "1", "3", most="60000"),
     "events.spokes": _field("queues a region", "6", most="100", why="built-in spokes"),
     "events.pollers": _field("long polls a queue", "5", most="100", why="Lambda's event source mapping"),

@@ -1,15 +1,11 @@
-"""What a design uses of AWS in a month, line by line (design sections 3, 4 and 10).
-
-One durable write is one TransactWriteItems over the lease row, the item and the log entry: each costs two write units
-a KB. The log is the only replicated table; the other region pays one replicated unit an entry, reads the entry by Query
-and applies it in batches, and pays one unit when the entry expires. That is more than "a write and its replica".
-"""
+"""What a design uses of AWS in a month, line by line (design sections 3, 4 and 10); its tables are in ``tables``."""
 
 from decimal import Decimal
 from typing import Final
 
 from eisbach.plan.cost.bill import Bill, Meter
 from eisbach.plan.cost.prices import PriceBook
+from eisbach.plan.cost.tables import Tables
 from eisbach.plan.cost.tariff import (
     HOURS,
     ceiling,
@@ -19,8 +15,6 @@ from eisbach.plan.cost.tariff import (
     lambda_gb_seconds,
     lcus,
     queue_requests,
-    read_units,
-    write_units,
 )
 from eisbach.plan.cost.usage import SECONDS, Point, Usage, connections_per_s, usage_of
 from eisbach.plan.cost.workload import FRONT_DOORS, Design
@@ -35,7 +29,6 @@ _HEALTH_CHECKS: Final = 3
 """A region, from several vantage points (design section 5)."""
 _ADDRESSES: Final = 3
 """Public IPv4 of a load balancer, one a zone."""
-_DAYS: Final = HOURS / 24
 
 
 def bill_of(
@@ -71,6 +64,7 @@ class _Model:
         warm = design.shape == "passive-warm"
         self.running = design.regions if warm else self.serving
         """Regions where compute, hub and front door run."""
+        self.tables = Tables(point, design, self.usage, meter)
 
     def bill(self) -> Bill:
         self._egress()
@@ -79,7 +73,7 @@ class _Model:
             self._front_door(region, serving=index < self.design.active)
             self._events(region)
             self._network(region)
-        self._data()
+        self.tables.add(self.running)
         self._media()
         self._logs()
         return self.meter.bill()
@@ -200,83 +194,13 @@ class _Model:
             how = f"highest of new, open connections and GB: {_n(need)} LCU x 730 h"
             self.meter.add(("front door", "load balancer units"), region, "alb.lcu_hour", need * HOURS, how)
 
-    def _data(self) -> None:
-        replicas = len(self.design.regions) - 1
-        for region in self.serving:
-            for item in self.usage.written:
-                writes = item.writes * self.share
-                state = write_units(item.bytes, transactional=True) + write_units(
-                    self.point["store.lease_bytes"], transactional=True
-                )
-                how = f"{_n(writes)} writes x ({state} units for item and lease row, transactional)"
-                self.meter.add(("data", f"write {item.name}"), region, "dynamodb.write", writes * state, how)
-                log = write_units(item.bytes + self.point["store.log_bytes"], transactional=True)
-                id_ = "dynamodb.replicated_write" if replicas and item.replicated else "dynamodb.write"
-                how = f"{_n(writes)} writes x {log} units for the log entry, transactional"
-                self.meter.add(("data", f"log {item.name}"), region, id_, writes * log, how)
-            self._reads(region)
-        if replicas:
-            self._replicas()
-        for region in self.design.regions:
-            self._stored(region)
-
-    def _reads(self, region: str) -> None:
-        units = sum((c.origin * c.reads * read_units(c.read_bytes) for c in self.usage.calls), Decimal(0)) * self.share
-        how = f"items read by calls x {_part(self.design.active)}, strongly consistent, 4 KB a unit"
-        self.meter.add(("data", "reads of calls"), region, "dynamodb.read", units, how)
-
-    def _replicas(self) -> None:
-        """What each region pays for what the others wrote."""
-        for index, region in enumerate(self.design.regions):
-            serves = index < self.design.active
-            others = 1 - self.share if serves else Decimal(1)
-            if not others:
-                continue
-            applies = region in self.running
-            gb = Decimal(0)
-            for item in self.usage.written:
-                ops = item.writes * item.replicated * others
-                entry = item.bytes + self.point["store.log_bytes"]
-                how = f"{_n(ops)} ops of the other regions x {write_units(entry)} unit"
-                self.meter.add(
-                    ("data", f"replicate {item.name}"),
-                    region,
-                    "dynamodb.replicated_write",
-                    ops * write_units(entry),
-                    how,
-                )
-                expiry = ("data", f"expire replicated {item.name}")
-                self.meter.add(expiry, region, "dynamodb.replicated_write", ops * write_units(entry), how)
-                gb += gigabytes(ops * entry)
-                if applies:
-                    cursor = write_units(self.point["store.lease_bytes"], transactional=True)
-                    each = write_units(item.bytes, transactional=True) + 2 * cursor / self.point["store.apply_batch"]
-                    how = f"{_n(ops)} ops x ({_n(each)} units: item, and lease and cursor once a batch)"
-                    self.meter.add(("data", f"apply {item.name}"), region, "dynamodb.write", ops * each, how)
-            if applies:
-                polls = self.point["store.polls_per_second"] * self.design.cells * SECONDS
-                units = (gb * (2**30) / 4096 + polls) / 2
-                how = f"{_n(gb)} GB of log in 4 KB, and {_n(polls)} polls, eventually consistent"
-                self.meter.add(("data", "pull the others' logs"), region, "dynamodb.read", units, how)
-            source = next(other for other in self.serving if other != region)
-            words = f"{_n(gb)} GB of log into {region}"
-            self.meter.add(("network", f"log to {region}"), source, "interregion.out.gb", gb, words)
-
-    def _stored(self, region: str) -> None:
-        point = self.point
-        entries = sum((x.writes * (x.bytes + point["store.log_bytes"]) for x in self.usage.written), Decimal(0))
-        log = gigabytes(entries * point["store.log_days"] / _DAYS)
-        gb = point["store.data_gb"] + log
-        how = f"{point['store.data_gb']} GB of items + {_n(log)} GB of {point['store.log_days']} days of log"
-        self.meter.add(("data", "items and log stored"), region, "dynamodb.storage.gb_month", gb, how)
-        self.meter.add(("data", "point-in-time recovery"), region, "dynamodb.pitr.gb_month", gb, how)
-
     def _events(self, region: str) -> None:
         events, point, add = self._region_events(), self.point, self.meter.add
         envelopes = events / point["events.per_envelope"]
         chunks = queue_requests(point["events.per_envelope"] * point["events.bytes"])
         how = f"{_n(events)} events / {point['events.per_envelope']} an envelope x {chunks} of 64 KB"
         add(("events", "SNS publications"), region, "sns.publish", envelopes * chunks, how)
+        self.tables.add_envelopes(region, envelopes)
         sends = envelopes * chunks
         receives = max(envelopes / _BATCH, sends)
         polls = point["events.pollers"] * SECONDS / _POLL_S

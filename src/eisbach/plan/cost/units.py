@@ -158,15 +158,16 @@ def price_run(run: Run, book: PriceBook, *, front_door: str = "http_api.request"
 
 
 def _translate(meter: Meter, cell: Counted, region: str) -> None:
-    """SQLite's counters as DynamoDB's units: per item one state row and one log entry, per transaction a lease row."""
+    """SQLite's counters as DynamoDB's units: a transaction is a row of the log alone, an item is flushed each time."""
     zero = Decimal(0)
     items, transactions = cell.units.get("items_written", zero), cell.units.get("transactions", zero)
     if "write_units" not in cell.units and items:
         average = cell.units.get("bytes_written", zero) / items
-        each = 2 * write_units(average, transactional=True)
-        total = items * each + transactions * write_units(Decimal(1), transactional=True)
+        each, row = write_units(average), write_units(average * items / max(Decimal(1), transactions))
+        total = items * each + transactions * row
         how = (
-            f"{cell.cell}: {items} items of {average:.0f} bytes x {each} (item and log) + {transactions} lease rows x 2"
+            f"{cell.cell}: {items} items of {average:.0f} bytes x {each}, flushed each time"
+            f" + {transactions} rows of the log x {row}"
         )
         meter.add(("data", "writes, translated"), region, "dynamodb.write", total, how)
     reads = cell.units.get("items_read", zero)

@@ -21,6 +21,7 @@ __all__ = ["COMPUTES", "FRONT_DOORS", "SHAPES", "Assumption", "Design", "Workloa
 SHAPES: Final = {"single": 1, "passive-cold": 2, "passive-warm": 2, "active-2": 2, "active-3": 3}
 """Shape -> regions it needs."""
 COMPUTES: Final = ("lambda", "fargate", "both")
+CAPACITIES: Final = ("on-demand", "provisioned")
 FRONT_DOORS: Final = {"http-api": "http_api.request", "function-url": "function_url.request", "alb": "alb.hour"}
 _DESIGNS_MAX, _CALLS_MAX, _ITEMS_MAX = 20, 40, 20
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -29,7 +30,7 @@ _OVERRIDES: Final = {
     "heartbeat_seconds": "cadence.heartbeat_seconds",
     "progress_seconds": "cadence.progress_seconds",
 }
-_DESIGN_KEYS: Final = ("name", "shape", "compute", "front_door", "regions", "cells", *_OVERRIDES)
+_DESIGN_KEYS: Final = ("name", "shape", "compute", "front_door", "regions", "cells", "capacity", *_OVERRIDES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Design:
     regions: Sequence[str]
     cells: int
     """Cells a region, 1 to 1000."""
+    capacity: str = "on-demand"
+    """Of log and hub on DynamoDB: ``on-demand`` or ``provisioned``."""
     overrides: Mapping[str, Decimal] = field(default_factory=dict)
     """Assumptions that differ in this design."""
 
@@ -224,7 +227,8 @@ def _design(source: Source, at: tuple[str | int, ...], row: Mapping[str, Any]) -
         name: _number(source, (*at, key), row[key], FIELDS[name]) for key, name in _OVERRIDES.items() if key in row
     }
     name = _text(source, (*at, "name"), row["name"])
-    parts = {"name": name, "shape": shape, "compute": compute, "front_door": door}
+    capacity = _one_of(source, (*at, "capacity"), row.get("capacity", "on-demand"), CAPACITIES)
+    parts = {"name": name, "shape": shape, "compute": compute, "front_door": door, "capacity": capacity}
     return Design(**parts, regions=tuple(regions), cells=cells, overrides=overrides)
 
 

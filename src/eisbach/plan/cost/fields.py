@@ -94,7 +94,7 @@ FIELDS: Final[dict[str, Field]] = {
         why="ADR 0022: 98 of 183 bytes in company",
     ),
     "store.writes_per_commit": _field(
-        "writes a row of the log", "1", "2.2", "8", least="1", most="400", why="counted at 5,000 viewers a cell"
+        "writes a row of the log", "1", "2.2", "8", least="1", most="400", why="counted, 5,000 viewers a cell"
     ),
     "store.apply_batch": _field(
         "ops of the others a row", "2", "6", "20", least="1", most="400", why="a twin is given ops every 250 ms"

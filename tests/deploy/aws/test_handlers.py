@@ -443,3 +443,24 @@ def test_the_relay_publishes_what_the_cells_log_holds_and_a_second_nudge_nothing
         ExpressionAttributeValues={":pk": {"S": "log#eu-central/c1"}},
     )["Items"]
     assert told["account"] in kept[0]["body"]["B"].decode()
+
+
+def test_a_warm_relay_publishes_what_others_have_written_since_its_last_call(
+    cell: LambdaRuntime, aws: AwsEmulator, region: Any, store: str
+) -> None:
+    """What its sandbox knew is not where the log ends: the cell writes in another process."""
+    if store.startswith("sqlite"):
+        pytest.skip("a file has one writer")
+    relay = LambdaRuntime("eisbach.deploy.aws.handlers.relay.handle", environment(aws, cell_document(store=store)))
+    published = []
+    try:
+        for number in range(4):
+            aws.heal(REGION)
+            body = {"device_id": f"tv-{number:06}", "mkt": "de"}
+            assert cell.call(balancer("POST", "/v1/auth/anonymous", body=body))["statusCode"] == 200
+            aws.fault(REGION, "slow", seconds=0.05)  # it looks whether it is done before it has read the log
+            published.append(relay.call({"Records": [{"eventID": "1"}]})["events"])
+    finally:
+        relay.close()
+
+    assert published == [1] * 4

@@ -58,6 +58,7 @@ async def _open(stack: AsyncExitStack) -> _Opened:
 
 async def _relayed(opened: _Opened, left_s: float) -> dict[str, Any]:
     clock, document = SystemClock(), opened.document
+    await opened.store.refresh()  # others write it: what this sandbox knew of its end is from its last call
     relay = Relay(
         opened.store, opened.log, source=f"{document.region}/{document.cell}", clock=clock,
         rng=random.Random(),  # noqa: S311 - jitter

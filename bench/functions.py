@@ -50,6 +50,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
+def told(runtime: Any, answer: Any) -> str:
+    """What a call answered that should not have, and what its process said before."""
+    return f"{answer}\n{''.join(runtime.output)[-4000:]}"
+
+
 @dataclass
 class Kind:
     """One kind of call of a function."""
@@ -127,13 +132,13 @@ class Bench:
             for kind in function.kinds:
                 calls = max(10, round(self.calls * kind.share))
                 for event in itertools.islice(kind.events, calls // 10):
-                    assert kind.check(answer := runtime.call(event)), answer
+                    assert kind.check(answer := runtime.call(event)), told(runtime, answer)
                 before = cpu_seconds(runtime.pid)
                 for event in itertools.islice(kind.events, calls):
                     begun = time.perf_counter()
                     answer = runtime.call(event)
                     kind.walls.append((time.perf_counter() - begun) * 1000)
-                    assert kind.check(answer), answer
+                    assert kind.check(answer), told(runtime, answer)
                 kind.cpu_ms = (cpu_seconds(runtime.pid) - before) / calls * 1000
                 print(f"  {function.name}: {kind.name}: {kind.cpu_ms:.2f} ms CPU", flush=True)
         finally:
@@ -148,7 +153,8 @@ class Bench:
             for number in range(self.starts + 1):
                 runtime.end()
                 begun = time.perf_counter()
-                assert function.kinds[0].check(answer := runtime.call(next(function.kinds[0].events))), answer
+                answer = runtime.call(next(function.kinds[0].events))
+                assert function.kinds[0].check(answer), told(runtime, answer)
                 took = time.perf_counter() - begun
                 if number:  # the first one reads the disk
                     found.append((cpu_seconds(runtime.pid), took))
@@ -339,8 +345,8 @@ def rows(made: list[Function], compiled: str) -> list[Row]:
             found.append(Row(figure=f"warm: {function.name}: {kind.name}", measured=kind.cpu_ms, unit="ms CPU",
                              note=f"wall {walls[49]:.1f} ms in the median, {walls[98]:.0f} p99"))  # fmt: skip
     for function in made:
-        told = {way: tuple(statistics.median(c) for c in zip(*runs, strict=True)) for way, runs in function.cold.items()}  # fmt: skip
-        (cpu, wall), (cpu_c, wall_c) = told["sources"], told["compiled"]
+        medians = {way: tuple(statistics.median(c) for c in zip(*runs, strict=True)) for way, runs in function.cold.items()}  # fmt: skip
+        (cpu, wall), (cpu_c, wall_c) = medians["sources"], medians["compiled"]
         found.append(Row(figure=f"cold: {function.name}", measured=cpu, unit="CPU-s",
                          note=f"wall {wall:.2f} s; {compiled}: {cpu_c:.2f} CPU-s, wall {wall_c:.2f} s"))  # fmt: skip
     return found

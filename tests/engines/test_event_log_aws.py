@@ -18,7 +18,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import open_store
 from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.relay import Relay
-from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Unavailable, VersionConflict
+from eisbach.kernel.errors import Invalid, OutcomeUnknown, Overloaded, Retryable, Unavailable, VersionConflict
 from eisbach.ports.event_log import Envelope, UnreadableEnvelope, encode_envelope
 from eisbach.ports.store import Lease
 from eisbach.testing.aws.emulator import AwsEmulator
@@ -341,6 +341,31 @@ async def test_an_append_that_is_throttled_says_so_and_nothing_was_kept(host: Aw
     assert (await log.last(SOURCE)).last_lsn == 1
     calls = host.aws.statistics()["doors"][host.region]["calls"]
     assert calls["dynamodb/PutItem"] <= 2 + 3  # no storm
+
+
+@pytest.mark.parametrize("mode", ["throttle", "error", "hang", "cut"])
+async def test_what_is_asked_of_a_region_in_trouble_is_tried_three_times_and_no_more(
+    host: AwsHubHost, mode: str
+) -> None:
+    log = await host.open()
+    await fill(log, 1)
+    reader = await log.subscribe("reader")
+    await take(reader, 1)
+    expected = (await log.last(SOURCE)).sequence
+    host.aws.fault(host.region, mode)
+    counts = []
+    for call in (lambda: log.append(an_envelope(2), expected=expected), lambda: log.last(SOURCE), log.state):
+        before = arrived(host)
+        with pytest.raises(Retryable):
+            await call()
+        counts.append(arrived(host) - before)
+    host.aws.heal()
+
+    assert counts == [3, 3, 3], "a storm of retries, or none"
+
+
+def arrived(host: AwsHubHost) -> int:
+    return sum(host.aws.statistics()["doors"][host.region]["calls"].values())
 
 
 async def test_an_append_whose_answer_was_lost_is_not_appended_twice(host: AwsHubHost) -> None:

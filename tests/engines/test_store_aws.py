@@ -363,10 +363,12 @@ async def test_a_hanging_region_is_given_up_within_its_time(host: AwsStoreHost) 
     await owned(host)
     async with host.another(tries=2, answer_s=0.2) as store:
         host.aws.fault(host.regions[HERE], "hang")
+        calls = _calls(host)
 
         async with asyncio.timeout(8):
             with pytest.raises(Retryable):
                 await write(store, put())
+        assert _calls(host) - calls <= 6, "a storm of retries"  # two each: the work's, the commit, the look at the head
         host.aws.heal()
 
         assert (await write(store, put())).mark == Mark(1, 1)

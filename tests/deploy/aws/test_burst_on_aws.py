@@ -1,6 +1,7 @@
 """Decisions made true: weights and counts are read back from a control plane that keeps them (moto, over HTTP)."""
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import AsyncIterator
@@ -74,10 +75,11 @@ class Ground:
         found = await self.c["ecs"].describe_services(cluster="cell", services=["base"])
         return int(found["services"][0]["desiredCount"])
 
-    async def calls(self, count: float, at_s: float) -> None:
+    async def calls(self, count: float, at_s: float, **of: str) -> None:
+        dimensions = [{"Name": name, "Value": value} for name, value in sorted((of or {"Cell": "c1"}).items())]
         await self.c["cloudwatch"].put_metric_data(
             Namespace="Eisbach",
-            MetricData=[{"MetricName": "Calls", "Dimensions": [{"Name": "Cell", "Value": "c1"}], "Timestamp": datetime.fromtimestamp(at_s, UTC), "Value": count}],
+            MetricData=[{"MetricName": "Calls", "Dimensions": dimensions, "Timestamp": datetime.fromtimestamp(at_s, UTC), "Value": count}],
         )  # fmt: skip
 
 
@@ -153,17 +155,54 @@ async def test_the_load_of_the_last_whole_period_is_read(ground: Ground, moto: s
     assert (reading.rate, reading.at_s) == (300.0, 5.0)
 
 
+async def test_the_load_of_a_cell_is_that_of_its_two_target_groups_and_not_of_the_whole_balancer(
+    ground: Ground, moto: str
+) -> None:
+    at = dataclasses.replace(await ground.build(), metric={})
+    balancer = at.rule.split(":listener/")[1].rpartition("/")[0]
+    base, spill = (arn.rpartition(":")[2] for arn in (at.base_group, at.spill_group))
+    await ground.calls(12_000, 1_800_000_010, LoadBalancer=balancer, TargetGroup=base)
+    await ground.calls(6_000, 1_800_000_010, LoadBalancer=balancer, TargetGroup=spill)
+    await ground.calls(90_000, 1_800_000_010, LoadBalancer=balancer, TargetGroup="targetgroup/another-cell/1")
+    await ground.calls(99_000, 1_800_000_010, LoadBalancer=balancer)
+    async with open_burst(at, endpoint=moto) as burst:
+        reading = await burst.read(wall_ms=1_800_000_065_000, monotonic_ms=5_000)
+
+    assert reading.rate == 300.0
+
+
+async def test_a_metric_that_comes_a_period_late_is_read_and_the_newest_counts(ground: Ground, moto: str) -> None:
+    """As the balancer's do: at the minute's end its metric is not there yet."""
+    at = await ground.build()
+    await ground.calls(99_000, 1_800_000_010 - 60)
+    await ground.calls(18_000, 1_800_000_010)
+    async with open_burst(at, endpoint=moto) as burst:
+        reading = await burst.read(wall_ms=1_800_000_125_000, monotonic_ms=5_000)
+        with pytest.raises(Unavailable, match="no data for the 180 s before"):
+            await burst.read(wall_ms=1_800_000_245_000, monotonic_ms=5_000)
+
+    assert reading.rate == 300.0
+
+
+def test_arns_that_tell_no_metric_are_refused() -> None:
+    words = dict.fromkeys(("cluster", "service"), "c")
+    rule, group = "arn:aws:elasticloadbalancing:x:1:listener-rule/app/a/b/c/d", "arn:aws:x:1:targetgroup/a/1"
+
+    with pytest.raises(Invalid, match="'spill' is no ARN"):
+        Placement(region=REGION, rule=rule, base_group=group, spill_group="spill", **words)
+
+
 async def test_no_data_is_not_a_load_of_zero(ground: Ground, moto: str) -> None:
     at = await ground.build()
     async with open_burst(at, endpoint=moto) as burst:
-        with pytest.raises(Unavailable, match=r"Eisbach Calls has no data for the 60 s before .* nothing is changed"):
+        with pytest.raises(Unavailable, match=r"Eisbach Calls has no data for the 180 s before .* nothing is changed"):
             await burst.read(wall_ms=1_800_000_065_000, monotonic_ms=5_000)
 
 
 async def test_steering_holds_while_the_metric_is_away_and_goes_on_when_it_is_back(ground: Ground, moto: str) -> None:
     at, clock = await ground.build(), ManualClock()
     start_s = clock.wall_ms() / 1000
-    await ground.calls(60_000, start_s - 30)  # 1,000 calls a second; the next minute has none, then again
+    await ground.calls(60_000, start_s - 30 - 120)  # 1,000 calls a second, seen late; then none is new, then again
     await ground.calls(60_000, start_s + 90)
     seen: list[object] = []
     async with open_burst(at, endpoint=moto) as burst:
@@ -241,7 +280,7 @@ def test_an_unknown_client_is_never_needed_to_name_the_listener() -> None:
     """A rule and a listener are told apart by their ARN alone."""
     place = Placement(
         region=REGION, cluster="c", service="s", rule="arn:aws:elasticloadbalancing:x:1:listener-rule/app/a/b/c/d",
-        base_group="a", spill_group="b", metric={},
+        base_group="a", spill_group="b", metric={"Cell": "c1"},
     )  # fmt: skip
 
     assert not AwsBurst(place, elb=None, ecs=None, cloudwatch=None)._is_listener

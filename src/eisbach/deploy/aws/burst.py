@@ -7,9 +7,11 @@ ends by a failure that may pass, and counts it.
 Source: Elastic Load Balancing API, ``TargetGroupTuple``: weights are 0 to 999.
 """
 
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from eisbach.ports.clock import Clock
 __all__ = ["AwsBurst", "Placement", "Steered", "open_burst", "steer"]
 
 _ALB_WEIGHT_MAX: Final = 999
+_PERIODS_BACK: Final = 3
+"""A load that is older is none: nothing is changed by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +41,9 @@ class Placement:
     """ARN of the target group of the containers."""
     spill_group: str
     """ARN of the target group of the functions."""
-    metric: Mapping[str, str]
-    """Dimensions of the metric; for the balancer ``{"LoadBalancer": "app/NAME/ID"}``."""
+    metric: Mapping[str, str] = field(default_factory=dict)
+    """Dimensions of a metric of one's own. Empty: what the balancer counts for the two target groups, together: a
+    balancer may carry other cells' calls, too, and what spills is load as well."""
     namespace: str = "AWS/ApplicationELB"
     name: str = "RequestCount"
     period_s: int = 60
@@ -50,10 +55,26 @@ class Placement:
         Raises:
             Invalid: with the value.
         """
+        self.dimensions()
         if self.period_s not in (10, 30) and (self.period_s < 60 or self.period_s % 60 or self.period_s > 3600):
             raise Invalid(f"burst placement: period_s is {self.period_s}; it must be 10, 30 or whole minutes to 3600")
         if self.base_group == self.spill_group:
             raise Invalid(f"burst placement: base and spill are the same target group {self.base_group!r}")
+
+    def dimensions(self) -> list[Mapping[str, str]]:
+        """Of each metric whose sum is the load.
+
+        Raises:
+            Invalid: no metric is said, and the ARNs do not tell one.
+        """
+        if self.metric:
+            return [self.metric]
+        balancer = re.search(r":listener(?:-rule)?/(app/[^/]+/[^/]+)/", self.rule)
+        groups = [re.search(r":(targetgroup/[^/]+/[^/]+)$", arn) for arn in (self.base_group, self.spill_group)]
+        for found, arn in zip((balancer, *groups), (self.rule, self.base_group, self.spill_group), strict=True):
+            if found is None:
+                raise Invalid(f"burst placement: {arn[:120]!r} is no ARN of a rule, listener or target group")
+        return [{"LoadBalancer": balancer[1], "TargetGroup": found[1]} for found in groups if balancer and found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +95,7 @@ class AwsBurst:
         self._at, self._elb, self._ecs, self._cloudwatch = placement, elb, ecs, cloudwatch
 
     async def read(self, *, wall_ms: int, monotonic_ms: int) -> Reading:
-        """Load of the last whole period, and the tasks that run.
+        """Load of the newest whole period that there is, and the tasks that run: metrics come late.
 
         Raises:
             Unavailable: AWS does not answer, or has no data of that period.
@@ -82,29 +103,34 @@ class AwsBurst:
         """
         at = self._at
         end = datetime.fromtimestamp(wall_ms // 1000 // at.period_s * at.period_s, UTC)
-        query = {
-            "Id": "calls",
-            "MetricStat": {
-                "Metric": {
-                    "Namespace": at.namespace,
-                    "MetricName": at.name,
-                    "Dimensions": [{"Name": k, "Value": v} for k, v in sorted(at.metric.items())],
+        queries = [
+            {
+                "Id": f"calls{number}",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": at.namespace,
+                        "MetricName": at.name,
+                        "Dimensions": [{"Name": k, "Value": v} for k, v in sorted(dimensions.items())],
+                    },
+                    "Period": at.period_s,
+                    "Stat": "Sum",
                 },
-                "Period": at.period_s,
-                "Stat": "Sum",
-            },
-        }
+            }
+            for number, dimensions in enumerate(at.dimensions())
+        ]
         with aws_errors(f"read {at.namespace} {at.name}", region=at.region):
             answer = await self._cloudwatch.get_metric_data(
-                MetricDataQueries=[query], StartTime=end - timedelta(seconds=at.period_s), EndTime=end
+                MetricDataQueries=queries, StartTime=end - timedelta(seconds=_PERIODS_BACK * at.period_s), EndTime=end
             )
-        values = answer["MetricDataResults"][0]["Values"]
-        if not values:
+        sums: Counter[datetime] = Counter()
+        for series in answer["MetricDataResults"]:
+            sums.update(dict(zip(series["Timestamps"], series["Values"], strict=True)))
+        if not sums:
             raise Unavailable(
-                f"{at.namespace} {at.name} has no data for the {at.period_s} s before {end:%H:%M:%S} UTC; "
-                "nothing is changed"
+                f"{at.namespace} {at.name} has no data for the {_PERIODS_BACK * at.period_s} s before {end:%H:%M:%S} "
+                "UTC; nothing is changed"
             )
-        rate = float(values[0]) / at.period_s
+        rate = float(sums[max(sums)]) / at.period_s
         return Reading(at_s=monotonic_ms / 1000, rate=rate, units=int((await self._service())["runningCount"]))
 
     async def apply(self, reading: Reading, decision: Decision) -> Steered:

@@ -41,7 +41,7 @@ class Where(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     rule: str
     base_group: str
     spill_group: str
-    metric: dict[str, str]
+    metric: dict[str, str] = {}
     namespace: str = "AWS/ApplicationELB"
     name: str = "RequestCount"
     period_s: int = 60

@@ -7,7 +7,8 @@ Promises: every read is consistent; a row of the state never goes back to an old
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -250,6 +251,16 @@ def _put_again(table: str, request: Mapping[str, Any]) -> Put:
     return Put(table, {}, request["PutRequest"]["Item"])
 
 
+@contextmanager
+def _made_by_an_earlier_try() -> Iterator[None]:
+    """The SDK's own: the answer to its first came too late, and the second finds what the first has made."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) != "ResourceInUseException":
+            raise
+
+
 async def make_tables(clients: Sequence[AwsClients], *, prefix: str, cell: str) -> None:
     """Make a cell's tables as the templates do: the log in the first place with a replica in each other, a state table
     in each. For tests and rehearsals; a deployment makes them from its templates.
@@ -259,7 +270,7 @@ async def make_tables(clients: Sequence[AwsClients], *, prefix: str, cell: str) 
         for name, kind in kinds.items():
             if name == "log" and place:
                 continue
-            with aws_errors(f"make table {prefix}-{cell}-{name}"):
+            with aws_errors(f"make table {prefix}-{cell}-{name}"), _made_by_an_earlier_try():
                 await one.dynamodb.create_table(
                     TableName=f"{prefix}-{cell}-{name}",
                     BillingMode="PAY_PER_REQUEST",

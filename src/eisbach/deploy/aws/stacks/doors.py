@@ -78,7 +78,7 @@ def add_balancer(
         rules.append(("Studio", by_path(paths), [elb.WeightedTargetGroup(target_group=group, weight=1)]))
     rules += [(f"Rule-{name}", by_header("Eisbach-Cell", [name]), groups) for name, groups in shares.items()]
     for number, (name, condition, groups) in enumerate(rules, 1):
-        elb.ApplicationListenerRule(
+        rule = elb.ApplicationListenerRule(
             stack,
             name,
             listener=listener,
@@ -86,7 +86,19 @@ def add_balancer(
             conditions=[condition],
             action=elb.ListenerAction.weighted_forward(groups),
         )
+        if name.startswith("Rule-"):
+            _tell_burst(stack, name.removeprefix("Rule-"), rule, groups)
     return balancer
+
+
+def _tell_burst(stack: Any, cell: str, rule: Any, groups: Sequence[Any]) -> None:
+    """What ``eisbach burst steer`` must be told, as outputs of the stack (docs/burst.md)."""
+    title = cell.title().replace("-", "")
+    arns = {"Rule": rule.listener_rule_arn} | {
+        what: share.target_group.target_group_arn for what, share in zip(("Base", "Spill"), groups, strict=True)
+    }
+    for what, arn in arns.items():
+        cdk.CfnOutput(stack, f"{title}Burst{what}", value=arn)
 
 
 def _tasks(stack: Any, network: Network, home: CellHome) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -251,22 +252,40 @@ async def standing(account: Account, prefix: str) -> dict[str, list[str]]:
         stacks = (await (await account.client("cloudformation", region)).list_stacks())["StackSummaries"]
         tables = (await (await account.client("dynamodb", region)).list_tables())["TableNames"]
         buckets = (await (await account.client("s3", region)).list_buckets())["Buckets"]
+        groups = (await (await account.client("logs", region)).describe_log_groups())["logGroups"]
         names = [s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"]
-        found[region] = [n for n in [*names, *tables, *(b["Name"] for b in buckets)] if n.startswith(prefix)]
+        names += [*tables, *(b["Name"] for b in buckets), *(g["logGroupName"].rpartition("/")[2] for g in groups)]
+        found[region] = [n for n in names if n.startswith(prefix)]
     return found
 
 
 @pytest.mark.aws
 async def test_a_proof_sends_its_event_through_both_regions_and_leaves_nothing(
-    account: Account, example: Platform, here_package: Path, tmp_path: Path
+    account: Account, three_regions: AwsEmulator, example: Platform, here_package: Path, tmp_path: Path
 ) -> None:
     proof = proof_of(account, example, tmp_path, here_package)
+    before = called(three_regions)
 
     assert await proof.run(), proof.steps
     told = json.loads(proof.write(STARTED).read_text())
     assert (told["ok"], told["at"], told["left_standing"]) == (True, "2026-11-26T05:00:00+00:00", [])
     assert [s["what"] for s in told["steps"]][-3:] == ["one event in eu-central", "one event in eu-west", "tear down"]
+    asked = {call.partition("/")[2] for call, count in called(three_regions).items() if count > before[call]}
     assert await standing(account, proof.platform.name) == {"eu-central-1": [], "eu-west-1": []}
+    page = (
+        (Path(__file__).parents[3] / "docs" / "aws.md").read_text().partition("## The proof")[2].partition("\n## ")[0]
+    )
+    named = {name for name in asked if len(name) > 6 and name.isalpha() and name[1].islower()}  # not S3's GET and PUT
+    assert len(named) > 12
+    assert sorted(name for name in named if f"`{name}`" not in page and f":{name}`" not in page) == []
+
+
+def called(emulator: AwsEmulator) -> Counter[str]:
+    """By service and operation, in all regions."""
+    found: Counter[str] = Counter()
+    for door in emulator.statistics()["doors"].values():
+        found.update(door["calls"])
+    return found
 
 
 @pytest.mark.aws

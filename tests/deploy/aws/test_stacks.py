@@ -467,8 +467,13 @@ def test_the_document_names_every_permission_of_every_role(all_templates: Templa
     page = (Path(__file__).parents[3] / "docs" / "aws.md").read_text()
     actions: set[str] = set()
     for template in all_templates.values():
-        for policy in of(template, "AWS::IAM::Policy"):
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+        policies = [policy["Properties"] for policy in of(template, "AWS::IAM::Policy")]
+        for role in of(template, "AWS::IAM::Role"):
+            policies += role["Properties"].get("Policies", [])
+            managed = json.dumps(role["Properties"].get("ManagedPolicyArns", []))
+            actions |= set(re.findall(r"(?:policy/|service-role/)(\w+)", managed))
+        for policy in policies:
+            for statement in policy["PolicyDocument"]["Statement"]:
                 given = statement["Action"]
                 actions |= set(given if isinstance(given, list) else [given])
 

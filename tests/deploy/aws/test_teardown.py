@@ -33,6 +33,14 @@ class Pages:
             yield page
 
 
+class Groups:
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    async def paginate(self, **told: str) -> AsyncIterator[dict[str, Any]]:
+        yield {"logGroups": [{"logGroupName": n} for n in self._names if n.startswith(told["logGroupNamePrefix"])]}
+
+
 class Aws:
     """One region: stacks, tables a hundred a page, buckets, secrets."""
 
@@ -43,6 +51,7 @@ class Aws:
         """Stacks whose creation is on its way: to be seen at the second look."""
         self.stubborn: set[str] = set()
         self.tables: dict[str, str] = {}
+        self.groups: list[str] = []
         self.secrets: dict[str, str] = {}
 
     async def get_caller_identity(self) -> dict[str, str]:
@@ -63,6 +72,8 @@ class Aws:
             del self.stacks[told["StackName"]]
 
     def get_paginator(self, what: str) -> Pages:
+        if what == "describe_log_groups":
+            return Groups(self.groups)
         assert what == "list_tables"
         if self.down:
             raise refused("AccessDenied")
@@ -71,6 +82,9 @@ class Aws:
 
     async def list_buckets(self) -> dict[str, Any]:
         return {"Buckets": []}
+
+    async def delete_log_group(self, **told: str) -> None:
+        self.groups.remove(told["logGroupName"])
 
     async def update_table(self, **told: Any) -> None:
         self.tables[told["TableName"]] = "UPDATING"
@@ -142,6 +156,14 @@ async def test_tables_beyond_the_first_page_are_deleted_too_and_those_of_others_
 
     assert await account.torn_down() == []
     assert first.tables == others
+
+
+async def test_log_groups_that_stacks_retain_are_deleted_too_and_those_of_others_are_not(account: Account) -> None:
+    first, _ = account.regions.values()
+    first.groups = [f"{account.name}-region-eu-central-TrialLog-1", "eisbach-region-eu-central-TrialLog-1"]
+
+    assert await account.torn_down() == []
+    assert first.groups == ["eisbach-region-eu-central-TrialLog-1"]
 
 
 async def test_a_stack_whose_creation_was_on_its_way_is_deleted_once_it_is_to_be_seen(account: Account) -> None:

@@ -2,8 +2,9 @@
 
 It has never been run on AWS. Opt-in three times over: an environment variable, the account's number, a budget; without
 all three nothing is asked of AWS. Promises: what was begun is torn down, also after a failure, Ctrl-C or SIGTERM; what
-could not be is named, and the exit code says so; a dated result is written in either case; no data outlive it (tables
-and buckets of a proof are its own, named after its start, and are deleted although stacks retain them).
+could not be is named, and the exit code says so; a dated result is written in either case; no data outlive it (tables,
+buckets and log groups of a proof are its own, named after its start, and are deleted although stacks retain them). What
+stays is the functions' code and the templates in the bootstrap's own bucket.
 """
 
 import asyncio
@@ -217,7 +218,7 @@ class Proof:
         self.steps.append(Step("tear down", not self.left, seconds, "; ".join(self.left)))
 
     async def _delete_data(self, region: str) -> list[str]:
-        """Tables and buckets of this proof's own name, which stacks retain on purpose."""
+        """Tables, buckets and log groups of this proof's own name, which stacks retain on purpose."""
         left: list[str] = []
         prefix = f"{self.platform.name}-"
         try:
@@ -236,6 +237,7 @@ class Proof:
                     await dynamodb.delete_table(TableName=table)
             except EisbachError as error:
                 left.append(str(error))
+        left += await self._delete_groups(region)
         for bucket in [b for b in buckets if b.startswith(prefix) and f"-{_ours(self.platform, region)}-" in b]:
             try:
                 with aws_errors(f"delete bucket {bucket}", region=region):
@@ -244,6 +246,18 @@ class Proof:
             except EisbachError as error:
                 left.append(str(error))
         return left
+
+    async def _delete_groups(self, region: str) -> list[str]:
+        """Log groups that stacks retain: CloudFormation names them after the stack."""
+        try:
+            with aws_errors("delete log groups", region=region):
+                logs = await self.client("logs", region)
+                pages = logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=f"{self.platform.name}-")
+                for name in [group["logGroupName"] async for page in pages for group in page["logGroups"]]:
+                    await logs.delete_log_group(logGroupName=name)
+        except EisbachError as error:
+            return [str(error)]
+        return []
 
     async def _at_rest(self, dynamodb: Any, table: str) -> None:
         late = self.clock.monotonic_ms() + _AT_REST_S * 1000

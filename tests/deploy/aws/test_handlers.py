@@ -294,6 +294,21 @@ def test_a_command_that_the_studio_cannot_take_waits_and_the_sweep_sends_it(
     assert [path for path, _, _ in studio.posts] == [PUBLISH]
 
 
+def test_a_batch_of_ten_of_one_slot_is_done_in_one_call_and_takes_no_instance_for_another(
+    spoke: LambdaRuntime, studio: Studio
+) -> None:
+    records = []
+    for n in range(10):
+        first = received(2 * n + 1, max(0, 2 * n - 1), asset=f"a-{n}")
+        ready = event(ASSET_READY, 2 * n + 2, 2 * n, {"id": f"a-{n}"})
+        records.append(record(n + 1, *(msgspec.structs.replace(one, subject=f"a-{n}") for one in (first, ready))))
+
+    assert spoke.call({"Records": records}) == {"batchItemFailures": []}
+    assert len(studio.posts) == 10
+    spoke.end()
+    assert "another instance" not in "".join(spoke.output)
+
+
 def test_what_the_table_refuses_is_given_back_to_the_queue(
     spoke: LambdaRuntime, studio: Studio, aws: AwsEmulator
 ) -> None:

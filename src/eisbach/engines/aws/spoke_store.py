@@ -8,6 +8,7 @@ Bounds: a row has 350 KB at most after compression, a settlement 100 rows; more 
 dead letter.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -69,6 +70,7 @@ class DynamoSpokeStore:
         """The same -> when a held event came first: kept when it is replaced."""
         self._rows: dict[str, dict[InboxKey, InboxRow]] = {}
         self._last_number = 0
+        self._turns: dict[tuple[str, InboxKey], asyncio.Lock] = {}
 
     async def settle(self, settlement: Settlement) -> None:
         """See ``SpokeStore``.
@@ -77,6 +79,15 @@ class DynamoSpokeStore:
             Unavailable: another instance has settled it, or AWS did not; load again.
             Invalid: over 100 rows, or a row over 350 KB.
         """
+        if settlement.mark is None:
+            await self._settle(settlement)
+            return
+        # One after the other in a chain, in the order of the calls: two at once would take each other for an instance.
+        chain = (settlement.spoke, settlement.mark.key)
+        async with self._turns.setdefault(chain, asyncio.Lock()):
+            await self._settle(settlement)
+
+    async def _settle(self, settlement: Settlement) -> None:
         pk, now = f"spoke/{settlement.spoke}", self._clock.wall_ms()
         writes: list[Item] = []
         if settlement.mark is not None:

@@ -314,15 +314,21 @@ def test_what_the_table_refuses_is_given_back_to_the_queue(
 ) -> None:
     spoke.call({"Records": []})  # open, so that the fault meets the batch
     aws.fault(REGION, "throttle", service="dynamodb")
-    spoke.timeout_s = 6
+    before, spoke.timeout_s = arrived(aws), 6
     failures = spoke.call({"Records": [record(1, received(1, 0), READY)]})["batchItemFailures"]
+    tried = arrived(aws) - before
     aws.heal()
+    assert tried <= 40, "a storm of retries"  # of one call that tries for four seconds, with growing pauses
     spoke.timeout_s = 30
 
     assert failures == [{"itemIdentifier": "m-1"}]
     assert studio.posts == []
     assert spoke.call({"Records": [record(1, received(1, 0), READY)]}) == {"batchItemFailures": []}
     assert len(studio.posts) == 1
+
+
+def arrived(aws: AwsEmulator) -> int:
+    return sum(aws.statistics()["doors"][REGION]["calls"].values())
 
 
 def test_a_secret_that_was_never_written_is_named_without_its_value(spoke: LambdaRuntime, region: Any) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.kernel import merge
 from eisbach.kernel.errors import NotFound
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.faults import PAIRS, STRIKE_PAIRS, draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
 from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.planting import Mutant
 from eisbach.testing.world.run import simulate
 
 WORLD = Path(__file__).parents[2] / "src" / "eisbach" / "testing" / "world"
@@ -84,6 +86,18 @@ def test_a_mutant_leaves_nothing_behind(disks: Volumes) -> None:
 
     assert simulate(1, disks).trace == before
     with pytest.raises(NotFound, match="there is no mutant 'typo'"), planted("typo"):
+        pass
+
+
+def test_a_mutant_that_takes_less_than_what_it_replaces_is_no_mutant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four were found by the TypeError, for as long as nobody looked."""
+    monkeypatch.setitem(
+        MUTANTS, "narrow", Mutant("narrow", lambda patch: patch(merge, "judge", lambda _a, _b, _c: None), "author")
+    )
+    with (
+        pytest.raises(LookupError, match=r"merge.judge takes 3 in place and .'here', 'late'. by name"),
+        planted("narrow"),
+    ):
         pass
 
 

@@ -153,8 +153,8 @@ def cursor_before_apply(patch: Patch) -> None:
 def _judge(patch: Patch, changed: Callable[[Any, Any, Any], Any]) -> None:
     judge = merge.judge
 
-    def mutated(stored: Any, version: Any, base: Any, *, late: bool = False) -> Any:
-        return changed(judge(stored, version, base, late=late), stored, version)
+    def mutated(stored: Any, version: Any, base: Any, **more: Any) -> Any:
+        return changed(judge(stored, version, base, **more), stored, version)
 
     patch(writer, "judge", mutated)
 
@@ -180,10 +180,10 @@ def early_tombstone_drop(patch: Patch) -> None:
 def deletion_not_replicated(patch: Patch) -> None:
     merging = Writer.merge
 
-    def without(self: Writer, group: Any, slot: Any, op: Any, *, late: bool = False) -> tuple[bool, bool]:
+    def without(self: Writer, group: Any, slot: Any, op: Any, **more: Any) -> tuple[bool, bool]:
         if op.change is not None and op.change.value is None and op.origin != self.region:
             return False, False
-        return merging(self, group, slot, op, late=late)
+        return merging(self, group, slot, op, **more)
 
     patch(Writer, "merge", without)
 

@@ -275,7 +275,7 @@ _planted(
 _planted(
     "knows-is-begun",
     "an event does not wait for a predecessor that waits itself",
-    _in(Inbox, "knows_predecessor", ("chain.has_begun(seq)", "chain.knows(seq)")),
+    _in(Inbox, "knows_predecessor", ("chain.rests_on(seq)", "0 if chain.knows(seq) else None")),
 )
 _planted(
     "seen-is-done",

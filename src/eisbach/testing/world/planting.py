@@ -58,6 +58,7 @@ def planted(name: str) -> Iterator[None]:
     before: list[tuple[Any, str, Any]] = []
 
     def patch(owner: Any, attribute: str, value: Any) -> None:
+        _check_fits(vars(owner)[attribute], value, f"{getattr(owner, '__name__', owner)}.{attribute}")
         before.append((owner, attribute, vars(owner)[attribute]))
         setattr(owner, attribute, value)
 
@@ -74,6 +75,24 @@ def planted(name: str) -> Iterator[None]:
     finally:
         for owner, attribute, value in reversed(before):
             setattr(owner, attribute, value)
+
+
+def _check_fits(function: Any, replacement: Any, name: str) -> None:
+    """Whether the replacement takes what the function takes: else it is found by the TypeError, not by its bug."""
+    if not (inspect.isfunction(function) and inspect.isfunction(replacement)):
+        return
+    (places, names, _), (theirs, their_names, takes) = _taken(function), _taken(replacement)
+    more_places = places > theirs and inspect.Parameter.VAR_POSITIONAL not in takes
+    more_names = names - their_names if inspect.Parameter.VAR_KEYWORD not in takes else set()
+    if more_places or more_names:
+        raise LookupError(f"{name} takes {places} in place and {sorted(names)} by name, its replacement does not")
+
+
+def _taken(function: Any) -> tuple[int, set[str], set[Any]]:
+    parameters = inspect.signature(function).parameters.values()
+    in_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    by_name = {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    return sum(one.kind in in_place for one in parameters), by_name, {one.kind for one in parameters}
 
 
 def rewritten(function: Any, *edits: Edit) -> Any:

@@ -37,11 +37,9 @@ class LambdaRuntime:
         self._calls: queue.Queue[tuple[str, bytes, int]] = queue.Queue()
         self._answers: dict[str, queue.Queue[tuple[str, Any]]] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._server = _Server(("127.0.0.1", 0), self._requests())
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server: _Server | None = None
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
             "AWS_LAMBDA_FUNCTION_NAME": "function",
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
@@ -57,6 +55,7 @@ class LambdaRuntime:
             RuntimeError: it raised, could not be imported, or took too long; with what it said.
         """
         if self._process is None or self._process.poll() is not None:
+            self._end()
             self._start()
         id_ = str(uuid.uuid4())
         answers = self._answers[id_] = queue.Queue()
@@ -93,14 +92,16 @@ class LambdaRuntime:
 
     def close(self) -> None:
         self._end()
-        self._server.shutdown()
-        self._server.server_close()
 
     def _start(self) -> None:
         self.cold_starts += 1
+        # A door of its own for each process: the last word of one that was ended would take the next one's call.
+        self._server = _Server(("127.0.0.1", 0), self._requests(self.cold_starts))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        environment = {**self._environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}"}
         command = [sys.executable, "-m", "awslambdaric", self.handler]
         self._process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
 
@@ -114,8 +115,12 @@ class LambdaRuntime:
             self._process.kill()
             self._process.wait()
             self._process = None
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
 
-    def _requests(self) -> type[http.server.BaseHTTPRequestHandler]:
+    def _requests(self, start: int) -> type[http.server.BaseHTTPRequestHandler]:
         runtime = self
 
         class Requests(http.server.BaseHTTPRequestHandler):
@@ -126,7 +131,7 @@ class LambdaRuntime:
             def log_message(self, *_: Any) -> None: ...
 
             def do_GET(self) -> None:
-                if (call := self._next(runtime.cold_starts)) is None:
+                if (call := self._next()) is None:
                     self.close_connection = True
                     return
                 id_, body, deadline_ms = call
@@ -140,7 +145,7 @@ class LambdaRuntime:
                 }
                 self._say(200, body, told)
 
-            def _next(self, start: int) -> tuple[str, bytes, int] | None:
+            def _next(self) -> tuple[str, bytes, int] | None:
                 """A call; none for a process that has ended, whose connection would swallow it."""
                 while True:
                     try:

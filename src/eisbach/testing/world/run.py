@@ -309,6 +309,8 @@ class _Run:
                 f"spoke {name} of {hub.name} has a backlog of {s.backlog}" for name, s in state.items() if s.backlog
             ]
             for name, spoke in hub.statistics().get("spokes", {}).items():
+                if name not in state:  # wiped, and not asked for yet: a full disk has its spoke try again later
+                    found.append(f"spoke {name} of {hub.name} has no place in the log")
                 if spoke["held"] or spoke["in_work"]:
                     found.append(f"spoke {name} of {hub.name} holds {spoke['held']}")
         return found

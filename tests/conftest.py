@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from eisbach.kernel.errors import Unavailable
+from eisbach.testing.aws.dynamodb_local import DynamoDbLocal
 from eisbach.testing.aws.emulator import ENVIRONMENT, AwsEmulator
 
 settings.register_profile("default", deadline=None, print_blob=True, derandomize=True, database=None)
@@ -37,3 +39,27 @@ def aws(aws_process: AwsEmulator, monkeypatch: pytest.MonkeyPatch) -> AwsEmulato
         monkeypatch.setenv(name, word)
     aws_process.wipe()
     return aws_process
+
+
+@pytest.fixture(scope="session")
+def arbiter_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DynamoDbLocal]:
+    """AWS's DynamoDB Local for the whole run; use ``arbiter``, which is clean. `make aws` does not let it be absent."""
+    if (wanted := os.environ.get("EISBACH_ARBITER", "")) == "no":
+        pytest.skip("ARBITER=no: DynamoDB Local was not asked, so no second opinion on expressions and limits")
+    try:
+        local = DynamoDbLocal(tmp_path_factory.mktemp("dynamodb-local"))
+    except Unavailable as absent:
+        if wanted or os.environ.get("CI"):
+            raise
+        pytest.skip(str(absent))
+    yield local.start()
+    local.stop()
+
+
+@pytest.fixture
+def arbiter(arbiter_process: DynamoDbLocal, monkeypatch: pytest.MonkeyPatch) -> DynamoDbLocal:
+    """DynamoDB as AWS itself implements it, with no table; for tests marked ``aws``."""
+    for name, word in ENVIRONMENT.items():
+        monkeypatch.setenv(name, word)
+    arbiter_process.wipe()
+    return arbiter_process

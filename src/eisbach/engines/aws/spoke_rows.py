@@ -1,10 +1,11 @@
 """Rows of the spoke store in DynamoDB's own form, and back: pure.
 
 Bodies are compressed, most from 4 KB on (a film's list of jobs shrinks twentyfold); over 350 KB even so is ``Invalid``.
+Of a history that does not fit beside its event the newest attempts are kept.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,12 +26,15 @@ __all__ = [
     "read_command",
     "read_dead",
     "read_held",
+    "size_of",
     "unpacked",
     "waiting_claim",
 ]
 
 _BYTES_MAX: Final = 350_000
 """Of a row's body; DynamoDB takes 400 KB with names and keys."""
+_TOLD_MAX: Final = 390_000
+"""Of a row's body and history; a reason, of 2,000 characters of up to four bytes, and the names come on top."""
 _UNPACKED_MAX: Final = 8 * 1024 * 1024
 _COMPRESSED_FROM: Final = 4_096
 Item = dict[str, Any]
@@ -72,6 +76,24 @@ def packed(body: bytes, *, least: int = _COMPRESSED_FROM) -> Item:
     return {"body": {"B": small}, "packed": {"S": "zlib"}}
 
 
+def size_of(row: Item) -> int:
+    """Bytes of a row of texts, bytes and numbers; a number is fewer to DynamoDB."""
+    return sum(
+        len(name) + len(v if type(v) is bytes else v.encode()) for name, told in row.items() for v in told.values()
+    )
+
+
+def _with_history(history: Sequence[FailedAttempt], body: Item) -> Item:
+    """A body and the newest attempts at it, as many as fit."""
+    left, kept = _TOLD_MAX - size_of(body), list[FailedAttempt]()
+    for attempt in reversed(history):
+        left -= len(msgspec.json.encode(attempt)) + 1
+        if left < 0:
+            break
+        kept.append(attempt)
+    return {"history": {"B": msgspec.json.encode(kept[::-1])}, **body}
+
+
 def unpacked(item: Mapping[str, Any]) -> bytes:
     """The body of a row."""
     body: bytes = item["body"]["B"]
@@ -83,7 +105,7 @@ def held_row(held: Held, place: int) -> Item:
     return {
         "subject": {"S": held.subject}, "why": {"S": held.why}, "attempt": num(held.attempt),
         "due_ms": num(held.due_ms), "place": num(held.place or place),
-        "history": {"B": msgspec.json.encode(held.history)}, **packed(held.event),
+        **_with_history(held.history, packed(held.event)),
     }  # fmt: skip
 
 
@@ -118,7 +140,7 @@ def dead_row(letter: DeadLetter) -> Item:
     return {
         "event_id": {"S": letter.event_id}, "kind": {"S": letter.kind}, "subject": {"S": letter.subject},
         "reason": {"S": letter.reason}, "at_ms": num(letter.at_ms),
-        "history": {"B": msgspec.json.encode(letter.history)}, **packed(letter.body),
+        **_with_history(letter.history, packed(letter.body)),
     }  # fmt: skip
 
 

@@ -4,8 +4,7 @@ Promises: ``ports.spoke_store`` for the spokes it was opened for. A settlement i
 a function may have the same store: what one settles is refused to another that has not read it (``Unavailable``: load
 again), so the effects of an event stay one. A spoke has a partition of its own (``spoke/NAME``), which is all that its
 role may touch. May not know: hub, handlers.
-Bounds: a row has 350 KB at most after compression, a settlement 100 rows; more is ``Invalid``, and the event becomes a
-dead letter.
+Bounds: a row has 350 KB at most after compression, a settlement 100 rows and 4 MB; more is ``Invalid``.
 """
 
 import asyncio
@@ -31,6 +30,7 @@ from eisbach.engines.aws.spoke_rows import (
     read_command,
     read_dead,
     read_held,
+    size_of,
     unpacked,
     waiting_claim,
 )
@@ -51,6 +51,8 @@ __all__ = ["DynamoSpokeStore"]
 
 _ROWS_MAX: Final = 100
 """Of DynamoDB's transactions."""
+_BYTES_MAX: Final = 4_000_000
+"""The same: it takes 4 MiB."""
 _COMMANDS_LOOKED_AT: Final = 500
 _ABOVE_KEPT_S: Final = 30 * 86_400
 """Rows above a watermark that has passed them expire; the op log itself keeps 7 days."""
@@ -77,7 +79,7 @@ class DynamoSpokeStore:
 
         Raises:
             Unavailable: another instance has settled it, or AWS did not; load again.
-            Invalid: over 100 rows, or a row over 350 KB.
+            Invalid: over 100 rows or 4 MB, or a row over 350 KB.
         """
         if settlement.mark is None:
             await self._settle(settlement)
@@ -329,6 +331,9 @@ class DynamoSpokeStore:
     async def _transact(self, doing: str, spoke: str, writes: list[Item]) -> None:
         if len(writes) > _ROWS_MAX:
             raise Invalid(f"{doing}: {len(writes)} rows; a transaction of DynamoDB has {_ROWS_MAX} at most")
+        size = sum(size_of(write["Put"]["Item"]) for write in writes if "Put" in write)
+        if size > _BYTES_MAX:
+            raise Invalid(f"{doing}: {size} bytes; a transaction of DynamoDB takes {_BYTES_MAX}")
         if not writes:
             return
         with aws_errors(doing, writes=True):

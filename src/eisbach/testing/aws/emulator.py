@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from eisbach.kernel.errors import Invalid, Unavailable
 
-__all__ = ["CREDENTIALS", "ENVIRONMENT", "REGIONS", "AwsEmulator", "emulator_python"]
+__all__ = ["CREDENTIALS", "ENVIRONMENT", "REGIONS", "AwsEmulator", "emulator_python", "free_ports"]
 
 REGIONS: Final = ("eu-central-1", "eu-west-1")
 """The names AWS has for our regions eu-central and eu-west."""
@@ -68,9 +68,7 @@ class AwsEmulator:
         Raises:
             Unavailable: it ended or did not answer within 30 s; the message has its last words.
         """
-        self._ports = dict(
-            zip(("ministack", "control", *self.regions), _free_ports(2 + len(self.regions)), strict=True)
-        )
+        self._ports = dict(zip(("ministack", "control", *self.regions), free_ports(2 + len(self.regions)), strict=True))
         doors = {region: self._ports[region] for region in self.regions}
         wanted = {"port": self._ports["ministack"], "control": self._ports["control"], "doors": doors}
         environment = {
@@ -168,7 +166,7 @@ class AwsEmulator:
                     time.sleep(0.05)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports below the ephemeral range, so that no client's own port is among them."""
     found: list[int] = []
     for port in random.SystemRandom().sample(_PORTS, 200):

@@ -100,6 +100,7 @@ class SpokeFaults:
                 detail = str(said.get("detail", answer.status))
                 raise NotFound(detail) if answer.status == 404 else Invalid(detail)
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            why = str(error) or f"nothing came in {_LIMIT.total:.0f} s"
             raise Unavailable(
-                f"the spokes of {region} do not answer at {url}: {error}; is spokes/{region} down?"
+                f"the spokes of {region} do not answer at {url}: {why}; is spokes/{region} down?"
             ) from error

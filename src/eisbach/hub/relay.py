@@ -206,7 +206,7 @@ class Relay:
                     entries = await self._store.log_after(read_lsn, limit=_READ_OPS)
                 await self._send(envelopes_of(entries, region=self._region, cell=self._cell), flying)
                 read_lsn = entries[-1].lsn if entries else read_lsn
-                self._imported = read_lsn if read_lsn < 0 else self._imported
+                self._imported = max((entry.lsn for entry in entries if entry.lsn < 0), default=self._imported)
                 if len(entries) == _READ_OPS:
                     continue  # there is more, which is read and packed while the hub writes what is under way
                 while flying:

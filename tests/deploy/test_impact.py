@@ -80,7 +80,7 @@ def test_who_is_hurt(name: str, regions: int, states: dict[str, str], hurt: list
         ({"cell/eu-central/studio": "down"}, ["eu-west"], [], "editors are served by eu-west"),
         ({"cell/eu-west/c1": "down"}, ["eu-west"], [], "viewers of 32 slots of eu/de/main have been left to another region"),
         ({"edge/eu-west": "down"}, ["eu-west"], [], "nobody: eu-west is evacuated"),
-        ({}, ["eu-central", "eu-west"], ["everybody (eu-central and eu-west are both evacuated)"], "Hurt: everybody"),
+        ({}, ["eu-central", "eu-west"], ["everybody (eu-central and eu-west are evacuated)"], "Hurt: everybody"),
     ],
 )  # fmt: skip
 def test_a_region_that_is_evacuated_takes_nobody_over(

@@ -142,6 +142,16 @@ def test_after_a_restart_what_follows_the_first_one_of_an_epoch_waits_for_what_w
     assert again.account(in_epoch(4, 2)) == InboxMark(chain_of(in_epoch(4, 2)), 2, None)
 
 
+def test_thousands_of_epochs_that_rest_on_one_event_are_passed_when_it_comes() -> None:
+    inbox = Inbox({})
+    for epoch in range(2, 3000):
+        inbox.account(in_epoch(epoch, 1, f"{epoch - 1}:1"))
+    before = inbox.judge(in_epoch(2999, 2))
+    inbox.account(in_epoch(1, 1))
+
+    assert [before, inbox.judge(in_epoch(2999, 2))] == [Verdict.gap, Verdict.fresh]
+
+
 def test_epochs_that_come_after_each_other_in_a_circle_end_nothing() -> None:
     inbox = Inbox({})
     for event in (in_epoch(3, 1, "4:1"), in_epoch(4, 1, "3:1"), in_epoch(5, 1, "5:1")):

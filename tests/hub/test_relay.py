@@ -391,12 +391,16 @@ async def test_a_first_event_does_not_go_before_what_a_move_has_brought(world: W
     assert await world.numbers() == [0, 1]
 
 
+@pytest.mark.parametrize("own", [0, 1], ids=["nothing of its own", "an op of its own behind it"])
 async def test_what_moves_bring_to_a_cell_without_events_is_looked_at_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, own: int
 ) -> None:
+    """With an op of its own in the same read the relay read both again for ever, without a pause."""
     await world.start()
     await world.idle(5)
     await _move_here(world, event=False)
+    for _ in range(own):
+        await world.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", "quiet", b"1"))]))
     await world.idle(5)
     read = []
     log_after = world.store.log_after

@@ -44,10 +44,8 @@ def document_of(event: Event) -> str:
     if event.type == ASSET_COPIED:
         try:
             return f"{kind}/{event.subject}@{msgspec.json.decode(event.data, type=AssetAvailability).region}"
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # a dead letter in every spoke that reads it; no document has a copy nowhere
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # A dead letter in every spoke that reads it; no document has a copy nowhere.
             return f"{kind}/{event.subject}@"
     return f"{kind}/{event.subject}"
 

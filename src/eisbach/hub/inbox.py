@@ -157,7 +157,9 @@ class Inbox:
     def account(self, event: Event) -> InboxMark:
         """It is settled; the mark must be written with its effects, in the order of these calls.
 
-        A watermark that passed another chain's first one with it needs no mark: the rows say so when they are read.
+        A watermark that passed another chain's first one with it needs no mark: the rows say so when they are read. A
+        store that lets such a row expire (DynamoDB, 30 days without another event of the chain) has the next one wait
+        its patience, no longer.
         """
         key, link = chain_of(event), _link(event)
         chain = self._chain(key)
@@ -177,14 +179,20 @@ class Inbox:
             self._pass_on(before)
 
     def _pass_on(self, key: InboxKey) -> None:
-        """The watermark may have moved: whatever came after it moves too."""
-        chain = self._chains.get(key)
-        later = self._later.get(key, {}) if chain is not None else {}
-        for following, link in list(later.items()):
-            if chain is not None and _place(following, link)[1] <= chain.watermark:
-                del later[following]
-                if self._chains[following].absorb(link):
-                    self._pass_on(following)
+        """The watermark may have moved: whatever came after it moves too, epoch by epoch."""
+        moved = [key]
+        while moved:
+            before = moved.pop()
+            if before not in self._chains or before not in self._later:
+                continue
+            later = self._later[before]
+            for following, link in list(later.items()):
+                if _place(following, link)[1] <= self._chains[before].watermark:
+                    del later[following]
+                    if self._chains[following].absorb(link):
+                        moved.append(following)
+            if not later:
+                del self._later[before]
 
     def _chain(self, key: InboxKey) -> _Chain:
         if key not in self._chains:

@@ -154,7 +154,7 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
     if about.out and {p.spec.region for p in parts if p.spec.kind == "cell"} <= set(about.out):
-        who = f"everybody ({' and '.join(about.out)} are both evacuated)"
+        who = f"everybody ({' and '.join(about.out)} are evacuated)"
         sentence = f"Hurt: {who}; last change: {about.last}."
         return Summary(sentence=sentence, hurt=[who], next=f"eisbach regions return {about.out[0]}")
     if not broken and not about.beside:

@@ -103,7 +103,7 @@ class HubArchive:
         shown = await self._show(source, Shown(number, last_lsn, first), doing=doing)
         if shown.first != first:  # the hub was wiped, and this row is of before
             await self._delete(key, doing=doing)
-        if shown.number != number:
+        if shown.first != first or shown.number != number:
             raise refused
 
     async def recover(self, source: str) -> tuple[int, int]:

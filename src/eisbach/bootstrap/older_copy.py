@@ -20,6 +20,8 @@ import structlog
 
 from eisbach.bootstrap.cell_ground import CellStore, Parts
 from eisbach.bootstrap.cell_others import may_hold
+from eisbach.bootstrap.older_copy_moves import RecordsWord, records_say
+from eisbach.bootstrap.restore_owners import Moves, settled_records
 from eisbach.cell.backup_format import days_between, decode_archived
 from eisbach.cell.puller import PeerTransport, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
@@ -28,6 +30,7 @@ from eisbach.kernel.limits import BACKUPS_KEPT
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.blobs import Blobs
+from eisbach.ports.store import Lease
 
 __all__ = ["WORD_MAX_S", "ProvableStore", "prove", "twin_says"]
 
@@ -37,6 +40,7 @@ _AGAIN_S: Final = 0.2
 _SLOTS_AT_ONCE: Final = 1_000
 _NOTHING: Final = Mark(0, 0)
 _OWNED: Final = ("active", "frozen", "away")
+_WHY: Final = "a cell that takes part in it is asked whether its store is an older copy"
 _Ask = Callable[[], Awaitable[str]]
 _logger = structlog.get_logger(__name__)
 
@@ -63,10 +67,13 @@ class ProvableStore(CellStore, Protocol):
 class _Begun:
     """The store as it was opened: what comes later may come from those who are asked."""
 
+    leases: Mapping[Slot, Lease]
     vectors: Mapping[Slot, Vector]
-    epochs: Mapping[Slot, int]
+    """Of what it owns, or may have been given while it was down."""
     last_lsn: int
     hub_heard: asyncio.Event
+    records: "asyncio.Future[RecordsWord]"
+    """What moves have decided; an empty word when the control process is not heard."""
 
 
 async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) -> asyncio.Event:
@@ -84,8 +91,10 @@ async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) ->
     if place and was == place:
         heard.set()
         return heard
-    epochs = {slot: lease.epoch for slot, lease in (await store.leases()).items() if lease.state in _OWNED}
-    begun = _Begun({slot: await store.vector(slot) for slot in epochs}, epochs, store.statistics().last_lsn, heard)
+    leases = await store.leases()
+    vectors = {slot: await store.vector(slot) for slot, lease in leases.items() if lease.state != "gone"}
+    word = asyncio.get_running_loop().create_future()
+    begun = _Begun(leases, vectors, store.statistics().last_lsn, heard, word)
     store.unproved = "whether this store is an older copy of itself is being asked; nothing was written, try again"
     parts.followers.once(f"older-copy-{cell}", lambda: _ask_all(parts, store, begun, cell, place))
     return heard
@@ -99,18 +108,25 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
         transport = parts.host.peer(peer.door, parts.secrets.peer_token)
         parts.stack.push_async_callback(transport.aclose)
         if held:
-            questions[f"region {peer.region}"] = _question(store, begun, transport, held, (process.region, peer.region))
+            questions[f"region {peer.region}"] = _question(begun, transport, held, (process.region, peer.region))
     if (backups := _backups(parts)) is not None:
-        questions["backups"] = lambda: backups_say(backups, begun.vectors, cell=cell, now_ms=parts.clock.wall_ms())
+        questions["backups"] = lambda: _backups_question(parts, backups, begun, cell)
     until_ms, source, why = parts.clock.monotonic_ms() + int(1000 * WORD_MAX_S), f"{process.region}/{cell}", ""
 
     async def hub() -> None:
         await _word(parts, "the hub", lambda: _hub_says(parts, store, begun, source), until_ms)
         begun.hub_heard.set()
 
+    async def records() -> None:
+        if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is not None:
+            await _word(parts, "the control process", lambda: _records_say(moves, begun, process.cell), until_ms)
+        if not begun.records.done():
+            begun.records.set_result(RecordsWord("", frozenset(), frozenset()))
+
     try:
         async with asyncio.TaskGroup() as group:  # the first who holds more ends it
             group.create_task(hub())
+            group.create_task(records())
             for name, ask in questions.items():
                 group.create_task(_word(parts, name, ask, until_ms))
     except* _HoldsMoreError as found:
@@ -123,28 +139,33 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
             await parts.clock.sleep(_AGAIN_S)
 
 
-def _question(
-    store: ProvableStore,
-    begun: _Begun,
-    transport: PeerTransport,
-    held: Mapping[Slot, Vector],
-    regions: tuple[str, str],
-) -> _Ask:
+def _question(begun: _Begun, transport: PeerTransport, held: Mapping[Slot, Vector], regions: tuple[str, str]) -> _Ask:
     region, twin = regions
 
     async def ask() -> str:
-        found = await twin_says(transport, held, region=region, twin=twin)
-        leases = await store.leases()
-        for slot, why in found.items():
-            lease = leases[slot]
-            if lease.epoch != begun.epochs[slot] or lease.state not in _OWNED:
-                continue  # it has moved since: its new owner writes
-            if lease.state == "frozen":
-                raise Unavailable(f"slot {slot} is on its way: whether another cell of this region has it is not known")
-            return f"region {twin} {why}"
-        return ""
+        word = await asyncio.shield(begun.records)
+        asked = {slot: vector for slot, vector in held.items() if _is_ours(begun, word, slot)}
+        found = await twin_says(transport, asked, region=region, twin=twin)
+        return next((f"region {twin} {why}" for why in found.values()), "")
 
     return ask
+
+
+def _is_ours(begun: _Begun, word: RecordsWord, slot: Slot) -> bool:
+    """Whether nobody else in the region may have written in it since."""
+    return slot in word.arrived or (begun.leases[slot].state in _OWNED and slot not in word.elsewhere)
+
+
+async def _records_say(moves: Moves, begun: _Begun, cell: str) -> str:
+    word = records_say(await settled_records(cell, moves, _WHY), begun.leases, cell)
+    if not word.why:
+        begun.records.set_result(word)
+    return word.why
+
+
+async def _backups_question(parts: Parts, backups: Blobs, begun: _Begun, cell: str) -> str:
+    vectors = {slot: v for slot, v in begun.vectors.items() if begun.leases[slot].state in _OWNED}
+    return await backups_say(backups, vectors, cell=cell, now_ms=parts.clock.wall_ms())
 
 
 class _HoldsMoreError(Exception):

@@ -13,7 +13,7 @@ from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 
-__all__ = ["Moves", "owners_by_record"]
+__all__ = ["Moves", "owners_by_record", "settled_records"]
 
 _TRIES: Final = 5
 _WHY: Final = "a cell that takes part in it is made anew"
@@ -42,14 +42,24 @@ async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
     """
+    records = await settled_records(cell, moves, _WHY)
+    return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
+
+
+async def settled_records(cell: str, moves: Moves, why: str) -> Sequence[SlotRecord]:
+    """The records of moves, once those that the cell takes part in have ended or were given up.
+
+    Raises:
+        Unavailable: the control process does not answer, or new moves begin all the time.
+    """
     for _ in range(_TRIES):
         records = await moves.records()
         on_their_way = [one for one in records if one.phase != "settled" and cell in (one.source, one.target)]
         if not on_their_way:
-            return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
+            return records
         for one in on_their_way:
             try:
-                await moves.abort(Slot.parse(one.slot), _WHY)
+                await moves.abort(Slot.parse(one.slot), why)
             except (Invalid, VersionConflict):
                 continue  # it has ended by itself: the next look says how
     raise Unavailable(f"slots are moved to or from {cell} again and again; wait for their end, then try again")

@@ -18,6 +18,7 @@ from eisbach.engines.embedded.move_works import (
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.works import Work
 from eisbach.engines.embedded.writer import reading
+from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
 from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
@@ -30,6 +31,12 @@ class StoreMoves:
     """What ``SqliteStore`` inherits."""
 
     _reads: Reads
+    unproved: str
+
+    def _takes_part(self) -> None:
+        """A store that may be an older copy of itself agrees to no move: its rows stay as they were opened."""
+        if self.unproved:
+            raise Unavailable(self.unproved)
 
     def _submit(self, work: Work) -> "asyncio.Future[Any]":
         raise NotImplementedError
@@ -40,11 +47,13 @@ class StoreMoves:
 
     async def freeze(self, slot: Slot, *, move: int, epoch: int) -> Cut:
         """See ``ports.moves``."""
+        self._takes_part()
         cut: Cut = await self._submit(FreezeWork(slot, move, epoch))
         return cut
 
     async def begin_import(self, slot: Slot, *, move: int, epoch: int) -> Lease:
         """See ``ports.moves``."""
+        self._takes_part()
         lease: Lease = await self._submit(OpenImportWork(slot, move, epoch))
         self._reads.forget(slot)
         return lease
@@ -56,11 +65,13 @@ class StoreMoves:
 
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
         """See ``ports.moves``."""
+        self._takes_part()
         vector: Vector = await self._submit(ImportWork(slot, chunk, move))
         return vector
 
     async def settle(self, slot: Slot, *, move: int, epoch: int, owner: str | None) -> Lease:
         """See ``ports.moves``."""
+        self._takes_part()
         lease: Lease = await self._submit(SettleWork(slot, move, epoch, owner))
         return lease
 

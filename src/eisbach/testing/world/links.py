@@ -16,8 +16,10 @@ from eisbach.cell.move_http import HttpCells
 from eisbach.cell.moving import Freeze, Frozen
 from eisbach.cell.peer_http import ANSWER_S
 from eisbach.cell.puller import PullAnswer, PullRequest
+from eisbach.control.moves import Mover, SlotRecord
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
 from eisbach.kernel.slotmap import SlotMap
+from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.event_log import Delivery, Envelope, EventLog, LastEnvelope, SubscriptionState
 from eisbach.testing.asgi_client import AsgiAnswer, AsgiClient
@@ -25,9 +27,10 @@ from eisbach.testing.world.network import Endpoint, Network, Refused, Silent
 from eisbach.testing.world.process import Process
 
 if TYPE_CHECKING:
+    from eisbach.testing.world.control import ControlNode
     from eisbach.testing.world.nodes import CellNode, HubNode
 
-__all__ = ["CellsLink", "HubLink", "PeerLink", "Ways", "send"]
+__all__ = ["CellsLink", "HubLink", "MovesLink", "PeerLink", "Ways", "send"]
 
 T = TypeVar("T")
 _HUB_ANSWER_S = 2.0
@@ -58,6 +61,8 @@ class Ways:
     """Of every cell, by ``region/cell`` and by address."""
     maps: dict[str, MapHolder] = field(default_factory=dict)
     """By region."""
+    controls: "dict[str, ControlNode]" = field(default_factory=dict)
+    """By region; empty where no slot moves."""
     cuts: dict[tuple[str, int, int], Mapping[str, Mark]] = field(default_factory=dict)
     """(slot, move, epoch) -> where a freeze said that the slot ends."""
     breaches: list[str] = field(default_factory=list)
@@ -187,6 +192,34 @@ class HubLink:
             raise Unavailable(str(error)) from error
         except Silent as error:
             raise OutcomeUnknown(str(error)) from error
+
+
+class MovesLink:
+    """``bootstrap.restore_owners.Moves``: the region's coordinator, asked by a cell."""
+
+    def __init__(self, source: Process, ways: Ways) -> None:
+        self._source, self._ways = source, ways
+
+    async def records(self) -> Sequence[SlotRecord]:
+        """See ``Moves``."""
+        return await self._ask("records", lambda mover: mover.records())
+
+    async def abort(self, slot: Slot, reason: str) -> SlotRecord:
+        """See ``Moves``."""
+        return await self._ask("abort", lambda mover: mover.abort(slot, reason))
+
+    async def _ask(self, phase: str, work: Callable[[Mover], Awaitable[T]]) -> T:
+        node = self._ways.controls[self._source.region]
+
+        def serve() -> Awaitable[T]:
+            if node.control is None:
+                raise Unavailable(f"{node.name} is not open")
+            return work(node.control.mover)
+
+        try:
+            return await self._ways.network.call(self._source, node, phase, serve, seconds=_HUB_ANSWER_S)
+        except (Refused, Silent) as error:
+            raise Unavailable(str(error)) from error
 
 
 class Quiet:

@@ -32,7 +32,7 @@ from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.settings import CellProcess, Secrets
 from eisbach.testing.world import hostile
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.links import CellsLink, HubLink, PeerLink, Ways
+from eisbach.testing.world.links import CellsLink, HubLink, MovesLink, PeerLink, Ways
 from eisbach.testing.world.process import Executor, Process
 from eisbach.testing.world.redelivery import Redelivering
 
@@ -121,6 +121,7 @@ class CellNode(Process):
             source=lambda token: CellsLink(self, ways, {}, token=token),
             vfs=self.vfs,
             backups=self.backups,
+            moves=lambda _url, _token: MovesLink(self, ways) if self.region in ways.controls else None,
             place=lambda _path: f"boot {self.boots}",
         )
 

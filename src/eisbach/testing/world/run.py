@@ -134,6 +134,7 @@ class _Run:
             control.ways, agent.network, agent.control = self.ways, network, control
             agent.forge = self._forger(region)
             self.controls[region], self.agents[region] = control, agent
+            self.ways.controls[region] = control
             built += [control, agent]
         self.world.edges[region] = self.ways.maps[region] = Edge(region, shape, self.world, agent)
         self.processes |= {process.name: process for process in built}

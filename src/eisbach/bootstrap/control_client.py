@@ -1,0 +1,53 @@
+"""How a cell reaches its region's control process for what moves have decided.
+
+May not know: what is made of it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from eisbach.control.moves import SlotRecord
+from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.slots import Slot
+
+__all__ = ["HttpMoves"]
+
+_ANSWER_S: Final = 2.0
+
+
+class _Listed(msgspec.Struct):
+    moves: list[SlotRecord]
+
+
+class HttpMoves:
+    """``restore_owners.Moves`` over HTTP; a connection a call, since it is asked at most once a start."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._headers = url, {"Authorization": f"Bearer {token}"}
+
+    async def records(self) -> Sequence[SlotRecord]:
+        """See ``Moves``."""
+        return msgspec.json.decode(await self._ask("GET", "/cells", b""), type=_Listed).moves
+
+    async def abort(self, slot: Slot, reason: str) -> None:
+        """See ``Moves``; the control process notes its own reason."""
+        del reason
+        await self._ask("POST", "/moves/abort", msgspec.json.encode({"slot": str(slot)}))
+
+    async def _ask(self, method: str, path: str, body: bytes) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+        try:
+            async with (
+                aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
+                session.request(method, f"{self._url}{path}", data=body or None) as answer,
+            ):
+                said = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"the control process does not answer {path}: {error!r}") from error
+        if answer.status == 200:
+            return said
+        refused = Invalid if 400 <= answer.status < 500 and answer.status not in (401, 403, 404, 429) else Unavailable
+        raise refused(f"the control process answered {answer.status} to {path}: {said[:200]!r}")

@@ -116,6 +116,7 @@ async def restore_cell(
             items += await _from_backups(store, slot, sources.backups)
             for peer, transport in sources.twins.items():
                 ops += await _from_twin(store, slot, peer, transport)
+            old += await _from_import(store, slot, older)
             own = (await store.vector(slot)).get(region, _NOTHING)
             if (await store.applied(slot)).get(region, _NOTHING) < own:
                 raise Unavailable(
@@ -196,6 +197,40 @@ async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None)
             return found
         cursor = piece.cursor
     raise AssertionError("nobody writes an older copy: it has an end")
+
+
+async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
+    """Of a slot that was on its way to an older copy: its ops, as far as they follow what is there by now.
+
+    What it was given may be nowhere else, when the slot came since and its twin was cut off. Its items are left where
+    they are: half of them may be missing, and those that are there may be newer than its ops.
+    """
+    lease = await older.lease(slot) if older is not None else None
+    if older is None or lease is None or lease.state != "importing":
+        return 0
+    cursor, found = CopyCursor(), 0
+    for _ in range(_ROUNDS_MAX):
+        piece = await older.export(slot, cursor)
+        ops = _following(piece.ops, await store.vector(slot))
+        if ops:
+            await store.apply(slot, ops)
+        found += len(ops)
+        if not piece.more:
+            return found
+        cursor = piece.cursor
+    raise AssertionError("nobody writes an older copy: it has an end")
+
+
+def _following(ops: Sequence[Op], vector: Vector) -> list[Op]:
+    """Those that the vector lacks, without what comes after a gap."""
+    heads, found = dict(vector), list[Op]()
+    for op in ops:
+        head = heads.get(op.origin, _NOTHING)
+        follows = op.seq == head.seq + 1 if op.epoch == head.epoch else op.epoch > head.epoch and op.seq == 1
+        if follows:
+            heads[op.origin] = Mark(op.epoch, op.seq)
+            found.append(op)
+    return found
 
 
 async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader | None) -> int:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from kit import document, make_secrets, opened, peer, signed_in, until
 
@@ -17,6 +18,7 @@ from eisbach.bootstrap.older_copy import backups_say, twin_says
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import Batch, PullAnswer, PullRequest
+from eisbach.control.moves import SlotRecord
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, Unavailable
@@ -60,17 +62,48 @@ class Twin:
             return PullAnswer(batches={str(SLOT): Batch(self.ops, heads)}, moved={}, failed={}, wall_ms=0)
         assert (cell, request.region) == ("c1", "eu-central"), "residency is judged by who asks"
         self.asked += 1
-        batches = {s: Batch([], {"eu-central": m}) for s, m in self.heads.items()}
+        batches = {s: Batch([], {"eu-central": m}) for s, m in self.heads.items() if s in request.slots}
         return PullAnswer(batches=batches, moved=self.moved, failed=self.failed, wall_ms=0)
 
     async def aclose(self) -> None:
         pass
 
 
+AWAY = SlotRecord(
+    slot=str(SLOT), owner="c2", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
+    outcome="committed", told=("c2",),
+)  # fmt: skip
+
+
+class Moves:
+    """The region's coordinator of moves."""
+
+    def __init__(self, *records: SlotRecord) -> None:
+        self.kept = list(records)
+        self.up, self.asked = True, 0
+        self.given_up: list[str] = []
+
+    async def records(self) -> Sequence[SlotRecord]:
+        self.asked += 1
+        if not self.up:
+            raise Unavailable("it is dead")
+        return self.kept
+
+    async def abort(self, slot: Slot, reason: str) -> None:
+        assert reason
+        self.given_up.append(str(slot))
+        self.kept = [
+            msgspec.structs.replace(one, phase="settled", owner=one.source, epoch=one.epoch + 1, outcome="aborted")
+            for one in self.kept
+        ]
+
+
 @asynccontextmanager
-async def started(folder: Path, twin: Twin, *, boot: str = "", backups: Blobs | None = None) -> AsyncIterator[OpenCell]:
+async def started(
+    folder: Path, twin: Twin, *, boot: str = "", backups: Blobs | None = None, moves: Moves | None = None
+) -> AsyncIterator[OpenCell]:
     """The cell on a machine; ``boot``: which one, empty for the one that this test runs on."""
-    host = replace(system_host(), peer=lambda _door, _token: twin, backups=backups)
+    host = replace(system_host(), peer=lambda _door, _token: twin, backups=backups, moves=lambda _url, _token: moves)
     if boot:
         host = replace(host, place=lambda _path: boot)
     process = document(folder, peers=[peer("eu-west")], backups="")
@@ -220,19 +253,79 @@ async def test_until_then_it_takes_nothing_of_its_twin_which_would_hide_that_its
     assert twin.told == 1, "what waited was applied, and not asked for again"
 
 
-async def test_a_slot_that_moves_away_meanwhile_speaks_against_nothing_and_one_on_its_way_is_waited_for(
-    tmp_path: Path, twin: Twin
-) -> None:
-    """Its new owner writes, and the twin has it."""
+async def test_a_slot_on_its_way_is_waited_for_until_the_records_say_whose_it_is(tmp_path: Path, twin: Twin) -> None:
+    """Its new owner writes, and the twin has it: that speaks against nothing."""
     twin.heads[str(SLOT)] = Mark(2, 1)
     async with started(tmp_path, twin) as cell:
         await cell.store.freeze(SLOT, move=1, epoch=1)
+    moves = Moves(AWAY)
+    moves.up = False
 
-    async with started(tmp_path, twin, boot="second") as cell:
+    async with started(tmp_path, twin, boot="second", moves=moves) as cell:
         await until(lambda: twin.asked >= 2)
         assert await cell.store.not_ours() == ""
-        await cell.store.settle(SLOT, move=1, epoch=2, owner="c2")
+        with pytest.raises(Unavailable, match="older copy"):
+            await cell.store.settle(SLOT, move=1, epoch=2, owner="c2")
+        moves.up = True
         await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await cell.store.settle(SLOT, move=1, epoch=2, owner="c2")
+
+
+async def test_an_older_copy_from_before_a_slot_left_is_told_by_the_records_alone(tmp_path: Path, twin: Twin) -> None:
+    """Seeds 33 and 819 of a world that put back machines where slots move: nobody has written there since."""
+    async with started(tmp_path, twin, moves=Moves(AWAY)) as cell:
+        await cell.store.freeze(SLOT, move=1, epoch=1)
+        await cell.store.settle(SLOT, move=1, epoch=2, owner="c2")
+    async with started(tmp_path, twin, boot="second", moves=Moves(AWAY)) as cell:
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+    put_back(tmp_path, "older")
+
+    async with started(tmp_path, twin, moves=Moves(AWAY)) as cell, asyncio.timeout(5):
+        while not (why := await cell.store.not_ours()):
+            await asyncio.sleep(0.01)
+
+    assert f"slot {SLOT} is c2's under epoch 2 since move 1, and it has it active under epoch 1" in why
+
+
+async def test_a_move_of_the_cell_is_given_up_before_it_is_proved_and_none_begins_meanwhile(
+    tmp_path: Path, twin: Twin
+) -> None:
+    moving = msgspec.structs.replace(AWAY, owner="c1", epoch=1, phase="moving", told=())
+    moves = Moves(moving)
+    twin.up = False
+
+    async with started(tmp_path, twin, boot="second", moves=moves) as cell:
+        await until(lambda: moves.given_up)
+        for call in (
+            cell.store.freeze(SLOT, move=1, epoch=1),
+            cell.store.begin_import(Slot.parse("eu/de/main/9"), move=1, epoch=1),
+        ):
+            with pytest.raises(Unavailable, match="older copy"):
+                await call
+        twin.up = True
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await write(cell)
+
+    assert moves.given_up == [str(SLOT)]
+
+
+async def test_a_dead_control_process_keeps_no_cell_from_coming_back(
+    tmp_path: Path, twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same machine it is not even asked; after a reboot it is waited for as long as everybody else."""
+    moves = Moves()
+    moves.up = False
+    async with started(tmp_path, twin, moves=moves) as cell:
+        await write(cell)
+    assert moves.asked == 0
+
+    monkeypatch.setattr(older_copy, "WORD_MAX_S", 0.3)
+    async with started(tmp_path, twin, boot="second", moves=moves) as cell:
+        with pytest.raises(Unavailable, match="older copy"):
+            await write(cell)
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await write(cell)
+    assert moves.asked
 
 
 async def test_a_region_that_does_not_answer_is_not_waited_for_for_ever(

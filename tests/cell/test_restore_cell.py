@@ -336,6 +336,21 @@ async def test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_sl
         assert [await again.digest(slot) for slot in SLOTS] == digests
 
 
+async def test_an_older_copy_gives_the_ops_of_a_slot_that_was_on_its_way_to_it(world: World) -> None:
+    """P21; what came since may be nowhere else (seeds 219, 569 and 771 of the world that puts back every cell)."""
+    await world.write(world.here, 20)
+    digest, piece = await world.here.digest(SLOT), await world.here.export(SLOT, CopyCursor())
+    async with world.opened() as copy:
+        await copy.begin_import(SLOT, move=1, epoch=1)
+        await copy.import_chunk(SLOT, piece, move=1)
+        await copy.condemn("a record says so")
+
+    await restore_cell(world.new(), [SLOT], Sources(None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == digest
+
+
 async def test_an_older_copy_of_a_restored_store_is_restored_under_epochs_of_its_own(world: World) -> None:
     """Slots that nobody wrote since the first restore have no op of its epochs that would tell of them."""
     await world.write(world.here, 20)

@@ -41,6 +41,7 @@ _SLOTS_AT_ONCE: Final = 1_000
 _NOTHING: Final = Mark(0, 0)
 _OWNED: Final = ("active", "frozen", "away")
 _WHY: Final = "a cell that takes part in it is asked whether its store is an older copy"
+_ON_ITS_WAY: Final = ("frozen", "importing")
 _Ask = Callable[[], Awaitable[str]]
 _logger = structlog.get_logger(__name__)
 
@@ -72,8 +73,8 @@ class _Begun:
     """Of what it owns, or may have been given while it was down."""
     last_lsn: int
     hub_heard: asyncio.Event
-    records: "asyncio.Future[RecordsWord]"
-    """What moves have decided; an empty word when the control process is not heard."""
+    records: "asyncio.Future[RecordsWord | None]"
+    """What moves have decided; None: there are none, or the control process is not heard."""
 
 
 async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) -> asyncio.Event:
@@ -93,7 +94,7 @@ async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) ->
         return heard
     leases = await store.leases()
     vectors = {slot: await store.vector(slot) for slot, lease in leases.items() if lease.state != "gone"}
-    word = asyncio.get_running_loop().create_future()
+    word: asyncio.Future[RecordsWord | None] = asyncio.get_running_loop().create_future()
     begun = _Begun(leases, vectors, store.statistics().last_lsn, heard, word)
     store.unproved = "whether this store is an older copy of itself is being asked; nothing was written, try again"
     parts.followers.once(f"older-copy-{cell}", lambda: _ask_all(parts, store, begun, cell, place))
@@ -121,7 +122,7 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
         if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is not None:
             await _word(parts, "the control process", lambda: _records_say(moves, begun, process.cell), until_ms)
         if not begun.records.done():
-            begun.records.set_result(RecordsWord("", frozenset(), frozenset()))
+            begun.records.set_result(None)
 
     try:
         async with asyncio.TaskGroup() as group:  # the first who holds more ends it
@@ -143,17 +144,26 @@ def _question(begun: _Begun, transport: PeerTransport, held: Mapping[Slot, Vecto
     region, twin = regions
 
     async def ask() -> str:
-        word = await asyncio.shield(begun.records)
+        word = begun.records.result() if begun.records.done() else None
         asked = {slot: vector for slot, vector in held.items() if _is_ours(begun, word, slot)}
         found = await twin_says(transport, asked, region=region, twin=twin)
-        return next((f"region {twin} {why}" for why in found.values()), "")
+        unsure = [slot for slot in found if begun.leases[slot].state == "frozen" and word is None]
+        if sure := [slot for slot in found if slot not in unsure]:
+            return f"region {twin} {found[sure[0]]}"
+        waits = [slot for slot in held if begun.leases[slot].state in _ON_ITS_WAY and not begun.records.done()]
+        if unsure or waits:
+            slot = (*unsure, *waits)[0]
+            raise Unavailable(f"slot {slot} is on its way: whether another cell of this region has it is not known")
+        return ""
 
     return ask
 
 
-def _is_ours(begun: _Begun, word: RecordsWord, slot: Slot) -> bool:
-    """Whether nobody else in the region may have written in it since."""
-    return slot in word.arrived or (begun.leases[slot].state in _OWNED and slot not in word.elsewhere)
+def _is_ours(begun: _Begun, word: RecordsWord | None, slot: Slot) -> bool:
+    """Whether nobody else in the region may have written in it; from an active one nothing can have moved unseen."""
+    if begun.leases[slot].state in _OWNED:
+        return word is None or slot not in word.elsewhere
+    return word is not None and slot in word.arrived
 
 
 async def _records_say(moves: Moves, begun: _Begun, cell: str) -> str:

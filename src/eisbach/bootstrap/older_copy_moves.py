@@ -50,15 +50,18 @@ def records_say(records: Iterable[SlotRecord], leases: Mapping[Slot, Lease], cel
 
 def _fits(record: SlotRecord, lease: Lease | None, cell: str) -> bool:
     """Whether a store that has lost nothing may have this row."""
+    if lease is not None and lease.epoch >= record.epoch:
+        return True  # of the two it is not the row that is behind
     if record.owner != cell:
-        heard = cell in record.told or cell not in (record.source, record.target)
-        return not heard or lease is None or lease.state == "gone"
-    if lease is None:
-        return False
-    if lease.state in _OWNED and lease.epoch >= record.epoch:
-        return True
-    if cell in record.told:
+        if lease is None or lease.state == "gone":
+            return True  # a store that was made anew has no row, or one of its own, of what it does not own
+        if cell in record.told or cell not in (record.source, record.target):
+            return False
+        if cell == record.source:  # a commit needs the freeze, on its disk
+            return lease.state == "frozen" and lease.move == record.move
+        return lease.state not in _OWNED
+    if lease is None or cell in record.told:
         return False
     if record.outcome == "committed":
         return lease.state == "importing" and lease.move == record.move
-    return lease.state in _OWNED and lease.epoch >= record.epoch - 1
+    return lease.state in _OWNED and lease.epoch == record.epoch - 1

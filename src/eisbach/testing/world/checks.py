@@ -271,6 +271,7 @@ def _losers(history: History, regions: Sequence[Evidence]) -> Iterator[str]:
     gone = _gone(regions)  # whose conflicts are erased where the slot is, and swept where it was
     for evidence in regions:
         mine = {(c.slot, *c.key, c.loser) for c in evidence.conflicts}
+        mine |= history.burnt_losers  # on a disk that is gone: what the slot has left behind may be the last of it
         for one in evidence.conflicts_left:
             if one.key.pk not in gone and (one.slot, *one.key, one.loser) not in mine:
                 yield f"P9 a conflict of slot {one.slot} stayed behind in a move in {evidence.region}: {one.loser}"

@@ -254,7 +254,10 @@ def draw(seed: int) -> Plan:
     strikes, actions = strikes + more_strikes, actions if emptied else actions + more_actions
     chance = random.Random(f"{seed}:put back 22")  # noqa: S311 - as above
     if not (burns or any(action.kind == "lose" for action in actions)):
-        strikes += _put_back(chance, shape, viewing_s, strikes)
+        strikes += _put_back(chance, shape, viewing_s, strikes, moving=REGIONS[1])
+        other = random.Random(f"{seed}:put back between cells 1")  # noqa: S311 - changed no seed of regressions.txt
+        if shape.control and not any(strike.kind == OLDER_COPY for strike in strikes):
+            strikes += _put_back(other, shape, viewing_s, strikes, moving=REGIONS[0])
     archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
     strikes += _kept_apart(chance, archived, strikes)
     return Plan(
@@ -294,8 +297,12 @@ def _crowded(seed: int, shape: Shape, viewing_s: float, *, first: int) -> tuple[
     return strikes, tuple(Action(at_s=at_s, kind="move", region=region, slot=0, seconds=0) for at_s in moves)
 
 
-def _put_back(chance: random.Random, shape: Shape, viewing_s: float, others: Sequence[Strike]) -> Iterator[Strike]:
+def _put_back(
+    chance: random.Random, shape: Shape, viewing_s: float, others: Sequence[Strike], *, moving: str
+) -> Iterator[Strike]:
     """In some seeds beside all else: a cell's machine comes back with an older copy of its disk.
+
+    ``moving``: where that is when slots move; of two cells the copy may not know that a slot has come or gone.
 
     Not where its own region's hub is wiped: then nobody may know that it has acknowledged more (ADR 0020). Drawn by
     itself, so that seeds of ``tests/world/regressions.txt`` stay what they are.
@@ -304,7 +311,7 @@ def _put_back(chance: random.Random, shape: Shape, viewing_s: float, others: Seq
         return
     at_s, region = chance.uniform(0.05, 0.6) * viewing_s, chance.choice(REGIONS)
     if shape.control:
-        region = REGIONS[1]
+        region = moving
     if any(strike.kind == "wiped" and strike.target == f"{region}/hub" for strike in others):
         return
     yield Strike(

@@ -112,7 +112,7 @@ async def restore_cell(
         store = await stack.enter_async_context(new.opening(unfinished))
         older = await stack.enter_async_context(new.opening(aside)) if aside.exists() else None
         for done, slot in enumerate(slots, 1):
-            old += await _from_older(store, slot, older)
+            old += await _from_older(store, slot, older) + await _from_import(store, slot, older)
             items += await _from_backups(store, slot, sources.backups)
             for peer, transport in sources.twins.items():
                 ops += await _from_twin(store, slot, peer, transport)
@@ -203,11 +203,14 @@ async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None
     """Of a slot that was on its way to an older copy: its ops, as far as they follow what is there by now.
 
     What it was given may be nowhere else, when the slot came since and its twin was cut off. Its items are left where
-    they are: half of them may be missing, and those that are there may be newer than its ops.
+    they are: half of them may be missing, and those that are there may be newer than its ops. Taken before the twin's,
+    as they were written, so that what they lost to is listed (seed 3589).
     """
     lease = await older.lease(slot) if older is not None else None
     if older is None or lease is None or lease.state != "importing":
         return 0
+    if await store.lease(slot) is None:
+        await store.begin_import(slot, move=0, epoch=lease.epoch)
     cursor, found = CopyCursor(), 0
     for _ in range(_ROUNDS_MAX):
         piece = await older.export(slot, cursor)

@@ -9,10 +9,14 @@ from typing import Final
 __all__ = ["HELD_BY"]
 
 _IN: Final[dict[str, dict[str, str]]] = {
+    "tests/cell/test_older_copy.py": {
+        "records-not-asked": "test_an_older_copy_from_before_a_slot_left_is_told_by_the_records_alone",
+    },
     "tests/cell/test_read_your_writes.py": {
         "position-from-the-log": "test_an_op_that_the_twin_holds_back_is_not_yet_shown_though_its_log_has_it",
     },
     "tests/cell/test_restore_cell.py": {
+        "import-not-restored": "test_an_older_copy_gives_the_ops_of_a_slot_that_was_on_its_way_to_it",
         "left-behind-not-restored": "test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back",  # noqa: E501 - the name of a test
     },
     "tests/cell/test_restore_owners.py": {

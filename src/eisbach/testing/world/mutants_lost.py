@@ -4,9 +4,10 @@ import asyncio
 import copy
 from typing import Any, Self
 
-from eisbach.bootstrap import cell_parts, restore_cell, restore_owners
+from eisbach.bootstrap import cell_parts, older_copy, restore_cell, restore_owners
 from eisbach.bootstrap.cell_ground import Parts
 from eisbach.bootstrap.older_copy import ProvableStore
+from eisbach.bootstrap.older_copy_moves import RecordsWord
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.losses import AskHeard, Heard
 from eisbach.control.losses import LossCells, LossRange, RegionLosses
@@ -112,6 +113,22 @@ def backups_not_restored(patch: Patch) -> None:
 def left_behind_not_restored(patch: Patch) -> None:
     edit = ('"frozen", "away", "gone")', '"frozen", "away")')
     patch(restore_cell, "_from_older", rewritten(restore_cell._from_older, edit))
+
+
+@mutant("a store that may be an older copy does not ask what moves have decided")
+def records_not_asked(patch: Patch) -> None:
+    def nothing(*_: object) -> RecordsWord:
+        return RecordsWord("", frozenset(), frozenset())
+
+    patch(older_copy, "records_say", nothing)
+
+
+@mutant("an older copy's ops of a slot that was on its way to it are not restored")
+def import_not_restored(patch: Patch) -> None:
+    async def no_ops(_store: SqliteStore, _slot: Slot, _older: SqliteStore | None) -> int:
+        return 0
+
+    patch(restore_cell, "_from_import", no_ops)
 
 
 @mutant("a restore believes the slot map, which is behind what moves have decided")

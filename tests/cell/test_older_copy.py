@@ -18,6 +18,7 @@ from eisbach.bootstrap.older_copy import backups_say, twin_says
 from eisbach.cell.archiver import Archiver
 from eisbach.cell.pull_messages import FAR_BEHIND
 from eisbach.cell.puller import Batch, PullAnswer, PullRequest
+from eisbach.control.evacuation import EvacuationRecord, SlotProof
 from eisbach.control.moves import SlotRecord
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
@@ -82,12 +83,16 @@ class Moves:
         self.kept = list(records)
         self.up, self.asked = True, 0
         self.given_up: list[str] = []
+        self.last: EvacuationRecord | None = None
 
     async def records(self) -> Sequence[SlotRecord]:
         self.asked += 1
         if not self.up:
             raise Unavailable("it is dead")
         return self.kept
+
+    async def evacuation(self) -> EvacuationRecord | None:
+        return self.last
 
     async def abort(self, slot: Slot, reason: str) -> None:
         assert reason
@@ -285,6 +290,21 @@ async def test_an_older_copy_from_before_a_slot_left_is_told_by_the_records_alon
             await asyncio.sleep(0.01)
 
     assert f"slot {SLOT} is c2's under epoch 2 since move 1, and it has it active under epoch 1" in why
+
+
+async def test_an_older_copy_from_before_a_return_is_told_by_its_record_alone(tmp_path: Path, twin: Twin) -> None:
+    """Seed 6177 of a world that put back machines where slots move: it stayed away, though its region had returned."""
+    moves = Moves()
+    proof = SlotProof(cell="c1", epoch=3, vector={}, other={}, proved=True)
+    moves.last = EvacuationRecord(
+        region="eu-central", other="eu-west", action="return", began_ms=0, slots={str(SLOT): proof}
+    )
+
+    async with started(tmp_path, twin, boot="second", moves=moves) as cell, asyncio.timeout(5):
+        while not (why := await cell.store.not_ours()):
+            await asyncio.sleep(0.01)
+
+    assert f"slot {SLOT} was under epoch 3 in the last return, and it has 1" in why
 
 
 async def test_a_move_of_the_cell_is_given_up_before_it_is_proved_and_none_begins_meanwhile(

@@ -72,8 +72,12 @@ class _Control(http.server.BaseHTTPRequestHandler):
     status = 200
 
     def do_GET(self) -> None:
-        assert (self.path, self.headers["Authorization"]) == ("/cells", "Bearer t")
-        self._say(msgspec.json.encode({"cells": [], "moves": [LEFT], "map_version": 3}))
+        assert self.headers["Authorization"] == "Bearer t"
+        said = {
+            "/cells": {"cells": [], "moves": [LEFT], "map_version": 3},
+            "/region": {"region": "eu-central", "last": None},
+        }
+        self._say(msgspec.json.encode(said[self.path]))
 
     def do_POST(self) -> None:
         assert self.path == "/moves/abort"
@@ -106,6 +110,7 @@ async def test_the_control_process_is_asked_for_records_and_gives_up_moves(
     moves = HttpMoves(control, "t")
 
     assert await moves.records() == [LEFT]
+    assert await moves.evacuation() is None
     await moves.abort(SLOT, "asked")
     for status, error in ((409, Invalid), (503, Unavailable), (401, Unavailable)):
         monkeypatch.setattr(_Control, "status", status)

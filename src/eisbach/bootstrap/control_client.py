@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
@@ -22,8 +23,12 @@ class _Listed(msgspec.Struct):
     moves: list[SlotRecord]
 
 
+class _Last(msgspec.Struct):
+    last: EvacuationRecord | None
+
+
 class HttpMoves:
-    """``restore_owners.Moves`` over HTTP; a connection a call, since it is asked at most once a start."""
+    """``restore_owners.Decided`` over HTTP; a connection a call, since it is asked at most once a start."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._headers = url, {"Authorization": f"Bearer {token}"}
@@ -36,6 +41,10 @@ class HttpMoves:
         """See ``Moves``; the control process notes its own reason."""
         del reason
         await self._ask("POST", "/moves/abort", msgspec.json.encode({"slot": str(slot)}))
+
+    async def evacuation(self) -> EvacuationRecord | None:
+        """See ``Decided``."""
+        return msgspec.json.decode(await self._ask("GET", "/region", b""), type=_Last).last
 
     async def _ask(self, method: str, path: str, body: bytes) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_S)

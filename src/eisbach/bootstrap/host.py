@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eisbach.bootstrap.control_client import HttpMoves
-from eisbach.bootstrap.restore_owners import Moves
+from eisbach.bootstrap.restore_owners import Decided
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.peer_http import HttpPeer
 from eisbach.cell.puller import PeerTransport
@@ -72,8 +72,8 @@ class Host:
     """Of every SQLite file; None: the machine's own."""
     backups: Blobs | None = None
     """Of its region; None: where the process document says."""
-    moves: Callable[[str, str], Moves | None] = lambda _url, _token: None
-    """(URL, token) -> the coordinator of the region's moves; None: the region has none."""
+    moves: Callable[[str, str], Decided | None] = lambda _url, _token: None
+    """(URL, token) -> what the region has on record of slots; None: the region has none."""
     place: Callable[[Path], str] = file_place
     """Of a file: another one after the machine was started anew, or the file was replaced."""
 

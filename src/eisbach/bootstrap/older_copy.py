@@ -20,8 +20,8 @@ import structlog
 
 from eisbach.bootstrap.cell_ground import CellStore, Parts
 from eisbach.bootstrap.cell_others import may_hold
-from eisbach.bootstrap.older_copy_moves import RecordsWord, records_say
-from eisbach.bootstrap.restore_owners import Moves, settled_records
+from eisbach.bootstrap.older_copy_moves import RecordsWord, evacuation_says, records_say
+from eisbach.bootstrap.restore_owners import Decided, settled_records
 from eisbach.cell.backup_format import days_between, decode_archived
 from eisbach.cell.puller import PeerTransport, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
@@ -120,7 +120,7 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
 
     async def records() -> None:
         if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is not None:
-            await _word(parts, "the control process", lambda: _records_say(moves, begun, process.cell), until_ms)
+            await _word(parts, "the control process", lambda: _records_say(moves, store, begun, process.cell), until_ms)
         if not begun.records.done():
             begun.records.set_result(None)
 
@@ -166,11 +166,13 @@ def _is_ours(begun: _Begun, word: RecordsWord | None, slot: Slot) -> bool:
     return word is not None and slot in word.arrived
 
 
-async def _records_say(moves: Moves, begun: _Begun, cell: str) -> str:
-    word = records_say(await settled_records(cell, moves, _WHY), begun.leases, cell)
-    if not word.why:
+async def _records_say(decided: Decided, store: ProvableStore, begun: _Begun, cell: str) -> str:
+    word = records_say(await settled_records(cell, decided, _WHY), begun.leases, cell)
+    # Standing aside goes on meanwhile, so here the rows as they are now count.
+    why = word.why or evacuation_says(await decided.evacuation(), await store.leases(), cell)
+    if not why:
         begun.records.set_result(word)
-    return word.why
+    return why
 
 
 async def _backups_question(parts: Parts, backups: Blobs, begun: _Begun, cell: str) -> str:

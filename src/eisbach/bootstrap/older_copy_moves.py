@@ -11,11 +11,12 @@ reached.
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Lease
 
-__all__ = ["RecordsWord", "records_say"]
+__all__ = ["RecordsWord", "evacuation_says", "records_say"]
 
 _OWNED: Final = ("active", "frozen", "away")
 
@@ -46,6 +47,17 @@ def records_say(records: Iterable[SlotRecord], leases: Mapping[Slot, Lease], cel
             why = f"slot {slot} is {record.owner}'s under epoch {record.epoch} since move {record.move}, and it {has}"
             return RecordsWord(why, frozenset(elsewhere), frozenset(arrived))
     return RecordsWord("", frozenset(elsewhere), frozenset(arrived))
+
+
+def evacuation_says(record: EvacuationRecord | None, leases: Mapping[Slot, Lease], cell: str) -> str:
+    """What an evacuation or a return has against the rows as they are now; empty: nothing (seed 6177)."""
+    if record is None:
+        return ""
+    for text, proof in record.slots.items():
+        lease = leases.get(Slot.parse(text))
+        if proof.cell == cell and lease is not None and lease.state in _OWNED and lease.epoch < proof.epoch:
+            return f"slot {text} was under epoch {proof.epoch} in the last {record.action}, and it has {lease.epoch}"
+    return ""
 
 
 def _fits(record: SlotRecord, lease: Lease | None, cell: str) -> bool:

@@ -9,11 +9,12 @@ the rest is read. May not know: how the control process is reached.
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 
-__all__ = ["Moves", "owners_by_record", "settled_records"]
+__all__ = ["Decided", "Moves", "owners_by_record", "settled_records"]
 
 _TRIES: Final = 5
 _WHY: Final = "a cell that takes part in it is made anew"
@@ -33,6 +34,14 @@ class Moves(Protocol):
             Invalid: none is under way.
             VersionConflict: something else became of it in between.
         """
+        ...
+
+
+class Decided(Moves, Protocol):
+    """All that the region's control process has on record of slots."""
+
+    async def evacuation(self) -> EvacuationRecord | None:
+        """The last evacuation or return of the region."""
         ...
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from eisbach.bootstrap.control import OpenControl
 from eisbach.cell.move_http import ANSWER_S as MOVE_ANSWER_S
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.moving import Freeze, Frozen
 from eisbach.cell.peer_http import ANSWER_S
 from eisbach.cell.puller import PullAnswer, PullRequest
-from eisbach.control.moves import Mover, SlotRecord
+from eisbach.control.evacuation import EvacuationRecord
+from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
 from eisbach.kernel.slotmap import SlotMap
 from eisbach.kernel.slots import Slot
@@ -195,26 +197,30 @@ class HubLink:
 
 
 class MovesLink:
-    """``bootstrap.restore_owners.Moves``: the region's coordinator, asked by a cell."""
+    """``bootstrap.restore_owners.Decided``: the region's control process, asked by a cell."""
 
     def __init__(self, source: Process, ways: Ways) -> None:
         self._source, self._ways = source, ways
 
     async def records(self) -> Sequence[SlotRecord]:
         """See ``Moves``."""
-        return await self._ask("records", lambda mover: mover.records())
+        return await self._ask("records", lambda control: control.mover.records())
 
     async def abort(self, slot: Slot, reason: str) -> SlotRecord:
         """See ``Moves``."""
-        return await self._ask("abort", lambda mover: mover.abort(slot, reason))
+        return await self._ask("abort", lambda control: control.mover.abort(slot, reason))
 
-    async def _ask(self, phase: str, work: Callable[[Mover], Awaitable[T]]) -> T:
+    async def evacuation(self) -> EvacuationRecord | None:
+        """See ``Decided``."""
+        return await self._ask("evacuation", lambda control: control.evacuation.last())
+
+    async def _ask(self, phase: str, work: Callable[[OpenControl], Awaitable[T]]) -> T:
         node = self._ways.controls[self._source.region]
 
         def serve() -> Awaitable[T]:
             if node.control is None:
                 raise Unavailable(f"{node.name} is not open")
-            return work(node.control.mover)
+            return work(node.control)
 
         try:
             return await self._ways.network.call(self._source, node, phase, serve, seconds=_HUB_ANSWER_S)

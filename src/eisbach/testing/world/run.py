@@ -140,6 +140,7 @@ class _Run:
         self.processes |= {process.name: process for process in built}
 
     def _put_back(self, process: Process, before: Files) -> None:
+        self.ways.cuts.clear()  # of a freeze that the copy does not know: the move cannot commit with it (P2)
         note_put_back(self.history, self._volumes, process, before, at_s=self._loop.time())
 
     def _teller_of(self, cell: CellNode) -> Callable[[], None]:

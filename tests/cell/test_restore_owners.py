@@ -50,7 +50,7 @@ class Kept:
 
 async def test_a_record_counts_more_than_the_map_which_follows_it_later() -> None:
     """Else a slot had two owners, or none (seeds 1633 and 501 of a world that put back machines where slots move)."""
-    owners = await restore_owners.owners_by_record(BY_MAP, "c1", Kept(AWAY, HERE))
+    owners = (await restore_owners.owners_by_record(BY_MAP, "c1", Kept(AWAY, HERE))).owners
 
     assert owners == {SLOT: "c2", OTHER: "c1", THIRD: "c1"}
 
@@ -60,7 +60,7 @@ async def test_a_move_to_or_from_the_cell_is_given_up_and_no_other() -> None:
     others = msgspec.structs.replace(AWAY, slot=str(THIRD), phase="queued", source="c2", target="c3", owner="c2")
     moves = Kept(moving, others)
 
-    owners = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+    owners = (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners
 
     assert moves.given_up == [str(OTHER)]
     assert owners == {SLOT: "c1", OTHER: "c2", THIRD: "c2"}
@@ -70,7 +70,7 @@ async def test_a_move_that_commits_before_it_can_be_given_up_counts() -> None:
     moves = Kept(msgspec.structs.replace(HERE, phase="moving", owner="c2"))
     moves.committed_first = True
 
-    assert (await restore_owners.owners_by_record(BY_MAP, "c1", moves))[OTHER] == "c1"
+    assert (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners[OTHER] == "c1"
 
 
 async def test_where_moves_never_end_nothing_is_restored() -> None:
@@ -110,7 +110,7 @@ async def test_the_command_asks_the_control_process_and_says_so_when_it_is_not_t
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         moves = restoring._Moves(f"http://127.0.0.1:{server.server_port}", "service")
-        owners = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+        owners = (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners
         server.shutdown()
 
     assert owners == {SLOT: "c1", OTHER: "c2", THIRD: "c1"}

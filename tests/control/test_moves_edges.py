@@ -16,7 +16,7 @@ from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import SlotMoved, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.versions import Mark
-from eisbach.ports.store import Transaction, Write
+from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock, settle
 
 
@@ -65,6 +65,39 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
 
     with pytest.raises(VersionConflict, match="not all heard"):
         await region.mover().request(SLOT, owner="c2", target="c1")
+
+
+async def test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it(region: Region) -> None:
+    """An owner that is put back from before the move lacks it, and nobody else may have all of it (P21, seed 8517)."""
+    source, target = region.cells["c1"], region.cells["c2"]
+    await region.write(5)
+    await source.store.freeze(SLOT, move=1, epoch=1)
+    await source.store.settle(SLOT, move=1, epoch=2, owner="c2")
+    ended = SlotRecord(
+        slot=str(SLOT), owner="c2", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
+        outcome="committed", told=("c1", "c2"),
+    )  # fmt: skip
+    await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
+    mover = region.mover()
+
+    before = None
+    for lease in (None, Lease(1, "active", 0), Lease(1, "importing", 0, 1)):  # as an older copy may have it
+        if lease is not None:
+            await target.store.set_lease(SLOT, expected=before, lease=lease)
+            before = lease
+        await mover.activate()
+        assert await source.store.vector(SLOT), "nothing is let go of"
+    await target.store.settle(SLOT, move=1, epoch=2, owner=None)
+    region.down.add("c2")
+    await mover.activate()
+    assert await source.store.vector(SLOT)
+    region.down.clear()
+    ending = asyncio.create_task(mover.activate())
+    while not ending.done():
+        await region.clock.advance(0.01)
+
+    assert not await source.store.vector(SLOT)
+    assert (await mover.records())[0].discarded
 
 
 class Cells:

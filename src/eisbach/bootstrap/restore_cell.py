@@ -4,7 +4,8 @@ Promises: the store appears under its name only when it is whole; no slot takes 
 may hold it was asked for what it has beyond the backups, this region's own ops included, and before an epoch that no
 earlier store had is committed; nothing newer is overwritten, since all of it is merged by version.
 A store that was found to be an older copy of itself (``bootstrap.older_copy``) is one source more, with what only it
-still holds; it is set aside as ``.older``, and gone once the new store is there.
+still holds; it is set aside as ``.older``, and gone once the new store is there. So is another cell of the region that
+a slot was moved from or to last (``restore_kept``).
 The order matters: under a new epoch the twins would think the old epoch's tail was held. A failure leaves a file ending
 in ``.restoring``, which the next try begins anew. May not know: how the process is stopped and started.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from eisbach.bootstrap.restore_kept import KeptSlots, from_keeper, take_following
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.engines.embedded.disk import Disk
@@ -47,6 +49,10 @@ class Sources:
     moved: Mapping[Slot, str] = field(default_factory=dict)
     """Slots that the cell's document names and another cell owns by the map: without a row that says so, the next start
     would take them under epoch 1."""
+    kept: KeptSlots | None = None
+    """What other cells of the region still have; None: no slot has moved."""
+    epochs: Mapping[Slot, int] = field(default_factory=dict)
+    """Of the records of moves, for slots that ever moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,7 @@ class RestoredCell:
     ops: int
     """From twins: what backups had not."""
     older: int
-    """From an older copy of the store: its items and ops."""
+    """Items and ops from an older copy of the store, and from cells that slots were moved from or to."""
     epochs: dict[str, int]
     """Slot -> the epoch under which it takes writes now."""
 
@@ -112,11 +118,12 @@ async def restore_cell(
         store = await stack.enter_async_context(new.opening(unfinished))
         older = await stack.enter_async_context(new.opening(aside)) if aside.exists() else None
         for done, slot in enumerate(slots, 1):
-            old += await _from_older(store, slot, older) + await _from_import(store, slot, older)
+            old += await _from_older(store, slot, older) + await from_keeper(store, slot, sources.kept)
+            old += await _from_import(store, slot, older)
             items += await _from_backups(store, slot, sources.backups)
             for peer, transport in sources.twins.items():
                 ops += await _from_twin(store, slot, peer, transport)
-            old += await _from_import(store, slot, older)
+            old += await _from_import(store, slot, older) + await from_keeper(store, slot, sources.kept, again=True)
             own = (await store.vector(slot)).get(region, _NOTHING)
             if (await store.applied(slot)).get(region, _NOTHING) < own:
                 raise Unavailable(
@@ -125,7 +132,7 @@ async def restore_cell(
                 )
             # An older copy may have an epoch of an earlier restore, under which nothing was written.
             begun = await store.lease(slot)
-            known = max(own.epoch, begun.epoch if begun is not None else 0)
+            known = max(own.epoch, begun.epoch if begun is not None else 0, sources.epochs.get(slot, 0))
             lease = await store.settle(slot, move=0, epoch=known + _EPOCHS_SKIPPED, owner=None)
             assert lease.state == "active", f"slot {slot} is {lease.state} under epoch {lease.epoch} after its restore"
             epochs[str(slot)] = lease.epoch
@@ -202,8 +209,7 @@ async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None)
 async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
     """Of a slot that was on its way to an older copy: its ops, as far as they follow what is there by now.
 
-    What it was given may be nowhere else, when the slot came since and its twin was cut off. Its items are left where
-    they are: half of them may be missing, and those that are there may be newer than its ops. Taken before the twin's,
+    What it was given may be nowhere else, when the slot came since and its twin was cut off. Taken before the twin's,
     as they were written, so that what they lost to is listed (seed 3589).
     """
     lease = await older.lease(slot) if older is not None else None
@@ -211,29 +217,8 @@ async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None
         return 0
     if await store.lease(slot) is None:
         await store.begin_import(slot, move=0, epoch=lease.epoch)
-    cursor, found = CopyCursor(), 0
-    for _ in range(_ROUNDS_MAX):
-        piece = await older.export(slot, cursor)
-        ops = _following(piece.ops, await store.vector(slot))
-        if ops:
-            await store.apply(slot, ops)
-        found += len(ops)
-        if not piece.more:
-            return found
-        cursor = piece.cursor
-    raise AssertionError("nobody writes an older copy: it has an end")
-
-
-def _following(ops: Sequence[Op], vector: Vector) -> list[Op]:
-    """Those that the vector lacks, without what comes after a gap."""
-    heads, found = dict(vector), list[Op]()
-    for op in ops:
-        head = heads.get(op.origin, _NOTHING)
-        follows = op.seq == head.seq + 1 if op.epoch == head.epoch else op.epoch > head.epoch and op.seq == 1
-        if follows:
-            heads[op.origin] = Mark(op.epoch, op.seq)
-            found.append(op)
-    return found
+    copy = older
+    return await take_following(store, slot, lambda cursor: copy.export(slot, cursor))
 
 
 async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader | None) -> int:

@@ -6,18 +6,37 @@ or none for ever. So moves that this cell takes part in are given up first (a co
 the rest is read. May not know: how the control process is reached.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 
-__all__ = ["Decided", "Moves", "owners_by_record", "settled_records"]
+__all__ = ["Decided", "Kept", "Moves", "Whose", "kept_by_others", "owners_by_record", "settled_records"]
 
 _TRIES: Final = 5
 _WHY: Final = "a cell that takes part in it is made anew"
+
+
+class Kept(NamedTuple):
+    """Another cell of the region still has something of a slot, from its last move."""
+
+    cell: str
+    move: int
+    whole: bool
+    """It gave the slot, and has all up to the cut; else a move that was given up brought it a part, or nothing."""
+
+
+class Whose(NamedTuple):
+    """What the records of moves say of the slots."""
+
+    owners: dict[Slot, str]
+    kept: dict[Slot, Kept]
+    """Of slots of the cell that is made anew."""
+    epochs: dict[Slot, int]
+    """Of every slot that ever moved: the cell's next epoch is above."""
 
 
 class Moves(Protocol):
@@ -45,14 +64,26 @@ class Decided(Moves, Protocol):
         ...
 
 
-async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) -> dict[Slot, str]:
-    """Slot -> cell, once no slot is on its way to or from the cell; ``by_map``: those that never moved.
+async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) -> Whose:
+    """Whose slots are, once none is on its way to or from the cell; ``by_map``: those that never moved.
 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
     """
     records = await settled_records(cell, moves, _WHY)
-    return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
+    owners = {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
+    return Whose(owners, kept_by_others(records, cell), {Slot.parse(one.slot): one.epoch for one in records})
+
+
+def kept_by_others(records: Iterable[SlotRecord], cell: str) -> dict[Slot, Kept]:
+    """What other cells have not let go of yet, of slots that are this cell's."""
+    return {
+        Slot.parse(one.slot): Kept(
+            one.target if one.source == cell else one.source, one.move, whole=one.outcome == "committed"
+        )
+        for one in records
+        if one.owner == cell and not one.discarded
+    }
 
 
 async def settled_records(cell: str, moves: Moves, why: str) -> Sequence[SlotRecord]:

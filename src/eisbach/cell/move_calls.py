@@ -57,6 +57,7 @@ def move_routes(moving: Moving) -> list[Route]:
         route("look", SlotRef, lambda asked: moving.look(asked.slot), "The lease row"),
         route("prepare", PrepareImport, moving.prepare, "Open an import"),
         route("export", ExportRequest, moving.export, "A piece of a slot"),
+        route("left", ExportRequest, moving.left, "A piece of what a slot left behind"),
         route("digest", SlotRef, lambda asked: moving.digest(asked.slot), "Digests of a slot"),
         route("freeze", Freeze, moving.freeze, "Stop writes of a slot"),
         route("drain", Freeze, moving.drain, "Whether the cut is here"),

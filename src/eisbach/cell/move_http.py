@@ -11,7 +11,7 @@ import msgspec
 
 from eisbach.cell.losses import AskHeard, AskReturned, Heard, Returned
 from eisbach.cell.move_calls import SlotRef
-from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle, StandAside, StoodAside
+from eisbach.cell.moving import Freeze, Frozen, LeaseView, LeftBehind, Settle, StandAside, StoodAside
 from eisbach.cell.problems import Problem
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport
 from eisbach.kernel.errors import (
@@ -89,6 +89,10 @@ class HttpCells:
     async def returned(self, cell: str, asked: AskReturned) -> Returned:
         """See ``LossCells``."""
         return await self._send(self.address(cell), "returned", asked, Returned)
+
+    async def left(self, cell: str, asked: ExportRequest) -> LeftBehind:
+        """See ``bootstrap.restore_kept.Keepers``."""
+        return await self._send(self.address(cell), "left", asked, LeftBehind)
 
     async def export(self, source: str, request: ExportRequest) -> SlotChunk:
         """See ``SlotSource``."""

@@ -25,7 +25,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
 
-__all__ = ["Freeze", "Frozen", "LeaseView", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
+__all__ = ["Freeze", "Frozen", "LeaseView", "LeftBehind", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
 
 _LOOK_EVERY_S: Final = 0.002
 
@@ -93,6 +93,13 @@ class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
     """Lsns that the hub does not have yet."""
 
 
+class LeftBehind(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of what a slot has left behind in a cell, and the row that says what that is; read in this order."""
+
+    lease: LeaseView
+    chunk: SlotChunk
+
+
 class Relayed(Protocol):
     """What the relay of a store knows of the hub."""
 
@@ -149,6 +156,11 @@ class Moving:
             owner, epoch = self._ownership.owner(slot), lease.epoch if lease else 0
             raise SlotMoved(asked.slot, asked="the source", owner=owner, epoch=epoch)
         return await self._store.export(slot, asked.cursor)
+
+    async def left(self, asked: ExportRequest) -> LeftBehind:
+        """A piece of whatever is here of a slot: for its owner by the record, which is made anew."""
+        lease = await self.look(asked.slot)
+        return LeftBehind(lease=lease, chunk=await self._store.export(self._ownership.slot(asked.slot), asked.cursor))
 
     async def digest(self, slot_text: str) -> list[str]:
         """Of what is here now."""

@@ -30,12 +30,16 @@ def command(
         typer.Option("--at", help="As it was then: ISO 8601 (UTC unless it names a zone), or ms since 1970."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would change.")] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Another cell whose disk is gone, too: not asked for slots it gave."),
+    ] = None,
 ) -> None:
     """Make an account's items, or a whole cell's, what they were; or fill an empty store from backups and its twin."""
     if what.startswith("cell/") and at is not None:
         _cell_at(shared, what, {"at_ms": time_ms(at), "dry_run": not yes})
     elif what.startswith("cell/"):
-        _cell(shared, what, yes=yes)
+        _cell(shared, what, yes=yes, without=without or [])
     elif at is None:
         raise Invalid("to which second? add --at, e.g. --at 2026-11-25T20:15:07")
     else:
@@ -90,15 +94,16 @@ def _cell_at(shared: Shared, target: str, body: dict[str, Any]) -> None:
     say("Next: the same with --yes" if body["dry_run"] else "Next: eisbach status, until the twin has it")
 
 
-def _cell(shared: Shared, target: str, *, yes: bool) -> None:
+def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None:
     from eisbach.bootstrap.restore_cell import holds_data
-    from eisbach.deploy.laptop.restoring import read_cell, restore
+    from eisbach.deploy.laptop.restoring import other_cells, read_cell, restore
     from eisbach.engines.embedded.clock import SystemClock
 
     os.umask(0o077)  # the store that is filled is its user's alone, like all that ``up`` writes
     data = shared.settings().data
     status = find(data).get("/ops/status")
     process = read_cell(Path(data).absolute(), target)
+    others = other_cells(Path(data).absolute(), process, without=without)
     store = Path(process.folder) / "store.db"
     state = next((p["state"] for p in status["processes"] if p["target"] == target), "unknown")
     if state != "down":
@@ -115,7 +120,7 @@ def _cell(shared: Shared, target: str, *, yes: bool) -> None:
         return
     with Progress(console=out(), transient=True, disable=shared.as_json) as bars:
         bar = bars.add_task("slots", total=None)
-        found = asyncio.run(restore(process, lambda done, total: bars.update(bar, completed=done, total=total)))
+        found = asyncio.run(restore(process, others, lambda done, total: bars.update(bar, completed=done, total=total)))
     if shared.as_json:
         show_json(
             {
@@ -130,5 +135,5 @@ def _cell(shared: Shared, target: str, *, yes: bool) -> None:
         return
     say(f"{target}: {found.slots} slots, {found.items} items from backups, {found.ops} ops from its twins, new epochs")
     if found.older:
-        say(f"{found.older} items and ops were in the older copy of its store, which is gone now")
+        say(f"{found.older} items and ops were in an older copy of its store, which is gone now, or in other cells")
     say(f"Next: eisbach heal {target}")

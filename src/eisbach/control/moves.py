@@ -36,7 +36,7 @@ DEADLINE_MS: Final = 120_000
 AT_ONCE: Final = 2
 """Moves under way at a time: copies cost the cells that serve."""
 DISCARD_AFTER_MS: Final = 60_000
-"""What the slot has left behind is kept so long for reads that were on their way."""
+"""What the slot has left behind is kept so long for reads that were on their way, and until its owner has shown it."""
 RELAY_BEHIND_MAX: Final = 2_000
 _ANSWER_MS: Final = 50
 """Left for the answer when a cell waits as long as it may."""
@@ -333,13 +333,18 @@ class Mover:
             if other not in told:
                 await self._cells.settle(other, gone)
                 told.add(other)
-            elif self._clock.wall_ms() - record.ended_ms >= DISCARD_AFTER_MS:
+            elif self._clock.wall_ms() - record.ended_ms >= DISCARD_AFTER_MS and await self._has_it(record):
                 await self._cells.discard(other, gone)
                 discarded = True
         finally:
             if told != set(record.told) or discarded != record.discarded:
                 news = msgspec.structs.replace(record, told=tuple(sorted(told)), discarded=discarded)
                 await self._put(news, revision)
+
+    async def _has_it(self, record: SlotRecord) -> bool:
+        """Whether the owner shows the slot under its epoch: an older copy of its store does not (P21, seed 8517)."""
+        lease = await self._cells.look(record.owner, record.slot)
+        return lease.epoch >= record.epoch and lease.state in ("active", "frozen", "away")
 
     async def _read(self, slot: str) -> tuple[str, SlotRecord | None, int]:
         key = f"{RECORDS}{slot}"

@@ -8,15 +8,17 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 
 from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
-from eisbach.bootstrap.restore_owners import owners_by_record
+from eisbach.bootstrap.restore_kept import KeptSlots
+from eisbach.bootstrap.restore_owners import Whose, owners_by_record
 from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.move_http import HttpCells
 from eisbach.cell.ownership import slots_in
 from eisbach.cell.peer_http import HttpPeer
 from eisbach.control.moves import SlotRecord
@@ -27,7 +29,7 @@ from eisbach.kernel.slotmap import decode_signed
 from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import CellProcess, Secrets, read_process
 
-__all__ = ["read_cell", "restore"]
+__all__ = ["other_cells", "read_cell", "restore"]
 
 
 class _Cells(msgspec.Struct):
@@ -55,19 +57,39 @@ def read_cell(data: Path, target: str) -> CellProcess:
     return process
 
 
-async def restore(process: CellProcess, progress: Callable[[int, int], None]) -> RestoredCell:
-    """Fill the cell's store; ``progress`` is told (slots done, slots in all).
+def other_cells(data: Path, process: CellProcess, *, without: Collection[str]) -> dict[str, str]:
+    """The other cells of its region -> ``host:port``, but those that are lost, too.
+
+    Raises:
+        Invalid: no such cell is to be left out.
+    """
+    found = {}
+    for path in sorted((data / "processes").glob(f"cell-{process.region}-*.json")):
+        other = read_process(path, CellProcess)
+        if other.cell != process.cell:
+            found[other.cell] = f"{other.host}:{other.port}"
+    if unknown := sorted(set(without) - found.keys()):
+        raise Invalid(f"{unknown[0]} is no other cell of {process.region}; there are: {', '.join(found) or 'none'}")
+    return {cell: address for cell, address in found.items() if cell not in without}
+
+
+async def restore(
+    process: CellProcess, others: Mapping[str, str], progress: Callable[[int, int], None]
+) -> RestoredCell:
+    """Fill the cell's store; ``others``: ``other_cells``; ``progress`` is told (slots done, slots in all).
 
     Raises:
         Invalid: there is a store.
-        Unavailable: agent, control process or a twin does not answer; nothing appeared.
+        Unavailable: agent, control process, a twin or a cell that gave a slot does not answer; nothing appeared.
         Corrupt: a backup cannot be read.
     """
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
     owners = await asyncio.to_thread(_owners, process, secrets)
+    whose = Whose(owners, {}, {})
     if process.control:
-        owners = await owners_by_record(owners, process.cell, _Moves(process.control, secrets.service_token))
+        whose = await owners_by_record(owners, process.cell, _Moves(process.control, secrets.service_token))
+    owners = whose.owners
     slots = [slot for slot, owner in owners.items() if owner == process.cell]
     moved = {slot: owners[slot] for slot in slots_in(process.slots) if owners.get(slot, "") not in ("", process.cell)}
     reader = None
@@ -81,7 +103,10 @@ async def restore(process: CellProcess, progress: Callable[[int, int], None]) ->
                 peers[peer.region] = HttpPeer(peer.door, token=secrets.peer_token)
                 stack.push_async_callback(peers[peer.region].aclose)
         new = NewStore(path=Path(process.folder) / "store.db", region=process.region, cell=process.cell, clock=clock)
-        sources = Sources(reader, peers, moved)
+        cells = HttpCells(others, token=secrets.service_token)
+        stack.push_async_callback(cells.aclose)
+        kept = KeptSlots(cells, {slot: one for slot, one in whose.kept.items() if one.cell in others})
+        sources = Sources(reader, peers, moved, kept, whose.epochs)
         return await restore_cell(new, slots, sources, progress=lambda done: progress(done, len(slots)))
 
 

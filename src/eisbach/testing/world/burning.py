@@ -11,15 +11,17 @@ from typing import Final
 
 from eisbach.bootstrap import restore_owners
 from eisbach.bootstrap.restore_cell import NewStore, Sources, restore_cell
+from eisbach.bootstrap.restore_kept import KeptSlots
+from eisbach.bootstrap.restore_owners import Whose
 from eisbach.engines.embedded.disk import inline
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Group, Slot
 from eisbach.testing.world.backups import RegionBackups
 from eisbach.testing.world.control import ControlNode
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.genesis import GROUP, REGIONS, Shape, secrets_of
+from eisbach.testing.world.genesis import GROUP, REGIONS, Shape, address, secrets_of
 from eisbach.testing.world.history import History
-from eisbach.testing.world.links import PeerLink, Ways
+from eisbach.testing.world.links import CellsLink, PeerLink, Ways
 from eisbach.testing.world.nodes import CellNode
 
 __all__ = ["Burning"]
@@ -79,10 +81,11 @@ class Burning:
         found = None
         while found is None:
             try:
-                owners = await self._owners(cell)
-                slots = [slot for slot, owner in owners.items() if owner == name]
-                moved = {slot: owners[slot] for slot in begun if owners[slot] != name}
-                found = await restore_cell(new, slots, Sources(reader, {other: twin}, moved))
+                whose = await self._whose(cell)
+                slots = [slot for slot, owner in whose.owners.items() if owner == name]
+                moved = {slot: whose.owners[slot] for slot in begun if whose.owners[slot] != name}
+                kept = self._kept(cell, whose)
+                found = await restore_cell(new, slots, Sources(reader, {other: twin}, moved, kept, whose.epochs))
             except Unavailable:  # nobody answers, or the cell's clock had been ahead: until time has reached it
                 await asyncio.sleep(_AGAIN_S)
         there = {path.name: path.read_bytes() for path in sorted(volume.folder.iterdir())}
@@ -94,11 +97,20 @@ class Burning:
             f" from an older copy, epochs {sorted(found.epochs.values())}"
         )
 
-    async def _owners(self, cell: CellNode) -> dict[Slot, str]:
+    def _kept(self, cell: CellNode, whose: Whose) -> KeptSlots:
+        """Whoever was taken away with its disk is named with ``--without``."""
+        region, name = cell.region, cell.document.cell
+        there = [c for c in self._shape.cells[region] if c != name and not self._ways.nodes[f"{region}/{c}"].gone]
+        link = CellsLink(
+            cell, self._ways, {c: address(region, c) for c in there}, token=secrets_of(region).service_token
+        )
+        return KeptSlots(link, {slot: kept for slot, kept in whose.kept.items() if kept.cell in there})
+
+    async def _whose(self, cell: CellNode) -> Whose:
         """As the command finds them: the map in force, and what the control process says of moves."""
         numbers = range(self._shape.slots)
         if not self._shape.control:
-            return {_slot(number): cell.document.cell for number in numbers}
+            return Whose({_slot(number): cell.document.cell for number in numbers}, {}, {})
         by_map = self._ways.maps[cell.region].slot_map().groups[GROUP]
         node = self._controls[cell.region]
         if node.control is None:

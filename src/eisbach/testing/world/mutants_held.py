@@ -11,6 +11,11 @@ __all__ = ["HELD_BY"]
 _IN: Final[dict[str, dict[str, str]]] = {
     "tests/cell/test_older_copy.py": {
         "records-not-asked": "test_an_older_copy_from_before_a_slot_left_is_told_by_the_records_alone",
+        "return-not-asked": "test_an_older_copy_from_before_a_return_is_told_by_its_record_alone",
+        "unproved-takes-part": "test_a_move_of_the_cell_is_given_up_before_it_is_proved_and_none_begins_meanwhile",
+    },
+    "tests/cell/test_older_copy_moves.py": {
+        "made-anew-condemned": "test_a_row_that_is_behind_its_record_is_of_an_older_copy_and_no_other[left]",
     },
     "tests/cell/test_read_your_writes.py": {
         "position-from-the-log": "test_an_op_that_the_twin_holds_back_is_not_yet_shown_though_its_log_has_it",
@@ -18,6 +23,10 @@ _IN: Final[dict[str, dict[str, str]]] = {
     "tests/cell/test_restore_cell.py": {
         "import-not-restored": "test_an_older_copy_gives_the_ops_of_a_slot_that_was_on_its_way_to_it",
         "left-behind-not-restored": "test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back",  # noqa: E501 - the name of a test
+    },
+    "tests/cell/test_restore_kept.py": {
+        "giver-not-asked": "test_an_erasure_that_only_the_cell_which_gave_the_slot_still_has_is_not_lost",
+        "half-for-whole": "test_half_a_slot_is_not_taken_for_the_whole_of_it",
     },
     "tests/cell/test_restore_owners.py": {
         "map-believed-in-a-restore": "test_a_record_counts_more_than_the_map_which_follows_it_later",
@@ -29,6 +38,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "hub-not-waited-for": "test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is",
     },
     "tests/control/test_moves_edges.py": {
+        "left-behind-let-go-unseen": "test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it",
         "move-on-before-gone": "test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move",
         "proof-before-the-stop": "test_a_slot_is_proved_by_what_it_held_after_its_writes_were_stopped",
         "reads-at-the-target": "test_who_only_has_a_copy_serves_nobody",

@@ -4,16 +4,18 @@ import asyncio
 import copy
 from typing import Any, Self
 
-from eisbach.bootstrap import cell_parts, older_copy, restore_cell, restore_owners
+from eisbach.bootstrap import cell_parts, older_copy, older_copy_moves, restore_cell, restore_kept, restore_owners
 from eisbach.bootstrap.cell_ground import Parts
 from eisbach.bootstrap.older_copy import ProvableStore
 from eisbach.bootstrap.older_copy_moves import RecordsWord
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.losses import AskHeard, Heard
 from eisbach.control.losses import LossCells, LossRange, RegionLosses
+from eisbach.control.moves import Mover, SlotRecord
 from eisbach.engines.embedded import erasing, works
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.engines.embedded.store import SqliteStore
+from eisbach.engines.embedded.store_moves import StoreMoves
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
@@ -123,6 +125,22 @@ def records_not_asked(patch: Patch) -> None:
     patch(older_copy, "records_say", nothing)
 
 
+@mutant("a store that may be an older copy does not ask for the last evacuation or return (seed 6177)")
+def return_not_asked(patch: Patch) -> None:
+    patch(older_copy, "evacuation_says", lambda *_: "")
+
+
+@mutant("a store that may be an older copy takes part in moves")
+def unproved_takes_part(patch: Patch) -> None:
+    patch(StoreMoves, "_takes_part", lambda _self: None)
+
+
+@mutant("a restored cell without a row of a slot that it does not own is condemned, for ever (seeds 69 and 907)")
+def made_anew_condemned(patch: Patch) -> None:
+    edit = ('if lease is None or lease.state == "gone":', "if lease is None:")
+    patch(older_copy_moves, "_fits", rewritten(older_copy_moves._fits, edit))
+
+
 @mutant("an older copy's ops of a slot that was on its way to it are not restored")
 def import_not_restored(patch: Patch) -> None:
     async def no_ops(_store: SqliteStore, _slot: Slot, _older: SqliteStore | None) -> int:
@@ -131,9 +149,30 @@ def import_not_restored(patch: Patch) -> None:
     patch(restore_cell, "_from_import", no_ops)
 
 
+@mutant("a restore does not ask the cell that gave a slot what it still keeps (seed 8517)")
+def giver_not_asked(patch: Patch) -> None:
+    async def nothing(*_: object, again: bool = False) -> int:  # noqa: ARG001
+        return 0
+
+    patch(restore_cell, "from_keeper", nothing)
+
+
+@mutant("half of a slot, which a given-up move had brought, is restored as if it were whole")
+def half_for_whole(patch: Patch) -> None:
+    patch(restore_kept, "_is_whole", lambda _lease, _kept: True)
+
+
+@mutant("what a slot left behind is let go of before its new owner has shown the slot")
+def left_behind_let_go_unseen(patch: Patch) -> None:
+    async def believed(_self: Mover, _record: SlotRecord) -> bool:
+        return True
+
+    patch(Mover, "_has_it", believed)
+
+
 @mutant("a restore believes the slot map, which is behind what moves have decided")
 def map_believed_in_a_restore(patch: Patch) -> None:
-    edit = ("return {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}", "return dict(by_map)")
+    edit = ("owners = {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}", "owners = dict(by_map)")
     patch(restore_owners, "owners_by_record", rewritten(restore_owners.owners_by_record, edit))
 
 

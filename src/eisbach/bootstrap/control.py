@@ -114,7 +114,7 @@ async def run(process: ControlProcess) -> None:
         tokens = (secrets.service_token, secrets.operator_token)
         announce = partial(_announce, process, secrets)
         routes = [
-            *control_routes(control.reconciler, control.mover, tokens=tokens),
+            *control_routes(control.reconciler, control.mover, addresses=process.cells, tokens=tokens),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
             *loss_routes(control.losses, announce=announce, tokens=tokens),
             *region_routes(

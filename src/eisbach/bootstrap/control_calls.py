@@ -1,11 +1,11 @@
 """The control process's calls for people and scripts: who has which slots, and moves.
 
-``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord]}``;
+``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], addresses: {cell: address}}``;
 ``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}}``; ``POST /moves/abort`` ``{slot}``.
 Every call needs the operator's or the region's service token.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -65,8 +65,10 @@ def movable(reconciler: SlotMapReconciler) -> Sequence[str]:
     return sorted(cell for cell, state in reconciler.cells.items() if state == "active" and cell not in studio)
 
 
-def control_routes(reconciler: SlotMapReconciler, mover: Mover, *, tokens: tuple[str, ...]) -> list[Route]:
-    """The routes."""
+def control_routes(
+    reconciler: SlotMapReconciler, mover: Mover, *, addresses: Mapping[str, str], tokens: tuple[str, ...]
+) -> list[Route]:
+    """The routes; ``addresses``: cell -> ``host:port``."""
 
     async def cells(_: Request) -> Response:
         found: dict[str, dict[str, int]] = {cell: {} for cell in reconciler.cells}
@@ -74,7 +76,9 @@ def control_routes(reconciler: SlotMapReconciler, mover: Mover, *, tokens: tuple
             for owner in owners:
                 found[owner][group] = found[owner].get(group, 0) + 1
         listed = [{"cell": c, "state": s, "slots": found[c]} for c, s in sorted(reconciler.cells.items())]
-        return _json({"cells": listed, "moves": await mover.records(), "map_version": reconciler.version})
+        return _json(
+            {"cells": listed, "moves": await mover.records(), "map_version": reconciler.version, "addresses": addresses}
+        )
 
     async def moves(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=MoveRequest)

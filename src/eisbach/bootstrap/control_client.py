@@ -3,7 +3,7 @@
 May not know: what is made of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import aiohttp
@@ -21,6 +21,7 @@ _ANSWER_S: Final = 2.0
 
 class _Listed(msgspec.Struct):
     moves: list[SlotRecord]
+    addresses: dict[str, str] = {}
 
 
 class _Last(msgspec.Struct):
@@ -41,6 +42,10 @@ class HttpMoves:
         """See ``Moves``; the control process notes its own reason."""
         del reason
         await self._ask("POST", "/moves/abort", msgspec.json.encode({"slot": str(slot)}))
+
+    async def addresses(self) -> Mapping[str, str]:
+        """See ``Decided``."""
+        return msgspec.json.decode(await self._ask("GET", "/cells", b""), type=_Listed).addresses
 
     async def evacuation(self) -> EvacuationRecord | None:
         """See ``Decided``."""

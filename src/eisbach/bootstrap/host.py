@@ -7,12 +7,13 @@ runs in it. May not know: what is composed.
 import random
 import secrets as entropy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from eisbach.bootstrap.control_client import HttpMoves
+from eisbach.bootstrap.restore_kept import Keepers
 from eisbach.bootstrap.restore_owners import Decided
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.peer_http import HttpPeer
@@ -24,7 +25,7 @@ from eisbach.engines.embedded.place import file_place
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.clock import Clock
 
-__all__ = ["ClosablePeer", "ClosableSource", "ClosingDisk", "Host", "system_host"]
+__all__ = ["ClosableKeepers", "ClosablePeer", "ClosableSource", "ClosingDisk", "Host", "system_host"]
 
 
 class ClosingDisk(Disk, Protocol):
@@ -45,6 +46,14 @@ class ClosablePeer(PeerTransport, Protocol):
 
 class ClosableSource(SlotSource, Protocol):
     """A way to the other cells of the region that ends with the process's composition."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class ClosableKeepers(Keepers, Protocol):
+    """The same for what other cells still keep."""
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -72,6 +81,10 @@ class Host:
     """Of every SQLite file; None: the machine's own."""
     backups: Blobs | None = None
     """Of its region; None: where the process document says."""
+    keepers: Callable[[Mapping[str, str], str], ClosableKeepers] = lambda addresses, token: HttpCells(
+        addresses, token=token
+    )
+    """(cell -> ``host:port``, token) -> the way to what other cells of the region keep."""
     moves: Callable[[str, str], Decided | None] = lambda _url, _token: None
     """(URL, token) -> what the region has on record of slots; None: the region has none."""
     place: Callable[[Path], str] = file_place

@@ -12,7 +12,8 @@ Costs nothing when a process is started anew on a running machine. May not know:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,7 +22,8 @@ import structlog
 from eisbach.bootstrap.cell_ground import CellStore, Parts
 from eisbach.bootstrap.cell_others import may_hold
 from eisbach.bootstrap.older_copy_moves import RecordsWord, evacuation_says, records_say
-from eisbach.bootstrap.restore_owners import Decided, settled_records
+from eisbach.bootstrap.restore_kept import complete_from_giver
+from eisbach.bootstrap.restore_owners import Decided, Kept, kept_by_others, settled_records
 from eisbach.cell.backup_format import days_between, decode_archived
 from eisbach.cell.puller import PeerTransport, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
@@ -30,6 +32,7 @@ from eisbach.kernel.limits import BACKUPS_KEPT
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.blobs import Blobs
+from eisbach.ports.moves import SlotChunk
 from eisbach.ports.store import Lease
 
 __all__ = ["WORD_MAX_S", "ProvableStore", "prove", "twin_says"]
@@ -63,6 +66,10 @@ class ProvableStore(CellStore, Protocol):
         """It is one."""
         ...
 
+    async def complete_import(self, slot: Slot, chunk: SlotChunk, *, move: int) -> None:
+        """A piece of an import that was committed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
@@ -75,6 +82,9 @@ class _Begun:
     hub_heard: asyncio.Event
     records: "asyncio.Future[RecordsWord | None]"
     """What moves have decided; None: there are none, or the control process is not heard."""
+    givers: dict[Slot, Kept] = field(default_factory=dict)
+    """Of slots that have arrived: who still has all of them."""
+    addresses: dict[str, str] = field(default_factory=dict)
 
 
 async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) -> asyncio.Event:
@@ -123,6 +133,9 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
             await _word(parts, "the control process", lambda: _records_say(moves, store, begun, process.cell), until_ms)
         if not begun.records.done():
             begun.records.set_result(None)
+        for slot, kept in begun.givers.items():
+            complete = partial(_complete, parts, store, begun, slot)
+            await _word(parts, f"cell {kept.cell}, which gave slot {slot},", complete, until_ms)
 
     try:
         async with asyncio.TaskGroup() as group:  # the first who holds more ends it
@@ -144,13 +157,14 @@ def _question(begun: _Begun, transport: PeerTransport, held: Mapping[Slot, Vecto
     region, twin = regions
 
     async def ask() -> str:
-        word = begun.records.result() if begun.records.done() else None
+        known = begun.records.done()
+        word = begun.records.result() if known else None
         asked = {slot: vector for slot, vector in held.items() if _is_ours(begun, word, slot)}
         found = await twin_says(transport, asked, region=region, twin=twin)
         unsure = [slot for slot in found if begun.leases[slot].state == "frozen" and word is None]
         if sure := [slot for slot in found if slot not in unsure]:
             return f"region {twin} {found[sure[0]]}"
-        waits = [slot for slot in held if begun.leases[slot].state in _ON_ITS_WAY and not begun.records.done()]
+        waits = [slot for slot in held if begun.leases[slot].state in _ON_ITS_WAY and not known]
         if unsure or waits:
             slot = (*unsure, *waits)[0]
             raise Unavailable(f"slot {slot} is on its way: whether another cell of this region has it is not known")
@@ -167,12 +181,33 @@ def _is_ours(begun: _Begun, word: RecordsWord | None, slot: Slot) -> bool:
 
 
 async def _records_say(decided: Decided, store: ProvableStore, begun: _Begun, cell: str) -> str:
-    word = records_say(await settled_records(cell, decided, _WHY), begun.leases, cell)
+    records = await settled_records(cell, decided, _WHY)
+    word = records_say(records, begun.leases, cell)
+    begun.givers.update({slot: kept for slot, kept in kept_by_others(records, cell).items() if slot in word.arrived})
+    if begun.givers:
+        begun.addresses.update(await decided.addresses())
     # Standing aside goes on meanwhile, so here the rows as they are now count.
     why = word.why or evacuation_says(await decided.evacuation(), await store.leases(), cell)
     if not why:
         begun.records.set_result(word)
     return why
+
+
+async def _complete(parts: Parts, store: ProvableStore, begun: _Begun, slot: Slot) -> str:
+    """Take a committed import in once more: an older copy may have half of it, which nobody else can tell of."""
+    kept, lease = begun.givers[slot], begun.leases[slot]
+    if kept.cell not in begun.addresses or lease.state != "importing":
+        return ""  # that cell is gone for good, or the slot was restored
+
+    async def put(chunk: SlotChunk) -> None:
+        await store.complete_import(slot, chunk, move=lease.move)
+
+    keepers = parts.host.keepers(begun.addresses, parts.secrets.service_token)
+    try:
+        await complete_from_giver(put, slot, keepers, kept)
+    finally:
+        await keepers.aclose()
+    return ""
 
 
 async def _backups_question(parts: Parts, backups: Blobs, begun: _Begun, cell: str) -> str:

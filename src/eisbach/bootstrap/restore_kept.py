@@ -22,7 +22,7 @@ from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, covers
 from eisbach.ports.moves import CopyCursor, SlotChunk
 
-__all__ = ["Keepers", "KeptSlots", "from_keeper", "take_following"]
+__all__ = ["Keepers", "KeptSlots", "complete_from_giver", "from_keeper", "take_following"]
 
 _ROUNDS_MAX: Final = 100_000
 _NOTHING: Final = Mark(0, 0)
@@ -65,7 +65,13 @@ async def from_keeper(store: SqliteStore, slot: Slot, others: KeptSlots | None, 
         return 0
     await store.begin_import(slot, move=0, epoch=max(1, first.lease.epoch))
     if _is_whole(first.lease, kept):
-        return 0 if again else await _take_whole(store, slot, others.keepers, kept, first)
+        if again:
+            return 0
+
+        async def put(chunk: SlotChunk) -> object:
+            return await store.import_chunk(slot, chunk, move=0)
+
+        return await _take_whole(put, slot, others.keepers, kept, first)
 
     async def export(cursor: CopyCursor) -> SlotChunk:
         return (await _ask(others.keepers, kept, slot, cursor)).chunk
@@ -108,12 +114,27 @@ def _is_whole(lease: LeaseView, kept: Kept) -> bool:
     return kept.whole and lease.state in _LEFT and lease.move == kept.move
 
 
-async def _take_whole(store: SqliteStore, slot: Slot, keepers: Keepers, kept: Kept, first: LeftBehind) -> int:
+async def complete_from_giver(
+    put: Callable[[SlotChunk], Awaitable[object]], slot: Slot, keepers: Keepers, kept: Kept
+) -> None:
+    """All of a slot from the cell that gave it, into an import that was committed, and that an older copy has in part.
+
+    Raises:
+        Unavailable: the cell does not answer.
+    """
+    first = await keepers.left(kept.cell, ExportRequest(slot=str(slot), move=kept.move, cursor=CopyCursor()))
+    if _is_whole(first.lease, kept):
+        await _take_whole(put, slot, keepers, kept, first)
+
+
+async def _take_whole(
+    put: Callable[[SlotChunk], Awaitable[object]], slot: Slot, keepers: Keepers, kept: Kept, first: LeftBehind
+) -> int:
     found, piece = 0, first
     for _ in range(_ROUNDS_MAX):
         if not covers(piece.chunk.heads, first.chunk.heads):  # half of it with its floors would be taken for all
             raise Unavailable(f"cell {kept.cell} has just let go of what slot {slot} left behind there; try again")
-        await store.import_chunk(slot, piece.chunk, move=0)
+        await put(piece.chunk)
         found += len(piece.chunk.ops) + len(piece.chunk.items)
         if not piece.chunk.more:
             return found

@@ -57,7 +57,11 @@ class Moves(Protocol):
 
 
 class Decided(Moves, Protocol):
-    """All that the region's control process has on record of slots."""
+    """All that the region's control process has on record of slots, and where its cells are."""
+
+    async def addresses(self) -> Mapping[str, str]:
+        """Cell -> ``host:port``."""
+        ...
 
     async def evacuation(self) -> EvacuationRecord | None:
         """The last evacuation or return of the region."""

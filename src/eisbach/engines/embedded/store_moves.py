@@ -69,6 +69,10 @@ class StoreMoves:
         vector: Vector = await self._submit(ImportWork(slot, chunk, move))
         return vector
 
+    async def complete_import(self, slot: Slot, chunk: SlotChunk, *, move: int) -> None:
+        """A piece of an import that was committed, once more, before the store is proved: it may be half of it."""
+        await self._submit(ImportWork(slot, chunk, move))
+
     async def settle(self, slot: Slot, *, move: int, epoch: int, owner: str | None) -> Lease:
         """See ``ports.moves``."""
         self._takes_part()

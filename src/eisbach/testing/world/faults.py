@@ -87,7 +87,7 @@ MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
 OLDER_COPY: Final = "older-copy"
 """The machine is put back from a copy of its disk that was made a while before."""
 _PUT_BACK: Final[tuple[Pair, ...]] = tuple((phase, OLDER_COPY) for phase in _CELL_PHASES)
-"""Of cells that are alone in their region; at most one in a seed."""
+"""At most one in a seed."""
 PAIRS: Final[frozenset[Pair]] = frozenset(
     {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK)
 )

@@ -210,6 +210,15 @@ class MovesLink:
         """See ``Moves``."""
         return await self._ask("abort", lambda control: control.mover.abort(slot, reason))
 
+    async def addresses(self) -> Mapping[str, str]:
+        """See ``Decided``; those that are still there."""
+        found = {
+            node.document.cell: place
+            for place, node in self._ways.nodes.items()
+            if ":" in place and node.region == self._source.region and not node.gone
+        }
+        return await self._ask("records", lambda _: _told(found))
+
     async def evacuation(self) -> EvacuationRecord | None:
         """See ``Decided``."""
         return await self._ask("evacuation", lambda control: control.evacuation.last())
@@ -226,6 +235,10 @@ class MovesLink:
             return await self._ways.network.call(self._source, node, phase, serve, seconds=_HUB_ANSWER_S)
         except (Refused, Silent) as error:
             raise Unavailable(str(error)) from error
+
+
+async def _told(what: T) -> T:
+    return what
 
 
 class Quiet:

@@ -119,6 +119,7 @@ class CellNode(Process):
             disk=lambda name: Executor(self, name.partition("-")[0]),
             peer=lambda door, token: PeerLink(self, ways, door, token=token),
             source=lambda token: CellsLink(self, ways, {}, token=token),
+            keepers=lambda addresses, token: CellsLink(self, ways, addresses, token=token),
             vfs=self.vfs,
             backups=self.backups,
             moves=lambda _url, _token: MovesLink(self, ways) if self.region in ways.controls else None,

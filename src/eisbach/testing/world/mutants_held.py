@@ -14,6 +14,10 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "return-not-asked": "test_an_older_copy_from_before_a_return_is_told_by_its_record_alone",
         "unproved-takes-part": "test_a_move_of_the_cell_is_given_up_before_it_is_proved_and_none_begins_meanwhile",
     },
+    "tests/cell/test_older_copy_imports.py": {
+        "arrived-not-asked": "test_a_twin_is_asked_of_a_slot_that_has_arrived_also_when_that_is_told_while_it_answers",
+        "import-not-completed": "test_a_committed_import_of_which_an_older_copy_has_a_part_is_completed_before_it_is_the_owner",  # noqa: E501 - the name of a test
+    },
     "tests/cell/test_older_copy_moves.py": {
         "made-anew-condemned": "test_a_row_that_is_behind_its_record_is_of_an_older_copy_and_no_other[left]",
     },

@@ -130,6 +130,20 @@ def return_not_asked(patch: Patch) -> None:
     patch(older_copy, "evacuation_says", lambda *_: "")
 
 
+@mutant("a committed import, of which an older copy has a part, is not completed before it is the owner")
+def import_not_completed(patch: Patch) -> None:
+    async def nothing(*_: object) -> None:
+        return
+
+    patch(older_copy, "complete_from_giver", nothing)
+
+
+@mutant("nobody is asked of a slot that has arrived if that is told while the twin answers (seed 577)")
+def arrived_not_asked(patch: Patch) -> None:
+    edit = ("_ON_ITS_WAY and not known]", "_ON_ITS_WAY and not begun.records.done()]")
+    patch(older_copy, "_question", rewritten(older_copy._question, edit))
+
+
 @mutant("a store that may be an older copy takes part in moves")
 def unproved_takes_part(patch: Patch) -> None:
     patch(StoreMoves, "_takes_part", lambda _self: None)

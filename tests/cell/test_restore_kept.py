@@ -139,6 +139,29 @@ async def test_half_a_slot_is_not_taken_for_the_whole_of_it(world: World) -> Non
         assert await again.digest(SLOT) == await world.there.digest(SLOT)
 
 
+async def test_half_a_slot_that_a_given_up_move_left_in_an_older_copy_is_not_taken_for_the_whole_of_it(
+    world: World,
+) -> None:
+    """Its row says no more than that the slot is gone."""
+    for number in range(600):
+        await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc", f"k{number}", b"1"))]))
+    await world.exchange()
+    await world.clock.advance(30 * 86_400)
+    vector = await world.there.vector(SLOT)
+    assert await world.here.prune_log(SLOT, acknowledged=vector, relayed_lsn=1 << 40) > 0
+    piece = await world.here.export(SLOT, CopyCursor())
+    async with world.opened() as copy:
+        await copy.begin_import(SLOT, move=1, epoch=1)
+        await copy.import_chunk(SLOT, piece, move=1)
+        await copy.settle(SLOT, move=1, epoch=2, owner="c0")
+        await copy.condemn("a record says so")
+
+    await restore_cell(world.new(), SLOTS, Sources(None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)
+
+
 async def test_what_was_pruned_there_is_no_gap_once_the_twin_was_asked(world: World) -> None:
     await world.write(world.here, 20)
     await world.exchange()

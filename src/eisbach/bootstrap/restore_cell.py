@@ -189,15 +189,18 @@ async def _holds_data(store: SqliteStore) -> bool:
 async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
     """All that an older copy has of a slot that it had; keys and lost conflicts too.
 
-    Also what it had left behind in a move: since then the slot has come back, and the copy does not know of it.
+    Also what it had left behind in a move: since then the slot has come back, and the copy does not know of it. Not
+    where that was pruned: it may be half of a given-up import, whose floors would say that the items are all there.
     """
     lease = await older.lease(slot) if older is not None else None
     if older is None or lease is None or lease.state not in ("active", "frozen", "away", "gone"):
         return 0  # half of an import may be there, which is no state of the slot
-    await store.begin_import(slot, move=0, epoch=lease.epoch)
     cursor, found = CopyCursor(), 0
     for _ in range(_ROUNDS_MAX):
         piece = await older.export(slot, cursor)
+        if lease.state == "gone" and piece.floors:
+            return 0
+        await store.begin_import(slot, move=0, epoch=lease.epoch)
         await store.import_chunk(slot, piece, move=0)
         found += len(piece.ops) + len(piece.items)
         if not piece.more:
@@ -207,13 +210,13 @@ async def _from_older(store: SqliteStore, slot: Slot, older: SqliteStore | None)
 
 
 async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None) -> int:
-    """Of a slot that was on its way to an older copy: its ops, as far as they follow what is there by now.
+    """Of a slot that was on its way to an older copy, or left there in part: ops, as far as they follow what is there.
 
     What it was given may be nowhere else, when the slot came since and its twin was cut off. Taken before the twin's,
     as they were written, so that what they lost to is listed (seed 3589).
     """
     lease = await older.lease(slot) if older is not None else None
-    if older is None or lease is None or lease.state != "importing":
+    if older is None or lease is None or lease.state not in ("importing", "gone"):
         return 0
     if await store.lease(slot) is None:
         await store.begin_import(slot, move=0, epoch=lease.epoch)

@@ -30,6 +30,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
     },
     "tests/cell/test_restore_kept.py": {
         "giver-not-asked": "test_an_erasure_that_only_the_cell_which_gave_the_slot_still_has_is_not_lost",
+        "half-of-an-older-copy": "test_half_a_slot_that_a_given_up_move_left_in_an_older_copy_is_not_taken_for_the_whole_of_it",  # noqa: E501 - the name of a test
         "half-for-whole": "test_half_a_slot_is_not_taken_for_the_whole_of_it",
     },
     "tests/cell/test_restore_owners.py": {

@@ -115,6 +115,8 @@ def backups_not_restored(patch: Patch) -> None:
 def left_behind_not_restored(patch: Patch) -> None:
     edit = ('"frozen", "away", "gone")', '"frozen", "away")')
     patch(restore_cell, "_from_older", rewritten(restore_cell._from_older, edit))
+    edit = ('("importing", "gone")', '("importing",)')
+    patch(restore_cell, "_from_import", rewritten(restore_cell._from_import, edit))
 
 
 @mutant("a store that may be an older copy does not ask what moves have decided")
@@ -169,6 +171,11 @@ def giver_not_asked(patch: Patch) -> None:
         return 0
 
     patch(restore_cell, "from_keeper", nothing)
+
+
+@mutant("half of an import that was given up is taken from an older copy as if it were the whole slot")
+def half_of_an_older_copy(patch: Patch) -> None:
+    patch(restore_cell, "_from_older", rewritten(restore_cell._from_older, ("and piece.floors", "and not piece")))
 
 
 @mutant("half of a slot, which a given-up move had brought, is restored as if it were whole")

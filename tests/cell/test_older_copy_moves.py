@@ -70,14 +70,15 @@ def test_what_is_elsewhere_speaks_against_nothing_and_what_has_arrived_is_asked_
 
 class _Control(http.server.BaseHTTPRequestHandler):
     status = 200
+    nonsense = b""
 
     def do_GET(self) -> None:
         assert self.headers["Authorization"] == "Bearer t"
         said = {
-            "/cells": {"cells": [], "moves": [LEFT], "map_version": 3},
+            "/cells": {"cells": [], "moves": [LEFT], "map_version": 3, "addresses": {"c2": "127.0.0.1:9"}},
             "/region": {"region": "eu-central", "last": None},
         }
-        self._say(msgspec.json.encode(said[self.path]))
+        self._say(self.nonsense or msgspec.json.encode(said[self.path]))
 
     def do_POST(self) -> None:
         assert self.path == "/moves/abort"
@@ -111,6 +112,7 @@ async def test_the_control_process_is_asked_for_records_and_gives_up_moves(
 
     assert await moves.records() == [LEFT]
     assert await moves.evacuation() is None
+    assert await moves.addresses() == {"c2": "127.0.0.1:9"}
     await moves.abort(SLOT, "asked")
     for status, error in ((409, Invalid), (503, Unavailable), (401, Unavailable)):
         monkeypatch.setattr(_Control, "status", status)
@@ -118,3 +120,7 @@ async def test_the_control_process_is_asked_for_records_and_gives_up_moves(
             await moves.abort(SLOT, "asked")
     with pytest.raises(Unavailable):
         await HttpMoves("http://127.0.0.1:9", "t").records()
+    monkeypatch.setattr(_Control, "status", 200)
+    monkeypatch.setattr(_Control, "nonsense", b'{"moves": "\xff"}')
+    with pytest.raises(Unavailable, match="as one does"):
+        await moves.records()

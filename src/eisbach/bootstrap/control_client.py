@@ -4,7 +4,7 @@ May not know: what is made of it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,6 +17,7 @@ from eisbach.kernel.slots import Slot
 __all__ = ["HttpMoves"]
 
 _ANSWER_S: Final = 2.0
+T = TypeVar("T")
 
 
 class _Listed(msgspec.Struct):
@@ -36,7 +37,7 @@ class HttpMoves:
 
     async def records(self) -> Sequence[SlotRecord]:
         """See ``Moves``."""
-        return msgspec.json.decode(await self._ask("GET", "/cells", b""), type=_Listed).moves
+        return (await self._told("/cells", _Listed)).moves
 
     async def abort(self, slot: Slot, reason: str) -> None:
         """See ``Moves``; the control process notes its own reason."""
@@ -45,11 +46,17 @@ class HttpMoves:
 
     async def addresses(self) -> Mapping[str, str]:
         """See ``Decided``."""
-        return msgspec.json.decode(await self._ask("GET", "/cells", b""), type=_Listed).addresses
+        return (await self._told("/cells", _Listed)).addresses
 
     async def evacuation(self) -> EvacuationRecord | None:
         """See ``Decided``."""
-        return msgspec.json.decode(await self._ask("GET", "/region", b""), type=_Last).last
+        return (await self._told("/region", _Last)).last
+
+    async def _told(self, path: str, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(await self._ask("GET", path, b""), type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unavailable(f"the control process does not answer {path} as one does: {error}") from error
 
     async def _ask(self, method: str, path: str, body: bytes) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_S)

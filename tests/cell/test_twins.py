@@ -18,6 +18,7 @@ from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import LogGap, Overloaded, Unavailable
 from eisbach.kernel.ops import ItemChange, Op
 from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Applied, ItemKey, Lease, OpBatch, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 
@@ -82,7 +83,7 @@ class LossyLink:
             raise Unavailable("lost on the way")
 
 
-def msgspec_replace(request: PullRequest, **fields: int) -> PullRequest:
+def msgspec_replace(request: PullRequest, **fields: int | bool) -> PullRequest:
     import msgspec
 
     return msgspec.structs.replace(request, **fields)
@@ -334,6 +335,63 @@ async def test_how_far_behind_a_region_is_that_is_not_heard_nobody_says(tmp_path
 def test_a_twin_that_has_long_been_silent_stops_nobody() -> None:
     assert clock_is_ahead([twin_found(ahead_ms=900)])
     assert clock_is_ahead([twin_found(ahead_ms=900, silent_ms=60_000)]) == ""
+
+
+class Held:
+    """A way to the other region on which answers stay until they are let through."""
+
+    far_behind = FAR_BEHIND
+
+    def __init__(self, to: Twin) -> None:
+        self.to, self.arrives, self.answered = to, asyncio.Event(), asyncio.Event()
+
+    async def owners(self) -> Mapping[str, Sequence[str]]:
+        return {"eu/de/main": ["c1"] * 4}
+
+    async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+        answer = await self.to.server.answer(msgspec_replace(request, wait_ms=0))
+        self.answered.set()
+        await self.arrives.wait()
+        return answer
+
+
+@pytest.mark.parametrize("arrived", [False, True], ids=["on its way", "here and not on disk yet"])
+async def test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_told_or_never_taken(
+    tmp_path: Path, arrived: bool
+) -> None:
+    """Else it takes itself for whole, gives the number again, and meets its own op of old (seed 397370)."""
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        await other.write(SLOTS[0], "k", b"1")
+        if arrived:
+            one.store.unproved = "it waits for its own proof, and takes in nothing"
+        way = Held(other)
+        puller = Puller(one.store, one.ownership, way, region="eu-west", clock=HurriedClock(), rng=random.Random(1))
+        one.server.pullers = {"eu-west": puller}
+        task = asyncio.create_task(puller.run())
+        await way.answered.wait()
+        if arrived:
+            way.arrives.set()
+            async with asyncio.timeout(5):
+                while not puller.statistics().answers:
+                    await asyncio.sleep(0)
+        asked = PullRequest(slots={str(slot): {} for slot in SLOTS}, limit=1, wait_ms=0, region="eu-west", proves=True)
+        told = await one.server.answer(asked)
+        usual = await one.server.answer(msgspec_replace(asked, proves=False))
+        other.server = PullServer(
+            other.store, Ownership(other.store, cell="c9", groups=GROUPS, owners={}), clock=SystemClock()
+        )
+        way.arrives.set()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        vector = await one.store.vector(SLOTS[0])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert {text: dict(batch.heads) for text, batch in told.batches.items()} == (
+        {str(SLOTS[0]): {"eu-west": Mark(1, 1)}} if arrived else {}
+    )
+    assert not usual.batches, "a puller is given ops, and no word of others"
+    assert not vector
 
 
 async def test_two_handfuls_at_most_wait_before_the_writer_and_one_is_there_while_another_is_committed(

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -252,6 +252,31 @@ async def test_a_lost_answer_does_not_double_or_lose_an_envelope(world: World) -
     await world.idle(10)
 
     assert await world.numbers() == list(range(1, 11))
+
+
+async def test_a_relay_whose_store_is_closing_waits_before_it_looks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed store answers who waits for a commit at once (seed 402274: a million times)."""
+    await world.start()
+    await world.write(2)
+    await world.idle(0.1)
+    looks, log_after = 0, world.store.log_after
+
+    async def counted(lsn: int, *, limit: int) -> Sequence[LogEntry]:
+        nonlocal looks
+        looks += 1
+        return await log_after(lsn, limit=limit)
+
+    async def closed(_lsn: int) -> int:
+        raise Unavailable("the store is closed; the process is stopping")
+
+    monkeypatch.setattr(world.store, "log_after", counted)
+    monkeypatch.setattr(world.store, "wait_for_commit", closed)
+    for _ in range(30):
+        await world.idle(0.1)
+
+    assert 0 < looks < 100, "once in 50 ms or so"
 
 
 async def test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written(world: World) -> None:

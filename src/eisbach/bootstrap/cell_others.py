@@ -101,7 +101,7 @@ def losses(parts: Parts, main: Slots) -> Losses:
 
     def puller(region: str) -> Puller:
         for found in parts.pullers:
-            if found.statistics().region == region:
+            if found.region == region:
                 return found
         raise Invalid(f"this cell pulls from no region {region[:40]!r}")
 

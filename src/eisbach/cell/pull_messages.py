@@ -29,8 +29,10 @@ WAIT_MS: Final = 2_000
 """A sender with nothing to send holds the question this long."""
 
 
-class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a puller asks."""
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a puller asks. What is not asked for is not sent: a region that is not upgraded yet refuses what it does not
+    know, and must go on answering the rest.
+    """
 
     slots: dict[str, dict[str, Mark]]
     """Slot -> the asker's vector."""
@@ -45,6 +47,9 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Slots whose digests are wanted, at most 8."""
     copies: dict[str, CopyCursor] = {}
     """A slot of which the next piece is wanted, items and all; at most one."""
+    proves: bool = False
+    """Whether the asker's store is an older copy of itself is asked: what it gave before, and is still on its way, is
+    told in ``Batch.heads``, or is not taken any more (P21)."""
 
 
 class Batch(msgspec.Struct, frozen=True):

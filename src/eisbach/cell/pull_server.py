@@ -6,8 +6,8 @@ that cannot be answered for holds up no other. May not know: who asks, beyond it
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
@@ -28,6 +28,7 @@ from eisbach.cell.within import within
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import CopyCursor, SlotChunk
 from eisbach.ports.store import Store
@@ -38,8 +39,21 @@ _SLICE_MS: Final = 250
 """A waiting sender looks up this often even when nothing is committed."""
 _SLOTS_MAX: Final = 10_000
 _DIGESTS_MAX: Final = 8
+_NOTHING: Final = Mark(0, 0)
 _FEW: Final = 128
 """Ops of an answer after which the next may wait: who gets more is behind."""
+
+
+class Heard(Protocol):
+    """What a cell has heard of another region, also what is not on its disk yet."""
+
+    def begin_anew(self) -> None:
+        """What that region gave before and is not here yet is not taken any more."""
+        ...
+
+    def head(self, slot: str) -> Mark:
+        """How far its own log of a slot goes at least."""
+        ...
 
 
 class PullServer:
@@ -70,6 +84,8 @@ class PullServer:
         self.company_ms = 0
         """From one answer with ops to the next of a region, where each is a commit there that is billed; not while a
         write waits for that region to hold it, nor when it is far behind."""
+        self.pullers: Mapping[str, Heard] = {}
+        """By region, who takes in what it gives."""
         self._told_ms: dict[str, int] = {}
         """Region -> when it was last given ops, and few."""
         self._turn = 0
@@ -114,6 +130,9 @@ class PullServer:
         barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
         if self._acknowledged is not None:
             self._acknowledged.note(request.region, {t: request.slots[t] for t, _ in asked})
+        puller = self.pullers.get(request.region) if request.proves else None
+        if puller is not None:
+            puller.begin_anew()
         digests, copies = await self._digests(request), await self._copies(request)
         began = self._clock.monotonic_ms()
         until = began + request.wait_ms
@@ -122,6 +141,8 @@ class PullServer:
             lsn = self._store.statistics().last_lsn
             batches, failed = await self._batches(request, asked)
             failed |= barred
+            if puller is not None:
+                batches |= _also_heard(puller, request, batches, [text for text, _ in asked])
             now = self._clock.monotonic_ms()
             if batches:
                 few = sum(len(batch.ops) for batch in batches.values()) < _FEW
@@ -198,3 +219,16 @@ class PullServer:
                 room -= sum(map(weight, batch.ops))
                 await asyncio.sleep(0)  # viewers first: a large answer takes tens of milliseconds to collect
         return batches, failed
+
+
+def _also_heard(
+    puller: Heard, request: PullRequest, batches: Mapping[str, Batch], asked: Sequence[str]
+) -> dict[str, Batch]:
+    """Slots of which more has been heard of the asker's own log than is on disk here."""
+    found: dict[str, Batch] = {}
+    for text in asked:
+        batch = batches.get(text, Batch([], {}))
+        known = max(request.slots[text].get(request.region, _NOTHING), batch.heads.get(request.region, _NOTHING))
+        if (head := puller.head(text)) > known:
+            found[text] = Batch(batch.ops, {**batch.heads, request.region: head})
+    return found

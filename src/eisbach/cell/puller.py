@@ -21,7 +21,7 @@ from eisbach.cell.ownership import Ownership
 from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls
 from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.limits import PULL_OPS_MAX
 from eisbach.kernel.slots import Slot
@@ -87,7 +87,7 @@ class Puller:
         rng: random.Random,
     ) -> None:
         self._store, self._ownership, self._transport = store, ownership, transport
-        self._region, self._clock, self._rng = region, clock, rng
+        self.region, self._clock, self._rng = region, clock, rng
         self._owners: dict[str, str] = {}
         self._map_at_ms = -_MAP_EVERY_MS
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -95,6 +95,8 @@ class Puller:
         self._behind: dict[str, int] = {}
         self._heads: dict[str, Mark] = {}
         """Slot -> how far that region's own log went when it last said so."""
+        self._fence = 0
+        """Rises whenever what that region gave before is not to be taken any more."""
         self._heard_ms = clock.monotonic_ms()
         self._failures: dict[str, int] = {}
         self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = self._ahead_ms = 0
@@ -103,7 +105,7 @@ class Puller:
         """What happened since start."""
         silent = self._clock.monotonic_ms() - self._heard_ms
         return PullerStatistics(
-            region=self._region,
+            region=self.region,
             ops=self._ops,
             answers=self._answers,
             conflicts=self._conflicts,
@@ -128,6 +130,13 @@ class Puller:
         """How far that region's own log of a slot goes at least, as far as heard since the start."""
         return self._heads.get(slot, Mark(0, 0))
 
+    def begin_anew(self) -> None:
+        """That region asks whether it is an older copy of itself: what it gave before is known by ``head``, if it is
+        here and not on disk yet, or is dropped when it comes, and asked for again. Else its numbers would be given
+        twice, once from here (seed 397370).
+        """
+        self._fence += 1
+
     async def run(self) -> None:
         """Keep one asker per owner over there; ends only by cancellation, which loses nothing."""
         try:
@@ -136,9 +145,7 @@ class Puller:
                 self._bury()
                 wanted = set(self._owners.values())
                 for cell in sorted(wanted - self._tasks.keys()):
-                    self._tasks[cell] = asyncio.create_task(
-                        self._ask_for_ever(cell), name=f"pull-{self._region}-{cell}"
-                    )
+                    self._tasks[cell] = asyncio.create_task(self._ask_for_ever(cell), name=f"pull-{self.region}-{cell}")
                 for cell in sorted(self._tasks.keys() - wanted):
                     self._tasks.pop(cell).cancel()
                 await self._clock.sleep(1 if self._owners else 0.3)
@@ -153,7 +160,7 @@ class Puller:
             if task.done():
                 del self._tasks[cell]
                 if not task.cancelled():
-                    _logger.error("asker_died", region=self._region, cell=cell, exc_info=task.exception())
+                    _logger.error("asker_died", region=self.region, cell=cell, exc_info=task.exception())
 
     async def _look(self) -> None:
         """Learn the owners from the map, now and then and whenever a slot has none."""
@@ -166,7 +173,7 @@ class Puller:
         try:
             groups = await self._transport.owners()
         except EisbachError as error:
-            _logger.info("peer_map_unavailable", region=self._region, error=str(error))
+            _logger.info("peer_map_unavailable", region=self.region, error=str(error))
             return
         self._map_at_ms = self._clock.monotonic_ms()
         for text in sorted(mine):  # in an order of our own: a simulated run must be repeatable
@@ -183,7 +190,7 @@ class Puller:
             except EisbachError as error:
                 count = self._failures[cell] = self._failures.get(cell, 0) + 1
                 if count in (1, 100):
-                    _logger.info("pull_failed", region=self._region, cell=cell, failures=count, error=str(error))
+                    _logger.info("pull_failed", region=self.region, cell=cell, failures=count, error=str(error))
                 await self._pause(count)
                 continue
             if not more:
@@ -231,8 +238,13 @@ class Puller:
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
         asked_ms = self._clock.monotonic_ms()
         request = PullRequest(slots=vectors, wait_ms=wait_ms, wall_ms=self._clock.wall_ms(), region=self._store.region)
+        fence = self._fence
         answer = await self._transport.pull(cell, request)
+        if fence != self._fence:
+            raise Unavailable(f"region {self.region} began anew since cell {cell} was asked; it is asked again")
         self._heard(answer, asked_ms)
+        for text, batch in answer.batches.items():
+            self._heads[text] = max(batch.heads.get(self.region, Mark(0, 0)), self.head(text))
         return answer
 
     async def _take_in(self, answer: PullAnswer, asked: Sequence[str]) -> None:
@@ -244,8 +256,6 @@ class Puller:
                 self._owners.pop(text, None)
         for text, code in answer.failed.items():
             self._fail(text, code)
-        for text, batch in answer.batches.items():
-            self._heads[text] = max(batch.heads.get(self._region, Mark(0, 0)), self.head(text))
         # While one handful is committed the next one waits before the writer, so that it never waits for this loop.
         under_way: deque[asyncio.Future[list[None]]] = deque()
         try:
@@ -277,7 +287,7 @@ class Puller:
         """Leave one slot out for a while; the others go on."""
         count = self._failing.get(text, (0, 0))[0] + 1
         if count in (1, 100):
-            _logger.warning("slot_not_pulled", region=self._region, slot=text, failures=count, error=why)
+            _logger.warning("slot_not_pulled", region=self.region, slot=text, failures=count, error=why)
         delay = delay_after(count, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
         self._failing[text] = (count, self._clock.monotonic_ms() + int(delay.total_seconds() * 1000))
 

@@ -270,7 +270,7 @@ class Relay:
         doubt = asyncio.ensure_future(self._doubted.wait())
         try:
             await asyncio.wait({commit, pause, doubt}, return_when=asyncio.FIRST_COMPLETED)
-            return commit.done()
+            return commit.done() and commit.result() > self._lsn  # raises: a closed store answers at once, each time
         finally:
             for one in (commit, pause, doubt):
                 one.cancel()

@@ -37,6 +37,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "map-believed-in-a-restore": "test_a_record_counts_more_than_the_map_which_follows_it_later",
     },
     "tests/cell/test_twins.py": {
+        "given-before-the-question": "test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_told_or_never_taken",  # noqa: E501 - the name of a test
         "skew-of-the-slow": "test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew",
     },
     "tests/control/test_moves.py": {
@@ -86,6 +87,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "epochs-apart-in-a-restart": "test_after_a_restart_what_follows_the_first_one_of_an_epoch_waits_for_what_was_in_work_in_the_epoch_before",  # noqa: E501 - the name of a test
     },
     "tests/hub/test_relay.py": {
+        "closed-store-has-news": "test_a_relay_whose_store_is_closing_waits_before_it_looks_again",
         "hub-remembered": "test_a_hub_that_does_not_answer_has_nothing_and_is_asked_again_by_the_relay",
         "idle-relay-deaf": "test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written",
         "last-lsn-too-early": "test_an_envelope_claims_no_lsn_of_the_next_one",

@@ -5,6 +5,7 @@ The world meets them too seldom to be trusted with them; ``mutants_held`` names 
 
 import msgspec
 
+from eisbach.cell.puller import Puller
 from eisbach.engines.embedded import writer
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.slot_rows import SlotRows
@@ -49,3 +50,14 @@ def epochs_apart_in_a_restart(patch: Patch) -> None:
         return account(self, msgspec.structs.replace(event, after=None))
 
     patch(Inbox, "account", forgetful)
+
+
+@mutant("what a region gave before it asked whether it is an older copy is taken when it comes (seed 397370)")
+def given_before_the_question(patch: Patch) -> None:
+    patch(Puller, "begin_anew", lambda _self: None)
+
+
+@mutant("a relay whose store is closing looks again at once (seed 402274)")
+def closed_store_has_news(patch: Patch) -> None:
+    edit = ("commit.done() and commit.result() > self._lsn", "commit.done()")
+    patch(Relay, "_committed_soon", rewritten(Relay._committed_soon, edit))

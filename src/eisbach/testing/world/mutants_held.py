@@ -13,6 +13,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "position-from-the-log": "test_an_op_that_the_twin_holds_back_is_not_yet_shown_though_its_log_has_it",
     },
     "tests/cell/test_restore_cell.py": {
+        "restore-without-in-hand": "test_what_the_twin_has_received_and_not_written_yet_is_restored_too",
         "left-behind-not-restored": "test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back",  # noqa: E501 - the name of a test
     },
     "tests/cell/test_restore_owners.py": {

@@ -20,7 +20,7 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Denied, Invalid, Unavailable
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import IdempotencyKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
@@ -141,6 +141,35 @@ async def test_a_cell_on_a_new_machine_has_all_that_was_acknowledged_and_converg
         for slot in SLOTS:
             assert await again.digest(slot) == await world.there.digest(slot)
             assert await again.vector(slot) == await world.there.vector(slot)
+
+
+class InHand:
+    """A puller of the twin that has taken in what its store does not hold yet."""
+
+    def __init__(self, ops: Sequence[Op]) -> None:
+        self.ops = list(ops)
+
+    def begin_anew(self, slots: Sequence[str], origin: str) -> Mapping[str, list[Op]]:
+        assert origin == HERE
+        return {str(SLOT): self.ops} if str(SLOT) in slots else {}
+
+
+async def test_what_the_twin_has_received_and_not_written_yet_is_restored_too(world: World) -> None:
+    """It would be written under an epoch that the new store never asks for again."""
+    await world.write(world.here, 30)
+    await world.exchange()
+    held = await world.there.vector(SLOT)
+    await world.write(world.here, 30)
+    late = await world.here.ops_after(SLOT, held, limit=1000)
+    assert len(late.ops) > 5
+    world.twin.server.askers = [InHand(late.ops)]
+
+    await world.restore()
+    await world.there.apply(SLOT, late.ops)
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)
+        assert (await again.vector(SLOT))[HERE] == late.heads[HERE]
 
 
 @pytest.mark.parametrize("based", [False, True])

@@ -366,7 +366,7 @@ async def test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_
             one.store.unproved = "it waits for its own proof, and takes in nothing"
         way = Held(other)
         puller = Puller(one.store, one.ownership, way, region="eu-west", clock=HurriedClock(), rng=random.Random(1))
-        one.server.pullers = {"eu-west": puller}
+        one.server.askers = [puller]
         task = asyncio.create_task(puller.run())
         await way.answered.wait()
         if arrived:
@@ -374,9 +374,9 @@ async def test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_
             async with asyncio.timeout(5):
                 while not puller.statistics().answers:
                     await asyncio.sleep(0)
-        asked = PullRequest(slots={str(slot): {} for slot in SLOTS}, limit=1, wait_ms=0, region="eu-west", proves=True)
+        asked = PullRequest(slots={str(slot): {} for slot in SLOTS}, limit=1, wait_ms=0, region="eu-west", anew=True)
         told = await one.server.answer(asked)
-        usual = await one.server.answer(msgspec_replace(asked, proves=False))
+        usual = await one.server.answer(msgspec_replace(asked, anew=False))
         other.server = PullServer(
             other.store, Ownership(other.store, cell="c9", groups=GROUPS, owners={}), clock=SystemClock()
         )

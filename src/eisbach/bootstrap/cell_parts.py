@@ -208,7 +208,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
         may_send=may_send(parts),
         export=main.store.export,
     )
-    sender.pullers = {puller.region: puller for puller in parts.pullers}
+    sender.askers = parts.pullers
     if process.store and not parts.host.asleep_between_calls:
         sender.company_ms = _TWIN_COMPANY_MS
     routes += sender.routes()

@@ -288,7 +288,7 @@ async def twin_says(
         texts = list(vectors)
         for first in range(0, len(texts), _SLOTS_AT_ONCE):
             slots = {text: vectors[text] for text in texts[first : first + _SLOTS_AT_ONCE]}
-            request = PullRequest(slots=slots, limit=1, wait_ms=0, region=region, proves=True)
+            request = PullRequest(slots=slots, limit=1, wait_ms=0, region=region, anew=True)
             answer = await transport.pull(owner, request)
             found |= _more(answer, slots, region)
             failed = (text for text, code in answer.failed.items() if code not in ("residency", LogGap.code))

@@ -295,7 +295,8 @@ async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerT
     owner, found = owners[slot.number], 0
     for _ in range(_ROUNDS_MAX):
         vector = dict(await store.vector(slot))
-        answer = await transport.pull(owner, PullRequest(slots={str(slot): vector}, wait_ms=0, region=store.region))
+        request = PullRequest(slots={str(slot): vector}, wait_ms=0, region=store.region, anew=True)
+        answer = await transport.pull(owner, request)
         if moved := answer.moved.get(str(slot)):
             owner = moved
             continue

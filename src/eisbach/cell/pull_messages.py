@@ -47,9 +47,10 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Slots whose digests are wanted, at most 8."""
     copies: dict[str, CopyCursor] = {}
     """A slot of which the next piece is wanted, items and all; at most one."""
-    proves: bool = False
-    """Whether the asker's store is an older copy of itself is asked: what it gave before, and is still on its way, is
-    told in ``Batch.heads``, or is not taken any more (P21)."""
+    anew: bool = False
+    """The asker may be an older copy of its store, or is being restored: of these slots, what it gave before counts as
+    held, and is given, if it is here and not on disk yet, and is not taken any more if it is still on its way (P21).
+    """
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -57,6 +58,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     ops: list[Op]
     heads: dict[str, Mark]
+    """How far it has every origin's log; to a question ``anew`` the asker's as far as it will have it."""
 
 
 class SlotDigests(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from eisbach.cell.twin_digests import digests_now
 from eisbach.cell.within import within
 from eisbach.kernel.errors import EisbachError, Invalid
 from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
@@ -44,15 +45,11 @@ _FEW: Final = 128
 """Ops of an answer after which the next may wait: who gets more is behind."""
 
 
-class Heard(Protocol):
-    """What a cell has heard of another region, also what is not on its disk yet."""
+class Asker(Protocol):
+    """Who takes in what another region gives: a ``Puller``."""
 
-    def begin_anew(self) -> None:
-        """What that region gave before and is not here yet is not taken any more."""
-        ...
-
-    def head(self, slot: str) -> Mark:
-        """How far its own log of a slot goes at least."""
+    def begin_anew(self, slots: Sequence[str], origin: str) -> Mapping[str, list[Op]]:
+        """What a region gave before and is not here yet is not taken any more; slot -> ops that are not on disk yet."""
         ...
 
 
@@ -84,8 +81,8 @@ class PullServer:
         self.company_ms = 0
         """From one answer with ops to the next of a region, where each is a commit there that is billed; not while a
         write waits for that region to hold it, nor when it is far behind."""
-        self.pullers: Mapping[str, Heard] = {}
-        """By region, who takes in what it gives."""
+        self.askers: Sequence[Asker] = ()
+        """Of this store."""
         self._told_ms: dict[str, int] = {}
         """Region -> when it was last given ops, and few."""
         self._turn = 0
@@ -130,9 +127,7 @@ class PullServer:
         barred = dict.fromkeys(request.slots.keys() - moved.keys() - {t for t, _ in asked}, "residency")
         if self._acknowledged is not None:
             self._acknowledged.note(request.region, {t: request.slots[t] for t, _ in asked})
-        puller = self.pullers.get(request.region) if request.proves else None
-        if puller is not None:
-            puller.begin_anew()
+        in_hand = self._in_hand(request.region, [text for text, _ in asked]) if request.anew else {}
         digests, copies = await self._digests(request), await self._copies(request)
         began = self._clock.monotonic_ms()
         until = began + request.wait_ms
@@ -140,9 +135,7 @@ class PullServer:
         while True:
             lsn = self._store.statistics().last_lsn
             batches, failed = await self._batches(request, asked)
-            failed |= barred
-            if puller is not None:
-                batches |= _also_heard(puller, request, batches, [text for text, _ in asked])
+            batches, failed = batches | _to_come(request, batches, in_hand), failed | barred
             now = self._clock.monotonic_ms()
             if batches:
                 few = sum(len(batch.ops) for batch in batches.values()) < _FEW
@@ -171,6 +164,15 @@ class PullServer:
             return
         with contextlib.suppress(TimeoutError):
             await within(self._clock, left_ms / 1000, self._acknowledged.until_awaited())
+
+    def _in_hand(self, region: str, slots: Sequence[str]) -> dict[str, list[Op]]:
+        """What was taken in of the region's own log and is not on disk yet, and what came with it."""
+        found: dict[str, list[Op]] = {}
+        for asker in self.askers:
+            for text, ops in asker.begin_anew(slots, region).items():
+                if text in slots and _head(ops, region) > _head(found.get(text, ()), region):
+                    found[text] = ops
+        return found
 
     async def _digests(self, request: PullRequest) -> dict[str, SlotDigests]:
         if len(request.digests) > _DIGESTS_MAX:
@@ -221,14 +223,21 @@ class PullServer:
         return batches, failed
 
 
-def _also_heard(
-    puller: Heard, request: PullRequest, batches: Mapping[str, Batch], asked: Sequence[str]
+def _head(ops: Sequence[Op], origin: str) -> Mark:
+    return max((Mark(op.epoch, op.seq) for op in ops if op.origin == origin), default=_NOTHING)
+
+
+def _to_come(
+    request: PullRequest, batches: Mapping[str, Batch], in_hand: Mapping[str, Sequence[Op]]
 ) -> dict[str, Batch]:
-    """Slots of which more has been heard of the asker's own log than is on disk here."""
+    """Slots of which more of the asker's own log is in hand than is on disk here; its ops when the disk gives none."""
     found: dict[str, Batch] = {}
-    for text in asked:
-        batch = batches.get(text, Batch([], {}))
-        known = max(request.slots[text].get(request.region, _NOTHING), batch.heads.get(request.region, _NOTHING))
-        if (head := puller.head(text)) > known:
+    for text, ops in in_hand.items():
+        batch, vector = batches.get(text), request.slots[text]
+        head = _head(ops, request.region)
+        if batch is None and head > vector.get(request.region, _NOTHING):
+            news = [op for op in ops if Mark(op.epoch, op.seq) > vector.get(op.origin, _NOTHING)]
+            found[text] = Batch(news, {request.region: head})
+        elif batch is not None and head > batch.heads.get(request.region, _NOTHING):
             found[text] = Batch(batch.ops, {**batch.heads, request.region: head})
     return found

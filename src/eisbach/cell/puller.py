@@ -21,9 +21,10 @@ from eisbach.cell.ownership import Ownership
 from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls
 from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
-from eisbach.kernel.errors import EisbachError, Unavailable
+from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.hlc import SKEW_MAX_MS, hlc_ms
 from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
@@ -95,8 +96,12 @@ class Puller:
         self._behind: dict[str, int] = {}
         self._heads: dict[str, Mark] = {}
         """Slot -> how far that region's own log went when it last said so."""
-        self._fence = 0
-        """Rises whenever what that region gave before is not to be taken any more."""
+        self._questions = 0
+        """``begin_anew``, so far."""
+        self._begun: dict[str, int] = {}
+        """Slot -> the last of them for it: what it gave before is not taken any more."""
+        self._in_hand: dict[str, list[PullAnswer]] = {}
+        """Cell over there -> its answers that are here and not on disk yet."""
         self._heard_ms = clock.monotonic_ms()
         self._failures: dict[str, int] = {}
         self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = self._ahead_ms = 0
@@ -130,12 +135,23 @@ class Puller:
         """How far that region's own log of a slot goes at least, as far as heard since the start."""
         return self._heads.get(slot, Mark(0, 0))
 
-    def begin_anew(self) -> None:
-        """That region asks whether it is an older copy of itself: what it gave before is known by ``head``, if it is
-        here and not on disk yet, or is dropped when it comes, and asked for again. Else its numbers would be given
-        twice, once from here (seed 397370).
+    def begin_anew(self, slots: Sequence[str], origin: str) -> dict[str, list[Op]]:
+        """A region that may be put back from an older copy, or is being restored, asks what is held of its own log.
+
+        Given are the ops that are here and not on disk yet, of slots where some are its own; they follow what is on
+        disk. What is still on its way is dropped when it comes, and asked for again: else it would appear after it was
+        asked for, and numbers would be given twice (seed 397370), or what a restore has not seen would lie under an
+        epoch that nobody asks for any more.
         """
-        self._fence += 1
+        self._questions += 1
+        self._begun |= dict.fromkeys(slots, self._questions)
+        return {
+            text: batch.ops
+            for answers in self._in_hand.values()
+            for answer in answers
+            for text, batch in answer.batches.items()
+            if any(op.origin == origin for op in batch.ops)
+        }
 
     async def run(self) -> None:
         """Keep one asker per owner over there; ends only by cancellation, which loses nothing."""
@@ -146,8 +162,6 @@ class Puller:
                 wanted = set(self._owners.values())
                 for cell in sorted(wanted - self._tasks.keys()):
                     self._tasks[cell] = asyncio.create_task(self._ask_for_ever(cell), name=f"pull-{self.region}-{cell}")
-                for cell in sorted(self._tasks.keys() - wanted):
-                    self._tasks.pop(cell).cancel()
                 await self._clock.sleep(1 if self._owners else 0.3)
         finally:
             for task in self._tasks.values():
@@ -155,11 +169,11 @@ class Puller:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _bury(self) -> None:
-        """An asker ends only by a bug: say so, and let the next look start it anew; the others have gone on."""
+        """An asker whose cell has slots ends only by a bug: say so, and start it anew; the others have gone on."""
         for cell, task in list(self._tasks.items()):
             if task.done():
                 del self._tasks[cell]
-                if not task.cancelled():
+                if not task.cancelled() and task.exception() is not None:
                     _logger.error("asker_died", region=self.region, cell=cell, exc_info=task.exception())
 
     async def _look(self) -> None:
@@ -183,7 +197,8 @@ class Puller:
                 self._owners[text] = owners[slot.number]
 
     async def _ask_for_ever(self, cell: str) -> None:
-        while True:
+        """Until it owns nothing; never cut off while an answer is applied, which would be neither held nor not."""
+        while cell in self._owners.values():
             try:
                 more = await self._ask(cell)
                 self._failures[cell] = 0
@@ -205,6 +220,12 @@ class Puller:
         asked = self._askable(cell)
         if not asked:
             return False
+        try:
+            return await self._follow(cell, asked)
+        finally:
+            self._in_hand.pop(cell, None)
+
+    async def _follow(self, cell: str, asked: Sequence[str]) -> bool:
         answer = await self._fetch(cell, asked)
         moved = bool(answer.moved)
         # Far behind: while one answer is applied the next is on its way, for other slots, so that every vector that is
@@ -216,6 +237,7 @@ class Puller:
             fetching = asyncio.create_task(self._fetch(cell, others, wait_ms=0))
             try:
                 await self._take_in(answer, asked)
+                self._in_hand[cell].remove(answer)
                 asked, answer = others, await fetching
             finally:
                 fetching.cancel()
@@ -238,13 +260,15 @@ class Puller:
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
         asked_ms = self._clock.monotonic_ms()
         request = PullRequest(slots=vectors, wait_ms=wait_ms, wall_ms=self._clock.wall_ms(), region=self._store.region)
-        fence = self._fence
+        questions = self._questions
         answer = await self._transport.pull(cell, request)
-        if fence != self._fence:
-            raise Unavailable(f"region {self.region} began anew since cell {cell} was asked; it is asked again")
         self._heard(answer, asked_ms)
+        if self._questions != questions:
+            for text in [text for text in answer.batches if self._begun.get(text, 0) > questions]:
+                del answer.batches[text]
         for text, batch in answer.batches.items():
             self._heads[text] = max(batch.heads.get(self.region, Mark(0, 0)), self.head(text))
+        self._in_hand.setdefault(cell, []).append(answer)
         return answer
 
     async def _take_in(self, answer: PullAnswer, asked: Sequence[str]) -> None:

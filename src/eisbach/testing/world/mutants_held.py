@@ -26,6 +26,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
     },
     "tests/cell/test_restore_cell.py": {
         "import-not-restored": "test_an_older_copy_gives_the_ops_of_a_slot_that_was_on_its_way_to_it",
+        "restore-without-in-hand": "test_what_the_twin_has_received_and_not_written_yet_is_restored_too",
         "left-behind-not-restored": "test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back",  # noqa: E501 - the name of a test
     },
     "tests/cell/test_restore_kept.py": {

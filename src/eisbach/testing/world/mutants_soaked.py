@@ -5,6 +5,7 @@ The world meets them too seldom to be trusted with them; ``mutants_held`` names 
 
 import msgspec
 
+from eisbach.bootstrap import restore_cell
 from eisbach.cell.puller import Puller
 from eisbach.engines.embedded import writer
 from eisbach.engines.embedded.eraser import Eraser
@@ -54,10 +55,15 @@ def epochs_apart_in_a_restart(patch: Patch) -> None:
 
 @mutant("what a region gave before it asked whether it is an older copy is taken when it comes (seed 397370)")
 def given_before_the_question(patch: Patch) -> None:
-    patch(Puller, "begin_anew", lambda _self: None)
+    patch(Puller, "begin_anew", lambda _self, _slots, _origin: {})
 
 
 @mutant("a relay whose store is closing looks again at once (seed 402274)")
 def closed_store_has_news(patch: Patch) -> None:
     edit = ("commit.done() and commit.result() > self._lsn", "commit.done()")
     patch(Relay, "_committed_soon", rewritten(Relay._committed_soon, edit))
+
+
+@mutant("a restore takes from its twin what is on disk there, and not what it has just received (seed 401245)")
+def restore_without_in_hand(patch: Patch) -> None:
+    patch(restore_cell, "_from_twin", rewritten(restore_cell._from_twin, (", anew=True)", ")")))

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from eisbach.bootstrap.cell_ground import CellStore
+from eisbach.bootstrap.older_copy import WORD_MAX_S
 from eisbach.kernel.slots import Slot
 from eisbach.testing.world.backups import RegionBackups
 from eisbach.testing.world.burning import Burning
@@ -253,13 +254,20 @@ class _Run:
         trouble: list[str] = []
         if any(strike.kind == "wiped" for strike in self.plan.strikes):
             await asyncio.sleep(RELAY_LOOKS_S)  # before, an idle relay takes its old cursor for the wiped log's
-        while self._loop.time() - calm_s <= CONVERGE_S:
+        # A store that may be an older copy waits so long for a word, and decides no move meanwhile: a restore may have to
+        # wait for it (seed 402761).
+        waits_s = WORD_MAX_S if any(self._is_unproved(cell) for cell in self.world.cells.values()) else 0.0
+        while self._loop.time() - calm_s <= CONVERGE_S + waits_s:
             await asyncio.sleep(0.5)
             trouble = await self._trouble()
             if not trouble:
                 self.converged_s = self._loop.time() - calm_s
                 return []
-        return [f"LIVENESS {CONVERGE_S:.0f} s after the last fault {what}" for what in trouble]
+        return [f"LIVENESS {CONVERGE_S + waits_s:.0f} s after the last fault {what}" for what in trouble]
+
+    def _is_unproved(self, cell: CellNode) -> bool:
+        store = cell.cell.store if cell.cell is not None and not cell.gone else None
+        return bool(store is not None and store.unproved)  # type: ignore[attr-defined]  # of the embedded engine
 
     async def _trouble(self) -> list[str]:
         if down := [name for name, process in self.processes.items() if not (process.up or process.gone)]:
@@ -274,7 +282,7 @@ class _Run:
             if cell.cell is None:
                 found.append(f"{cell.name} is about to end")
                 continue
-            if cell.cell.store.unproved:  # type: ignore[attr-defined]  # of the embedded engine
+            if self._is_unproved(cell):
                 found.append(f"{cell.name} does not know yet whether its store is an older copy")
             if erasing := cell.cell.store.statistics().erasing:
                 found.append(f"{cell.name} has {erasing} erasures to see through")

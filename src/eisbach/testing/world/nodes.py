@@ -87,6 +87,11 @@ class CellNode(Process):
         """It has found that its store is an older copy of itself, and ends."""
         self._ceiling_ms = 0
 
+    @property
+    def unproved(self) -> bool:
+        """Whether its store asks whether it is an older copy of itself."""
+        return self.cell is not None and bool(self.cell.store.unproved)  # type: ignore[attr-defined]  # embedded engine
+
     def ceiling_ms(self) -> int:
         """The highest hybrid time that any life so far may have given (P10); read it when something is acknowledged."""
         if self.life.alive:

@@ -254,9 +254,9 @@ class _Run:
         trouble: list[str] = []
         if any(strike.kind == "wiped" for strike in self.plan.strikes):
             await asyncio.sleep(RELAY_LOOKS_S)  # before, an idle relay takes its old cursor for the wiped log's
-        # A store that may be an older copy waits so long for a word, and decides no move meanwhile: a restore may have to
-        # wait for it (seed 402761).
-        waits_s = WORD_MAX_S if any(self._is_unproved(cell) for cell in self.world.cells.values()) else 0.0
+        # A store that may be an older copy waits so long for a word, and decides no move meanwhile: a restore may have
+        # to wait for it (seed 402761).
+        waits_s = WORD_MAX_S if any(cell.unproved for cell in self.world.cells.values()) else 0.0
         while self._loop.time() - calm_s <= CONVERGE_S + waits_s:
             await asyncio.sleep(0.5)
             trouble = await self._trouble()
@@ -264,10 +264,6 @@ class _Run:
                 self.converged_s = self._loop.time() - calm_s
                 return []
         return [f"LIVENESS {CONVERGE_S + waits_s:.0f} s after the last fault {what}" for what in trouble]
-
-    def _is_unproved(self, cell: CellNode) -> bool:
-        store = cell.cell.store if cell.cell is not None and not cell.gone else None
-        return bool(store is not None and store.unproved)  # type: ignore[attr-defined]  # of the embedded engine
 
     async def _trouble(self) -> list[str]:
         if down := [name for name, process in self.processes.items() if not (process.up or process.gone)]:
@@ -282,7 +278,7 @@ class _Run:
             if cell.cell is None:
                 found.append(f"{cell.name} is about to end")
                 continue
-            if self._is_unproved(cell):
+            if cell.unproved:
                 found.append(f"{cell.name} does not know yet whether its store is an older copy")
             if erasing := cell.cell.store.statistics().erasing:
                 found.append(f"{cell.name} has {erasing} erasures to see through")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
@@ -20,9 +21,10 @@ from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Denied, Invalid, Unavailable
+from eisbach.kernel.hlc import COUNTER_BITS
 from eisbach.kernel.ops import ItemChange, Op
 from eisbach.ports.moves import CopyCursor
-from eisbach.ports.store import IdempotencyKey, Lease, Transaction, Write
+from eisbach.ports.store import IdempotencyKey, ItemKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
 from eisbach.testing.store_host import OTHER, SLOT, exchange
 
@@ -346,6 +348,35 @@ async def test_an_older_copy_of_the_store_gives_what_only_it_still_holds_and_is_
         assert (await again.transact(keyed)).mark == first.mark, "a repeat under its key has its answer"
         await exchange(again, world.there, slot=SLOT)
         assert await again.digest(SLOT) == await world.there.digest(SLOT)
+
+
+async def test_what_an_older_copy_held_back_is_shown_when_its_time_has_come_before_the_restore(world: World) -> None:
+    """Seed 50685 of a world that puts back every machine: no restore was ever whole."""
+    await world.write(world.there, 3)
+    ahead = ItemChange("acc-1", "ahead", b"1")
+    await world.there.transact(Transaction(slot=SLOT, writes=[Write(ahead)]))
+    late = (await world.there.ops_after(SLOT, {}, limit=100)).ops
+    future = (world.clock.wall_ms() + 2_000) << COUNTER_BITS
+    ops = [*late[:-1], msgspec.structs.replace(late[-1], hlc=future)]
+    await world.here.apply(SLOT, ops)
+    assert await world.here.read(SLOT, ItemKey("acc-1", "ahead")) is None, "held back"
+    for suffix in ("", "-wal"):
+        shutil.copy(world.folder / f"{HERE}.db{suffix}", world.folder / f"new.db{suffix}")
+    await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc-1", "own", b"1"))]))
+    await world.there.apply(
+        SLOT, [op for op in (await world.here.ops_after(SLOT, {}, limit=100)).ops if op.origin == HERE]
+    )
+    async with world.opened() as copy:
+        await copy.condemn("the twin has more")
+    await world.clock.advance(3)
+
+    await restore_cell(world.new(), SLOTS, Sources(None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        for sk in ("ahead", "own"):
+            item = await again.read(SLOT, ItemKey("acc-1", sk))
+            assert item is not None
+            assert item.value == b"1"
 
 
 async def test_an_older_copy_gives_what_it_had_left_behind_in_a_move_when_the_slot_has_come_back(world: World) -> None:

@@ -125,16 +125,18 @@ async def restore_cell(
                 ops += await _from_twin(store, slot, peer, transport)
             old += await _from_import(store, slot, older) + await from_keeper(store, slot, sources.kept, again=True)
             own = (await store.vector(slot)).get(region, _NOTHING)
-            if (await store.applied(slot)).get(region, _NOTHING) < own:
-                raise Unavailable(
-                    f"what {region} wrote into slot {slot} is stamped over 500 ms ahead of this machine's clock, and"
-                    " would win over what is written next; set the clocks, then try again"
-                )
             # An older copy may have an epoch of an earlier restore, under which nothing was written.
             begun = await store.lease(slot)
             known = max(own.epoch, begun.epoch if begun is not None else 0, sources.epochs.get(slot, 0))
             lease = await store.settle(slot, move=0, epoch=known + _EPOCHS_SKIPPED, owner=None)
             assert lease.state == "active", f"slot {slot} is {lease.state} under epoch {lease.epoch} after its restore"
+            # Held in an older copy, and its time has come since: only who owns a slot shows it.
+            await store.release_held()
+            if (await store.applied(slot)).get(region, _NOTHING) < own:
+                raise Unavailable(
+                    f"what {region} wrote into slot {slot} is stamped over 500 ms ahead of this machine's clock, and"
+                    " would win over what is written next; set the clocks, then try again"
+                )
             epochs[str(slot)] = lease.epoch
             progress(done)
         for slot, owner in sources.moved.items():

@@ -93,7 +93,7 @@ class Old:
     async def forget_before_now(self) -> None:
         """What was written before is nothing that the relay still tells: the hub's seven days are over."""
         self.since = (await self.desk.store.log_after(0, limit=1000))[-1].lsn
-        await self.desk.store.is_unpublished_at(0)  # so it was when it was first asked
+        await self.desk.store.is_unpublished_at(0, ours=True)
 
     async def all_pages(self, **wish: object) -> list[int]:
         after, chosen = "", []

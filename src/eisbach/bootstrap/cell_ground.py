@@ -47,7 +47,7 @@ class CellStore(Store, SlotCopies, Protocol):
         """The store's name for life: the first candidate that was ever given."""
         ...
 
-    async def is_unpublished_at(self, sequence: int) -> bool:
+    async def is_unpublished_at(self, sequence: int, *, ours: bool = False) -> bool:
         """See ``hub.relay.RelayedStore``."""
         ...
 

@@ -70,10 +70,11 @@ class RelayStatistics:
 class RelayedStore(Store, Protocol):
     """A store that knows whether anything of it was published."""
 
-    async def is_unpublished_at(self, sequence: int) -> bool:
-        """Whether nothing of it is in a log whose last envelope under this cell's name is ``sequence``.
+    async def is_unpublished_at(self, sequence: int, *, ours: bool = False) -> bool:
+        """Whether the log's last envelope under this cell's name, ``sequence``, is what it was when first asked for.
 
-        The first answer is kept, so that an append that nobody was told of is seen by what came after it.
+        ``ours``: it is this store's own, acknowledged; from then on nothing in the log is of an earlier store. Until
+        then it may be, also where the number has changed: an append of that store may have come late (seed 60666).
         """
         ...
 
@@ -104,6 +105,8 @@ class Relay:
         self._store, self._log, self._pipelined = store, event_log, pipelined
         self.company = COMPANY
         """How long an envelope that is not full waits after the one before it."""
+        self._unpublished = False
+        """Whether what the log has under this cell's name may be an earlier store's, whatever its number."""
         self._window = 1
         """Appends that may be under way now."""
         self._whole: int | None = None
@@ -170,9 +173,12 @@ class Relay:
         lsn, rewound = last.last_lsn, 0
         if self._pipelined is not None and self._whole is not None:
             lsn = min(lsn, self._whole)
-        anew = self._store.statistics().unpublished and await self._store.is_unpublished_at(last.sequence)
-        if last.sequence == 0 or anew:
-            # A wiped log also gets what moves brought here; a store made anew or restored has numbers of its own.
+        self._unpublished = self._store.statistics().unpublished
+        if self._unpublished:
+            await self._store.is_unpublished_at(last.sequence)
+        if last.sequence == 0 or self._unpublished:
+            # A wiped log also gets what moves brought here; a store made anew or restored has numbers of its own. When
+            # the answer to its first append is lost that is told twice, which spokes know.
             rewound += last.sequence > 0
             lsn = IMPORTED_LSN_MIN
         if lsn > self._store.statistics().last_lsn:
@@ -248,6 +254,8 @@ class Relay:
         envelope, append = flying[0]
         self._arrived(envelope, await append)
         flying.popleft()
+        if self._unpublished:
+            self._unpublished = await self._store.is_unpublished_at(self._sequence, ours=True)
 
     def _append(self, envelope: Envelope, expected: int) -> Coroutine[Any, Any, int]:
         if self._pipelined is None or self._window == 1:

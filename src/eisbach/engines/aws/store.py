@@ -154,9 +154,9 @@ class DynamoStore(DynamoMoves):
         name: str = row["name"]["S"]
         return name
 
-    async def is_unpublished_at(self, sequence: int) -> bool:
+    async def is_unpublished_at(self, sequence: int, *, ours: bool = False) -> bool:
         """See ``hub.relay.RelayedStore``: tables do not say, and the relay does not ask."""
-        del sequence
+        del sequence, ours
         return False
 
     # --- the log's tail ---------------------------------------------------------------------------------------------

@@ -265,10 +265,10 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         except apsw.Error as error:
             raise refusal(error, "naming the store") from error
 
-    async def is_unpublished_at(self, sequence: int) -> bool:
+    async def is_unpublished_at(self, sequence: int, *, ours: bool = False) -> bool:
         """See ``hub.relay.RelayedStore``."""
         try:
-            return await self._disk(lambda: self._writer.is_unpublished_at(sequence))
+            return await self._disk(lambda: self._writer.is_unpublished_at(sequence, ours=ours))
         except apsw.Error as error:
             raise refusal(error, "noting where the relay begins") from error
 

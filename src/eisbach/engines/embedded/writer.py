@@ -327,15 +327,16 @@ class Writer:
             self.database.execute("INSERT OR IGNORE INTO meta VALUES('identity', ?)", (candidate,))
         return str(rows(self.database, "SELECT value FROM meta WHERE key = 'identity'")[0][0])
 
-    def is_unpublished_at(self, sequence: int) -> bool:
+    def is_unpublished_at(self, sequence: int, *, ours: bool) -> bool:
         """See ``SqliteStore``; as ``identify``."""
+        query = "UPDATE meta SET value = ? WHERE key = 'unpublished' AND value = ''"
         with self.database:
-            self.database.execute(
-                "UPDATE meta SET value = ? WHERE key = 'unpublished' AND value = ''", (str(sequence),)
-            )
-            self.database.execute("DELETE FROM meta WHERE key = 'unpublished' AND value != ?", (str(sequence),))
-            self.unpublished = bool(rows(self.database, "SELECT 1 FROM meta WHERE key = 'unpublished'"))
-        return self.unpublished
+            if ours:
+                self.database.execute("DELETE FROM meta WHERE key = 'unpublished'")
+            self.database.execute(query, (str(sequence),))
+            found = rows(self.database, "SELECT value FROM meta WHERE key = 'unpublished'")
+        self.unpublished = bool(found)
+        return found == [(str(sequence),)]
 
     def wipe(self, gaps: PageGaps | None, page: int) -> int | None:
         """A step of making deleted bytes unreadable: the write-ahead log, which holds pages as they were, is emptied,

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from dataclasses import replace
 from typing import Any, Self
 
 from eisbach.bootstrap import cell_parts, older_copy, older_copy_moves, restore_cell, restore_kept, restore_owners
@@ -19,6 +20,7 @@ from eisbach.engines.embedded.store_moves import StoreMoves
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
+from eisbach.ports.store import StoreStatistics
 from eisbach.ports.store_rules import linked
 from eisbach.testing.world.planting import Patch, mutant, rewritten
 
@@ -72,10 +74,12 @@ def loss_closed_too_early(patch: Patch) -> None:
 
 @mutant("a restored store takes the hub's cursor for its own")
 def burnt_cursor_believed(patch: Patch) -> None:
-    async def published(_self: SqliteStore, _sequence: int) -> bool:
-        return False
+    statistics = SqliteStore.statistics
 
-    patch(SqliteStore, "is_unpublished_at", published)
+    def published(self: SqliteStore) -> StoreStatistics:
+        return replace(statistics(self), unpublished=False)
+
+    patch(SqliteStore, "statistics", published)
 
 
 @mutant("a restored cell goes on under the epoch of the burnt one")

@@ -91,6 +91,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "closed-store-has-news": "test_a_relay_whose_store_is_closing_waits_before_it_looks_again",
         "hub-remembered": "test_a_hub_that_does_not_answer_has_nothing_and_is_asked_again_by_the_relay",
         "idle-relay-deaf": "test_a_wiped_hub_refills_itself_even_when_nothing_new_is_written",
+        "late-append-is-ours": "test_an_append_of_the_burnt_store_that_comes_late_is_not_taken_for_the_new_ones",
         "last-lsn-too-early": "test_an_envelope_claims_no_lsn_of_the_next_one",
         "wiped-hub-without-moved-in": "test_a_hub_that_is_wiped_after_a_slot_came_to_a_cell_that_never_published_gets_what_the_move_brought",  # noqa: E501 - the name of a test
     },

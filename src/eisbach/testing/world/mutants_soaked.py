@@ -67,3 +67,9 @@ def closed_store_has_news(patch: Patch) -> None:
 @mutant("a restore takes from its twin what is on disk there, and not what it has just received (seed 401245)")
 def restore_without_in_hand(patch: Patch) -> None:
     patch(restore_cell, "_from_twin", rewritten(restore_cell._from_twin, (", anew=True)", ")")))
+
+
+@mutant("a number in the log that has changed is taken for the store's own append (seed 60666)")
+def late_append_is_ours(patch: Patch) -> None:
+    asked = "or (self._unpublished and await self._store.is_unpublished_at(last.sequence)):"
+    patch(Relay, "_resume", rewritten(Relay._resume, ("or self._unpublished:", asked)))

@@ -394,6 +394,43 @@ async def test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_
     assert not vector
 
 
+async def test_of_two_answers_in_hand_for_a_slot_that_has_moved_over_there_the_later_one_counts(tmp_path: Path) -> None:
+    """The former owner's may come last: its numbers end earlier."""
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        for number in range(8):
+            await other.write(SLOTS[0], f"k{number}", b"1")
+        one.store.unproved = "it waits for its own proof, and takes in nothing"
+        early = await other.server.answer(
+            PullRequest(slots={str(SLOTS[0]): {}}, limit=5, wait_ms=0, region="eu-central")
+        )
+        late = await other.server.answer(PullRequest(slots={str(SLOTS[0]): {}}, wait_ms=0, region="eu-central"))
+        there = {"c1": late, "c2": early}
+
+        class Moving(Held):
+            async def owners(self) -> Mapping[str, Sequence[str]]:
+                owner = "c2" if self.answered.is_set() else "c1"
+                return {"eu/de/main": [owner, "c2", "c1", "c1"]}
+
+            async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+                self.answered.set()
+                return there[cell]
+
+        puller = Puller(
+            one.store, one.ownership, Moving(other), region="eu-west", clock=HurriedClock(), rng=random.Random(1)
+        )
+        one.server.askers = [puller]
+        task = asyncio.create_task(puller.run())
+        async with asyncio.timeout(5):
+            while puller.statistics().answers < 2:
+                await asyncio.sleep(0)
+        asked = PullRequest(slots={str(SLOTS[0]): {}}, limit=1, wait_ms=0, region="eu-west", anew=True)
+        told = await one.server.answer(asked)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert told.batches[str(SLOTS[0])].heads["eu-west"] == Mark(1, 8)
+
+
 async def test_two_handfuls_at_most_wait_before_the_writer_and_one_is_there_while_another_is_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

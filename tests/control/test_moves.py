@@ -95,7 +95,7 @@ class Region:
         async def publish(owners: Any) -> None:
             self.published |= owners
 
-        return Mover(self.control, self, names=lambda: ["c1", "c2"], publish=publish, clock=self.clock)
+        return Mover(self.control, self, names=lambda: sorted(self.cells), publish=publish, clock=self.clock)
 
     def address(self, cell: str) -> str:
         return cell
@@ -226,7 +226,7 @@ async def run_to_end(region: Region, mover: Mover, *, seconds: float = 200, writ
         if writing:
             await region.write()
         found = await record(mover)
-        if found.phase == "settled" and {"c1", "c2"} <= set(found.told):
+        if found.phase == "settled" and {found.source, found.target} <= set(found.told):
             await asyncio.gather(running, return_exceptions=True)
             return found
     raise AssertionError(f"no end within {seconds} s: {await record(mover)}, {await region.leases()}")
@@ -443,6 +443,48 @@ async def test_a_minute_after_the_move_the_source_has_let_go_of_the_data_and_kep
     assert lease is not None
     assert (lease.state, lease.owner, lease.epoch) == ("gone", "c2", 2)
     assert await region.check() == "c2"
+
+
+async def test_a_slot_that_moves_on_within_the_minute_is_let_go_of_everywhere_it_was(region: Region) -> None:
+    """P22: an account that is erased at its new owner would stay for ever where the slot was first."""
+    await region.open("c3")
+    await region.write()
+    await moved(region, writing=False)
+    await region.clock.advance(5)
+    await moved(region, to="c3", writing=False)
+    await region.clock.advance(61)
+    mover = region.mover()
+    region.down.add("c1")
+
+    for _ in range(2):  # the second time c1 is there
+        sweep = asyncio.create_task(mover.activate())
+        await region.clock.advance(1)
+        await sweep
+        assert not await region.cells["c2"].store.vector(SLOT)
+        assert (await record(mover)).done == (not region.down)
+        region.down.clear()
+
+    assert not await region.cells["c1"].store.vector(SLOT)
+    assert (await region.leases())["c1"] is not None
+
+
+async def test_a_slot_that_comes_back_within_the_minute_is_not_let_go_of_where_it_is(region: Region) -> None:
+    await region.open("c3")
+    await region.write(3)
+    for to in ("c2", "c3", "c1"):
+        await moved(region, to=to, writing=False)
+        await region.clock.advance(1)
+    await region.clock.advance(61)
+    mover = region.mover()
+
+    sweep = asyncio.create_task(mover.activate())
+    await region.clock.advance(1)
+    await sweep
+
+    assert (await record(mover)).done
+    assert await region.check() == "c1"
+    assert not await region.cells["c2"].store.vector(SLOT)
+    assert await region.cells["c1"].store.vector(SLOT)
 
 
 # --- mutants: each is a bug that somebody really wrote; the scenario above it must notice ---------------------------

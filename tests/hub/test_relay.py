@@ -537,6 +537,54 @@ async def test_a_store_made_anew_is_published_whole_though_it_holds_more_than_th
     assert (relay.statistics().rewound, again.statistics().rewound) == (1, 0)
 
 
+async def test_a_store_that_cannot_note_that_it_is_published_is_not_told_over_and_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: what the hub acknowledged it has, whether that is on record here or not."""
+    note = world.store.is_unpublished_at
+
+    async def full(sequence: int, *, ours: bool = False) -> bool:
+        if ours:
+            raise Unavailable("the disk is full")
+        return await note(sequence)
+
+    monkeypatch.setattr(world.store, "is_unpublished_at", full)
+    await world.write(5)
+    await world.start()
+    for _ in range(5):
+        await world.write(1)
+        await world.idle(5)  # idle relays look at the hub, too
+    world.log.down = True
+    await world.write(1)
+    await world.idle(1)
+    world.log.down = False
+    await world.idle(5)
+    assert await world.numbers() == list(range(1, 12))
+
+    monkeypatch.setattr(world.store, "is_unpublished_at", note)
+    await world.write(1)
+    await world.idle(1)
+    assert not world.store.statistics().unpublished
+
+
+async def test_a_store_in_its_first_life_under_the_version_before_is_not_told_anew_after_the_upgrade(
+    world: World,
+) -> None:
+    """Its mark says what the log's number was when it was first asked for, and stood until the next start."""
+    await world.start()
+    await world.write(5)
+    await world.idle()
+    await world.stop()
+    world.store._writer.database.execute("INSERT INTO meta VALUES('unpublished', '0')")
+    world.store._writer.unpublished = True
+
+    await world.start()
+    await world.idle()
+
+    assert await world.numbers() == [1, 2, 3, 4, 5]
+    assert not world.store.statistics().unpublished
+
+
 async def test_an_append_of_the_burnt_store_that_comes_late_is_not_taken_for_the_new_ones(world: World) -> None:
     """P3: a hub that did not answer for a while had it before it (seed 60666)."""
     await world.start()

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from eisbach.cell.pull_messages import FAR_BEHIND
+from eisbach.cell.pull_messages import ANEW, FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.limits import MIB
@@ -52,7 +52,9 @@ class HttpPeer:
         """See ``PeerTransport``."""
         url = f"{self._door}/peer/cells/{cell}/pull"
         seconds = request.wait_ms / 1000 + ANSWER_S
-        raw = await self._send("POST", url, msgspec.msgpack.encode(request), seconds=seconds)
+        headers = {ANEW: "1"} if request.anew else {}
+        body = msgspec.msgpack.encode(msgspec.structs.replace(request, anew=False))
+        raw = await self._send("POST", url, body, seconds=seconds, headers=headers)
         try:
             return msgspec.msgpack.decode(raw, type=PullAnswer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -63,12 +65,14 @@ class HttpPeer:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(self, method: str, url: str, body: bytes | None, *, seconds: float) -> bytes:
+    async def _send(
+        self, method: str, url: str, body: bytes | None, *, seconds: float, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S)
         try:
-            async with self._session.request(method, url, data=body, timeout=timeout) as response:
+            async with self._session.request(method, url, data=body, timeout=timeout, headers=headers) as response:
                 raw = await _bounded(response)
                 if response.status != 200:
                     raise Unavailable(f"{url} answered {response.status}: {raw[:200].decode(errors='replace')}")

@@ -3,7 +3,7 @@
 May not know: stores, HTTP.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -14,8 +14,8 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotChunk
 
 __all__ = [
-    "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "FAR_BEHIND", "WAIT_MS", "Batch", "PeerTransport", "PullAnswer",
-    "PullRequest", "SlotDigests", "handfuls", "weight",
+    "ANEW", "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "FAR_BEHIND", "WAIT_MS", "Batch", "PeerTransport", "PullAnswer",
+    "PullRequest", "SlotDigests", "handfuls", "last_mark", "weight",
 ]  # fmt: skip
 
 ANSWER_OPS_MAX: Final = 8_192
@@ -25,13 +25,16 @@ FAR_BEHIND: Final = ANSWER_OPS_MAX // 2
 _OP_BYTES: Final = 160
 """Of an op beside what its owner put into it."""
 
+ANEW: Final = "eisbach-anew"
+"""Header of a question with ``PullRequest.anew``: a region of a version that does not know it answers as it used to,
+where it would refuse an unknown field."""
 WAIT_MS: Final = 2_000
 """A sender with nothing to send holds the question this long."""
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a puller asks. What is not asked for is not sent: a region that is not upgraded yet refuses what it does not
-    know, and must go on answering the rest.
+    know, and must go on answering the rest; nor is ``anew``, see ``ANEW``.
     """
 
     slots: dict[str, dict[str, Mark]]
@@ -58,7 +61,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     ops: list[Op]
     heads: dict[str, Mark]
-    """How far it has every origin's log; to a question ``anew`` the asker's as far as it will have it."""
+    """How far it has every origin's log; to a question ``anew`` at least the asker's, as far as it will have it."""
 
 
 class SlotDigests(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +126,11 @@ def handfuls(batches: Mapping[str, Batch]) -> Iterator[list[tuple[str, Batch]]]:
         ops += len(batch.ops)
     if handful:
         yield handful
+
+
+def last_mark(ops: Iterable[Op], origin: str) -> Mark:
+    """Of an origin's ops among some; (0, 0) when there are none."""
+    return max((Mark(op.epoch, op.seq) for op in ops if op.origin == origin), default=Mark(0, 0))
 
 
 def weight(op: Op) -> int:

@@ -14,12 +14,14 @@ import msgspec
 from eisbach.cell.acknowledged import Acknowledged
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.pull_messages import (
+    ANEW,
     ANSWER_BYTES_MAX,
     ANSWER_OPS_MAX,
     Batch,
     PullAnswer,
     PullRequest,
     SlotDigests,
+    last_mark,
     weight,
 )
 from eisbach.cell.routes import Answer, Call, Route
@@ -107,6 +109,8 @@ class PullServer:
             request = msgspec.msgpack.decode(call.raw, type=PullRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"not a pull request: {error}") from error
+        if call.header(ANEW.encode()) == "1":
+            request = msgspec.structs.replace(request, anew=True)
         body = msgspec.msgpack.encode(await self.answer(request))
         return Answer(200, body, content_type="application/msgpack")
 
@@ -170,7 +174,7 @@ class PullServer:
         found: dict[str, list[Op]] = {}
         for asker in self.askers:
             for text, ops in asker.begin_anew(slots, region).items():
-                if text in slots and _head(ops, region) > _head(found.get(text, ()), region):
+                if text in slots and last_mark(ops, region) > last_mark(found.get(text, ()), region):
                     found[text] = ops
         return found
 
@@ -223,10 +227,6 @@ class PullServer:
         return batches, failed
 
 
-def _head(ops: Sequence[Op], origin: str) -> Mark:
-    return max((Mark(op.epoch, op.seq) for op in ops if op.origin == origin), default=_NOTHING)
-
-
 def _to_come(
     request: PullRequest, batches: Mapping[str, Batch], in_hand: Mapping[str, Sequence[Op]]
 ) -> dict[str, Batch]:
@@ -234,7 +234,7 @@ def _to_come(
     found: dict[str, Batch] = {}
     for text, ops in in_hand.items():
         batch, vector = batches.get(text), request.slots[text]
-        head = _head(ops, request.region)
+        head = last_mark(ops, request.region)
         if batch is None and head > vector.get(request.region, _NOTHING):
             news = [op for op in ops if Mark(op.epoch, op.seq) > vector.get(op.origin, _NOTHING)]
             found[text] = Batch(news, {request.region: head})

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 
 import structlog
 
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls
+from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls, last_mark
 from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError
@@ -145,13 +146,13 @@ class Puller:
         """
         self._questions += 1
         self._begun |= dict.fromkeys(slots, self._questions)
-        return {
-            text: batch.ops
-            for answers in self._in_hand.values()
-            for answer in answers
-            for text, batch in answer.batches.items()
-            if any(op.origin == origin for op in batch.ops)
-        }
+        found: dict[str, list[Op]] = {}
+        for answer in chain.from_iterable(self._in_hand.values()):
+            for text, batch in answer.batches.items():
+                # Of a slot that has moved over there, two cells' answers may be here: the later one counts.
+                if last_mark(batch.ops, origin) > last_mark(found.get(text, ()), origin):
+                    found[text] = batch.ops
+        return found
 
     async def run(self) -> None:
         """Keep one asker per owner over there; ends only by cancellation, which loses nothing."""

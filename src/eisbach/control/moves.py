@@ -70,11 +70,20 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     told: tuple[str, ...] = ()
     """Cells that have taken note of the outcome."""
     discarded: bool = False
+    """Whether the cell that is not the owner has let go of what the slot left behind there."""
+    kept: Mapping[str, int] = {}
+    """Cell -> the move since which it keeps what the slot left behind, where the next move began before the discard."""
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.phase == "settled" and self.discarded and {self.source, self.target} <= set(self.told)
+        told = {self.source, self.target} <= set(self.told)
+        return self.phase == "settled" and self.discarded and told and not self.kept
+
+    @property
+    def other(self) -> str:
+        """Of the two cells of the last move the one that is not the owner."""
+        return self.target if self.owner == self.source else self.source
 
 
 class MoveCells(Protocol):
@@ -153,9 +162,13 @@ class Mover:
         owner = found.owner if found is not None else owner
         if owner == target:
             raise Invalid(f"slot {slot} is {target}'s already; nothing to move")
+        kept = dict(found.kept) if found is not None else {}
+        if found is not None and not found.discarded:
+            kept[found.other] = found.move
+        kept.pop(target, None)  # an import begins with an empty slot
         record = SlotRecord(
             slot=str(slot), owner=owner, epoch=found.epoch if found else 1, move=found.move if found else 0,
-            phase="queued", source=owner, target=target, began_ms=self._clock.wall_ms(),
+            phase="queued", source=owner, target=target, began_ms=self._clock.wall_ms(), kept=kept,
         )  # fmt: skip
         await self._store.put(key, msgspec.json.encode(record), expected=revision)
         self._wake.set()
@@ -321,8 +334,7 @@ class Mover:
 
     async def _tell(self, record: SlotRecord, revision: int) -> None:
         """ACTIVATE the owner, then everybody else learns; what was not heard is sent again in the next pass."""
-        other = record.target if record.owner == record.source else record.source
-        told = set(record.told)
+        other, told, kept = record.other, set(record.told), dict(record.kept)
         if record.owner not in told:
             await self._cells.settle(record.owner, Settle(slot=record.slot, move=record.move, epoch=record.epoch))
             told.add(record.owner)
@@ -334,11 +346,15 @@ class Mover:
                 await self._cells.settle(other, gone)
                 told.add(other)
             elif self._clock.wall_ms() - record.ended_ms >= DISCARD_AFTER_MS and await self._has_it(record):
-                await self._cells.discard(other, gone)
-                discarded = True
+                if not discarded:
+                    await self._cells.discard(other, gone)
+                    discarded = True
+                for cell, move in record.kept.items():
+                    await self._cells.discard(cell, msgspec.structs.replace(gone, move=move))
+                    del kept[cell]
         finally:
-            if told != set(record.told) or discarded != record.discarded:
-                news = msgspec.structs.replace(record, told=tuple(sorted(told)), discarded=discarded)
+            news = msgspec.structs.replace(record, told=tuple(sorted(told)), discarded=discarded, kept=kept)
+            if news != record:
                 await self._put(news, revision)
 
     async def _has_it(self, record: SlotRecord) -> bool:

@@ -13,6 +13,7 @@ What a relay remembers of its log is up to two seconds old: ``has`` asks the log
 """
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Coroutine, Iterable
@@ -105,8 +106,11 @@ class Relay:
         self._store, self._log, self._pipelined = store, event_log, pipelined
         self.company = COMPANY
         """How long an envelope that is not full waits after the one before it."""
-        self._unpublished = False
-        """Whether what the log has under this cell's name may be an earlier store's, whatever its number."""
+        self._acknowledged = False
+        """Whether an append of this relay was: until then what the log has under this cell's name may be an earlier
+        store's, whatever its number."""
+        self._to_note = False
+        """Whether the store does not know that yet."""
         self._window = 1
         """Appends that may be under way now."""
         self._whole: int | None = None
@@ -173,10 +177,10 @@ class Relay:
         lsn, rewound = last.last_lsn, 0
         if self._pipelined is not None and self._whole is not None:
             lsn = min(lsn, self._whole)
-        self._unpublished = self._store.statistics().unpublished
-        if self._unpublished:
+        if self._store.statistics().unpublished:
             await self._store.is_unpublished_at(last.sequence)
-        if last.sequence == 0 or self._unpublished:
+        self._to_note = self._store.statistics().unpublished
+        if last.sequence == 0 or (self._to_note and not self._acknowledged):
             # A wiped log also gets what moves brought here; a store made anew or restored has numbers of its own. When
             # the answer to its first append is lost that is told twice, which spokes know.
             rewound += last.sequence > 0
@@ -254,8 +258,11 @@ class Relay:
         envelope, append = flying[0]
         self._arrived(envelope, await append)
         flying.popleft()
-        if self._unpublished:
-            self._unpublished = await self._store.is_unpublished_at(self._sequence, ours=True)
+        self._acknowledged = True
+        if self._to_note:
+            with contextlib.suppress(Retryable):  # a full disk: at worst a next process tells it all once more
+                await self._store.is_unpublished_at(self._sequence, ours=True)
+                self._to_note = False
 
     def _append(self, envelope: Envelope, expected: int) -> Coroutine[Any, Any, int]:
         if self._pipelined is None or self._window == 1:

@@ -120,7 +120,7 @@ def migrate(database: apsw.Connection, *, name: str) -> int:
             database.execute(MIGRATIONS[number])
             database.execute(f"PRAGMA user_version = {number + 1}")
             if number == 0:  # a new file, under a name that a log may know: its numbers are not the log's
-                database.execute("INSERT INTO meta VALUES('unpublished', '')")
+                database.execute("INSERT INTO meta VALUES('unacknowledged', '')")
     return found
 
 

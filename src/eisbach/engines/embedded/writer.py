@@ -46,6 +46,7 @@ _ROWS_SAVED_EVERY: Final = 4096
 _LOOK_EVERY_MS: Final = 10
 """Between two looks whether the file has its name: a look costs 8 us, and what was acknowledged just before a file was
 removed is lost like what is acknowledged just after."""
+_UNPUBLISHED: Final = "SELECT value FROM meta WHERE key IN ('unacknowledged', 'unpublished')"
 _SWEEP_EVERY: Final = 64
 _SWEEP_ROWS: Final = 64
 _SWEEP_KEYS: Final = (
@@ -103,7 +104,7 @@ class Writer:
         """The items written since then."""
         self.forgot = self.removed = False
         """Whether ops were taken out of the log since then; whether items went that are not in ``puts``."""
-        self.unpublished = bool(rows(database, "SELECT 1 FROM meta WHERE key = 'unpublished'"))
+        self.unpublished = bool(rows(database, _UNPUBLISHED))
         """Whether no relay may have published from this file yet: it looks."""
         self._load()
         self.hlc = HybridClock(
@@ -329,14 +330,16 @@ class Writer:
 
     def is_unpublished_at(self, sequence: int, *, ours: bool) -> bool:
         """See ``SqliteStore``; as ``identify``."""
-        query = "UPDATE meta SET value = ? WHERE key = 'unpublished' AND value = ''"
+        keys, seen = "key IN ('unacknowledged', 'unpublished')", str(sequence)
         with self.database:
             if ours:
-                self.database.execute("DELETE FROM meta WHERE key = 'unpublished'")
-            self.database.execute(query, (str(sequence),))
-            found = rows(self.database, "SELECT value FROM meta WHERE key = 'unpublished'")
+                self.database.execute(f"DELETE FROM meta WHERE {keys}")  # noqa: S608 - a constant
+            self.database.execute(f"UPDATE meta SET value = ? WHERE {keys} AND value = ''", (seen,))  # noqa: S608 - as above
+            # Of the version before, which went by the number alone: a whole log would be told anew after an upgrade.
+            self.database.execute("DELETE FROM meta WHERE key = 'unpublished' AND value != ?", (seen,))
+            found = rows(self.database, _UNPUBLISHED)
         self.unpublished = bool(found)
-        return found == [(str(sequence),)]
+        return found == [(seen,)]
 
     def wipe(self, gaps: PageGaps | None, page: int) -> int | None:
         """A step of making deleted bytes unreadable: the write-ahead log, which holds pages as they were, is emptied,

@@ -71,5 +71,5 @@ def restore_without_in_hand(patch: Patch) -> None:
 
 @mutant("a number in the log that has changed is taken for the store's own append (seed 60666)")
 def late_append_is_ours(patch: Patch) -> None:
-    asked = "or (self._unpublished and await self._store.is_unpublished_at(last.sequence)):"
-    patch(Relay, "_resume", rewritten(Relay._resume, ("or self._unpublished:", asked)))
+    known = ("not self._acknowledged", "await self._store.is_unpublished_at(last.sequence)")
+    patch(Relay, "_resume", rewritten(Relay._resume, known))

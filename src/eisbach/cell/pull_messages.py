@@ -21,7 +21,7 @@ __all__ = [
 ANSWER_OPS_MAX: Final = 8_192
 """Of one answer, give or take a slot's batch: with 512 a link of 20 ms carried 9,000 ops/s after a cut."""
 ANSWER_BYTES_MAX: Final = 4 * MIB
-FAR_BEHIND: Final = ANSWER_OPS_MAX // 2
+FAR_BEHIND: Final = ANSWER_OPS_MAX // 8
 _OP_BYTES: Final = 160
 """Of an op beside what its owner put into it."""
 

@@ -221,6 +221,10 @@ class Puller:
         asked = self._askable(cell)
         if not asked:
             return False
+        if sum(self._behind.get(text, 0) for text in asked) >= self._transport.far_behind:
+            # Half of the slots that are behind, so that the other half is on its way while these are applied.
+            behind = [text for text in asked if self._behind.get(text)]
+            asked = behind[::2]
         try:
             return await self._follow(cell, asked)
         finally:

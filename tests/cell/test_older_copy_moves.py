@@ -124,3 +124,14 @@ async def test_the_control_process_is_asked_for_records_and_gives_up_moves(
     monkeypatch.setattr(_Control, "nonsense", b'{"moves": "\xff"}')
     with pytest.raises(Unavailable, match="as one does"):
         await moves.records()
+
+
+async def test_a_control_process_that_does_not_say_where_cells_are_is_not_taken_for_a_region_without_cells(
+    control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an earlier version: each cell that gave a slot would be taken for gone for good."""
+    monkeypatch.setattr(_Control, "nonsense", b'{"cells": [], "moves": [], "map_version": 3}')
+
+    assert await HttpMoves(control, "t").records() == []
+    with pytest.raises(Unavailable, match="upgrade"):
+        await HttpMoves(control, "t").addresses()

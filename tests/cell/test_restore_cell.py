@@ -20,9 +20,10 @@ from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.erasure import ERASED
-from eisbach.kernel.errors import Denied, Invalid, Unavailable
+from eisbach.kernel.errors import Denied, Invalid, LogGap, Unavailable
 from eisbach.kernel.hlc import COUNTER_BITS
 from eisbach.kernel.ops import ItemChange, Op
+from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.moves import CopyCursor
 from eisbach.ports.store import IdempotencyKey, ItemKey, Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock
@@ -89,6 +90,31 @@ class World:
 
     def opened(self, name: str = "new.db"):
         return open_store(self.folder / name, region=HERE, clock=self.clock, cell="c1", disk=inline)
+
+
+async def pruned(store: SqliteStore, vector: Vector) -> None:
+    while await store.prune_log(SLOT, acknowledged=vector, relayed_lsn=1 << 40):
+        pass
+
+
+async def pruned_up_to(world: World, end: Mark, *, in_part: bool = False) -> None:
+    """600 items that both regions have and of whose ops this one's log has none; three writes after ``end`` since.
+
+    ``in_part``: the log has the later ones yet.
+    """
+    for number in range(600):
+        await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc", f"k{number}", b"1"))]))
+    await world.exchange()
+    await world.clock.advance(30 * 86_400)
+    vector = await world.there.vector(SLOT)
+    await pruned(world.here, {HERE: Mark(1, 256)} if in_part else vector)
+    lease = await world.here.lease(SLOT)
+    assert lease is not None
+    if end.epoch > lease.epoch:
+        await world.here.set_lease(SLOT, expected=lease, lease=lease._replace(epoch=end.epoch, seq=0))
+    for number in range(3):
+        await world.here.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("acc", f"new{number}", b"1"))]))
+    assert await world.here.vector(SLOT) == {HERE: Mark(end.epoch, end.seq + 3)}
 
 
 @pytest.fixture
@@ -254,6 +280,67 @@ async def test_a_cell_without_backups_is_restored_from_its_twin(world: World) ->
             lease = await again.lease(slot)
             assert lease is not None
             assert lease.epoch > 1
+
+
+@pytest.mark.parametrize("twin_away", [False, True])
+@pytest.mark.parametrize("based", [False, True])
+@pytest.mark.parametrize("end", [Mark(1, 600), Mark(2, 0)], ids=["in an epoch", "between two epochs"])
+async def test_backups_that_were_switched_on_after_a_prune_hide_nothing_from_the_twin(
+    world: World, end: Mark, based: bool, twin_away: bool
+) -> None:
+    """Their vector said that all was there, and 600 of 603 items were missing for ever, without a word."""
+    await pruned_up_to(world, end)
+    await world.exchange()
+    await world.archiver.archive()
+    if based:
+        await world.clock.advance(5)
+        await world.archiver.rebase()
+        await world.clock.advance(120)
+    if twin_away:  # it has left the slot to this region, and follows
+        lease = await world.there.lease(SLOT)
+        assert lease is not None
+        await world.there.set_lease(SLOT, expected=lease, lease=Lease(2, "away", 0))
+        await world.twin.ownership.refresh()
+
+    await world.restore()
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)
+        assert await again.vector(SLOT) == await world.there.vector(SLOT)
+
+
+@pytest.mark.parametrize("twin_pruned", [False, True])
+@pytest.mark.parametrize("end", [Mark(1, 600), Mark(2, 0)], ids=["in an epoch", "between two epochs"])
+async def test_what_only_such_backups_have_reaches_the_twin_that_has_all_that_they_lack(
+    world: World, end: Mark, twin_pruned: bool
+) -> None:
+    """A floor above what the twin has would be a gap that nothing closes."""
+    await pruned_up_to(world, end)
+    await world.archiver.archive()
+    digest = await world.here.digest(SLOT)
+    if twin_pruned:
+        await pruned(world.there, await world.there.vector(SLOT))
+
+    await world.restore()
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == digest
+        await exchange(again, world.there, slot=SLOT)
+        assert await world.there.digest(SLOT) == digest
+        if twin_pruned:
+            with pytest.raises(LogGap):
+                await again.ops_after(SLOT, {}, limit=1)
+
+
+async def test_a_twin_that_holds_what_the_backups_hold_is_not_copied(world: World) -> None:
+    await world.write(world.here, 30)
+    await world.exchange()
+    await world.archiver.archive()
+    await world.clock.advance(5)
+    await world.archiver.rebase()
+    await world.clock.advance(120)
+
+    assert (await world.restore()).ops == 0
 
 
 @pytest.mark.parametrize("backed_up", [False, True])

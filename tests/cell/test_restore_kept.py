@@ -1,10 +1,11 @@
 """A cell is made anew (P21): what another cell of its region keeps of a slot that moved comes back with it."""
 
 import random
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from test_restore_cell import COUNTS, SLOTS, THERE, World, world
+from test_restore_cell import COUNTS, HERE, SLOTS, THERE, World, pruned_up_to, world
 
 from eisbach.bootstrap.restore_cell import Sources, restore_cell
 from eisbach.bootstrap.restore_kept import KeptSlots
@@ -16,7 +17,8 @@ from eisbach.control.moves import SlotRecord
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.ops import ItemChange
-from eisbach.ports.moves import CopyCursor
+from eisbach.kernel.versions import Mark
+from eisbach.ports.moves import CopyCursor, SlotChunk
 from eisbach.ports.store import IdempotencyKey, Transaction, Write
 from eisbach.testing.store_host import OTHER, SLOT
 
@@ -64,6 +66,27 @@ async def given(world: World) -> None:
     await world.here.settle(SLOT, move=1, epoch=2, owner="c1")
     async with world.opened() as copy:
         await copy.condemn("a record says so")
+
+
+async def half_of_a_new_epoch(world: World, *, in_part: bool = False) -> SlotChunk:
+    """The first piece of a slot whose log was pruned up to the very end of its first epoch, or ``in_part``."""
+    await pruned_up_to(world, Mark(2, 0), in_part=in_part)
+    await world.exchange()
+    piece = await world.here.export(SLOT, CopyCursor())
+    assert piece.more
+    assert piece.floors == {HERE: Mark(1, 256 if in_part else 600)}
+    return piece
+
+
+def archiving(world: World) -> Callable[[], Awaitable[None]]:
+    """An exchange with the twin after which all is in backups."""
+    exchange = world.exchange
+
+    async def both() -> None:
+        await exchange()
+        await world.archiver.archive()
+
+    return both
 
 
 def sources(world: World, keeper: Keeper, kept: Kept = GIVEN) -> Sources:
@@ -157,6 +180,48 @@ async def test_half_a_slot_that_a_given_up_move_left_in_an_older_copy_is_not_tak
         await copy.condemn("a record says so")
 
     await restore_cell(world.new(), SLOTS, Sources(None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)
+
+
+@pytest.mark.parametrize("in_part", [False, True])
+@pytest.mark.parametrize("archived", ["never", "as written", "since the prune"])
+@pytest.mark.parametrize("state", ["importing", "gone"])
+async def test_the_first_op_of_an_epoch_does_not_follow_what_half_a_slot_in_an_older_copy_has_forgotten(
+    world: World, state: str, archived: str, in_part: bool
+) -> None:
+    """A move or a return began the epoch: its ops alone were restored, and nobody was asked for what was before."""
+    if archived == "as written":
+        world.exchange = archiving(world)  # type: ignore[method-assign]
+    piece = await half_of_a_new_epoch(world, in_part=in_part)
+    if archived == "since the prune":
+        await world.archiver.archive()
+    async with world.opened() as copy:
+        await copy.begin_import(SLOT, move=1, epoch=2)
+        await copy.import_chunk(SLOT, piece, move=1)
+        if state == "gone":
+            await copy.settle(SLOT, move=1, epoch=3, owner="c0")
+        await copy.condemn("a record says so")
+
+    await restore_cell(world.new(), SLOTS, Sources(world.reader if archived != "never" else None, {THERE: world.twin}))
+
+    async with world.opened() as again:
+        assert await again.digest(SLOT) == await world.there.digest(SLOT)
+
+
+@pytest.mark.parametrize("in_part", [False, True])
+async def test_the_first_op_of_an_epoch_does_not_follow_what_half_a_slot_in_another_cell_has_forgotten(
+    world: World, in_part: bool
+) -> None:
+    piece = await half_of_a_new_epoch(world, in_part=in_part)
+    async with world.opened("half.db") as half:
+        await half.begin_import(SLOT, move=1, epoch=2)
+        await half.import_chunk(SLOT, piece, move=1)
+        await half.settle(SLOT, move=1, epoch=3, owner="c1")
+        world.here = half
+
+        await restore_cell(world.new(), SLOTS, sources(world, Keeper(world), HALF))
 
     async with world.opened() as again:
         assert await again.digest(SLOT) == await world.there.digest(SLOT)

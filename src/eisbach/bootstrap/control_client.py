@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 class _Listed(msgspec.Struct):
     moves: list[SlotRecord]
-    addresses: dict[str, str] = {}
+    addresses: dict[str, str] | None = None
+    """None: it is of an earlier version and does not say."""
 
 
 class _Last(msgspec.Struct):
@@ -46,7 +47,10 @@ class HttpMoves:
 
     async def addresses(self) -> Mapping[str, str]:
         """See ``Decided``."""
-        return (await self._told("/cells", _Listed)).addresses
+        found = (await self._told("/cells", _Listed)).addresses
+        if found is None:  # taken for no cells, each would be gone for good
+            raise Unavailable("the control process was asked where cells are, and does not say: upgrade eisbach there")
+        return found
 
     async def evacuation(self) -> EvacuationRecord | None:
         """See ``Decided``."""

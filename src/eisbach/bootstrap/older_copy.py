@@ -84,7 +84,6 @@ class _Begun:
     """What moves have decided; None: there are none, or the control process is not heard."""
     givers: dict[Slot, Kept] = field(default_factory=dict)
     """Of slots that have arrived: who still has all of them."""
-    addresses: dict[str, str] = field(default_factory=dict)
 
 
 async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) -> asyncio.Event:
@@ -129,12 +128,14 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
         begun.hub_heard.set()
 
     async def records() -> None:
-        if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is not None:
-            await _word(parts, "the control process", lambda: _records_say(moves, store, begun, process.cell), until_ms)
+        if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is None:
+            begun.records.set_result(None)
+            return
+        await _word(parts, "the control process", lambda: _records_say(moves, store, begun, process.cell), until_ms)
         if not begun.records.done():
             begun.records.set_result(None)
         for slot, kept in begun.givers.items():
-            complete = partial(_complete, parts, store, begun, slot)
+            complete = partial(_complete, parts, store, begun, slot, moves)
             await _word(parts, f"cell {kept.cell}, which gave slot {slot},", complete, until_ms)
 
     try:
@@ -184,8 +185,6 @@ async def _records_say(decided: Decided, store: ProvableStore, begun: _Begun, ce
     records = await settled_records(cell, decided, _WHY)
     word = records_say(records, begun.leases, cell)
     begun.givers.update({slot: kept for slot, kept in kept_by_others(records, cell).items() if slot in word.arrived})
-    if begun.givers:
-        begun.addresses.update(await decided.addresses())
     # Standing aside goes on meanwhile, so here the rows as they are now count.
     why = word.why or evacuation_says(await decided.evacuation(), await store.leases(), cell)
     if not why:
@@ -193,18 +192,21 @@ async def _records_say(decided: Decided, store: ProvableStore, begun: _Begun, ce
     return why
 
 
-async def _complete(parts: Parts, store: ProvableStore, begun: _Begun, slot: Slot) -> str:
+async def _complete(parts: Parts, store: ProvableStore, begun: _Begun, slot: Slot, decided: Decided) -> str:
     """Take a committed import in once more: an older copy may have half of it, which nobody else can tell of."""
     kept, lease = begun.givers[slot], begun.leases[slot]
-    if kept.cell not in begun.addresses or lease.state != "importing":
-        return ""  # that cell is gone for good, or the slot was restored
+    if lease.state != "importing":
+        return ""  # the slot was restored
 
     async def put(chunk: SlotChunk) -> None:
         await store.complete_import(slot, chunk, move=lease.move)
 
-    keepers = parts.host.keepers(begun.addresses, parts.secrets.service_token)
+    # Asked here: a control process that dies before must not cost what its records have told.
+    addresses = await decided.addresses()
+    keepers = parts.host.keepers(addresses, parts.secrets.service_token)
     try:
-        await complete_from_giver(put, slot, keepers, kept)
+        if kept.cell not in addresses or not await complete_from_giver(put, slot, keepers, kept):
+            _logger.warning("older_copy_not_ruled_out", asked=f"cell {kept.cell}", error=f"nothing left of slot {slot}")
     finally:
         await keepers.aclose()
     return ""

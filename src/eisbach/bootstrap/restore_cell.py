@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from eisbach.bootstrap.restore_kept import KeptSlots, from_keeper, take_following
-from eisbach.cell.archive_reader import ArchiveReader
+from eisbach.cell.archive_reader import ArchiveReader, PastSlot
 from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.engines.embedded.disk import Disk
 from eisbach.engines.embedded.store import SqliteStore, open_store
@@ -120,9 +120,8 @@ async def restore_cell(
         for done, slot in enumerate(slots, 1):
             old += await _from_older(store, slot, older) + await from_keeper(store, slot, sources.kept)
             old += await _from_import(store, slot, older)
-            items += await _from_backups(store, slot, sources.backups)
-            for peer, transport in sources.twins.items():
-                ops += await _from_twin(store, slot, peer, transport)
+            archived, given = await _from_backups_and_twins(store, slot, sources)
+            items, ops = items + archived, ops + given
             old += await _from_import(store, slot, older) + await from_keeper(store, slot, sources.kept, again=True)
             own = (await store.vector(slot)).get(region, _NOTHING)
             # An older copy may have an epoch of an earlier restore, under which nothing was written.
@@ -226,19 +225,38 @@ async def _from_import(store: SqliteStore, slot: Slot, older: SqliteStore | None
     return await take_following(store, slot, lambda cursor: copy.export(slot, cursor))
 
 
-async def _from_backups(store: SqliteStore, slot: Slot, reader: ArchiveReader | None) -> int:
-    if reader is None:
+async def _from_backups_and_twins(store: SqliteStore, slot: Slot, sources: Sources) -> tuple[int, int]:
+    """(Items from backups, what twins had beyond them).
+
+    Backups may begin in the middle, where they were switched on after older ops had been pruned; nothing in them tells
+    once a base was made, and their vector would hide from a twin what they lack. So what came out is compared.
+    """
+    past = await sources.backups.slot(str(slot)) if sources.backups is not None else None
+    items, ops = await _from_backups(store, slot, past), 0
+    for peer, transport in sources.twins.items():
+        ops += await _from_twin(store, slot, peer, transport)
+    if past is not None:
+        items += await _from_backups(store, slot, past, headless=True)
+        for peer, transport in sources.twins.items():
+            ops += await _from_twin(store, slot, peer, transport, compares=True)
+    return items, ops
+
+
+async def _from_backups(store: SqliteStore, slot: Slot, past: PastSlot | None, *, headless: bool = False) -> int:
+    """``headless``: the other origins' part, which comes after the twins' (``PastSlot.headless``)."""
+    if past is None:
         await store.begin_import(slot, move=0, epoch=1)
         return 0
-    past = await reader.slot(str(slot))
     epoch = max(1, past.vector.get(store.region, _NOTHING).epoch)
     await store.begin_import(slot, move=0, epoch=epoch)
-    for piece in _whole_transactions(past.log):
+    log = {origin: ops for origin, ops in past.log.items() if (origin in past.headless) is headless}
+    latest = [op for op in past.latest if (op.origin in past.headless) is headless]
+    for piece in _whole_transactions(log):
         await store.import_chunk(slot, _chunk(past.floors, ops=piece), move=0)
-    for first in range(0, max(1, len(past.latest)), COPY_ROWS_MAX):
-        items = [_copied(op) for op in past.latest[first : first + COPY_ROWS_MAX]]
+    for first in range(0, max(1, len(latest)), COPY_ROWS_MAX):
+        items = [_copied(op) for op in latest[first : first + COPY_ROWS_MAX]]
         await store.import_chunk(slot, _chunk(past.floors, items=items), move=0)
-    return len(past.latest)
+    return len(latest)
 
 
 def _whole_transactions(log: Mapping[str, Sequence[Op]]) -> Iterator[list[Op]]:
@@ -289,8 +307,17 @@ async def _copied_from_twin(store: SqliteStore, slot: Slot, transport: PeerTrans
     raise Unavailable(f"slot {slot} changes faster than it can be copied; try again")
 
 
-async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerTransport) -> int:
-    """Everything that the other region has beyond the backups."""
+async def _holds_the_same(store: SqliteStore, slot: Slot, transport: PeerTransport, owner: str) -> bool:
+    """Whether the other region has the same items; no, too, while it is written there, or holds ops back."""
+    request = PullRequest(slots={}, digests=[str(slot)], wait_ms=0, region=store.region)
+    theirs = (await transport.pull(owner, request)).digests.get(str(slot))
+    return theirs is not None and theirs.buckets == list(await store.digest(slot, buckets=len(theirs.buckets)))
+
+
+async def _from_twin(
+    store: SqliteStore, slot: Slot, peer: str, transport: PeerTransport, *, compares: bool = False
+) -> int:
+    """Everything that the other region has beyond the backups; ``compares``: all of it, if items differ then."""
     owners = (await transport.owners()).get(str(slot.group), ())
     if slot.number >= len(owners):
         raise Unavailable(f"region {peer} has no owner for slot {slot}; see eisbach status there, then try again")
@@ -310,7 +337,10 @@ async def _from_twin(store: SqliteStore, slot: Slot, peer: str, transport: PeerT
             raise Unavailable(f"region {peer} cannot give what slot {slot} misses: {why}; nothing was restored")
         batch = answer.batches.get(str(slot))
         if batch is None:
-            return found
+            if not compares or await _holds_the_same(store, slot, transport, owner):
+                return found
+            found, compares = found + await _copied_from_twin(store, slot, transport, owner), False
+            continue
         await store.apply(slot, batch.ops)
         found += len(batch.ops)
     raise Unavailable(f"region {peer} writes slot {slot} faster than it can be followed; try again")

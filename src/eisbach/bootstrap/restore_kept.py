@@ -8,7 +8,7 @@ Promises: what it has whole is taken whole, keys and lost conflicts too; of half
 ops that follow what is there. May not know: how cells are reached.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -60,7 +60,9 @@ async def from_keeper(store: SqliteStore, slot: Slot, others: KeptSlots | None, 
     kept = others.slots.get(slot) if others is not None else None
     if others is None or kept is None:
         return 0
-    first = await _ask(others.keepers, kept, slot, CopyCursor())
+    # The second time the row alone is wanted, and a piece without items is a small one.
+    cursor = CopyCursor(vector=dict(await store.vector(slot)), item=None) if again else CopyCursor()
+    first = await _ask(others.keepers, kept, slot, cursor)
     if not first.lease.state:
         return 0
     await store.begin_import(slot, move=0, epoch=max(1, first.lease.epoch))
@@ -87,7 +89,7 @@ async def take_following(store: SqliteStore, slot: Slot, export: Callable[[CopyC
     cursor, found = CopyCursor(vector=dict(await store.vector(slot)), item=None), 0
     for _ in range(_ROUNDS_MAX):
         piece = await export(cursor)
-        ops = _following(piece.ops, await store.vector(slot))
+        ops = _following(piece, await store.vector(slot))
         if ops:
             await store.apply(slot, ops)
         found += len(ops)
@@ -97,13 +99,17 @@ async def take_following(store: SqliteStore, slot: Slot, export: Callable[[CopyC
     raise Unavailable(f"slot {slot} changes faster than it can be copied; try again")
 
 
-def _following(ops: Sequence[Op], vector: Vector) -> list[Op]:
-    """Those that the vector lacks, without what comes after a gap."""
+def _following(piece: SlotChunk, vector: Vector) -> list[Op]:
+    """Those that the vector lacks, without what comes after a gap.
+
+    An epoch's first op says nothing of how many the one before had: only the floor tells that some of it was pruned.
+    """
     heads, found = dict(vector), list[Op]()
-    for op in ops:
+    gaps = {origin for origin, floor in piece.floors.items() if floor > vector.get(origin, _NOTHING)}
+    for op in piece.ops:
         head = heads.get(op.origin, _NOTHING)
         follows = op.seq == head.seq + 1 if op.epoch == head.epoch else op.epoch > head.epoch and op.seq == 1
-        if follows:
+        if follows and op.origin not in gaps:
             heads[op.origin] = Mark(op.epoch, op.seq)
             found.append(op)
     return found
@@ -116,15 +122,26 @@ def _is_whole(lease: LeaseView, kept: Kept) -> bool:
 
 async def complete_from_giver(
     put: Callable[[SlotChunk], Awaitable[object]], slot: Slot, keepers: Keepers, kept: Kept
-) -> None:
+) -> bool:
     """All of a slot from the cell that gave it, into an import that was committed, and that an older copy has in part.
 
+    Returns whether the cell has anything of it: one that was made anew never will again.
+
     Raises:
-        Unavailable: the cell does not answer.
+        Unavailable: the cell does not answer, or has the slot otherwise than as it gave it.
     """
     first = await keepers.left(kept.cell, ExportRequest(slot=str(slot), move=kept.move, cursor=CopyCursor()))
-    if _is_whole(first.lease, kept):
-        await _take_whole(put, slot, keepers, kept, first)
+    lease = first.lease
+    if not lease.state:
+        return False
+    if not _is_whole(lease, kept):
+        raise Unavailable(
+            f"cell {kept.cell} was asked for slot {slot} as it gave it in move {kept.move}, and has it {lease.state} by"
+            f" move {lease.move} under epoch {lease.epoch}: it was made anew since, or is an older copy itself."
+            " If its newest disk is still there, put that back; else part of what the move brought may be lost"
+        )
+    await _take_whole(put, slot, keepers, kept, first)
+    return True
 
 
 async def _take_whole(

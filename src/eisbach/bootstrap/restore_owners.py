@@ -60,7 +60,11 @@ class Decided(Moves, Protocol):
     """All that the region's control process has on record of slots, and where its cells are."""
 
     async def addresses(self) -> Mapping[str, str]:
-        """Cell -> ``host:port``."""
+        """Cell -> ``host:port``; a cell that is not there is gone for good.
+
+        Raises:
+            Unavailable: the control process does not answer, or does not know.
+        """
         ...
 
     async def evacuation(self) -> EvacuationRecord | None:

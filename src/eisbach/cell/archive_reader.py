@@ -57,11 +57,19 @@ class PastSlot:
     """Up to where each origin's log went into them."""
 
     @property
+    def headless(self) -> frozenset[str]:
+        """Origins of which the first thing archived begins a later epoch: what was before is unknown, and may be much
+        (backups were switched on after it was pruned). Their ops would follow on anything, so all who know the origin
+        from its first op on are asked before.
+        """
+        return frozenset(origin for origin, ops in self.log.items() if ops and ops[0].seq == 1 < ops[0].epoch)
+
+    @property
     def floors(self) -> dict[str, Mark]:
         """What lies below ``log``."""
         floors = {origin: mark for origin, mark in self.vector.items() if not self.log[origin]}
         for origin, ops in self.log.items():
-            if ops and (ops[0].epoch, ops[0].seq) > (1, 1):
+            if ops and ops[0].seq > 1:  # at the beginning of an epoch nobody knows where the one before it ended
                 floors[origin] = Mark(ops[0].epoch, ops[0].seq - 1)
         return floors
 

@@ -198,7 +198,7 @@ class PullServer:
         found: dict[str, SlotChunk] = {}
         for text, cursor in request.copies.items():
             slot = self._ownership.slot(text)
-            if self._export is not None and slot in self._ownership.owned() and self._may_send(request.region, slot):
+            if self._export is not None and slot in self._ownership.followed() and self._may_send(request.region, slot):
                 found[text] = msgspec.structs.replace(await self._export(slot, cursor), keys=[])
         return found
 

@@ -109,7 +109,7 @@ def older_copy_thrown_away(patch: Patch) -> None:
 def backups_not_restored(patch: Patch) -> None:
     read = restore_cell._from_backups
 
-    async def unread(store: SqliteStore, slot: Slot, _reader: object) -> int:
+    async def unread(store: SqliteStore, slot: Slot, _past: object, **_: bool) -> int:
         return await read(store, slot, None)
 
     patch(restore_cell, "_from_backups", unread)
@@ -138,8 +138,8 @@ def return_not_asked(patch: Patch) -> None:
 
 @mutant("a committed import, of which an older copy has a part, is not completed before it is the owner")
 def import_not_completed(patch: Patch) -> None:
-    async def nothing(*_: object) -> None:
-        return
+    async def nothing(*_: object) -> bool:
+        return True
 
     patch(older_copy, "complete_from_giver", nothing)
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.control.test_moves import SLOT, Region
 
-from eisbach.cell.moving import Freeze, StandAside, StoodAside
+from eisbach.cell.moving import Freeze, LeaseView, Settle, StandAside, StoodAside
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import RECORDS, SlotRecord
 from eisbach.engines.embedded.control_store import SqliteControlStore
@@ -65,6 +65,38 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
 
     with pytest.raises(VersionConflict, match="not all heard"):
         await region.mover().request(SLOT, owner="c2", target="c1")
+
+
+async def test_who_was_told_before_the_records_were_read_and_is_not_on_record_is_told_again(region: Region) -> None:
+    """It may have been put back since, and has just been let believe that it is what it was (P21, seed 421709)."""
+    await region.write(3)
+    source = region.cells["c1"]
+    await source.store.freeze(SLOT, move=1, epoch=1)
+    ended = SlotRecord(
+        slot=str(SLOT), owner="c1", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
+        outcome="aborted",
+    )  # fmt: skip
+    await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
+    mover, told, answered, tell = region.mover(), list[str](), asyncio.Event(), region.settle
+
+    async def held(cell: str, asked: Settle) -> LeaseView:
+        answer = await tell(cell, asked)
+        told.append(cell)
+        await answered.wait()
+        return answer
+
+    region.settle = held  # type: ignore[method-assign]
+    telling = asyncio.create_task(mover.activate())
+    await settle()
+    assert (await mover.records())[0].told == ()
+    answered.set()
+    await telling
+    assert (await mover.records())[0].told == ()
+
+    await mover.activate()
+
+    assert told == ["c1", "c2", "c1", "c2"]
+    assert (await mover.records())[0].told == ("c1", "c2")
 
 
 async def test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it(region: Region) -> None:

@@ -144,6 +144,9 @@ class Mover:
         """
         self._store, self._cells, self._names, self._publish, self._clock = store, cells, names, publish, clock
         self._wake = asyncio.Event()
+        self._noting = asyncio.Lock()
+        self._read_out = 0
+        """How often records were given to somebody; see ``records``."""
 
     async def request(self, slot: Slot, *, owner: str, target: str) -> SlotRecord:
         """Queue a move; ``owner``: whose the slot is by the map, for a slot that never moved.
@@ -186,7 +189,16 @@ class Mover:
         return await self._end(found, revision, "aborted", reason=reason)
 
     async def records(self) -> list[SlotRecord]:
-        """Every slot that was ever moved, by name."""
+        """Every slot that was ever moved, by name.
+
+        What a cell was told before and is not on record yet is told again: a cell that asks may have been put back from
+        an older copy, and judges itself by what it is given here (seed 421709).
+        """
+        async with self._noting:
+            self._read_out += 1
+            return await self._records()
+
+    async def _records(self) -> list[SlotRecord]:
         found = [await self._store.get(key) for key in await self._store.keys(RECORDS)]
         return [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]
 
@@ -204,7 +216,7 @@ class Mover:
 
     async def activate(self) -> float:
         """One step of every move that is not done; in how many seconds to look again."""
-        records = await self.records()
+        records = await self._records()
         moving = [one for one in records if one.phase == "moving"]
         queued = [one for one in records if one.phase == "queued"][: max(0, AT_ONCE - len(moving))]
         settled = [one for one in records if one.phase == "settled" and not one.done]
@@ -334,7 +346,7 @@ class Mover:
 
     async def _tell(self, record: SlotRecord, revision: int) -> None:
         """ACTIVATE the owner, then everybody else learns; what was not heard is sent again in the next pass."""
-        other, told, kept = record.other, set(record.told), dict(record.kept)
+        other, told, kept, read_out = record.other, set(record.told), dict(record.kept), self._read_out
         if record.owner not in told:
             await self._cells.settle(record.owner, Settle(slot=record.slot, move=record.move, epoch=record.epoch))
             told.add(record.owner)
@@ -353,9 +365,11 @@ class Mover:
                     await self._cells.discard(cell, msgspec.structs.replace(gone, move=move))
                     del kept[cell]
         finally:
-            news = msgspec.structs.replace(record, told=tuple(sorted(told)), discarded=discarded, kept=kept)
-            if news != record:
-                await self._put(news, revision)
+            async with self._noting:
+                sure = record.told if read_out != self._read_out else tuple(sorted(told))
+                news = msgspec.structs.replace(record, told=sure, discarded=discarded, kept=kept)
+                if news != record:
+                    await self._put(news, revision)
 
     async def _has_it(self, record: SlotRecord) -> bool:
         """Whether the owner shows the slot under its epoch: an older copy of its store does not (P21, seed 8517)."""

@@ -45,6 +45,7 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "hub-not-waited-for": "test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is",
     },
     "tests/control/test_moves_edges.py": {
+        "told-while-asked": "test_who_was_told_before_the_records_were_read_and_is_not_on_record_is_told_again",
         "left-behind-let-go-unseen": "test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it",
         "move-on-before-gone": "test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move",
         "proof-before-the-stop": "test_a_slot_is_proved_by_what_it_held_after_its_writes_were_stopped",

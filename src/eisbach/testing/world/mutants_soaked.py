@@ -7,6 +7,7 @@ import msgspec
 
 from eisbach.bootstrap import restore_cell
 from eisbach.cell.puller import Puller
+from eisbach.control.moves import Mover
 from eisbach.engines.embedded import writer
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.slot_rows import SlotRows
@@ -73,3 +74,8 @@ def restore_without_in_hand(patch: Patch) -> None:
 def late_append_is_ours(patch: Patch) -> None:
     known = ("not self._acknowledged", "await self._store.is_unpublished_at(last.sequence)")
     patch(Relay, "_resume", rewritten(Relay._resume, known))
+
+
+@mutant("whom the coordinator told is on record although somebody read the records meanwhile (seed 421709)")
+def told_while_asked(patch: Patch) -> None:
+    patch(Mover, "records", rewritten(Mover.records, ("self._read_out += 1", "pass")))

@@ -10,17 +10,19 @@ ops that follow what is there. May not know: how cells are reached.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from eisbach.bootstrap.restore_owners import Kept
 from eisbach.cell.moving import LeaseView, LeftBehind
 from eisbach.cell.slot_imports import ExportRequest
-from eisbach.engines.embedded.store import SqliteStore
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector, covers
 from eisbach.ports.moves import CopyCursor, SlotChunk
+
+if TYPE_CHECKING:  # functions load this module, and have no SQLite
+    from eisbach.engines.embedded.store import SqliteStore
 
 __all__ = ["Keepers", "KeptSlots", "complete_from_giver", "from_keeper", "take_following"]
 
@@ -49,7 +51,7 @@ class KeptSlots:
     slots: Mapping[Slot, Kept]
 
 
-async def from_keeper(store: SqliteStore, slot: Slot, others: KeptSlots | None, *, again: bool = False) -> int:
+async def from_keeper(store: "SqliteStore", slot: Slot, others: KeptSlots | None, *, again: bool = False) -> int:
     """What another cell has of a slot and the store has not; the number of ops and items.
 
     ``again``: once everybody else was asked, when more of its ops may follow.
@@ -81,7 +83,7 @@ async def from_keeper(store: SqliteStore, slot: Slot, others: KeptSlots | None, 
     return await take_following(store, slot, export)
 
 
-async def take_following(store: SqliteStore, slot: Slot, export: Callable[[CopyCursor], Awaitable[SlotChunk]]) -> int:
+async def take_following(store: "SqliteStore", slot: Slot, export: Callable[[CopyCursor], Awaitable[SlotChunk]]) -> int:
     """Ops of a slot that lies somewhere in part, as far as they follow what the store has; their number.
 
     Its items are left where they are: half of them may be missing, and those that are there may be newer than its ops.

@@ -34,7 +34,7 @@ _LEFT_OUT: Final = (
 )  # fmt: skip
 """Of our own: what no function imports; of the deployment only what functions read their documents with."""
 _ABSENT: Final = (b"\nimport apsw", b"\nfrom apsw", b"\nimport nats", b"\nfrom nats")
-"""Nor any module that imports what is not in the archive."""
+"""Nor any module that imports what is not in the archive, nor any that imports such a one."""
 _ZIPPED_MAX: Final = 10 * 1000 * 1000
 _UNZIPPED_MAX: Final = 250 * 1000 * 1000
 """Lambda's own bound."""
@@ -138,13 +138,28 @@ def build_package(path: Path, *, target: str = "lambda-arm64", interpreter: Path
 
 
 def sources() -> Iterator[Path]:
-    """Our own files that go into the archive, in order."""
+    """Our own files that go into the archive, in order: none that would fail to import."""
+    found: dict[Path, bytes] = {}
+    absent = list(_ABSENT)
     for path in sorted(_SOURCES.rglob("*")):
         where = path.relative_to(_SOURCES).as_posix()
-        if not path.is_file() or "__pycache__" in path.parts or where.startswith(_LEFT_OUT):
+        if not path.is_file() or "__pycache__" in path.parts:
             continue
-        if not any(word in path.read_bytes() for word in _ABSENT):
-            yield path
+        if where.startswith(_LEFT_OUT):
+            absent.append(_import_of(path))
+        else:
+            found[path] = path.read_bytes()
+    while useless := [path for path, content in found.items() if any(word in content for word in absent)]:
+        absent = [_import_of(path) for path in useless]
+        for path in useless:
+            del found[path]
+    yield from found
+
+
+def _import_of(path: Path) -> bytes:
+    """How a module that cannot do without it begins a line."""
+    words = path.relative_to(_SOURCES.parent).with_suffix("").parts
+    return b"\nfrom " + ".".join(words).encode() + b" import"
 
 
 def _compiler(python: str, asked: Path | None) -> Path | None:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from eisbach.bootstrap import restore_owners
+from eisbach.bootstrap.control_client import HttpMoves
 from eisbach.control.moves import SlotRecord
-from eisbach.deploy.laptop import restoring
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.testing.store_host import OTHER, SLOT
@@ -109,7 +109,7 @@ class Control(http.server.BaseHTTPRequestHandler):
 async def test_the_command_asks_the_control_process_and_says_so_when_it_is_not_there() -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        moves = restoring._Moves(f"http://127.0.0.1:{server.server_port}", "service")
+        moves = HttpMoves(f"http://127.0.0.1:{server.server_port}", "service")
         owners = (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners
         server.shutdown()
 

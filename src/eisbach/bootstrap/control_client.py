@@ -1,4 +1,4 @@
-"""How a cell reaches its region's control process for what moves have decided.
+"""How a cell, and a restore of one, reach their region's control process for what moves have decided.
 
 May not know: what is made of it.
 """
@@ -71,7 +71,10 @@ class HttpMoves:
             ):
                 said = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(f"the control process does not answer {path}: {error!r}") from error
+            raise Unavailable(
+                f"the region's control process does not answer {path} ({type(error).__name__}: {error});"
+                " start the region first"
+            ) from error
         if answer.status == 200:
             return said
         refused = Invalid if 400 <= answer.status < 500 and answer.status not in (401, 403, 404, 429) else Unavailable

@@ -8,12 +8,11 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import msgspec
-
+from eisbach.bootstrap.control_client import HttpMoves
 from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
 from eisbach.bootstrap.restore_kept import KeptSlots
 from eisbach.bootstrap.restore_owners import Whose, owners_by_record
@@ -21,7 +20,6 @@ from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.ownership import slots_in
 from eisbach.cell.peer_http import HttpPeer
-from eisbach.control.moves import SlotRecord
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
@@ -30,12 +28,6 @@ from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import CellProcess, Secrets, read_process
 
 __all__ = ["other_cells", "read_cell", "restore"]
-
-
-class _Cells(msgspec.Struct):
-    """What the control process says of its region, as far as it is needed here."""
-
-    moves: list[SlotRecord]
 
 
 def read_cell(data: Path, target: str) -> CellProcess:
@@ -88,7 +80,7 @@ async def restore(
     owners = await asyncio.to_thread(_owners, process, secrets)
     whose = Whose(owners, {}, {})
     if process.control:
-        whose = await owners_by_record(owners, process.cell, _Moves(process.control, secrets.service_token))
+        whose = await owners_by_record(owners, process.cell, HttpMoves(process.control, secrets.service_token))
     owners = whose.owners
     slots = [slot for slot, owner in owners.items() if owner == process.cell]
     moved = {slot: owners[slot] for slot in slots_in(process.slots) if owners.get(slot, "") not in ("", process.cell)}
@@ -127,40 +119,3 @@ def _owners(process: CellProcess, secrets: Secrets) -> dict[Slot, str]:
         for group, owners in slot_map.groups.items()
         for number, owner in enumerate(owners)
     }
-
-
-class _Moves:
-    """``restore_owners.Moves``: the calls of the region's control process."""
-
-    def __init__(self, control: str, token: str) -> None:
-        self._control, self._token = control, token
-
-    async def records(self) -> Sequence[SlotRecord]:
-        """See ``Moves``."""
-        return msgspec.json.decode(await self._call("/cells", None), type=_Cells).moves
-
-    async def abort(self, slot: Slot, reason: str) -> None:
-        """See ``Moves``; the control process has a reason of its own."""
-        del reason
-        await self._call("/moves/abort", msgspec.json.encode({"slot": str(slot)}))
-
-    async def _call(self, path: str, body: bytes | None) -> bytes:
-        request = urllib.request.Request(  # noqa: S310 - an http address from our own document
-            f"{self._control}{path}", data=body, headers={"Authorization": f"Bearer {self._token}"}
-        )
-
-        def ask() -> bytes:
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - as above
-                found: bytes = answer.read()
-            return found
-
-        try:
-            return await asyncio.to_thread(ask)
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise Invalid(f"the control process refused {path}: {error.read()[:500]!r}") from error
-            raise Unavailable(f"the region's control process answered {error.code} to {path}; try again") from error
-        except OSError as error:
-            raise Unavailable(
-                f"the region's control process does not say which slots are moving: {error}; start the region first"
-            ) from error

@@ -22,13 +22,13 @@ from eisbach.bootstrap.host import Host, system_host
 from eisbach.bootstrap.open_blobs import in_bucket
 from eisbach.engines.embedded.confinement import Confinement, confine, die_with_parent, python_paths
 from eisbach.engines.embedded.disk import DiskThread
-from eisbach.kernel.errors import EisbachError, Unavailable
+from eisbach.kernel.errors import EisbachError, FileDamaged, Unavailable
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.settings import CellProcess, Secrets, read_process
 
-__all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run", "until_not_ours"]
+__all__ = ["OpenCell", "confine_cell", "open_cell", "open_event_log", "run", "serve_cell", "until_not_ours"]
 
 _LOOK_EVERY_S = 0.5
 _logger = structlog.get_logger(__name__)
@@ -36,23 +36,32 @@ _logger = structlog.get_logger(__name__)
 
 async def run(process: CellProcess) -> None:
     """Serve until cancelled; then finish requests and close the stores."""
-    from eisbach.bootstrap.serve import serve
-
     die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     confinement = confine_cell(process)
     async with open_cell(process, secrets, confinement=confinement) as cell:
-        serving = asyncio.create_task(serve(cell.app, host=process.host, port=process.port))
-        replaced = asyncio.create_task(until_not_ours(cell))
-        try:
-            await asyncio.wait({serving, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            if replaced.done():
-                replaced.result()
-        finally:
-            cell.stop()
-            for task in (serving, replaced):
-                task.cancel()
-            await asyncio.wait({serving, replaced})
+        await serve_cell(process, cell)
+
+
+async def serve_cell(process: CellProcess, cell: OpenCell) -> None:
+    """Serve until cancelled, or until the cell may not go on.
+
+    Raises:
+        Unavailable, FileDamaged: as ``until_not_ours``.
+    """
+    from eisbach.bootstrap.serve import serve
+
+    serving = asyncio.create_task(serve(cell.app, host=process.host, port=process.port))
+    replaced = asyncio.create_task(until_not_ours(cell))
+    try:
+        await asyncio.wait({serving, replaced}, return_when=asyncio.FIRST_COMPLETED)
+        if replaced.done():
+            replaced.result()
+    finally:
+        cell.stop()
+        for task in (serving, replaced):
+            task.cancel()
+        await asyncio.wait({serving, replaced})
 
 
 async def until_not_ours(cell: OpenCell) -> None:
@@ -63,11 +72,15 @@ async def until_not_ours(cell: OpenCell) -> None:
 
     Raises:
         Unavailable: another process has opened the store, or its file has gone.
+        FileDamaged: the catalogue's file is damaged. Served from memory it would stand still: what is taken down would
+            go on playing. The twin serves meanwhile.
     """
     stores = [cell.store, *([cell.studio_store] if cell.studio_store else [])]
     why = ""
     while not why:
         await asyncio.sleep(_LOOK_EVERY_S)
+        if damage := cell.damage():
+            raise FileDamaged(damage)
         with contextlib.suppress(EisbachError):  # a disk that does not read now says nothing about whose it is
             why = next(filter(None, [await store.not_ours() for store in stores]), "")
     raise Unavailable(why)
@@ -153,12 +166,16 @@ async def open_cell(
         parts = Parts(process, secrets, host, stack, followers, event_log)
         studio = str(STUDIO_GROUP)
         viewers = {group: numbers for group, numbers in process.slots.items() if group != studio}
-        if process.studio and viewers:
-            main = await open_slots(parts, "store.db", process.cell, viewers)
-            second = await open_slots(parts, "studio.db", "studio", {studio: process.slots[studio]})
-        else:
-            main, second = await open_slots(parts, "store.db", process.cell, process.slots), None
-        cell = await compose(parts, main, second, confinement)
+        try:
+            if process.studio and viewers:
+                main = await open_slots(parts, "store.db", process.cell, viewers)
+                second = await open_slots(parts, "studio.db", "studio", {studio: process.slots[studio]})
+            else:
+                main, second = await open_slots(parts, "store.db", process.cell, process.slots), None
+            cell = await compose(parts, main, second, confinement)
+        except BaseException:
+            await followers.aclose()  # those of the store that is open: it closes under them, and they would say so
+            raise
         stack.push_async_callback(followers.aclose)
         cell.app = wrap(cell.app)
         _logger.info("cell_open", region=process.region, cell=process.cell, slots=len(main.ownership.owned()))

@@ -87,6 +87,8 @@ class OpenCell:
     status: Callable[[], Mapping[str, Any]]
     stop: Callable[[], None]
     """Let go of callers that wait for news; call it before the server is told to finish."""
+    damage: Callable[[], str]
+    """What a follower found damaged; the process ends with it."""
 
 
 async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, list[int]]) -> Slots:
@@ -226,7 +228,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
         event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics,
-        relays=parts.relays, status=report, stop=sender.stop,
+        relays=parts.relays, status=report, stop=sender.stop, damage=lambda: parts.followers.damage,
     )  # fmt: skip
 
 
@@ -246,9 +248,8 @@ def projection_name(process: CellProcess) -> str:
 
 
 async def _open_projection(parts: Parts) -> Projection:
-    process = parts.process
-    kept = await _projection_store(parts)
-    projection = Projection(kept, parts.event_log, name=projection_name(process), clock=parts.clock, rng=parts.rng)
+    kept, name = await _projection_store(parts), projection_name(parts.process)
+    projection = Projection(kept, parts.event_log, name=name, clock=parts.clock, rng=parts.rng)
     await projection.open()
     parts.followers.start("projection", projection.run)
     return projection
@@ -256,12 +257,11 @@ async def _open_projection(parts: Parts) -> Projection:
 
 async def _projection_store(parts: Parts) -> ProjectionStore:
     """A file of the cell's, or rows in its table."""
-    process = parts.process
-    if not process.store:
+    if not (process := parts.process).store:
         from eisbach.engines.embedded.projection_store import SqliteProjectionStore
 
-        path = Path(process.folder) / "projection.db"
-        kept = SqliteProjectionStore(path, disk=parts.thread("projection"), vfs=parts.host.vfs)
+        disk, path = parts.thread("projection"), Path(process.folder) / "projection.db"
+        kept = SqliteProjectionStore(path, disk=disk, vfs=parts.host.vfs)
         parts.stack.push_async_callback(kept.aclose)
         return kept
     from eisbach.engines.aws.clients import AwsPlace, open_clients

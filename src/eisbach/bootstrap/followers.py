@@ -1,6 +1,7 @@
 """Tasks that run for ever beside the requests: relay, projection, pullers.
 
 A bug in one of them must not take viewers' calls with it: it is logged with its trace, counted, and started anew.
+One that meets a damaged file is not: it would only say so again each second. Whoever runs the process ends it.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from eisbach.kernel.errors import FileDamaged
 from eisbach.ports.clock import Clock
 
 __all__ = ["Followers"]
@@ -26,6 +28,8 @@ class Followers:
         self._tasks: list[asyncio.Task[None]] = []
         self.restarts: dict[str, int] = {}
         """Name -> times it was started anew since the process started."""
+        self.damage = ""
+        """What a follower found damaged, in a sentence; the process should end with it."""
 
     def start(self, name: str, follow: Callable[[], Awaitable[None]]) -> None:
         """Run ``follow`` until ``aclose``."""
@@ -51,6 +55,9 @@ class Followers:
         while True:
             try:
                 await follow()
+            except FileDamaged as error:
+                self.damage = str(error)
+                return
             except Exception:  # whatever it is, the other followers and the requests go on
                 _logger.exception("follower_died", name=name)
             self.restarts[name] = self.restarts.get(name, 0) + 1

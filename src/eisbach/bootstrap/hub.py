@@ -6,9 +6,8 @@ media and pages on one port: so its death is everything, and a spoke's is nothin
 
 from pathlib import Path
 
-from eisbach.bootstrap.cell import confine_cell, open_cell
+from eisbach.bootstrap.cell import confine_cell, open_cell, serve_cell
 from eisbach.bootstrap.pages import with_pages
-from eisbach.bootstrap.serve import serve
 from eisbach.engines.embedded.confinement import die_with_parent
 from eisbach.settings import CellProcess, Secrets, read_process
 
@@ -21,4 +20,4 @@ async def run(process: CellProcess) -> None:
     secrets = read_process(Path(process.secrets), Secrets)
     confinement = confine_cell(process)
     async with open_cell(process, secrets, confinement=confinement, wrap=with_pages) as cell:
-        await serve(cell.app, host=process.host, port=process.port)
+        await serve_cell(process, cell)

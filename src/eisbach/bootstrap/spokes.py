@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -24,10 +24,11 @@ from eisbach.engines.embedded.confinement import confine, die_with_parent, pytho
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.claim_check import ClaimChecks
+from eisbach.hub.failures import first_of
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.replay import forget_replays
 from eisbach.hub.runner import Surroundings
-from eisbach.kernel.errors import Retryable
+from eisbach.kernel.errors import EisbachError, Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
@@ -113,15 +114,23 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
+        await _together(
+            host.run(), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock), _clear(log, clock),
+            status.run(clock), serve(app, host=process.host, port=process.port),
+        )  # fmt: skip
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run them until one fails; what we expect is told as itself: its sentence is what the log and ``status`` show."""
+    try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(host.run())
-            tasks.create_task(own.run(clock))
-            tasks.create_task(copies.run())
-            tasks.create_task(jobs.run())
-            tasks.create_task(_sweep(claims, store, clock))
-            tasks.create_task(_clear(log, clock))
-            tasks.create_task(status.run(clock))
-            tasks.create_task(serve(app, host=process.host, port=process.port))
+            for work in works:
+                tasks.create_task(work)
+    except BaseExceptionGroup as group:
+        first = first_of(group)
+        if isinstance(first, EisbachError):
+            raise first from group
+        raise
 
 
 async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from eisbach.domain.catalog import Catalogue, Change, DocumentVersion, changes_of, decode_change
 from eisbach.hub.delays import delay_after
-from eisbach.kernel.errors import EisbachError, Invalid, Retryable
+from eisbach.kernel.errors import EisbachError, FileDamaged, Invalid, Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import Delivery, EventLog
 from eisbach.ports.projection_store import Kept, ProjectionStore
@@ -72,9 +72,19 @@ class Projection:
         )
 
     async def open(self) -> None:
-        """Read what is kept, so that a restart without the hub serves what was known."""
+        """Read what is kept, so that a restart without the hub serves what was known.
+
+        Raises:
+            FileDamaged: it cannot be read.
+        """
         kept = await self._store.load()
-        changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
+        try:
+            changes = [decode_change(k.kind, k.id, DocumentVersion(*k.version), k.body) for k in kept]
+        except Invalid as error:  # a store sees damage of its own structure only, not inside of what it keeps
+            raise FileDamaged(
+                f"{self._name}: what the cell keeps of the catalogue is damaged, or of a later version ({error}); keep"
+                " it, and put another cell's projection.db in its place (docs/backup.md, A damaged file)"
+            ) from error
         self._catalogue = Catalogue().evolve(changes)
 
     async def refresh(self) -> None:

@@ -18,7 +18,7 @@ from eisbach.hub.delays import delay_after
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.replay import ReplayCount, ReplayWish, replay
 from eisbach.hub.runner import SpokeRunner, Surroundings
-from eisbach.kernel.errors import Invalid, NotFound, Retryable
+from eisbach.kernel.errors import FileDamaged, Invalid, NotFound, Retryable
 from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import DeadLetter
 
@@ -64,7 +64,11 @@ class SpokeHost:
             self._add(spec)
 
     async def run(self) -> None:
-        """Run everything until cancelled."""
+        """Run everything until cancelled.
+
+        Raises:
+            ExceptionGroup: of FileDamaged: the store is damaged.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep("commands", self._sender.run))
             self._group = tasks
@@ -239,6 +243,8 @@ class SpokeHost:
             except Retryable as error:
                 _logger.warning("spoke_waits", spoke=name, error=str(error))
                 self._trouble[name] = str(error)
+            except FileDamaged:  # every spoke's: the host ends, and says it once
+                raise
             except Exception as error:
                 # A bug in one spoke's running must not end the host: it is logged, counted and tried again.
                 _logger.exception("spoke_crashed", spoke=name)

@@ -28,7 +28,7 @@ from eisbach.hub.inbox import Inbox, Verdict
 from eisbach.hub.intake import Intake
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.turns import Turns
-from eisbach.kernel.errors import Invalid, Rejected
+from eisbach.kernel.errors import FileDamaged, Invalid, Rejected
 from eisbach.kernel.events import Event
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog, UnreadableEnvelope
@@ -131,16 +131,10 @@ class SpokeRunner:
     def statistics(self) -> SpokeStatistics:
         """What happened since start."""
         return SpokeStatistics(
-            handled=self._handled,
-            repeats=self._repeats,
-            failures=self._failures,
-            dead_letters=self._dead,
-            held=len(self._held),
-            in_work=len(self._working),
-            at_work=self._turns.taken,
-            gaps_outwaited=self._outwaited,
-            paused=not self._going.is_set(),
-        )
+            handled=self._handled, repeats=self._repeats, failures=self._failures, dead_letters=self._dead,
+            held=len(self._held), in_work=len(self._working), at_work=self._turns.taken,
+            gaps_outwaited=self._outwaited, paused=not self._going.is_set(),
+        )  # fmt: skip
 
     async def pause(self) -> None:
         """Start nothing more, also after a restart, until ``resume``; what is at work is finished."""
@@ -339,6 +333,8 @@ class SpokeRunner:
         try:
             async with asyncio.timeout(self.spec.time_limit.total_seconds()):
                 await self.spec.handler(event if event.dataref is None else await self._redeem(event), effects)
+        except FileDamaged:  # the host's own file, not the handler's failure: it would cost the event its attempts
+            raise
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is counted, kept and said why
             await self._failed(event, held, error)
             return

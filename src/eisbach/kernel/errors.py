@@ -17,6 +17,7 @@
   x Corrupt          stop here and page a person
     - DigestMismatch       bytes are not what their digest says
     - LogGap               an op log is not dense
+    - FileDamaged          a file of this process is damaged; it ends and says what to do
 
 Messages say what was asked, what was found and what to do, with the values.
 """
@@ -29,6 +30,7 @@ __all__ = [
     "DigestMismatch",
     "EisbachError",
     "EpochStale",
+    "FileDamaged",
     "Invalid",
     "LeaseLost",
     "LogGap",
@@ -161,3 +163,9 @@ class LogGap(Corrupt):
     """An op log is not dense where it must be."""
 
     code = "log_gap"
+
+
+class FileDamaged(Corrupt):
+    """A file that this process lives on is damaged: no try helps, so the process ends with this sentence."""
+
+    code = "file_damaged"

@@ -20,7 +20,11 @@ class ProjectionStore(Protocol):
     """The newest version of each document."""
 
     async def load(self) -> Sequence[Kept]:
-        """Everything."""
+        """Everything.
+
+        Raises:
+            FileDamaged: what was kept cannot be read; the process ends.
+        """
         ...
 
     async def keep(self, changes: Sequence[Kept]) -> None:
@@ -28,5 +32,6 @@ class ProjectionStore(Protocol):
 
         Raises:
             Unavailable: the disk refused; nothing was written.
+            FileDamaged: the file is damaged; the process ends.
         """
         ...

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from eisbach.kernel.errors import Unavailable
+from eisbach.kernel.errors import FileDamaged, Unavailable
 
 if TYPE_CHECKING:
     import apsw
@@ -55,11 +55,18 @@ def rows(database: "apsw.Connection", query: str, values: tuple[object, ...] = (
 
 
 @contextmanager
-def sqlite_errors(doing: str) -> Iterator[None]:
-    """Translate SQLite's refusals once, at the border: full, read-only, I/O error and lock are all 'not now'."""
+def sqlite_errors(doing: str, *, damaged: str = "") -> Iterator[None]:
+    """Translate SQLite's refusals once, at the border: full, read-only, I/O error and lock are all 'not now'.
+
+    ``damaged``: what to do when the file is damaged; without it that, too, is told as 'not now'.
+    """
     import apsw  # here, so that what needs a thread only (a function on AWS) needs no SQLite
 
     try:
         yield
     except apsw.Error as error:
-        raise Unavailable(f"{doing}: SQLite refused ({type(error).__name__}: {error}); nothing was written") from error
+        said = f"{type(error).__name__}: {error}"
+        if damaged and isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            raise FileDamaged(f"{doing}: the file is damaged ({said}); {damaged}") from error
+        room = "; free space there, then try again" if isinstance(error, apsw.FullError) else ""
+        raise Unavailable(f"{doing}: SQLite refused ({said}); nothing was written{room}") from error

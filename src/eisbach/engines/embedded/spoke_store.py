@@ -15,7 +15,7 @@ import msgspec
 from eisbach.engines.embedded.dead_rows import HISTORY, SELECT_DEAD, bury, dead_letter, found_dead
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
 from eisbach.engines.embedded.inbox_rows import mark_group
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import EisbachError, FileDamaged, Invalid, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX
 from eisbach.ports.spoke_store import (
     Command,
@@ -31,6 +31,11 @@ from eisbach.ports.spoke_store import (
 __all__ = ["SqliteSpokeStore"]
 
 T = TypeVar("T")
+
+_TO_DO: Final = (
+    "nothing else has what it holds: keep it, then put back a copy or what can be recovered, or move it aside to start"
+    " empty, which loses retries, dead letters, unsent commands and spokes' state (docs/backup.md, A damaged file)"
+)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS inbox(
@@ -70,6 +75,8 @@ class SqliteSpokeStore:
         self._database: apsw.Connection | None = None
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._damage = ""
+        """Once the file was found damaged: every later call says so, and none touches the file."""
         self._stale: set[str] = set()
         """Spokes of which a settlement failed: their marks count it as settled, so none is taken until ``inbox``."""
 
@@ -78,10 +85,11 @@ class SqliteSpokeStore:
 
         Raises:
             Unavailable: the disk refused.
+            FileDamaged: the file is damaged; it was left as it is.
         """
 
         def work() -> apsw.Connection:
-            with sqlite_errors(f"open spoke store {self._path}"):
+            with sqlite_errors(f"open spoke store {self._path}", damaged=_TO_DO):
                 database = apsw.Connection(str(self._path), vfs=self._vfs)
                 database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
                 database.execute(_SCHEMA)
@@ -296,11 +304,17 @@ class SqliteSpokeStore:
             raise Unavailable(f"{doing}: spoke store {self._path} is closed; open it again")
 
         def translated() -> T:
-            with sqlite_errors(doing):
+            if self._damage:
+                raise FileDamaged(self._damage)
+            with sqlite_errors(f"{doing} in {self._path}", damaged=_TO_DO):
                 return work(database)
             raise AssertionError("unreachable")
 
-        return await self._disk(translated)
+        try:
+            return await self._disk(translated)
+        except FileDamaged as error:
+            self._damage = str(error)
+            raise
 
     async def _write(self) -> None:
         while self._waiting:
@@ -308,7 +322,7 @@ class SqliteSpokeStore:
             stale = [one[0].mark is not None and one[0].spoke in self._stale for one in asked]
             group = [one for one, refused in zip(asked, stale, strict=True) if not refused]
             lost = [one for one, refused in zip(asked, stale, strict=True) if refused]
-            _refuse(lost, "an earlier settlement failed; read the inbox again")
+            _refuse(lost, Unavailable("an earlier settlement failed; read the inbox again"))
 
             def work(database: apsw.Connection, group: Sequence[tuple[Settlement, object]] = group) -> None:
                 with database:
@@ -318,19 +332,19 @@ class SqliteSpokeStore:
 
             try:
                 await self._run(f"settle {len(group)} events", work)
-            except Unavailable as error:
+            except (Unavailable, FileDamaged) as error:
                 self._stale |= {settlement.spoke for settlement, _ in group if settlement.mark is not None}
-                _refuse(group, str(error))
+                _refuse(group, error)
             else:
                 for _, written in group:
                     if not written.done():
                         written.set_result(None)
 
 
-def _refuse(group: Sequence[tuple[Settlement, "asyncio.Future[None]"]], why: str) -> None:
+def _refuse(group: Sequence[tuple[Settlement, "asyncio.Future[None]"]], why: EisbachError) -> None:
     for _, written in group:
         if not written.done():
-            written.set_exception(Unavailable(why))
+            written.set_exception(type(why)(str(why)))
 
 
 class _CommandBody(msgspec.Struct):

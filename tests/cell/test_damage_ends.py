@@ -1,0 +1,27 @@
+"""A damaged file ends its process with one sentence, which the log and ``eisbach status`` show; no trace beside it."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from eisbach.bootstrap.cell import OpenCell, until_not_ours
+from eisbach.bootstrap.spokes import _together
+from eisbach.kernel.errors import FileDamaged, Unavailable
+
+
+async def test_a_cell_ends_when_a_follower_found_its_file_damaged() -> None:
+    cell = SimpleNamespace(damage=lambda: "projection.db: the file is damaged", store=None, studio_store=None)
+
+    with pytest.raises(FileDamaged, match="the file is damaged"):
+        await until_not_ours(cast("OpenCell", cell))
+
+
+async def test_a_spoke_host_ends_with_the_sentence_of_what_failed_and_not_with_a_group() -> None:
+    async def fails(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(FileDamaged, match="damaged"):
+        await _together(fails(Unavailable("away")), fails(FileDamaged("spokes.db is damaged")))
+    with pytest.raises(ExceptionGroup):
+        await _together(fails(ZeroDivisionError("a bug keeps its trace")))

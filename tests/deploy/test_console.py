@@ -1,6 +1,7 @@
 """The console's HTTP API: who may call it, and what it answers (docs/internals.md, "Console")."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from eisbach.deploy.laptop.console import Console
+from eisbach.deploy.laptop.console import Console, _answer
 from eisbach.deploy.laptop.doors import COOKIE, Doors
 from eisbach.deploy.laptop.observer import Observer
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -259,3 +260,14 @@ async def test_pages_are_served_and_cannot_be_framed(tmp_path: Path) -> None:
 
     assert (page.status, page.headers["x-frame-options"]) == (200, "DENY")
     assert escape.status == 404
+
+
+async def test_a_full_disk_of_the_supervisor_is_told_in_words() -> None:
+    async def act() -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/front/weights.json")
+
+    answer = await _answer(act)
+
+    assert answer.status_code == 503
+    assert b"the supervisor's machine refused: [Errno 28] No space left on device" in answer.body
+    assert b"free space on the disk of the data folder" in answer.body

@@ -1,5 +1,7 @@
 """The front's keeper over a real ``nginx -t``: health and weights change the order, nothing wrong ever does."""
 
+import errno
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,7 @@ from eisbach.control.region_health import BAD_AFTER, GOOD_AFTER
 from eisbach.deploy.laptop.addresses import REGIONS
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.deploy.laptop.front import FrontKeeper
-from eisbach.kernel.errors import Invalid, NotFound
+from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 from eisbach.settings import Settings
 from eisbach.testing.manual_clock import ManualClock
 
@@ -117,3 +119,29 @@ async def test_a_damaged_document_of_weights_is_refused_with_its_name(tmp_path: 
 
     with pytest.raises(Invalid, match=r"weights\.json"):
         keeper(tmp_path)
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+async def test_a_full_disk_is_told_with_its_folder_and_what_counts_and_the_front_is_looked_after_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """``writes``: that still have room: none, or the weights and not the configuration."""
+    front, room, synced = keeper(tmp_path), [writes], os.fsync
+
+    def fsync(file: int) -> None:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= 1
+        synced(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    said = "nothing was changed; free space on that disk" if not writes else "the front follows by itself"
+    with pytest.raises(Unavailable, match=rf"weight 0 of {CENTRAL}.*{tmp_path}/front.*No space left.*{said}"):
+        await front.weigh(CENTRAL, 0)
+    assert front.weights()[CENTRAL] == (0 if writes else 100)
+    await look(front, {CENTRAL: False, WEST: True}, BAD_AFTER)
+    assert first(tmp_path) == CENTRAL
+
+    monkeypatch.undo()
+    await look(front, {CENTRAL: False, WEST: True})
+    assert first(tmp_path) == WEST

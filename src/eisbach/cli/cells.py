@@ -10,7 +10,7 @@ import typer
 
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import find
-from eisbach.kernel.errors import Invalid, Unavailable
+from eisbach.kernel.errors import EisbachError, Invalid, Unavailable
 
 __all__ = ["COMMANDS"]
 
@@ -44,15 +44,23 @@ class Control:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            try:
-                detail = str(json.loads(error.read())["detail"])
-            except (ValueError, KeyError, TypeError):
-                detail = f"{self._url}{path} answered {error.code}"
-            raise Invalid(detail) from error
+            raise self._refusal(path, error) from error
         except OSError as error:
             raise Unavailable(
                 f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it, try again"
             ) from error
+
+    def _refusal(self, path: str, error: urllib.error.HTTPError) -> EisbachError:
+        """In the process's own words; what may succeed later (its disk is full) is not the caller's mistake."""
+        try:
+            told = json.loads(error.read())
+            detail, code = str(told["detail"]), str(told.get("code"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return Unavailable(
+                f"control of {self.region} answered {error.code} to {path} and did not say why; look with eisbach logs"
+                f" control/{self.region}"
+            )
+        return Unavailable(f"control of {self.region}: {detail}") if code == Unavailable.code else Invalid(detail)
 
 
 @verb

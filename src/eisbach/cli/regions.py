@@ -11,7 +11,7 @@ import typer
 from eisbach.cli.cells import Control
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import Supervisor, find
-from eisbach.kernel.errors import EisbachError, Invalid, NotFound
+from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Unavailable
 
 __all__ = ["COMMANDS"]
 
@@ -160,7 +160,15 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
     if action == "return" and weights.get(region) != 0:
         _refuse_what_never_left(data, region, other)
-    record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
+    try:
+        record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
+    except Unavailable as error:
+        if action == "return" or not weights:
+            raise
+        raise Unavailable(
+            f"{error}; the front sends nobody new to {region} already: eisbach regions evacuate {region} goes on,"
+            f" eisbach regions return {region} takes it back"
+        ) from error
     loss = _close_loss(data, region, other, record) if action == "return" else None
     proved = all(slot["proved"] for slot in record["slots"].values()) and bool(record["slots"])
     if action == "return" and proved and weights:

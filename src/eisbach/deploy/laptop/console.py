@@ -316,3 +316,6 @@ async def _answer(act: Callable[[], Awaitable[Any]]) -> Response:
         return problem(503, error.code, str(error))
     except EisbachError as error:
         return problem(400, error.code, str(error))
+    except OSError as error:  # its own disk, most likely full: a bare 500 would not say so
+        detail = f"the supervisor's machine refused: {error}; free space on the disk of the data folder, then try again"
+        return problem(503, "unavailable", detail)

@@ -9,6 +9,7 @@ sees what a viewer sees: public addresses only.
 
 import asyncio
 import contextlib
+import errno
 import html
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -85,6 +86,8 @@ class FrontKeeper:
         self._prefix = NginxPrefix(self._folder, nginx=str(documents.tools.nginx))
         self._health = RegionHealth(documents.regions)
         self._weights = self._read()
+        self._refused = ""
+        """What the disk said last, so that it is logged once and not each second."""
 
     def prepare(self) -> None:
         """Write the first configuration, before nginx is started."""
@@ -103,8 +106,15 @@ class FrontKeeper:
         outcomes = await asyncio.gather(*(_tried(journey, region) for region in self._documents.regions))
         for region, succeeded in zip(self._documents.regions, outcomes, strict=True):
             self._health.see(region, succeeded=succeeded)
-        await self._follow()
-        self._prefix.rotate_logs()
+        refused = ""
+        try:
+            await self._follow()
+            self._prefix.rotate_logs()
+        except OSError as error:  # a full disk: the front goes on as it is, and is looked after again in a second
+            refused = str(error)
+        if refused and refused != self._refused:
+            _logger.warning("front_unchanged", error=refused)
+        self._refused = refused
 
     async def weigh(self, region: str, weight: int) -> None:
         """Give a region a weight; 0 takes it out.
@@ -112,6 +122,7 @@ class FrontKeeper:
         Raises:
             NotFound: no such region.
             Invalid: not 0 to 100, or the last region that has weight.
+            Unavailable: the disk refused; the message says what counts now.
         """
         if region not in self._documents.regions:
             raise NotFound(f"no region {region[:40]!r}; there are {', '.join(self._documents.regions)}")
@@ -120,9 +131,22 @@ class FrontKeeper:
         weights = {**self._weights, region: weight}
         if not any(weights.get(other, _WEIGHT_MAX) for other in self._documents.regions):
             raise Invalid(f"{region} is the last region with weight; give another one weight first")
-        write_whole(self._folder / _WEIGHTS, msgspec.json.encode(weights))
+        path = self._folder / _WEIGHTS
+        try:
+            write_whole(path, msgspec.json.encode(weights))
+        except OSError as error:
+            raise Unavailable(
+                f"weight {weight} of {region}: the disk refused {path}, which the supervisor writes for the front"
+                f" ({error.strerror or error}); nothing was changed; {_room(error)}, then try again"
+            ) from error
         self._weights = weights
-        await self._follow()
+        try:
+            await self._follow()
+        except OSError as error:
+            raise Unavailable(
+                f"weight {weight} of {region} is written, but the disk refused the front's configuration in"
+                f" {self._folder} ({error.strerror or error}); {_room(error)}, and the front follows by itself"
+            ) from error
 
     def weights(self) -> Mapping[str, int]:
         """Region -> weight."""
@@ -170,6 +194,10 @@ class FrontKeeper:
             _logger.warning("front_unchanged", error=str(error))
             return
         self._prefix.put(files)
+
+
+def _room(error: OSError) -> str:
+    return "free space on that disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that disk"
 
 
 async def _tried(journey: Journey, region: str) -> bool:

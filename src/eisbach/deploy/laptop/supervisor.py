@@ -250,9 +250,13 @@ class Supervisor:
             listener(change)
 
     def _note_sessions(self) -> None:
-        """For the next start, should this one be killed together with its zygote."""
+        """For the next start, should this one be killed together with its zygote.
+
+        A full disk must not end the task that keeps a process running, which calls this.
+        """
         sessions = sorted(self._children.sessions)
-        (self.root / "processes" / "sessions.json").write_text(json.dumps(sessions))
+        with contextlib.suppress(OSError):
+            (self.root / "processes" / "sessions.json").write_text(json.dumps(sessions))
 
     def _end_what_an_earlier_run_left(self) -> None:
         path = self.root / "processes" / "sessions.json"
@@ -266,5 +270,6 @@ class Supervisor:
 
     async def _rotate(self) -> None:
         while True:
-            rotate(self.root / "logs")
+            with contextlib.suppress(OSError):  # no room for the copy: at the next turn again
+                rotate(self.root / "logs")
             await self.clock.sleep(_ROTATE_EVERY_S)

@@ -18,7 +18,7 @@ class SqliteControlStore:
     """A few documents; one process."""
 
     def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
-        self._disk = disk
+        self._disk, self._path = disk, path
         with sqlite_errors(f"opening control store {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = apsw.Connection(str(path), vfs=vfs)
@@ -32,7 +32,7 @@ class SqliteControlStore:
 
     async def get(self, key: str) -> Document | None:
         """See ``ports.control_store``."""
-        with sqlite_errors("reading the control store"):
+        with sqlite_errors(f"reading control store {self._path}"):
             found = rows(self._database, "SELECT value, revision FROM documents WHERE key=?", (key,))
         return Document(*found[0]) if found else None
 
@@ -41,7 +41,7 @@ class SqliteControlStore:
         return await self._disk(lambda: self._put(key, value, expected))
 
     def _put(self, key: str, value: bytes, expected: int) -> int:
-        with sqlite_errors("writing the control store"), self._database:
+        with sqlite_errors(f"writing control store {self._path}"), self._database:
             found = rows(self._database, "SELECT revision FROM documents WHERE key=?", (key,))
             revision = int(found[0][0]) if found else 0
             if revision != expected:
@@ -51,7 +51,7 @@ class SqliteControlStore:
 
     async def keys(self, prefix: str) -> list[str]:
         """See ``ports.control_store``."""
-        with sqlite_errors("reading the control store"):
+        with sqlite_errors(f"reading control store {self._path}"):
             query = "SELECT key FROM documents WHERE substr(key, 1, ?) = ? ORDER BY key"
             return [key for (key,) in rows(self._database, query, (len(prefix), prefix))]
 

@@ -1,11 +1,14 @@
 """A damaged file ends its process with one sentence, which the log and ``eisbach status`` show; no trace beside it."""
 
+import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from kit import document, make_secrets
 
-from eisbach.bootstrap.cell import OpenCell, until_not_ours
+from eisbach.bootstrap.cell import OpenCell, open_cell, until_not_ours
 from eisbach.bootstrap.spokes import _together
 from eisbach.kernel.errors import FileDamaged, Unavailable
 
@@ -25,3 +28,20 @@ async def test_a_spoke_host_ends_with_the_sentence_of_what_failed_and_not_with_a
         await _together(fails(Unavailable("away")), fails(FileDamaged("spokes.db is damaged")))
     with pytest.raises(ExceptionGroup):
         await _together(fails(ZeroDivisionError("a bug keeps its trace")))
+
+
+async def test_a_cell_that_cannot_open_its_catalogue_says_so_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What follows the store that is open already (the relay) ended with a trace when that was closed under it."""
+    process = document(tmp_path)
+    folder = Path(process.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "projection.db").write_bytes(b"a film, perhaps" * 1000)
+
+    with pytest.raises(FileDamaged, match=r"projection\.db: the file is damaged"):
+        async with open_cell(process, make_secrets()[process.region]):
+            raise AssertionError("it is damaged")
+
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "every follower has ended"

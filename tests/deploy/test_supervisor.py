@@ -45,6 +45,20 @@ async def test_a_killed_process_is_restarted(tmp_path: Path) -> None:
         assert (process.restarts, await get(f"http://{HOST}:8101/")) == (1, (200, b"fine"))
 
 
+async def test_a_killed_process_is_restarted_also_when_no_note_of_its_session_can_be_written(tmp_path: Path) -> None:
+    async with supervisor(tmp_path, spec(tmp_path, "cell/eu-central/c1", 8100)) as one:
+        cell = one.processes["cell/eu-central/c1"]
+        await until("ready", lambda: cell.state == "ready")
+        note = tmp_path / "processes" / "sessions.json"
+        note.unlink()
+        note.mkdir()  # refuses every write, as a full disk does
+
+        cell.kill("test")
+        await until("restarted", lambda: cell.restarts == 1 and cell.state == "ready")
+
+        note.rmdir()
+
+
 async def test_a_folder_that_was_removed_under_a_process_is_filled_again_before_its_next_start(tmp_path: Path) -> None:
     """A hub whose configuration has gone must not be restarted into the same refusal for ever."""
     hub = spec(tmp_path, "hub/r", 8222)

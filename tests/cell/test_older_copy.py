@@ -319,6 +319,7 @@ async def test_a_move_of_the_cell_is_given_up_before_it_is_proved_and_none_begin
         for call in (
             cell.store.freeze(SLOT, move=1, epoch=1),
             cell.store.begin_import(Slot.parse("eu/de/main/9"), move=1, epoch=1),
+            cell.store.stand_aside(SLOT, epoch=2, owner="eu-west"),
         ):
             with pytest.raises(Unavailable, match="older copy"):
                 await call

@@ -131,7 +131,7 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
         if (moves := parts.host.moves(process.control, parts.secrets.service_token)) is None:
             begun.records.set_result(None)
             return
-        await _word(parts, "the control process", lambda: _records_say(moves, store, begun, process.cell), until_ms)
+        await _word(parts, "the control process", lambda: _records_say(moves, begun, process.cell), until_ms)
         if not begun.records.done():
             begun.records.set_result(None)
         for slot, kept in begun.givers.items():
@@ -181,12 +181,11 @@ def _is_ours(begun: _Begun, word: RecordsWord | None, slot: Slot) -> bool:
     return word is not None and slot in word.arrived
 
 
-async def _records_say(decided: Decided, store: ProvableStore, begun: _Begun, cell: str) -> str:
+async def _records_say(decided: Decided, begun: _Begun, cell: str) -> str:
     records = await settled_records(cell, decided, _WHY)
     word = records_say(records, begun.leases, cell)
     begun.givers.update({slot: kept for slot, kept in kept_by_others(records, cell).items() if slot in word.arrived})
-    # Standing aside goes on meanwhile, so here the rows as they are now count.
-    why = word.why or evacuation_says(await decided.evacuation(), await store.leases(), cell)
+    why = word.why or evacuation_says(await decided.evacuation(), begun.leases, cell)
     if not why:
         begun.records.set_result(word)
     return why

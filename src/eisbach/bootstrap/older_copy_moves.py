@@ -4,8 +4,8 @@ A copy from before a slot came or left believes that it owns what it has given a
 hub and twin cannot tell as long as nobody has written there. The record can: a cell is noted in ``told`` only after its
 lease row was on disk, a slot moves on only when both cells were told, and a commit needs the target's import to be
 whole. So a row that is behind is an older one. Moves that the cell takes part in are given up first; an unproved store
-takes part in none (``whereabouts``), so its rows stay as they were opened. May not know: how the control process is
-reached.
+takes part in none, and is neither evacuated nor taken back (``whereabouts``), so its rows stay as they were opened.
+May not know: how the control process is reached.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ def records_say(records: Iterable[SlotRecord], leases: Mapping[Slot, Lease], cel
 
 
 def evacuation_says(record: EvacuationRecord | None, leases: Mapping[Slot, Lease], cell: str) -> str:
-    """What an evacuation or a return has against the rows as they are now; empty: nothing (seed 6177)."""
+    """What an evacuation or a return has against the rows as the store was opened; empty: nothing (seed 6177)."""
     if record is None:
         return ""
     for text, proof in record.slots.items():

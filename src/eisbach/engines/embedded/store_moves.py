@@ -34,7 +34,7 @@ class StoreMoves:
     unproved: str
 
     def _takes_part(self) -> None:
-        """A store that may be an older copy of itself agrees to no move: its rows stay as they were opened."""
+        """A store that may be an older copy of itself agrees to no move and no evacuation: its rows stay as they were opened (seed 452157)."""
         if self.unproved:
             raise Unavailable(self.unproved)
 
@@ -81,6 +81,7 @@ class StoreMoves:
 
     async def stand_aside(self, slot: Slot, *, epoch: int, owner: str | None) -> Cut:
         """See ``ports.moves``."""
+        self._takes_part()
         cut: Cut = await self._submit(StandAsideWork(slot, epoch, owner))
         return cut
 

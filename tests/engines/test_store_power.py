@@ -12,7 +12,8 @@ from sqlite_stores import Stores
 
 from eisbach.kernel.erasure import ERASED
 from eisbach.kernel.errors import OutcomeUnknown, Unavailable
-from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.hlc import COUNTER_BITS
+from eisbach.kernel.ops import ItemChange, Op
 from eisbach.ports.store import Store, Write
 from eisbach.testing.manual_clock import settle
 from eisbach.testing.store_erase_promises import until_erased
@@ -114,6 +115,26 @@ async def test_a_write_whose_sync_failed_does_not_come_back_after_a_crash(
     after = Stores(tmp_path / "after")
     assert await value(await after.open(), "refused") is None
     assert (await write(store, put("k1"), event())).mark.seq == 4
+    await after.aclose()
+
+
+async def test_an_op_of_another_region_whose_sync_failed_does_not_come_back_after_a_crash(
+    tmp_path: Path, faulty: Stores, disk: Disk
+) -> None:
+    """Seed 458361: it moves no clock here, so the commit that was to overwrite it wrote the row that was there."""
+    store = await owned(faulty)
+    await write(store, put("k0"), event())
+    op = Op(str(SLOT), "eu-west", 1, 1, 1 << COUNTER_BITS, ItemChange("account", "refused", b"1"), None)
+    disk.refuse_syncs = 1
+
+    with pytest.raises(Unavailable, match="nothing was written"):
+        await store.apply(SLOT, [op])
+
+    restore(
+        tmp_path / "after", {p.name: p.read_bytes() for p in faulty.folder.iterdir() if not p.name.endswith("-shm")}
+    )
+    after = Stores(tmp_path / "after")
+    assert "eu-west" not in await (await after.open()).vector(SLOT)
     await after.aclose()
 
 

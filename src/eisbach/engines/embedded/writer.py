@@ -359,6 +359,7 @@ class Writer:
             if self.database.in_transaction:
                 self.database.execute("ROLLBACK")
             self.database.execute("BEGIN IMMEDIATE")
+            self.stamp()  # another hlc: SQLite writes no page for a row that stays as it is (seed 458361)
             self._head(self.last_lsn, self._rows_lsn)
             self.database.execute("COMMIT")
         except (apsw.Error, Unavailable):

@@ -34,7 +34,9 @@ class StoreMoves:
     unproved: str
 
     def _takes_part(self) -> None:
-        """A store that may be an older copy of itself agrees to no move and no evacuation: its rows stay as they were opened (seed 452157)."""
+        """A store that may be an older copy of itself moves no slot and leaves none to a region, nor takes one back:
+        its rows stay as they were opened (seed 452157).
+        """
         if self.unproved:
             raise Unavailable(self.unproved)
 

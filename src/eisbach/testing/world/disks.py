@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -165,6 +166,7 @@ class Volumes(apsw.VFS):
         self._root = Path(tempfile.mkdtemp(prefix="eisbach-world-", dir=shared if shared.is_dir() else None))
         self._volumes: dict[str, Volume] = {}
         self._count = 0
+        self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._unraisable
         # unix-excl: locks and shared memory of one process, without system calls for them.
         super().__init__(VFS_NAME, "unix-excl")
 
@@ -187,7 +189,13 @@ class Volumes(apsw.VFS):
     def close(self) -> None:
         """Take everything away."""
         self.unregister()
+        sys.unraisablehook = self._unraisable_before
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def _unraisable(self, found: "sys.UnraisableHookArgs") -> None:
+        """SQLite goes on after some errors of a disk, and apsw would print them: the strike has its line already."""
+        if not isinstance(found.exc_value, apsw.IOError):
+            self._unraisable_before(found)
 
     def _volume(self, name: Any) -> Volume:
         text = name.filename() if isinstance(name, apsw.URIFilename) else str(name)

@@ -20,6 +20,18 @@ async def test_a_cell_ends_when_a_follower_found_its_file_damaged() -> None:
         await until_not_ours(cast("OpenCell", cell))
 
 
+async def test_a_cell_ends_when_its_store_has_met_a_damage() -> None:
+    class Damaged:
+        async def not_ours(self) -> str:
+            raise FileDamaged("store.db: the file is damaged")
+
+    cell = SimpleNamespace(damage=str, store=Damaged(), studio_store=None)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(FileDamaged, match=r"store\.db: the file is damaged"):
+            await until_not_ours(cast("OpenCell", cell))
+
+
 async def test_a_spoke_host_ends_with_the_sentence_of_what_failed_and_not_with_a_group() -> None:
     async def fails(error: Exception) -> None:
         raise error

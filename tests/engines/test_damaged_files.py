@@ -3,16 +3,20 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
+from sqlite_stores import Stores
 
 from eisbach.bootstrap.followers import Followers
 from eisbach.cell.projection import Projection
 from eisbach.engines.embedded.event_log import SqliteEventLog
 from eisbach.engines.embedded.projection_store import SqliteProjectionStore
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.engines.embedded.store import SqliteStore
 from eisbach.hub.authoring import Effects
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.runner import Surroundings
@@ -24,6 +28,7 @@ from eisbach.ports.spoke import SpokeSpec
 from eisbach.ports.spoke_store import InboxKey, InboxMark, Settlement
 from eisbach.testing.event_log_promises import an_event
 from eisbach.testing.manual_clock import ManualClock
+from eisbach.testing.store_host import SLOT, items, owned, put, write
 
 PAGE = 4096
 CHAIN = InboxKey("any/all/studio/3", "eu-central", 2, "tv.catalog.title.published.v1")
@@ -200,3 +205,58 @@ async def test_a_spoke_host_ends_when_its_store_is_damaged_and_no_event_loses_an
 class NoTransport:
     async def post(self, path: str, body: bytes, *, key: str) -> None:
         raise AssertionError(path)
+
+
+async def a_store(stores: Stores) -> Path:
+    """Whose items are damaged, and nothing that an opening reads."""
+    store = await owned(stores)
+    for number in range(40):
+        await write(store, put(f"k{number:02}", b"x" * 3000))
+    await stores.aclose()
+    path = stores.path()
+    with closing(apsw.Connection(str(path))) as database:
+        pages = [page for (page,) in database.execute("SELECT pageno FROM dbstat WHERE name = 'items' AND pageno > 20")]
+    content = bytearray(path.read_bytes())
+    for page in pages:
+        content[(page - 1) * PAGE : page * PAGE] = b"\xff" * PAGE
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "call",
+    [items, lambda store: write(store, put("new", b"y" * 3000)), lambda store: store.digest(SLOT)],
+    ids=["read", "write", "digest"],
+)
+async def test_a_cells_store_that_meets_a_damage_ends_and_opens_no_more(
+    tmp_path: Path, call: Callable[[SqliteStore], Awaitable[Any]]
+) -> None:
+    """It opened, served what lay on other pages, and answered 500 for what did not, for as long as nobody looked."""
+    stores = Stores(tmp_path)
+    path = await a_store(stores)
+    store = await stores.open()
+    assert await store.not_ours() == ""
+
+    with pytest.raises(FileDamaged) as met:
+        await call(store)
+    with pytest.raises(FileDamaged) as ends:
+        await store.not_ours()
+    await stores.aclose()
+    with pytest.raises(FileDamaged) as opens:
+        await stores.open()
+
+    says(met.value, path, "eisbach restore")
+    assert str(met.value) == str(ends.value) == str(opens.value)
+
+
+async def test_a_cells_store_that_is_no_database_says_what_to_do_and_is_left_as_it_is(tmp_path: Path) -> None:
+    stores = Stores(tmp_path)
+    path = await a_store(stores)
+    overwrite(path, first=0)
+    before = path.read_bytes()
+
+    with pytest.raises(FileDamaged) as refused:
+        await stores.open()
+
+    says(refused.value, path, "eisbach restore")
+    assert path.read_bytes() == before

@@ -6,7 +6,6 @@ first request. Closing is the same backwards: requests end, followers end, the s
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -72,8 +71,8 @@ async def until_not_ours(cell: OpenCell) -> None:
 
     Raises:
         Unavailable: another process has opened the store, or its file has gone.
-        FileDamaged: the catalogue's file is damaged. Served from memory it would stand still: what is taken down would
-            go on playing. The twin serves meanwhile.
+        FileDamaged: a store is, or the catalogue's file: served from memory it would stand still, and what is taken
+            down would go on playing. The twin serves meanwhile.
     """
     stores = [cell.store, *([cell.studio_store] if cell.studio_store else [])]
     why = ""
@@ -81,8 +80,12 @@ async def until_not_ours(cell: OpenCell) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
         if damage := cell.damage():
             raise FileDamaged(damage)
-        with contextlib.suppress(EisbachError):  # a disk that does not read now says nothing about whose it is
+        try:
             why = next(filter(None, [await store.not_ours() for store in stores]), "")
+        except FileDamaged:
+            raise
+        except EisbachError:  # a disk that does not read now says nothing about whose it is
+            continue
     raise Unavailable(why)
 
 

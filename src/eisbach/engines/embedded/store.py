@@ -23,10 +23,11 @@ from eisbach.engines.embedded.gaps import PageGaps
 from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
+from eisbach.engines.embedded.store_errors import StoreErrors
 from eisbach.engines.embedded.store_moves import StoreMoves
-from eisbach.engines.embedded.whereabouts import StoreWhereabouts
+from eisbach.engines.embedded.whereabouts import StoreWhereabouts, refuse_damaged
 from eisbach.engines.embedded.works import LeaseWork, PruneWork, ReleaseWork, TransactWork, Work
-from eisbach.engines.embedded.writer import Writer, reading, refusal
+from eisbach.engines.embedded.writer import Writer
 from eisbach.kernel.errors import Retryable, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX, PULL_OPS_MAX
 from eisbach.kernel.ops import Op
@@ -75,6 +76,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         StoreWhereabouts.__init__(self)
         self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
+        self._errors = writer.errors
         self._queue: GroupQueue[Work] = GroupQueue("the disk")
         self._company = Company(clock)
         self._draining: asyncio.Task[None] | None = None
@@ -212,14 +214,14 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
 
     async def read(self, slot: Slot, key: ItemKey) -> Item | None:
         """See ``ports.store``."""
-        with reading():
+        with self._errors.reading():
             return self._reads.read(slot, key)
 
     async def query(
         self, slot: Slot, pk: str, prefix: str = "", *, after: str | None = None, limit: int = 100
     ) -> Sequence[Item]:
         """See ``ports.store``."""
-        with reading():
+        with self._errors.reading():
             return self._reads.query(slot, pk, prefix, after, limit)
 
     async def lease(self, slot: Slot) -> Lease | None:
@@ -246,7 +248,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         heads = await self.vector(slot)
         if heads and limit > 0 and covers(vector, heads):  # most slots have no news: no need to ask the disk for it
             return OpBatch([], heads)
-        with reading():
+        with self._errors.reading():
             return self._reads.ops_after(slot, vector, limit, heads=heads)
 
     async def log_after(self, lsn: int, *, limit: int) -> Sequence[LogEntry]:
@@ -255,7 +257,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         if tail and tail[0][0] <= lsn + 1:  # the relay reads what was just written: no need to ask the disk for it
             start = lsn + 1 - tail[0][0]
             return [LogEntry(*entry) for entry in islice(tail, start, start + limit)]
-        with reading():
+        with self._errors.reading():
             return self._reads.log_after(lsn, limit)
 
     async def identify(self, candidate: str) -> str:
@@ -263,23 +265,14 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         try:
             return await self._disk(lambda: self._writer.identify(candidate))
         except apsw.Error as error:
-            raise refusal(error, "naming the store") from error
+            raise self._errors.refusal(error, "naming the store") from error
 
     async def is_unpublished_at(self, sequence: int, *, ours: bool = False) -> bool:
         """See ``hub.relay.RelayedStore``."""
         try:
             return await self._disk(lambda: self._writer.is_unpublished_at(sequence, ours=ours))
         except apsw.Error as error:
-            raise refusal(error, "noting where the relay begins") from error
-
-    async def not_ours(self) -> str:
-        """Why this opening writes no more: the file was opened again, or has gone from its name; empty: it does."""
-        if lost := self.condemned or self._writer.lost():
-            return lost
-        with reading():
-            if self._reads.opened() == self._writer.opened:
-                return ""
-        return "another process has opened this cell's store; this one writes nothing more and ends"
+            raise self._errors.refusal(error, "noting where the relay begins") from error
 
     async def refresh(self) -> None:
         """See ``ports.store``: a file has one writer, so there is nothing to learn."""
@@ -297,7 +290,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
 
     async def digest(self, slot: Slot, *, buckets: int = 16) -> Sequence[str]:
         """See ``ports.store``; gives way to other tasks every 512 items."""
-        with reading():
+        with self._errors.reading():
             for step in self._reads.digest(slot, buckets):
                 if step is not None:
                     return step
@@ -306,7 +299,7 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
 
     async def conflicts(self, *, limit: int = 100) -> Sequence[Conflict]:
         """See ``ports.store``."""
-        with reading():
+        with self._errors.reading():
             return self._reads.conflicts(limit)
 
     def statistics(self) -> StoreStatistics:
@@ -367,7 +360,7 @@ async def open_store(
 
     Raises:
         Invalid: the file is of a newer format, of another region, or no store.
-        Corrupt: the file is damaged.
+        FileDamaged: the file is, or was found to be.
         Unavailable: the disk refused.
     """
     thread = None
@@ -379,13 +372,14 @@ async def open_store(
             path.parent.mkdir(parents=True, exist_ok=True)
             database = _connect(path, vfs)
             migrate(database, name=str(path))
+            refuse_damaged(database)
             number = claim(database, region=region, name=str(path))
             presence = Presence(path) if vfs is None else None
             writer = Writer(database, opened=number, region=region, cell=cell, clock=clock, presence=presence)
             gaps = PageGaps(path, page_bytes=int(database.pragma("page_size"))) if vfs is None else None
             return writer, Reads(lambda: _connect(path, vfs)), Eraser(writer, gaps, clock=clock, disk=disk)
         except apsw.Error as error:
-            raise refusal(error, f"opening store {path}") from error
+            raise StoreErrors(str(path)).refusal(error, f"opening store {path}") from error
         except OSError as error:
             raise Unavailable(f"opening store {path}: {error}") from error
 

@@ -16,8 +16,8 @@ from eisbach.engines.embedded.move_works import (
     SweepWork,
 )
 from eisbach.engines.embedded.reads import Reads
+from eisbach.engines.embedded.store_errors import StoreErrors
 from eisbach.engines.embedded.works import Work
-from eisbach.engines.embedded.writer import reading
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
@@ -31,6 +31,7 @@ class StoreMoves:
     """What ``SqliteStore`` inherits."""
 
     _reads: Reads
+    _errors: StoreErrors
     unproved: str
 
     def _takes_part(self) -> None:
@@ -62,7 +63,7 @@ class StoreMoves:
 
     async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
         """See ``ports.moves``."""
-        with reading():
+        with self._errors.reading():
             return self._reads.export(slot, cursor, heads=await self.vector(slot))
 
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:

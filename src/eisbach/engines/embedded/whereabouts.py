@@ -8,21 +8,39 @@ not know: who the others are.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
 from eisbach.engines.embedded.disk import Disk, rows
-from eisbach.engines.embedded.writer import Writer, refusal
+from eisbach.engines.embedded.reads import Reads
+from eisbach.engines.embedded.store_errors import StoreErrors
+from eisbach.engines.embedded.writer import Writer
+from eisbach.kernel.errors import EisbachError, FileDamaged
 
-__all__ = ["StoreWhereabouts"]
+__all__ = ["StoreWhereabouts", "refuse_damaged"]
+
+_DAMAGED: Final = "damaged"
+
+
+def refuse_damaged(database: apsw.Connection) -> None:
+    """A file in which a process has met a damage opens no more: its other pages would be served, and that one not.
+
+    Raises:
+        FileDamaged: what was met.
+    """
+    for (found,) in rows(database, "SELECT value FROM meta WHERE key = ?", (_DAMAGED,)):
+        raise FileDamaged(found)
 
 
 class StoreWhereabouts:
     """What ``SqliteStore`` inherits."""
 
     _writer: Writer
+    _reads: Reads
+    _errors: StoreErrors
     _disk: Disk
 
     def __init__(self) -> None:
@@ -59,6 +77,23 @@ class StoreWhereabouts:
         self.unproved = ""
         self._found_out.set()
 
+    async def not_ours(self) -> str:
+        """Why this opening writes no more: the file was opened again, or has gone from its name; empty: it does.
+
+        Raises:
+            FileDamaged: for good; a process that is started anew finds that on record.
+        """
+        if damage := self._errors.damage:
+            with contextlib.suppress(EisbachError):  # a page that can be written is not sure to be left
+                await self._note(_DAMAGED, damage)
+            raise FileDamaged(damage)
+        if lost := self.condemned or self._writer.lost():
+            return lost
+        with self._errors.reading():
+            if self._reads.opened() == self._writer.opened:
+                return ""
+        return "another process has opened this cell's store; this one writes nothing more and ends"
+
     async def condemn(self, why: str) -> None:
         """It is an older copy, for good."""
         self.unproved = why
@@ -76,4 +111,4 @@ class StoreWhereabouts:
         try:
             return await self._disk(work)
         except apsw.Error as error:
-            raise refusal(error, "noting where the store is") from error
+            raise self._errors.refusal(error, "noting where the store is") from error

@@ -7,8 +7,7 @@ at its next commit and never writes again. Runs on the store's disk seam, never 
 May not know: asyncio beyond the futures that works carry, callers, HTTP.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -19,9 +18,10 @@ from eisbach.engines.embedded.group import Group, ItemPlace
 from eisbach.engines.embedded.item_cache import ItemCache
 from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.slot_rows import HeldOp, SlotRows, SlotView, load_slots, save_slots
+from eisbach.engines.embedded.store_errors import DISK_ERRORS, FILE_DAMAGE, StoreErrors
 from eisbach.engines.embedded.works import Work
 from eisbach.kernel.erasure import erases
-from eisbach.kernel.errors import Corrupt, EisbachError, OutcomeUnknown, Unavailable
+from eisbach.kernel.errors import EisbachError, OutcomeUnknown, Unavailable
 from eisbach.kernel.hlc import SKEW_MAX_MS, HybridClock, hlc_ms
 from eisbach.kernel.limits import CONFLICTS_KEPT
 from eisbach.kernel.merge import NO_BASE, Stored, judge
@@ -32,14 +32,8 @@ from eisbach.ports.clock import Clock
 from eisbach.ports.store import IMPORTED_LSN_MIN
 from eisbach.ports.store_rules import RELEASING
 
-__all__ = ["DISK_ERRORS", "Writer", "reading", "refusal"]
+__all__ = ["Writer"]
 
-DISK_ERRORS: Final = (
-    apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError, apsw.LockedError,
-    apsw.NoMemError, apsw.ProtocolError, apsw.PermissionsError, apsw.InterruptError,
-)  # fmt: skip
-"""'Not now': nothing was written, the same call may succeed later."""
-_DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 _CONFLICTS_KEPT_MS: Final = int(CONFLICTS_KEPT.total_seconds() * 1000)
 _ROWS_SAVED_EVERY: Final = 4096
 """Ops between two times that the small rows go to the file: what a start replays at most, give or take a group."""
@@ -56,22 +50,6 @@ _SWEEP_CONFLICTS: Final = (
     "DELETE FROM conflicts WHERE id IN"
     " (SELECT id FROM (SELECT id, at_ms FROM conflicts ORDER BY id LIMIT ?) WHERE at_ms <= ?)"
 )
-
-
-def refusal(error: apsw.Error, doing: str) -> EisbachError:
-    """What an error of SQLite means to a caller."""
-    if isinstance(error, _DAMAGE):
-        return Corrupt(f"{doing}: the file is damaged ({error}); stop, keep it, restore from a backup or the twin")
-    return Unavailable(f"{doing}: the disk refused ({type(error).__name__}: {error}); nothing was written")
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Translate what SQLite says while a store is read."""
-    try:
-        yield
-    except apsw.Error as error:
-        raise refusal(error, "reading the store") from error
 
 
 class Writer:
@@ -92,6 +70,7 @@ class Writer:
         """
         self._presence, self._lost, self._looked_ms = presence, "", clock.monotonic_ms()
         self.database, self.region, self.cell = database, region, cell
+        self.errors = StoreErrors(database.filename)
         self.opened, self._clock, self._cache = opened, clock, ItemCache()
         self.conflicts = self.items_written = self.bytes_written = self.commits = 0
         self.entries: list[tuple[int, Op]] = []
@@ -204,7 +183,7 @@ class Writer:
         Raises:
             Unavailable: the disk refused; none of the group is written.
             OutcomeUnknown: the disk failed in the commit itself and then again.
-            Corrupt: the file is damaged.
+            FileDamaged: the file is.
         """
         try:
             return self._commit_group(works)
@@ -213,8 +192,8 @@ class Writer:
             raise
         except apsw.Error as error:
             self._reload()
-            if isinstance(error, DISK_ERRORS + _DAMAGE):
-                raise refusal(error, f"store {self.region}/{self.cell}, commit of {len(works)}") from error
+            if isinstance(error, DISK_ERRORS + FILE_DAMAGE):
+                raise self.errors.refusal(error, f"store {self.region}/{self.cell}, commit of {len(works)}") from error
             return self._one_by_one(works, error)
         except Exception as error:  # noqa: BLE001 - a bug in one work; told to its caller, kept from the neighbours
             self._reload()

@@ -1,6 +1,7 @@
 """A damaged file ends its process with one sentence, which the log and ``eisbach status`` show; no trace beside it."""
 
 import asyncio
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,6 +11,7 @@ from kit import document, make_secrets
 
 from eisbach.bootstrap.cell import OpenCell, open_cell, until_not_ours
 from eisbach.bootstrap.spokes import _together
+from eisbach.cell.problems import problem_of
 from eisbach.kernel.errors import FileDamaged, Unavailable
 
 
@@ -57,3 +59,10 @@ async def test_a_cell_that_cannot_open_its_catalogue_says_so_and_nothing_else(
 
     assert "Traceback" not in "".join(capfd.readouterr())
     assert asyncio.all_tasks() == {asyncio.current_task()}, "every follower has ended"
+
+
+def test_a_call_that_meets_the_damage_may_go_to_the_other_region_and_is_told_no_path() -> None:
+    problem = problem_of(FileDamaged("/var/lib/eisbach/store.db: the file is damaged"), rng=random.Random(1))
+
+    assert (problem.status, problem.code) == (503, "unavailable")
+    assert "/var" not in problem.detail

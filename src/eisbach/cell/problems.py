@@ -16,6 +16,7 @@ from eisbach.kernel.errors import (
     Denied,
     EisbachError,
     EpochStale,
+    FileDamaged,
     Invalid,
     LeaseLost,
     NotFound,
@@ -24,6 +25,7 @@ from eisbach.kernel.errors import (
     Rejected,
     Retryable,
     SlotMoved,
+    Unavailable,
     VersionConflict,
 )
 
@@ -94,6 +96,8 @@ _STATUS: tuple[tuple[type[EisbachError], int, str], ...] = (
 
 def problem_of(error: EisbachError, *, rng: random.Random, request_id: str = "") -> Problem:
     """The problem that an expected failure is."""
+    if isinstance(error, FileDamaged):  # the path is the operator's; the process ends, and the twin has everything
+        error = Unavailable("this cell's file is damaged, and the cell ends; nothing was done, the twin serves")
     status, title = next((s, t) for kind, s, t in _STATUS if isinstance(error, kind))
     retry_after_ms = 0
     if isinstance(error, Retryable):

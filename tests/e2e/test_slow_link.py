@@ -9,7 +9,7 @@ import pytest
 from .platform import Platform, call, running
 from .viewer import Viewer
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 CENTRAL, WEST = "eu-central", "eu-west"
 RATE, WRITES = 10_000, 60

@@ -378,3 +378,21 @@ async def test_a_twin_says_so_of_one_slot_and_not_before_it_answers_for_all() ->
     twin.failed, twin.moved = {}, {str(SLOT): "c2"}
     with pytest.raises(Unavailable, match="does not answer for slot eu/de/main/2"):
         await says()
+
+
+async def test_a_twin_whose_answer_was_full_is_asked_again_for_the_slots_that_it_left_out() -> None:
+    """Else a store would take itself for whole because the first of a thousand slots had large ops."""
+    other = Slot.parse("eu/de/main/3")
+
+    class Full(Twin):
+        async def pull(self, cell: str, request: PullRequest) -> PullAnswer:
+            answer = await super().pull(cell, request)
+            first = dict(list(answer.batches.items())[:1])
+            return msgspec.structs.replace(answer, batches=first, full=len(answer.batches) > 1)
+
+    twin, held = Full(), {SLOT: {"eu-central": Mark(1, 5)}, other: {"eu-central": Mark(1, 5)}}
+    twin.heads = {str(SLOT): Mark(1, 5), str(other): Mark(1, 6)}
+
+    found = await twin_says(twin, held, region="eu-central", twin="eu-west")
+
+    assert list(found) == [other]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,11 @@ import pytest
 from kit import opened, peer
 
 from eisbach.bootstrap.serve import serve
+from eisbach.cell import peer_http
 from eisbach.cell.peer_http import HttpPeer
 from eisbach.cell.pull_server import PullServer
 from eisbach.cell.puller import PullAnswer, PullRequest
+from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor
 
@@ -20,7 +23,7 @@ SLOT = "eu/de/main/2"
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``PullRequest`` of the version before ``anew``."""
+    """``PullRequest`` of the version before ``anew`` and ``bytes_max``."""
 
     slots: dict[str, dict[str, Mark]]
     limit: int = 512
@@ -32,7 +35,7 @@ class Before(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 @pytest.mark.parametrize("anew", [True, False])
-async def test_a_question_that_begins_anew_is_understood_as_such_and_not_refused_by_the_version_before(
+async def test_what_the_version_before_does_not_know_is_understood_and_not_refused_by_it(
     tmp_path: Path, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch, anew: bool
 ) -> None:
     heard: list[PullRequest] = []
@@ -49,7 +52,8 @@ async def test_a_question_that_begins_anew_is_understood_as_such_and_not_refused
 
     monkeypatch.setattr(PullServer, "answer", answer)
     monkeypatch.setattr(HttpPeer, "_send", sent)
-    asked = PullRequest(slots={SLOT: {"eu-west": Mark(1, 2)}}, limit=1, wait_ms=0, region="eu-west", anew=anew)
+    vectors = {SLOT: {"eu-west": Mark(1, 2)}}
+    asked = PullRequest(slots=vectors, limit=1, wait_ms=0, region="eu-west", anew=anew, bytes_max=5_000 * (not anew))
     async with opened(tmp_path, peers=[peer("eu-west")]) as cell:
         serving = asyncio.create_task(serve(cell.app, host=HOST, port=unused_tcp_port))
         there = HttpPeer(f"http://{HOST}:{unused_tcp_port}", token="peer")
@@ -65,3 +69,65 @@ async def test_a_question_that_begins_anew_is_understood_as_such_and_not_refused
 
     assert heard == [asked]
     assert msgspec.msgpack.decode(bodies[0], type=Before).slots == asked.slots
+
+
+@contextlib.asynccontextmanager
+async def far_away(port: int, *, pieces: int, every_s: float, then_hangs: bool = False) -> AsyncIterator[HttpPeer]:
+    """A region that answers in so many pieces, one each ``every_s``."""
+
+    serving = set[asyncio.Task[None]]()
+    body = msgspec.msgpack.encode(PullAnswer(batches={}, moved={SLOT: "c" * 10_000}, wall_ms=0))
+    step = len(body) // pieces + 1
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            for first in range(0, len(body), step):
+                await asyncio.sleep(10 if then_hangs and first else every_s)
+                writer.write(body[first : first + step])
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the asker has gone, or the test is over
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    there = HttpPeer(f"http://{HOST}:{port}", token="peer")
+    async with await asyncio.start_server(answer, HOST, port):
+        try:
+            yield there
+        finally:
+            await there.aclose()
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+
+
+async def test_an_answer_that_comes_slowly_is_waited_for_and_a_link_that_falls_silent_is_not(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_http, "ANSWER_S", 0.5)
+    request = PullRequest(slots={SLOT: {}}, wait_ms=0)
+    async with far_away(unused_tcp_port, pieces=12, every_s=0.1) as there:
+        answer = await there.pull("c1", request)
+    assert len(answer.moved[SLOT]) == 10_000, "after more than twice the time of silence"
+
+    async with far_away(unused_tcp_port, pieces=12, every_s=0.1, then_hangs=True) as there:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match="TimeoutError"):
+                await there.pull("c1", request)
+
+
+async def test_an_answer_that_would_never_end_is_given_up(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_http, "LONGEST_S", 0.5)
+    async with far_away(unused_tcp_port, pieces=1_000, every_s=0.02) as there:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match="TimeoutError"):
+                await there.pull("c1", PullRequest(slots={SLOT: {}}, wait_ms=0))

@@ -132,3 +132,28 @@ async def test_a_close_at_one_end_closes_the_other_after_the_last_byte(rig: Rig)
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(none_left(), 2)
+
+
+async def test_a_narrow_link_carries_so_many_bytes_a_second_for_all_and_never_falls_silent(rig: Rig) -> None:
+    rig.link.set("up", 0, 200_000)
+    ends = [await rig.connect() for _ in range(2)]
+    started, last, longest = time.monotonic(), time.monotonic(), 0.0
+    for _, writer in ends:
+        writer.write(b"x" * 100_000)
+
+    async def read(reader: asyncio.StreamReader) -> int:
+        nonlocal last, longest
+        found = 0
+        while found < 100_000:
+            found += len(await asyncio.wait_for(reader.read(1 << 16), 5))
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        return found
+
+    found = await asyncio.gather(*(read(reader) for reader, _ in ends))
+    took = time.monotonic() - started
+    for _, writer in ends:
+        writer.close()
+
+    assert found == [100_000, 100_000]
+    assert 0.95 <= took < 3, "half a second each"
+    assert longest < 0.5

@@ -3,15 +3,20 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
+from eisbach.testing.world import network
 from eisbach.testing.world.clients import Viewer
+from eisbach.testing.world.links import PeerLink
 from eisbach.testing.world.loop import SimLoop
 from eisbach.testing.world.many import close_volumes, volumes
-from eisbach.testing.world.network import Network, Silent
+from eisbach.testing.world.network import Network, Silent, Weather
 from eisbach.testing.world.run import simulate
+
+RATE = 1_000
 
 
 class Machine:
@@ -143,6 +148,29 @@ def test_no_world_has_converged_while_a_viewers_call_is_under_way(monkeypatch: p
     assert len(written) > 0
     assert result.seconds > max(written)
     assert result.converged_s > 4.0
+
+
+@pytest.mark.parametrize("seed", [14, 213, 1018])
+def test_regions_end_equal_although_the_links_between_them_carry_little(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """With every fault of the seed besides; P4 within 30 s, as everywhere."""
+    sizes: list[int] = []
+    trickle = PeerLink._trickle
+
+    async def noted(link: PeerLink, size: int) -> None:
+        sizes.append(size)
+        await trickle(link, size)
+
+    monkeypatch.setattr(network, "Weather", partial(Weather, bytes_per_s=RATE))
+    monkeypatch.setattr(PeerLink, "_trickle", noted)
+    try:
+        result = simulate(seed, volumes())
+    finally:
+        close_volumes()
+
+    assert not result.breaches
+    assert max(sizes) / RATE > 8, "an answer took longer than silence may"
 
 
 def _run(play: Coroutine[Any, Any, None]) -> None:

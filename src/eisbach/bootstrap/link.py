@@ -2,8 +2,9 @@
 
 States: ``up``; ``cut`` (bytes stop, sockets stay: a black hole, what a broken route looks like; after ``up`` the bytes
 flow on, as TCP would); ``refuse`` (connections are reset, new ones at once). ``delay_ms`` is added one way, without
-narrowing the link. Buffers are bounded: a slow reader slows its writer. Only a rehearsal has links: a deployment's
-regions reach each other directly.
+narrowing the link; ``bytes_per_s`` narrows it, each way for itself, for all its connections together (0: not at all).
+Buffers are bounded: a slow reader slows its writer. Only a rehearsal has links: a deployment's regions reach each other
+directly.
 """
 
 import asyncio
@@ -26,7 +27,22 @@ _CHUNK: Final = 64 * 1024
 _CHUNKS_IN_FLIGHT_MAX: Final = 32
 """Per connection and direction: 2 MiB, enough for 80 MB/s at 25 ms."""
 _CONNECTIONS_MAX: Final = 512
+_PIECES_PER_S: Final = 20
+"""On a narrow link, of each connection: silence is not what it looks like."""
 _STATES: Final = ("up", "cut", "refuse")
+
+
+class _Lane:
+    """One way of a link, for all its connections."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    async def carry(self, size: int, bytes_per_s: int) -> None:
+        """Return when so many bytes are across, after those that came before."""
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(now, self._free_at) + size / bytes_per_s
+        await asyncio.sleep(self._free_at - now)
 
 
 class Link:
@@ -36,14 +52,15 @@ class Link:
         """``host``, ``port``: where connections lead."""
         self.source, self.target = source, target
         self._host, self._port = host, port
-        self.state, self.delay_ms, self.bytes = "up", 0, 0
+        self.state, self.delay_ms, self.bytes_per_s, self.bytes = "up", 0, 0, 0
         self._open = asyncio.Event()
         self._open.set()
         self._connections: set[asyncio.Task[None]] = set()
+        self._there, self._back = _Lane(), _Lane()
 
-    def set(self, state: str, delay_ms: int) -> None:
+    def set(self, state: str, delay_ms: int, bytes_per_s: int = 0) -> None:
         """Change the state; a cut keeps the connections, a refusal resets them."""
-        self.state, self.delay_ms = state, delay_ms
+        self.state, self.delay_ms, self.bytes_per_s = state, delay_ms, bytes_per_s
         if state == "up":
             self._open.set()
         else:
@@ -65,10 +82,10 @@ class Link:
             await self._open.wait()
             back, outward = await asyncio.open_connection(self._host, self._port)
             async with asyncio.TaskGroup() as both:
-                for source, sink in ((reader, outward), (back, writer)):
+                for source, sink, lane in ((reader, outward, self._there), (back, writer, self._back)):
                     queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_IN_FLIGHT_MAX)
                     both.create_task(self._take(source, queue))
-                    both.create_task(self._give(queue, sink))
+                    both.create_task(self._give(queue, sink, lane))
         except* (OSError, _Ended):
             pass  # an end closed or was never there: the other is closed below, as a network would
         except* asyncio.CancelledError:
@@ -88,7 +105,9 @@ class Link:
             chunk = await source.read(_CHUNK)
             await queue.put((now() + self.delay_ms / 1000, chunk))
 
-    async def _give(self, queue: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter) -> NoReturn:
+    async def _give(
+        self, queue: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter, lane: _Lane
+    ) -> NoReturn:
         now = asyncio.get_running_loop().time
         while True:
             due, chunk = await queue.get()
@@ -97,15 +116,22 @@ class Link:
             await self._open.wait()
             if not chunk:
                 raise _Ended
-            sink.write(chunk)
-            self.bytes += len(chunk)
-            await sink.drain()
+            while chunk:
+                rate = self.bytes_per_s
+                piece = chunk[: rate // _PIECES_PER_S or 1] if rate else chunk
+                chunk = chunk[len(piece) :]
+                if rate:
+                    await lane.carry(len(piece), rate)
+                    await self._open.wait()
+                sink.write(piece)
+                self.bytes += len(piece)
+                await sink.drain()
 
     def row(self) -> dict[str, object]:
         """For ``GET /links``."""
         return {
             "from": self.source, "to": self.target, "state": self.state, "delay_ms": self.delay_ms,
-            "bytes": self.bytes, "connections": len(self._connections),
+            "bytes_per_s": self.bytes_per_s, "bytes": self.bytes, "connections": len(self._connections),
         }  # fmt: skip
 
 
@@ -116,6 +142,7 @@ class _Ended(Exception):
 class _Change(msgspec.Struct, forbid_unknown_fields=True):
     state: str = "up"
     delay_ms: int = 0
+    bytes_per_s: int = 0
 
 
 async def run(process: LinkProcess) -> None:
@@ -148,9 +175,11 @@ async def run(process: LinkProcess) -> None:
             wanted = msgspec.json.decode(await request.body(), type=_Change)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return problem(400, "invalid", f"a link's state: {error}")
-        if wanted.state not in _STATES or not 0 <= wanted.delay_ms <= 10_000:
-            return problem(400, "invalid", f"{wanted}: state is one of {_STATES}, delay_ms 0 to 10000")
-        link.set(wanted.state, wanted.delay_ms)
+        if wanted.state not in _STATES or not 0 <= wanted.delay_ms <= 10_000 or wanted.bytes_per_s < 0:
+            return problem(
+                400, "invalid", f"{wanted}: state is one of {_STATES}, delay_ms 0 to 10000, bytes_per_s 0 up"
+            )
+        link.set(wanted.state, wanted.delay_ms, wanted.bytes_per_s)
         return Response(msgspec.json.encode({"links": table()}), media_type="application/json")
 
     app = Starlette(

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -286,11 +287,14 @@ async def twin_says(
         if slot.number < len(owners):
             asked.setdefault(owners[slot.number], {})[str(slot)] = dict(vector)
     for owner, vectors in sorted(asked.items()):
-        texts = list(vectors)
-        for first in range(0, len(texts), _SLOTS_AT_ONCE):
-            slots = {text: vectors[text] for text in texts[first : first + _SLOTS_AT_ONCE]}
+        while vectors:
+            slots = dict(islice(vectors.items(), _SLOTS_AT_ONCE))
             request = PullRequest(slots=slots, limit=1, wait_ms=0, region=region, anew=True)
             answer = await transport.pull(owner, request)
+            # A full answer does not say of a slot without ops that there are none: it is asked for again.
+            told = answer.batches.keys() | answer.failed.keys() if answer.full and answer.batches else slots.keys()
+            for text in told & slots.keys():
+                del vectors[text]
             found |= _more(answer, slots, region)
             failed = (text for text, code in answer.failed.items() if code not in ("residency", LogGap.code))
             left = [*answer.moved, *failed]

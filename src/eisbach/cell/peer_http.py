@@ -1,16 +1,18 @@
 """Another region over HTTP, through its peer door: the real ``PeerTransport``.
 
 One connection pool a region. Promises: every failure of the network is ``Unavailable``; an answer that is not what a
-peer sends is ``Unavailable`` too (the next one may be), never a crash. May not know: what is pulled.
+peer sends is ``Unavailable`` too (the next one may be), never a crash; a link that says nothing is given up in seconds,
+one that carries little is not, so that the largest transaction crosses it. May not know: what is pulled.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import aiohttp
 import msgspec
 
-from eisbach.cell.pull_messages import ANEW, FAR_BEHIND
+from eisbach.cell.pull_messages import ANEW, AT_MOST, FAR_BEHIND
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.limits import MIB
@@ -21,7 +23,13 @@ __all__ = ["HttpPeer", "fetch_map"]
 CONNECT_S: Final = 2.0
 """A wide-area link is not a region's own network: its round trip alone may take half of this."""
 ANSWER_S: Final = 8.0
-"""Beyond the time that the question may be held."""
+"""Of silence: before the answer begins, beyond the time that the question may be held and takes on its way at
+``BYTES_PER_S_MIN``, and between any two of its bytes."""
+BYTES_PER_S_MIN: Final = 10_000
+"""Less than a link that is used for this may carry."""
+LONGEST_S: Final = 300.0
+"""From an answer's first byte to its last: the largest transaction at ``BYTES_PER_S_MIN``, 20 items of 64 KiB with an
+event each. Ops are asked for in answers of about two seconds (``cell.pace``)."""
 ANSWER_BYTES_MAX: Final = 64 * MIB
 """512 ops of at most 64 KiB, a transaction more, and their envelopes."""
 
@@ -53,7 +61,9 @@ class HttpPeer:
         url = f"{self._door}/peer/cells/{cell}/pull"
         seconds = request.wait_ms / 1000 + ANSWER_S
         headers = {ANEW: "1"} if request.anew else {}
-        body = msgspec.msgpack.encode(msgspec.structs.replace(request, anew=False))
+        if request.bytes_max:
+            headers[AT_MOST] = str(request.bytes_max)
+        body = msgspec.msgpack.encode(msgspec.structs.replace(request, anew=False, bytes_max=0))
         raw = await self._send("POST", url, body, seconds=seconds, headers=headers)
         try:
             return msgspec.msgpack.decode(raw, type=PullAnswer)
@@ -70,10 +80,14 @@ class HttpPeer:
     ) -> bytes:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers)
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S)
+        seconds += len(body or b"") / BYTES_PER_S_MIN
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
-            async with self._session.request(method, url, data=body, timeout=timeout, headers=headers) as response:
-                raw = await _bounded(response)
+            async with (
+                asyncio.timeout(seconds) as patience,
+                self._session.request(method, url, data=body, timeout=limits, headers=headers) as response,
+            ):
+                raw = await _bounded(response, patience)
                 if response.status != 200:
                     raise Unavailable(f"{url} answered {response.status}: {raw[:200].decode(errors='replace')}")
                 return raw
@@ -81,10 +95,14 @@ class HttpPeer:
             raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, patience: asyncio.Timeout) -> bytes:
     pieces: list[bytes] = []
     total = 0
+    now = asyncio.get_running_loop().time
+    latest = now() + LONGEST_S
+    patience.reschedule(now() + ANSWER_S)
     async for piece in response.content.iter_chunked(256 * 1024):
+        patience.reschedule(min(now() + ANSWER_S, latest))
         total += len(piece)
         if total > ANSWER_BYTES_MAX:
             raise Unavailable(f"{response.url} sends more than {ANSWER_BYTES_MAX} bytes; that is no peer's answer")

@@ -14,27 +14,29 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.moves import CopyCursor, SlotChunk
 
 __all__ = [
-    "ANEW", "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "FAR_BEHIND", "WAIT_MS", "Batch", "PeerTransport", "PullAnswer",
-    "PullRequest", "SlotDigests", "handfuls", "last_mark", "weight",
+    "ANEW", "ANSWER_BYTES_MAX", "ANSWER_OPS_MAX", "AT_MOST", "FAR_BEHIND", "OP_BYTES", "WAIT_MS", "Batch",
+    "PeerTransport", "PullAnswer", "PullRequest", "SlotDigests", "handfuls", "last_mark", "weight",
 ]  # fmt: skip
 
 ANSWER_OPS_MAX: Final = 8_192
 """Of one answer, give or take a slot's batch: with 512 a link of 20 ms carried 9,000 ops/s after a cut."""
 ANSWER_BYTES_MAX: Final = 4 * MIB
 FAR_BEHIND: Final = ANSWER_OPS_MAX // 8
-_OP_BYTES: Final = 160
-"""Of an op beside what its owner put into it."""
+OP_BYTES: Final = 160
+"""Of an op beside what its owner put into it: no op is smaller."""
 
 ANEW: Final = "eisbach-anew"
 """Header of a question with ``PullRequest.anew``: a region of a version that does not know it answers as it used to,
 where it would refuse an unknown field."""
+AT_MOST: Final = "eisbach-bytes-max"
+"""Header with ``PullRequest.bytes_max``, for the same reason."""
 WAIT_MS: Final = 2_000
 """A sender with nothing to send holds the question this long."""
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a puller asks. What is not asked for is not sent: a region that is not upgraded yet refuses what it does not
-    know, and must go on answering the rest; nor is ``anew``, see ``ANEW``.
+    know, and must go on answering the rest; nor are ``anew`` and ``bytes_max``, see ``ANEW``.
     """
 
     slots: dict[str, dict[str, Mark]]
@@ -54,6 +56,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The asker may be an older copy of its store, or is being restored: of these slots, what it gave before counts as
     held, and is given, if it is here and not on disk yet, and is not taken any more if it is still on its way (P21).
     """
+    bytes_max: int = 0
+    """Of the answer's ops, nearly, though one transaction is always given; 0, or more: ``ANSWER_BYTES_MAX``."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -87,6 +91,8 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The piece that was asked for, without idempotency keys."""
     digests: dict[str, SlotDigests] = {}
     """Of the slots asked for, those that are the sender's and were not written meanwhile."""
+    full: bool = False
+    """There was no room for more: a slot without ops may have some."""
 
 
 class PeerTransport(Protocol):
@@ -136,4 +142,4 @@ def last_mark(ops: Iterable[Op], origin: str) -> Mark:
 def weight(op: Op) -> int:
     """Bytes of an op, nearly: what its owner put into it."""
     value = op.change.value if op.change is not None else None
-    return len(value or b"") + (len(op.event.data) if op.event is not None else 0) + _OP_BYTES
+    return len(value or b"") + (len(op.event.data) if op.event is not None else 0) + OP_BYTES

@@ -17,6 +17,8 @@ from eisbach.cell.pull_messages import (
     ANEW,
     ANSWER_BYTES_MAX,
     ANSWER_OPS_MAX,
+    AT_MOST,
+    OP_BYTES,
     Batch,
     PullAnswer,
     PullRequest,
@@ -111,6 +113,8 @@ class PullServer:
             raise Invalid(f"not a pull request: {error}") from error
         if call.header(ANEW.encode()) == "1":
             request = msgspec.structs.replace(request, anew=True)
+        if (at_most := call.header(AT_MOST.encode())) is not None:
+            request = msgspec.structs.replace(request, bytes_max=_number(at_most))
         body = msgspec.msgpack.encode(await self.answer(request))
         return Answer(200, body, content_type="application/msgpack")
 
@@ -138,7 +142,7 @@ class PullServer:
         await self._keep_company(request, until)
         while True:
             lsn = self._store.statistics().last_lsn
-            batches, failed = await self._batches(request, asked)
+            batches, failed, full = await self._batches(request, asked)
             batches, failed = batches | _to_come(request, batches, in_hand), failed | barred
             now = self._clock.monotonic_ms()
             if batches:
@@ -153,6 +157,7 @@ class PullServer:
                     failed=failed,
                     digests=digests,
                     copies=copies,
+                    full=full,
                 )
             try:
                 async with asyncio.timeout(min(until - now, _SLICE_MS) / 1000):
@@ -204,27 +209,47 @@ class PullServer:
 
     async def _batches(
         self, request: PullRequest, asked: Sequence[tuple[str, Slot]]
-    ) -> tuple[dict[str, Batch], dict[str, str]]:
+    ) -> tuple[dict[str, Batch], dict[str, str], bool]:
+        """Slot -> what there is, slot -> what is wrong with it, and whether the answer is full."""
         batches: dict[str, Batch] = {}
         failed: dict[str, str] = {}
-        left, room = ANSWER_OPS_MAX, ANSWER_BYTES_MAX
+        left, room = ANSWER_OPS_MAX, min(request.bytes_max or ANSWER_BYTES_MAX, ANSWER_BYTES_MAX)
         # Begin elsewhere each time: under steady writes the first slots would otherwise use up every answer.
         self._turn += 1
         first = self._turn % max(1, len(asked))
         for text, slot in (*asked[first:], *asked[:first]):
             if left <= 0 or room <= 0:
-                break
+                return batches, failed, True
+            limit = min(left, request.limit, 1 + room // OP_BYTES)
             try:
-                batch = await self._store.ops_after(slot, request.slots[text], limit=min(left, request.limit))
+                batch = await self._store.ops_after(slot, request.slots[text], limit=limit)
             except EisbachError as error:
                 failed[text] = error.code  # e.g. a gap: that slot needs a snapshot, the others do not
                 continue
             if batch.ops:
-                batches[text] = Batch(list(batch.ops), dict(batch.heads))
-                left -= len(batch.ops)
-                room -= sum(map(weight, batch.ops))
+                ops, size = _within(batch.ops, room)
+                batches[text] = Batch(ops, dict(batch.heads))
+                left -= len(ops)
+                room -= size
                 await asyncio.sleep(0)  # viewers first: a large answer takes tens of milliseconds to collect
-        return batches, failed
+        return batches, failed, left <= 0 or room <= 0
+
+
+def _within(ops: Sequence[Op], room: int) -> tuple[list[Op], int]:
+    """The first transactions up to that which fills the room, at least one, and their bytes."""
+    found: list[Op] = []
+    size = 0
+    for op in ops:
+        if size >= room and not found[-1].more:
+            break
+        found.append(op)
+        size += weight(op)
+    return found, size
+
+
+def _number(text: str) -> int:
+    """Of a header; nonsense asks for nothing in particular."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else 0
 
 
 def _to_come(

@@ -8,7 +8,7 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 
 import asyncio
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,17 @@ from typing import Final
 import structlog
 
 from eisbach.cell.ownership import Ownership
-from eisbach.cell.pull_messages import WAIT_MS, Batch, PeerTransport, PullAnswer, PullRequest, handfuls, last_mark
+from eisbach.cell.pace import Pace
+from eisbach.cell.pull_messages import (
+    WAIT_MS,
+    Batch,
+    PeerTransport,
+    PullAnswer,
+    PullRequest,
+    handfuls,
+    last_mark,
+    weight,
+)
 from eisbach.cell.pull_server import PullServer
 from eisbach.hub.delays import delay_after
 from eisbach.kernel.errors import EisbachError
@@ -103,6 +113,7 @@ class Puller:
         """Slot -> the last of them for it: what it gave before is not taken any more."""
         self._in_hand: dict[str, list[PullAnswer]] = {}
         """Cell over there -> its answers that are here and not on disk yet."""
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._heard_ms = clock.monotonic_ms()
         self._failures: dict[str, int] = {}
         self._ops = self._answers = self._conflicts = self._lag_ms = self._skew_ms = self._ahead_ms = 0
@@ -264,10 +275,18 @@ class Puller:
         """What these slots lack here, as far as it is on disk here."""
         vectors = {text: dict(await self._store.vector(Slot.parse(text))) for text in slots}
         asked_ms = self._clock.monotonic_ms()
-        request = PullRequest(slots=vectors, wait_ms=wait_ms, wall_ms=self._clock.wall_ms(), region=self._store.region)
-        questions = self._questions
-        answer = await self._transport.pull(cell, request)
+        wall_ms, pace, questions = self._clock.wall_ms(), self._paces[cell], self._questions
+        request = PullRequest(
+            slots=vectors, wait_ms=wait_ms, wall_ms=wall_ms, region=self._store.region, bytes_max=pace.bytes_max
+        )
+        try:
+            answer = await self._transport.pull(cell, request)
+        except EisbachError:
+            pace.failed(self._clock.monotonic_ms() - asked_ms - wait_ms)
+            raise
         self._heard(answer, asked_ms)
+        size = sum(weight(op) for batch in answer.batches.values() for op in batch.ops)
+        pace.answered(size, self._heard_ms - asked_ms - answer.waited_ms)
         if self._questions != questions:
             for text in [text for text in answer.batches if self._begun.get(text, 0) > questions]:
                 del answer.batches[text]
@@ -298,7 +317,8 @@ class Puller:
             for applying in under_way:
                 applying.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-        if sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
+        # A region of the version before does not say that its answer is full.
+        if not answer.full and sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
             for text in set(asked) - answer.batches.keys():
                 self._behind.pop(text, None)
         if not answer.batches:

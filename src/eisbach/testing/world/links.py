@@ -15,7 +15,7 @@ from eisbach.bootstrap.control import OpenControl
 from eisbach.cell.move_http import ANSWER_S as MOVE_ANSWER_S
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.moving import Freeze, Frozen
-from eisbach.cell.peer_http import ANSWER_S
+from eisbach.cell.peer_http import ANSWER_S, LONGEST_S
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
@@ -108,10 +108,17 @@ class PeerLink:
         answer = await self._ask(target, "pull", work, seconds=request.wait_ms / 1000 + ANSWER_S)
         if answer.status != 200:
             raise Unavailable(f"{target.name} answered {answer.status}: {answer.body[:200]!r}")
+        await self._trickle(len(answer.body))
         return msgspec.msgpack.decode(answer.body, type=PullAnswer)
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+    async def _trickle(self, size: int) -> None:
+        if rate := self._ways.network.weather.bytes_per_s:
+            await asyncio.sleep(min(size / rate, LONGEST_S))
+            if size / rate > LONGEST_S:
+                raise Unavailable(f"{size} bytes take longer than {LONGEST_S} s")
 
     async def _ask(self, target: Endpoint, phase: str, work: Callable[[], Awaitable[T]], *, seconds: float) -> T:
         try:

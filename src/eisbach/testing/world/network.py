@@ -65,6 +65,8 @@ class Weather:
     """Share of messages that take up to fifty times as long; that is what puts them out of order."""
     cut: set[tuple[str, str]] = field(default_factory=set)
     """(from region or process, to region or process)."""
+    bytes_per_s: int = 0
+    """Of what each asker in another region is answered; 0: without bound. No seed draws it."""
 
 
 class Network:

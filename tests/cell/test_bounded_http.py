@@ -215,6 +215,7 @@ async def test_a_refusal_is_a_problem_like_those_of_the_edge() -> None:
     head, _, body = one.socket.written.partition(b"\r\n\r\n")
 
     assert b"content-type: application/problem+json" in head
+    assert b"eisbach-code: bad_request" in head
     assert json.loads(body) == {
         "type": "about:blank", "title": "Bad Request", "status": 400, "code": "bad_request",
         "detail": "This is not an HTTP request that can be read.",

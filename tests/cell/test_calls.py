@@ -296,7 +296,7 @@ async def test_wrong_input_gets_a_clear_problem(
 
         answer = await viewer.send(method, path, body)
 
-    assert (answer.status, answer.json()["code"]) == (status, code)
+    assert (answer.status, answer.json()["code"], answer.headers["eisbach-code"]) == (status, code, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert cell.metrics.bugs == 0
 
@@ -444,3 +444,4 @@ async def test_what_is_least_important_is_shed_first_and_told_when_to_come_back(
 
     assert [a.status for a in (history, rails, shed, session)] == [503, 200, 503, 201]
     assert int(history.headers["retry-after"]) >= 1
+    assert history.headers["eisbach-code"] == "overloaded"

@@ -160,7 +160,7 @@ async def test_another_method_and_an_unknown_path_are_problems(served: Served) -
     async with connected(served) as one:
         one.writer.write(put(served, b"").replace(b"PUT", b"PATCH", 1))
         status, headers, _ = await one.answer()
-        assert (status, headers["allow"]) == (405, "GET, HEAD, PUT")
+        assert (status, headers["allow"], headers["eisbach-code"]) == (405, "GET, HEAD, PUT", "method")
         one.writer.write(put(served, b"", path="/v1/nothing/of/this"))
         assert (await one.answer())[0] == 404
 

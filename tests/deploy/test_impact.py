@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
-from eisbach.deploy.laptop.observer import evacuated
+from eisbach.deploy.laptop.observer import alarms_in, evacuated
 from eisbach.settings import CellProcess
 
 from .test_topology import stage
@@ -148,6 +148,27 @@ def test_twins_that_differ_are_an_alarm_before_everything_else() -> None:
     assert summary.sentence.startswith(f"Alarm: {alarm}. Nobody is hurt, though")
     assert summary.hurt == [alarm]
     assert summary.alarms == [alarm]
+
+
+def test_a_clock_that_stops_writes_is_an_alarm_that_names_the_cell_and_says_to_set_it() -> None:
+    target = "cell/eu-central/c1"
+    figures = {
+        target: {"writes_stopped": "this clock is 3004 ms ahead of region eu-west's; set it"},
+        "cell/eu-west/c1": {},
+    }
+    unready = [
+        replace(p, writes_stopped=p.spec.target == target)
+        for p in parts("regions", 2, {target: "unready"}, fault=False)
+    ]
+
+    summary = summarise(unready, about("regions", alarms=alarms_in(figures)))
+
+    assert summary.sentence == (
+        f"Alarm: {target} takes no writes: this clock is 3004 ms ahead of region eu-west's; set it. Nobody is hurt,"
+        f" though {target} is not ready since 42 s: writes of viewers of 32 slots of eu/de/main are served by eu-west;"
+        " last change: x."
+    )
+    assert summary.next == f"eisbach why {target}"
 
 
 def test_when_all_is_well_it_says_so() -> None:

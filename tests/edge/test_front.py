@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eisbach.edge.nginx_front import FrontRegion, FrontSite, front_config
+from eisbach.edge.rules import passed_on
 from eisbach.kernel.routing import RegionState, route
 
 from .maps import HOST
@@ -149,7 +150,7 @@ async def test_a_hanging_region_costs_one_second_once(rig: Rig) -> None:
 
 
 async def test_a_shedding_region_is_believed_and_one_that_only_looks_like_it_is_passed_over(rig: Rig) -> None:
-    """The SDK reads a 503 in the same way: with Retry-After it is shed, without it is dead."""
+    """The SDK reads a 503 in the same way."""
     rig.at["central"].behave = Answering(status=503, headers={"Retry-After": "2", "Eisbach-Code": "overloaded"})
     shed = await ask(FRONT, "/v1/de/channels")
     before = rig.asked()
@@ -161,6 +162,49 @@ async def test_a_shedding_region_is_believed_and_one_that_only_looks_like_it_is_
     assert int(shed.headers["retry-after"]) >= 1
     assert dead.status == 200
     assert (unkeyed.status, rig.asked()) == (503, {"central": 3, "west": 1})
+
+
+@pytest.mark.parametrize("code", ["", "unavailable", "slot_frozen", "overloaded", "outcome_unknown", "later", "UP"])
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+async def test_the_front_asks_the_other_region_after_the_refusals_that_the_rule_names_and_keeps_the_code_of_others(
+    rig: Rig, method: str, waits: bool, code: str
+) -> None:
+    told = {"Retry-After": "2"} if waits else {}
+    rig.at["central"].behave = Answering(status=503, headers=told | ({"Eisbach-Code": code} if code else {}))
+
+    got = await ask(FRONT, "/v1/me/progress/t-1", method=method, headers={"Eisbach-Slot": "eu/de/main/0"}, body=b"{}")
+
+    if passed_on(code, waits=waits, repeatable=method == "PUT"):
+        assert (got.status, got.headers["eisbach-cell"], rig.asked()) == (200, "west", {"central": 1, "west": 1})
+    else:
+        kept = code if code.islower() else "unavailable"
+        assert (got.status, json.loads(got.body)["code"], rig.asked()) == (503, kept, {"central": 1})
+
+
+async def test_what_both_regions_refuse_is_told_in_the_second_ones_words_and_nobody_is_asked_twice(rig: Rig) -> None:
+    refusing = Answering(
+        status=503, headers={"Retry-After": "2", "Eisbach-Code": "unavailable"}, body=b'{"code":"theirs"}'
+    )
+    slot = {"Eisbach-Slot": "eu/de/main/0"}
+    rig.at["central"].behave = rig.at["west"].behave = refusing
+
+    both = await ask(FRONT, "/v1/me/progress/t-1", method="PUT", headers=slot)
+    asked = rig.asked()
+    rig.at["central"].behave = Answering(silent=True)
+    behind = await ask(FRONT, "/v1/me/rails", headers=slot)
+
+    assert (both.status, json.loads(both.body)["code"], asked) == (503, "theirs", {"central": 1, "west": 1})
+    assert (behind.status, json.loads(behind.body)["code"]) == (503, "unavailable")
+    assert rig.asked() == {"central": 2, "west": 2}
+
+
+async def test_a_refusal_of_the_only_region_of_a_residency_keeps_its_code(rig: Rig) -> None:
+    rig.at["us"].behave = Answering(status=503, headers={"Retry-After": "2", "Eisbach-Code": "slot_frozen"})
+
+    got = await ask(FRONT, "/v1/me/rails", headers={"Eisbach-Slot": "us/us/main/0"})
+
+    assert (got.status, json.loads(got.body)["code"], rig.asked()) == (503, "slot_frozen", {"us": 1})
 
 
 @pytest.mark.parametrize(("method", "told"), [("PUT", (504, "outcome_unknown")), ("GET", (503, "overloaded"))])

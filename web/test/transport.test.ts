@@ -126,6 +126,39 @@ test("shed is not dead: 503 with Retry-After is repeated in the same region and 
   expect(tookMs).toBeGreaterThanOrEqual(200);
 });
 
+test("a refusal that is no shedding is taken to the other region at once, which is asked first from then on", async () => {
+  for (const code of ["unavailable", "slot_frozen"]) {
+    wire.regions.answered(A);
+    service.on(A, () => json(503, { code, retry_after_ms: 1000 }, { "Retry-After": "1" }));
+    service.on(B, () => json(204, null));
+
+    const { value, tookMs } = await within(5000, send(wire, { method: "PUT", path: "/v1/me/progress/tears", body: {} }));
+
+    expect(value?.region).toBe("eu-west");
+    expect(tookMs).toBeLessThan(100);
+    expect(wire.regions.order()[0]?.region).toBe("eu-west");
+  }
+});
+
+test("what both regions refuse without shedding is told as it is: nothing was done", async () => {
+  service.on(A, () => json(503, { code: "unavailable", retry_after_ms: 10 }, { "Retry-After": "1" }));
+  service.on(B, () => json(503, { code: "overloaded", retry_after_ms: 10 }, { "Retry-After": "1" }));
+
+  const { error } = await within(9000, send(wire, { method: "PUT", path: "/v1/me/progress/tears", body: {} }));
+
+  expect((error as ApiError).code).toBe("overloaded");
+});
+
+test("an outcome that a cell does not know is not asked of the other region", async () => {
+  service.on(A, () => json(503, { code: "outcome_unknown", retry_after_ms: 10 }, { "Retry-After": "1" }));
+  service.on(B, () => json(204, null));
+
+  const { error } = await within(9000, send(wire, { method: "PUT", path: "/v1/me/progress/tears", body: {} }));
+
+  expect((error as ApiError).code).toBe("outcome_unknown");
+  expect(service.to(B).length).toBe(0);
+});
+
 test("a call that is shed twice fails with what the service said", async () => {
   service.on(A, () => json(429, { code: "overloaded", retry_after_ms: 100 }, { "Retry-After": "1" }));
 

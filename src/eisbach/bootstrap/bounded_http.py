@@ -177,7 +177,8 @@ class BoundedProtocol(HttpToolsProtocol):
             body = json.dumps(told).encode()
             head = (
                 f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
-                f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+                f"eisbach-code: {code}\r\ncontent-length: {len(body)}\r\n"
+                "cache-control: no-store\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
         self.transport.close()

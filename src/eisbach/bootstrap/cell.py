@@ -67,7 +67,7 @@ async def until_not_ours(cell: OpenCell) -> None:
     """Look now and then whose the store is.
 
     A process that was stopped or cut off may wake up after another one has taken its store over. Its writes are refused
-    by the store; but callers that get a 503 are not sent on (shed is not dead), so it must leave its address.
+    by the store; but an edge sends nobody on after a 503 (shed is not dead), so it must leave its address.
 
     Raises:
         Unavailable: another process has opened the store, or its file has gone.

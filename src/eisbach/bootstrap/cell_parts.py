@@ -356,10 +356,9 @@ def _keys(hexadecimal: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _missing(parts: Parts, main: Slots) -> list[str]:
-    missing = [] if main.ownership.opened else ["this cell owns no slot"]
-    if reason := clock_is_ahead(parts.twins()):
-        missing.append(f"writes are stopped: {reason}")
-    return missing
+    reason = clock_is_ahead(parts.twins())
+    found = ["" if main.ownership.opened else "this cell owns no slot", reason and f"writes are stopped: {reason}"]
+    return [why for why in found if why]
 
 
 def _status(
@@ -385,6 +384,7 @@ def _status(
             "calls": calls,
             "bugs": metrics.bugs,
             "slots": slots,
+            "writes_stopped": clock_is_ahead(parts.twins()),
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
             ],

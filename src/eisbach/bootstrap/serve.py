@@ -84,7 +84,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, grace_s: int = 3) -> None
 def problem(status: int, code: str, detail: str) -> Response:
     """A problem+json answer (RFC 9457)."""
     body = {"type": "about:blank", "title": code.replace("_", " "), "status": status, "code": code, "detail": detail}
-    return Response(msgspec.json.encode(body), status, media_type="application/problem+json")
+    return Response(msgspec.json.encode(body), status, {"Eisbach-Code": code}, media_type="application/problem+json")
 
 
 def authorised(request: Request, *tokens: str) -> bool:

@@ -16,6 +16,11 @@ from eisbach.cell.routes import Answer, Call, Route
 __all__ = ["openapi_document", "openapi_route"]
 
 _PARAMETER: Final = re.compile(r"\{([a-z]+)(?::[a-z]+)?\}")
+_DESCRIPTION: Final = (
+    "Calls of viewers' apps. Send Eisbach-Slot with private calls; on 421 ask Eisbach-Owner. On 503 see code:"
+    " overloaded: wait, then ask the same region; unavailable, slot_frozen: nothing was done, and another region may do"
+    " it; outcome_unknown: repeat with the same Idempotency-Key to learn the answer."
+)
 _COMMON: Final = {"viewer": ("401", "421"), "anyone": ()}
 
 
@@ -34,7 +39,7 @@ def openapi_document(routes: Sequence[Route], *, version: str) -> dict[str, Any]
         "info": {
             "title": "Eisbach",
             "version": version,
-            "description": "Calls of viewers' apps. Send Eisbach-Slot with private calls; on 421 ask Eisbach-Owner.",
+            "description": _DESCRIPTION,
         },
         "paths": paths,
         "components": {

@@ -117,8 +117,11 @@ def problem_of(error: EisbachError, *, rng: random.Random, request_id: str = "")
 
 
 def problem_answer(problem: Problem) -> Answer:
-    """The problem as an answer, with ``Retry-After``, ``Eisbach-Owner`` and ``WWW-Authenticate`` where they belong."""
-    headers = [("Cache-Control", "no-store")]
+    """The problem as an answer, with ``Retry-After``, ``Eisbach-Owner`` and ``WWW-Authenticate`` where they belong.
+
+    ``Eisbach-Code`` is for who sees the head only: a 503 does not say by itself whether it may be tried elsewhere.
+    """
+    headers = [("Cache-Control", "no-store"), ("Eisbach-Code", problem.code)]
     if problem.retry_after_ms:
         headers.append(("Retry-After", str(-(-problem.retry_after_ms // 1000))))
     if problem.owner:

@@ -360,8 +360,11 @@ class Puller:
 
 
 def clock_is_ahead(found: Sequence[PullerStatistics]) -> str:
-    """Empty, or why this region must not stamp writes: its clock runs ahead of a twin's that answers."""
+    """Empty, or why this region must not stamp writes, and what to do: its clock is ahead of a twin's that answers."""
     for one in found:
         if one.silent_ms < 2 * WAIT_MS and one.ahead_ms > SKEW_MAX_MS:
-            return f"this clock is {one.ahead_ms} ms ahead of region {one.region}'s, at most {SKEW_MAX_MS} are allowed"
+            return (
+                f"this clock is {one.ahead_ms} ms ahead of region {one.region}'s, at most {SKEW_MAX_MS} are allowed;"
+                " set the clocks of both machines (chrony or another NTP client)"
+            )
     return ""

@@ -82,7 +82,7 @@ class Writer:
             if write.event is not None:
                 BUILT_IN.check(write.event)
         if reason := self._clock_is_ahead():
-            raise Unavailable(f"no writes here now: {reason}; the other region takes them")
+            raise Unavailable(f"no writes here now, the other region takes them: {reason}")
         try:
             receipt = await self._store.transact(transaction)
         except (SlotFrozen, SlotMoved) as refused:

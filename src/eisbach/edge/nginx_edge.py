@@ -29,6 +29,7 @@ from eisbach.kernel.slotmap import SlotMap
 __all__ = [
     "ALLOWED_HEADERS",
     "PEER_TOKEN_FILE",
+    "UNKNOWN",
     "EdgeSite",
     "Place",
     "edge_config",
@@ -39,6 +40,8 @@ __all__ = [
 
 PEER_TOKEN_FILE: Final = "peer_token.map"  # noqa: S105 - a file name
 """Included by the configuration; mode 0600, so that the token stands in no configuration text."""
+UNKNOWN: Final = "The call may have been carried out; repeat it with the same Idempotency-Key to learn the answer."
+"""What ``outcome_unknown`` says to who gets it."""
 ALLOWED_HEADERS: Final = (
     "Authorization, Content-Type, Eisbach-Slot, Eisbach-Position, Eisbach-Request-Id, Eisbach-Deadline,"
     " Idempotency-Key, If-Match, If-None-Match, Request-Intent, Range"
@@ -175,7 +178,6 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
 
 def silent(lost: str, *, private: bool) -> list[Place]:
     """``@silent``: what a call is told that nobody answered. What was sent and is no read may have been carried out."""
-    unknown = "The call may have been carried out; repeat it with the same Idempotency-Key to learn the answer."
     return [
         ("location @unknown", ["rewrite ^ /=unknown last;"]),
         ("location @silent", [
@@ -184,7 +186,7 @@ def silent(lost: str, *, private: bool) -> list[Place]:
             "rewrite ^ /=lost last;"]),
         ("location = /=lost", ["internal;", *nginx.problem(502, "unavailable", lost, retry=True, private=private)]),
         ("location = /=unknown", ["internal;", *nginx.problem(
-            504, "outcome_unknown", unknown, retry=True, private=private)]),
+            504, "outcome_unknown", UNKNOWN, retry=True, private=private)]),
     ]  # fmt: skip
 
 

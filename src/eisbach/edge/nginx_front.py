@@ -1,8 +1,8 @@
 """The front's nginx configuration: one name for all regions, generated from ``kernel.routing.route``.
 
 Promises: a call or a segment goes to the regions in the order that ``route`` gives, two at most, and never to one of
-another residency; a region that refuses or is silent is passed over at once and for a while after. A 503 with
-``Retry-After`` is a living region that sheds: it is the answer. A 503 without is something in a dead region's place.
+another residency; a region that refuses or is silent is passed over at once and for a while after. A 503 goes on to
+the other region as ``rules.passed_on`` says: never one that sheds, and what is answered keeps the cell's code.
 Behind a region that was silent and may have carried the call out a 503 is 504 ``outcome_unknown``, as at the edge.
 Stands outside all regions: knows their public addresses, weights and health, no slot map and no key.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from eisbach.edge import fragments as nginx
-from eisbach.edge.nginx_edge import Place, silent, written
-from eisbach.edge.rules import BY_ITSELF, KEY
+from eisbach.edge.nginx_edge import UNKNOWN, Place, silent, written
+from eisbach.edge.rules import BY_ITSELF, ELSEWHERE, KEY
 from eisbach.kernel.limits import BODY_BYTES_MAX, MIB, TRIES_MAX, UPLOAD_BYTES_MAX
 from eisbach.kernel.routing import Kind, RegionState, route
 from eisbach.kernel.slots import STUDIO_GROUP, Group
@@ -182,9 +182,30 @@ def _orders(site: FrontSite) -> list[str]:
         *nginx.mapping("$calls", "second", [("~__(?<after_first>.+)$", "$after_first")]),
         *nginx.mapping(
             "$upstream_http_eisbach_code",
-            "shed_code",
+            "refused_code",
             [("~^(?<told_code>[a-z_]{1,40})$", "$told_code")],
             default="unavailable",
+        ),
+        *nginx.mapping(
+            "$refused_code",
+            "refused_why",
+            [
+                ("overloaded", "The region takes no more of these calls now; wait before the next try."),
+                ("outcome_unknown", UNKNOWN),
+            ],
+            default="The region cannot do this now; wait before the next try.",
+        ),
+        # ``rules.passed_on``. A second status: both regions were asked, and this is the last word.
+        *nginx.mapping(
+            '"$upstream_status;$again;$upstream_http_eisbach_code;$upstream_http_retry_after"',
+            "refusal",
+            [(f"~^[0-9]+;[a-z]+;(?:{'|'.join(ELSEWHERE)});", "elsewhere"), ("503;keyed;;", "dead")],
+            default="answer",
+        ),
+        *nginx.mapping(
+            '"$refusal;$second"',
+            "after_refusal",
+            [("dead;", "lost"), ("elsewhere;", "refused"), ("~^answer;", "refused")],
         ),
     ]
 
@@ -268,7 +289,7 @@ def _calls() -> list[Place]:
             f"client_max_body_size {BODY_BYTES_MAX};",
             f"proxy_next_upstream error timeout{also};",
             "proxy_intercept_errors on;",
-            f"error_page 503 = @another_{again};",
+            "error_page 503 = @another;",
             "proxy_pass http://calls.$calls$request_uri;"]))  # fmt: skip
     return [
         (r"location ~ ^/studio/uploads/[^/]+/content$", [
@@ -280,11 +301,9 @@ def _calls() -> list[Place]:
             "proxy_pass http://calls.$calls$request_uri;"]),
         (r"location ~ ^/(?:v1/|steer$|studio/)", ["client_max_body_size 0;", "rewrite ^ /=call_$again last;"]),
         *lanes,
-        ("location @another_plain", [*_DOUBT, "rewrite ^ /=shed last;"]),
-        ("location @another_keyed", [
+        ("location @another", [
             *_DOUBT,
-            'if ($upstream_http_retry_after != "") { rewrite ^ /=shed last; }',
-            'if ($second = "") { rewrite ^ /=lost last; }',
+            'if ($after_refusal != "") { rewrite ^ /=$after_refusal last; }',
             *_passed(),
             "proxy_next_upstream off;",
             "proxy_pass http://calls.$second$request_uri;"]),
@@ -324,6 +343,6 @@ def _refusals() -> list[Place]:
         ("location = /=elsewhere", ["internal;", *page(
             421, "slot_elsewhere", "No region behind this name has this slot; ask one that sign-in named.")]),
         ("location @no_console", page(502, "unavailable", "The supervisor does not answer; is eisbach up running?")),
-        ("location = /=shed", ["internal;", *page(
-            503, "$shed_code", "The region takes no more of these calls now; wait before the next try.")]),
+        ("location = /=refused", ["internal;", *page(
+            503, "$refused_code", "$refused_why")]),
     ]  # fmt: skip

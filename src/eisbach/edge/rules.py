@@ -6,7 +6,7 @@ or a clock.
 
 A caller is never told that nothing was done when that is not known (``doubtful``).
 Shed is not dead (design section 5): an answer, 429 and 503 included, is never tried elsewhere; only silence is, and
-only a call that may be repeated once it was sent.
+only a call that may be repeated once it was sent. Between regions the front tries some refusals again (``passed_on``).
 """
 
 import re
@@ -29,6 +29,7 @@ from eisbach.kernel.slots import STUDIO_GROUP, Group, Slot
 
 __all__ = [
     "BY_ITSELF",
+    "ELSEWHERE",
     "KEY",
     "PATH",
     "ROUTES",
@@ -48,6 +49,7 @@ __all__ = [
     "follow",
     "markets",
     "next_hop",
+    "passed_on",
     "pool",
     "studio_cell",
 ]
@@ -65,6 +67,9 @@ BY_ITSELF: Final = r"/v1/playback/sessions/[^/]+/(?:heartbeat|token)|/v1/drm/cle
 READS: Final = ("GET", "HEAD")
 REFUSALS: Final = (421, 429, 502, 503)
 """Answers that promise that nothing was done, by who gives them; 502 is another edge that reached nobody."""
+ELSEWHERE: Final = ("slot_frozen", "unavailable")
+"""Codes of a 503 that say that nothing was done, and not for load: what a cell cannot do now (its clock, its disk, the
+cut of a move), its twin may."""
 METHODS: Final = (*READS, "POST", "PUT", "PATCH", "DELETE")
 _REPEATABLE: Final = (*READS, "PUT", "DELETE")
 """RFC 9110 section 9.2.2; also what nginx repeats without ``non_idempotent``."""
@@ -322,6 +327,16 @@ def doubtful(forward: Forward, outcomes: Sequence[Outcome]) -> bool:
     """
     last = outcomes[-1]
     return not forward.reads and "silent" in outcomes and (not isinstance(last, int) or last in REFUSALS)
+
+
+def passed_on(code: str, *, waits: bool, repeatable: bool) -> bool:
+    """Whether the front asks the other region after a 503; else that is the answer.
+
+    With ``code`` (``Eisbach-Code``) it is a cell's own word: ``ELSEWHERE`` or not. Shed (``overloaded``) is not, nor
+    what may have been carried out (``outcome_unknown``). Without a code something stands in a region's place: one that
+    ``waits`` (``Retry-After``) is believed, one that does not is dead, and what it did with the call is not known.
+    """
+    return code in ELSEWHERE if code else repeatable and not waits
 
 
 def follow(forward: Forward, owner: str, *, region: Region, slot_map: SlotMap) -> Forward | None:

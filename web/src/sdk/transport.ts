@@ -6,7 +6,8 @@
  * - a critical call is hedged: no answer in 400 ms and the second region is asked too, with the same Idempotency-Key;
  * - a call that cannot be repeated safely (POST without a key) is never sent twice;
  * - second tries stay within the retry budget; 429 and a 503 with Retry-After mean *shed*: never taken to the other
- *   region, repeated once in the same one (design section 5: shed is not dead);
+ *   region, repeated once in the same one (design section 5: shed is not dead). Not so what a cell cannot do now and
+ *   its twin may (`ELSEWHERE`): that goes to the other region at once, as at the front;
  * - 421 is followed once;
  * - a refusal is passed on as it is only if no other try may have been carried out: else it is `outcome_unknown`, and
  *   the call may be repeated with the same key.
@@ -20,6 +21,8 @@ import type { Endpoint, Regions } from "./regions";
 export const HEDGE_AFTER_MS = 400;
 /** Answers that promise that nothing was done, by the region that gives them. */
 const REFUSALS = new Set([421, 429, 502, 503]);
+/** Codes of a 503 that say that nothing was done, and not for load: `ELSEWHERE` of `edge/rules.py`. */
+const ELSEWHERE = new Set(["slot_frozen", "unavailable"]);
 
 export interface Call {
   method: "GET" | "POST" | "PUT" | "DELETE";
@@ -266,6 +269,7 @@ class Race<T> {
 function judge(response: Response, body: unknown): Outcome {
   const { status } = response;
   if (status === 421) return { kind: "moved", response, body };
+  if (status === 503 && elsewhere(body)) return { kind: "dead", cause: status, suspect: true, response, body };
   const retryAfter = response.headers.get("Retry-After");
   if (status === 429 || (status === 503 && retryAfter !== null)) {
     const exact = (body as Problem | null)?.retry_after_ms;
@@ -277,9 +281,14 @@ function judge(response: Response, body: unknown): Outcome {
   return { kind: "answer", response, body };
 }
 
-/** The edge's own word that it reached nobody; a 502 of another door says no more than that there was no answer. */
+function elsewhere(body: unknown): boolean {
+  return ELSEWHERE.has((body as Problem | null)?.code ?? "");
+}
+
+/** A cell's refusal, or the edge's own word that it reached nobody; a 502 of another door says no more than that there was no answer. */
 function nothingDone(outcome: Outcome & { kind: "dead" }): boolean {
-  return outcome.response?.status === 502 && (outcome.body as Problem | null)?.code === "unavailable";
+  const status = outcome.response?.status;
+  return (status === 503 && elsewhere(outcome.body)) || (status === 502 && (outcome.body as Problem | null)?.code === "unavailable");
 }
 
 function parse(text: string): unknown {

@@ -13,7 +13,7 @@ __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 _WORKING = ("ready", "slow")
 _WORDS = {
     "down": "is down", "hung": "hangs", "error": "answers 503", "truncate": "cuts every answer", "slow": "is slow",
-    "restarting": "crashed and restarts", "unready": "runs but does not answer", "stopped": "is stopped",
+    "restarting": "crashed and restarts", "unready": "is not ready", "stopped": "is stopped",
     "waiting": "waits to start", "starting": "is starting",
 }  # fmt: skip
 
@@ -28,6 +28,8 @@ class Part:
     fault: str = ""
     layout: Mapping[str, Sequence[int]]
     """Of a cell: group -> slots; else empty."""
+    writes_stopped: bool = False
+    """Of a cell: it says that its clock is ahead, and serves all but writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +106,9 @@ def _viewers(part: Part) -> str:
 
 
 def _cell_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tuple[bool, str]:
-    who = _viewers(part)
+    who = f"writes of {_viewers(part)}" if part.writes_stopped else _viewers(part)
     name = part.spec.target.rpartition("/")[2]
-    left = set() if who == "editors" else set(out)  # the studio's slots are not evacuated
+    left = set() if _viewers(part) == "editors" else set(out)  # the studio's slots are not evacuated
     if part.spec.region in left:
         return False, f"{who} have been left to another region"
     twins = [
@@ -130,7 +132,7 @@ class Circumstances:
     """The last change in words."""
     now_ms: int
     alarms: Sequence[str] = ()
-    """What no restart mends: twins that differ."""
+    """What no restart mends: a clock that stops writes, twins that differ."""
     out: Sequence[str] = ()
     """Regions that are evacuated."""
     begun: bool = True
@@ -143,9 +145,9 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     if not about.alarms:
         return found
     sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"
-    return Summary(
-        sentence=sentence, hurt=[*about.alarms, *found.hurt], next="eisbach status --json", alarms=about.alarms
-    )
+    stopped = next((p.spec.target for p in parts if p.writes_stopped), "")
+    following = f"eisbach why {stopped}" if stopped else "eisbach status --json"
+    return Summary(sentence=sentence, hurt=[*about.alarms, *found.hurt], next=following, alarms=about.alarms)
 
 
 def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:

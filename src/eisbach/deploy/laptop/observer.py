@@ -82,7 +82,9 @@ class Observer:
 
     async def _ask(self, session: aiohttp.ClientSession, process: Supervised) -> None:
         target = process.spec.target
-        found = await _json(session, f"{process.spec.url}/status") if process.state in ("ready", "slow") else None
+        # One that is not ready may say why: a cell whose clock is ahead serves all but writes.
+        answers = process.state in ("ready", "slow", "unready")
+        found = await _json(session, f"{process.spec.url}/status") if answers else None
         if found is not None and isinstance(process.spec.document, SingleProcess):
             spokes = process.spec.document.spokes
             found |= {
@@ -114,7 +116,7 @@ class Observer:
         supervisor = self._supervisor
         self._asked_ms = supervisor.clock.monotonic_ms()
         now = supervisor.clock.wall_ms()
-        parts = [_part(p) for p in supervisor.processes.values()]
+        parts = [_part(p, self._figures.get(p.spec.target, {})) for p in supervisor.processes.values()]
         faults = [
             FaultRow(target=f.target, kind=f.kind, since_ms=f.since_ms, other=f.other)
             for f in supervisor.faults.values()
@@ -122,7 +124,7 @@ class Observer:
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
         about = Circumstances(
-            stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=_alarms(self._figures),
+            stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
             begun=supervisor.begun, out=evacuated(parts, self._figures),
         )  # fmt: skip
         return build_status(
@@ -162,14 +164,22 @@ def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
     ]
 
 
-def _alarms(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Twins that differ, as cells say of themselves."""
-    return [
+def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What no restart mends, as cells say of themselves: a clock that stops writes, twins that differ."""
+    stopped = [
+        f"{target} takes no writes: {why}" for target, told in sorted(figures.items()) if (why := _writes_stopped(told))
+    ]
+    return stopped + [
         f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
         for target, told in sorted(figures.items())
         for found in told.get("digests", ())
         for slot in found["differing"]
     ]
+
+
+def _writes_stopped(told: Mapping[str, Any]) -> str:
+    """Why, as a cell says of itself; empty: it takes writes, or is of a version that does not say."""
+    return str(told.get("writes_stopped", ""))
 
 
 def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -183,10 +193,11 @@ def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -
     return sorted(region for region, slots in serving.items() if region and slots == 0)
 
 
-def _part(process: Supervised) -> Part:
+def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
     return Part(
-        spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process)
-    )
+        spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process),
+        writes_stopped=bool(_writes_stopped(told)),
+    )  # fmt: skip
 
 
 def _layout(process: Supervised) -> Mapping[str, Sequence[int]]:

@@ -80,7 +80,7 @@ def handle(event: dict[str, Any], context: Context) -> dict[str, Any]:
 def _refusal(event: dict[str, Any]) -> dict[str, Any]:
     """In the form that each door reads; no detail of the inside goes out."""
     body = {"type": "about:blank", "title": "unavailable", "status": 503, "code": "unavailable"}
-    told = {"content-type": "application/problem+json", "retry-after": "1"}
+    told = {"content-type": "application/problem+json", "retry-after": "1", "eisbach-code": "unavailable"}
     answer: dict[str, Any] = {"statusCode": 503, "body": msgspec.json.encode(body).decode(), "isBase64Encoded": False}
     if "multiValueHeaders" in event:
         return {**answer, "multiValueHeaders": {name: [value] for name, value in told.items()}}

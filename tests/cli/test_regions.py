@@ -1,8 +1,10 @@
 """What ``eisbach regions`` and ``cells`` say when the control process refuses: whose refusal it is, and what to do."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from email.message import Message
 from io import BytesIO
 from pathlib import Path
@@ -23,11 +25,12 @@ class FakeSupervisor:
 
     def __init__(self) -> None:
         self.weights = {"eu-central": 100, "eu-west": 100}
+        self.url = "http://127.0.0.1:1"
 
     def get(self, path: str) -> Any:
         if path == "/ops/weights":
             return {"weights": dict(self.weights)}
-        process = {"target": "control/eu-central", "region": "eu-central", "url": "http://127.0.0.1:1"}
+        process = {"target": "control/eu-central", "region": "eu-central", "url": self.url}
         return {"regions": [{"name": name} for name in self.weights], "processes": [process]}
 
     def post(self, _: str, body: Any) -> Any:
@@ -84,3 +87,50 @@ def test_an_evacuation_that_a_full_disk_stops_says_what_the_front_does_already(m
     assert FULL in str(refused.value)
     assert "the front sends nobody new to eu-central already" in str(refused.value)
     assert supervisor.weights["eu-central"] == 0
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a process that is stopped: its kernel takes connections, and nobody answers."""
+    supervisor = FakeSupervisor()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        supervisor.url = url
+        for module in (cells, regions):
+            monkeypatch.setattr(module, "find", lambda _: supervisor)
+        monkeypatch.setattr(cells, "_ANSWER_S", 0.1)
+        yield url
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize(
+    ("path", "look"),
+    [
+        ("/moves", "eisbach cells list --region eu-central"),
+        ("/region/evacuate", "eisbach regions list"),
+        ("/region/return", "eisbach regions list"),
+        ("/losses/declare", "eisbach regions list"),
+        ("/losses/close", "eisbach regions list"),
+    ],
+)
+def test_a_request_that_was_not_answered_may_be_carried_out_yet_and_it_is_said_how_to_look(
+    path: str, look: str
+) -> None:
+    with pytest.raises(Unavailable, match=f"may carry the request out yet: {look} shows .* does nothing twice"):
+        Control("/d", "eu-central").call(path, {})
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_question_that_was_not_answered_is_asked_again() -> None:
+    with pytest.raises(Unavailable, match=r"try again$"):
+        Control("/d", "eu-central").call("/region")
+
+
+def test_a_request_that_reached_nobody_is_not_said_to_be_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (cells, regions):
+        monkeypatch.setattr(module, "find", lambda _: FakeSupervisor())
+
+    with pytest.raises(Unavailable, match=r"refused.*try again$"):
+        Control("/d", "eu-central").call("/moves", {})

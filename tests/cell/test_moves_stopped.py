@@ -91,3 +91,20 @@ async def test_a_move_that_is_under_way_is_said_so_to_whoever_asks_again_and_ano
     assert (status, again["already"]) == (202, {SLOT: "is on its way to c2 already (move 1)"})
     assert (home["moves"], home["already"]) == ([], {"eu/de/main/1": "is c1's already"})
     assert (await ended(SLOT))["move"] == 1
+
+
+async def test_an_evacuation_that_left_slots_behind_is_told_by_control_and_by_its_successor(region: Region) -> None:
+    _, before = await ask("/status")
+    _, record = await ask("/region/evacuate", {"other": "eu-west", "wait_ms": 0})
+    _, told = await ask("/status")
+    region.running["control"].kill()
+    region.running["control"].wait(10)
+    region.run("control")
+    await region.ready(f"{CONTROL}/readyz")
+    _, after = await ask("/status")
+
+    assert before["unfinished"] == {}
+    assert (told["unfinished"]["action"], told["unfinished"]["other"]) == ("evacuate", "eu-west")
+    assert told["unfinished"]["open"] == len(record["slots"])
+    assert "nothing was stopped" in told["unfinished"]["slots"][SLOT]
+    assert after["unfinished"] == told["unfinished"]

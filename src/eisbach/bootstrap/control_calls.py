@@ -1,6 +1,7 @@
 """The control process's calls for people and scripts: who has which slots, and moves.
 
-``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], addresses: {cell: address}}``;
+``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], waits: {slot: why},
+addresses: {cell: address}}``;
 ``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}, already: {slot: what}}``: who asks again
 for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort`` ``{slot}``.
 Every call needs the operator's or the region's service token.
@@ -77,9 +78,11 @@ def control_routes(
             for owner in owners:
                 found[owner][group] = found[owner].get(group, 0) + 1
         listed = [{"cell": c, "state": s, "slots": found[c]} for c, s in sorted(reconciler.cells.items())]
-        return _json(
-            {"cells": listed, "moves": await mover.records(), "map_version": reconciler.version, "addresses": addresses}
-        )
+        records = await mover.records()
+        open_ends = {one.slot for one in records if not one.done}
+        waits = {slot: why for slot, why in mover.waits.items() if why and slot in open_ends}
+        known = {"map_version": reconciler.version, "addresses": addresses}
+        return _json({"cells": listed, "moves": records, "waits": waits, **known})
 
     async def moves(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=MoveRequest)

@@ -87,7 +87,7 @@ def list_cells(*, shared: Shared, region: _REGION = "") -> None:
         slots = ", ".join(f"{count} of {group}" for group, count in cell["slots"].items()) or "no slots"
         say(f"  {cell['cell']:<10} {cell['state']:<12} {slots}")
     for move in found["moves"][-10:]:
-        say(f"  {_line(move)}")
+        say(f"  {_line(move)}{_why(found['waits'], move)}")
     say("Next: eisbach cells move SLOT --to CELL moves one, under load")
 
 
@@ -133,13 +133,14 @@ def _outcomes(control: Control, wanted: set[str], *, quiet: bool) -> list[Any]:
     with Progress(disable=quiet, transient=True) as progress:
         task = progress.add_task("moving", total=len(wanted))
         while True:
-            moves = [move for move in control.call("/cells")["moves"] if move["slot"] in wanted]
+            found = control.call("/cells")
+            moves = [move for move in found["moves"] if move["slot"] in wanted]
             ended = [move for move in moves if move["phase"] == "settled" and len(move["told"]) == 2]
             progress.update(task, completed=len(ended))
             if len(ended) == len(wanted):
                 return ended
             if time.monotonic() > until:
-                waiting = [_unheard(move) for move in moves if move not in ended]
+                waiting = [f"{_unheard(move)}{_why(found['waits'], move)}" for move in moves if move not in ended]
                 raise Unavailable(
                     f"{len(wanted) - len(ended)} of {len(wanted)} moves are still under way after {_WAIT_S:.0f} s:"
                     f" {'; '.join(waiting[:3])}"
@@ -153,6 +154,11 @@ def _line(move: Any) -> str:
     if move["outcome"] == "committed":
         return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), writes stood for {move['freeze_ms']} ms"
     return f"{move['slot']}: stayed with {move['owner']} (epoch {move['epoch']}): {move['reason']}"
+
+
+def _why(waits: Any, move: Any) -> str:
+    """What keeps it, where something does."""
+    return f"; it waits: {waits[move['slot']]}" if waits.get(move["slot"]) else ""
 
 
 def _unheard(move: Any) -> str:

@@ -147,6 +147,8 @@ class Mover:
         self._durations = Durations(clock)
         self._wake = asyncio.Event()
         self._noting = asyncio.Lock()
+        self.waits: dict[str, str] = {}
+        """Slot -> why its move did not get on when it was last looked at."""
         self._read_out = 0
         """How often records were given to somebody; see ``records``."""
 
@@ -243,6 +245,7 @@ class Mover:
         except VersionConflict:
             return  # another pass was quicker; the next one reads again
         except EisbachError as error:
+            self.waits[slot] = str(error)
             _logger.info("move_waits", slot=slot, error=str(error))
 
     async def _open(self, record: SlotRecord, revision: int) -> None:
@@ -266,6 +269,7 @@ class Mover:
         reason, late = "", self._durations.lasted_ms(record.slot, ("moving", record.move)) > DEADLINE_MS
         try:
             progress = await self._cells.prepare(record.target, asked)
+            self.waits[record.slot] = progress.trouble
             lease = await self._cells.look(record.source, record.slot)
             if lease.state == "frozen" and lease.move == record.move:
                 reason = await self._cut(record, revision)  # an earlier run of this process began it
@@ -342,6 +346,7 @@ class Mover:
             discarded=False,
         )
         await self._put(ended, revision)
+        self.waits.pop(record.slot, None)
         _logger.info("move_ended", slot=record.slot, move=record.move, outcome=outcome, reason=reason)
         self._wake.set()
         return ended

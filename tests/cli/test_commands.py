@@ -213,10 +213,12 @@ def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(mon
     }  # fmt: skip
 
     class Control:
+        region = "eu-central"
+
         def __init__(self, _data: str, _region: str) -> None: ...
 
         def call(self, path: str, body: Any = None) -> Any:
-            return {"moves": [move], "refused": {}}
+            return {"moves": [move], "refused": {}, "already": {}, "waits": {"eu/de/main/20": "c1 has no room"}}
 
     monkeypatch.setattr(cells, "Control", Control)
     monkeypatch.setattr(cells, "_WAIT_S", 0.0)
@@ -224,7 +226,10 @@ def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(mon
     code, said = run("cells", "move", "eu/de/main/20", "--to", "c2")
 
     assert code == 3
-    assert "stayed with c1 (epoch 9): c1 has the slot gone, not active; not heard by c1" in said
+    assert (
+        "stayed with c1 (epoch 9): c1 has the slot gone, not active; not heard by c1; it waits: c1 has no room" in said
+    )
+    assert "they are asked for and go on: eisbach cells list --region eu-central" in said
 
 
 @pytest.mark.parametrize(

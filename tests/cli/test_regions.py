@@ -1,14 +1,20 @@
 """What ``eisbach regions`` and ``cells`` say when the control process refuses: whose refusal it is, and what to do."""
 
+import contextlib
 import json
+import socket
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from eisbach.cli import cells, regions
 from eisbach.cli.cells import Control
@@ -23,11 +29,12 @@ class FakeSupervisor:
 
     def __init__(self) -> None:
         self.weights = {"eu-central": 100, "eu-west": 100}
+        self.url = "http://127.0.0.1:1"
 
     def get(self, path: str) -> Any:
         if path == "/ops/weights":
             return {"weights": dict(self.weights)}
-        process = {"target": "control/eu-central", "region": "eu-central", "url": "http://127.0.0.1:1"}
+        process = {"target": "control/eu-central", "region": "eu-central", "url": self.url}
         return {"regions": [{"name": name} for name in self.weights], "processes": [process]}
 
     def post(self, _: str, body: Any) -> Any:
@@ -44,6 +51,37 @@ def refusing(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> FakeS
         monkeypatch.setattr(module, "find", lambda _: supervisor)
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     return supervisor
+
+
+@contextlib.contextmanager
+def answering(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> Iterator[None]:
+    """Control of eu-central answers these; that of eu-west is not there."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    supervisor = FakeSupervisor()
+    for module in (cells, regions):
+        monkeypatch.setattr(module, "find", lambda _: supervisor)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        supervisor.url = f"http://127.0.0.1:{server.server_address[1]}"
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield
+        server.shutdown()
+        serving.join()
 
 
 @pytest.mark.parametrize(
@@ -84,3 +122,72 @@ def test_an_evacuation_that_a_full_disk_stops_says_what_the_front_does_already(m
     assert FULL in str(refused.value)
     assert "the front sends nobody new to eu-central already" in str(refused.value)
     assert supervisor.weights["eu-central"] == 0
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a process that is stopped: its kernel takes connections, and nobody answers."""
+    supervisor = FakeSupervisor()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        supervisor.url = url
+        for module in (cells, regions):
+            monkeypatch.setattr(module, "find", lambda _: supervisor)
+        monkeypatch.setattr(cells, "_ANSWER_S", 0.1)
+        yield url
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize(
+    ("path", "look"),
+    [
+        ("/moves", "eisbach cells list --region eu-central"),
+        ("/region/evacuate", "eisbach regions list"),
+        ("/region/return", "eisbach regions list"),
+        ("/losses/declare", "eisbach regions list"),
+        ("/losses/close", "eisbach regions list"),
+    ],
+)
+def test_a_request_that_was_not_answered_may_be_carried_out_yet_and_it_is_said_how_to_look(
+    path: str, look: str
+) -> None:
+    with pytest.raises(Unavailable, match=f"may carry the request out yet: {look} shows .* does nothing twice"):
+        Control("/d", "eu-central").call(path, {})
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_question_that_was_not_answered_is_asked_again() -> None:
+    with pytest.raises(Unavailable, match=r"try again$"):
+        Control("/d", "eu-central").call("/region")
+
+
+def test_a_request_that_reached_nobody_is_not_said_to_be_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (cells, regions):
+        monkeypatch.setattr(module, "find", lambda _: FakeSupervisor())
+
+    with pytest.raises(Unavailable, match=r"refused.*try again$"):
+        Control("/d", "eu-central").call("/moves", {})
+
+
+def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_take_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs = {"eu/de/main/0": (True, ""), "eu/de/main/3": (False, "eu-west has not asked; nothing was stopped")}
+    slots = {slot: {"cell": "c1", "proved": proved, "trouble": why} for slot, (proved, why) in proofs.items()}
+    record = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": slots}
+    answers = {"/region/evacuate": record, "/region": {"last": record}, "/losses": {"losses": []}}
+    with answering(monkeypatch, answers):
+        with pytest.raises(typer.Exit):
+            regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate", weight=0)
+        performed = capsys.readouterr().out
+        regions.list_regions(data=Path("/d"), as_json=False)
+        listed = capsys.readouterr().out
+
+    for said in (performed, listed):
+        assert "eu/de/main/3 at c1: eu-west has not asked; nothing was stopped" in said
+        assert "eu/de/main/0 at" not in said
+        assert "when eu-west follows eu-central again" in said
+        assert "eisbach regions evacuate eu-central goes on with the rest" in said
+        assert "eisbach regions return eu-central takes back what has left" in said

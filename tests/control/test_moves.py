@@ -430,8 +430,9 @@ async def test_a_second_move_of_a_slot_under_way_is_refused(region: Region) -> N
 async def test_a_minute_after_the_move_the_source_has_let_go_of_the_data_and_kept_the_lease_row(region: Region) -> None:
     await region.write()
     await moved(region)
-    await region.clock.advance(61)
     mover = region.mover()
+    await mover.activate()
+    await region.clock.advance(61)
 
     sweep = asyncio.create_task(mover.activate())
     await region.clock.advance(1)
@@ -452,8 +453,9 @@ async def test_a_slot_that_moves_on_within_the_minute_is_let_go_of_everywhere_it
     await moved(region, writing=False)
     await region.clock.advance(5)
     await moved(region, to="c3", writing=False)
-    await region.clock.advance(61)
     mover = region.mover()
+    await mover.activate()
+    await region.clock.advance(61)
     region.down.add("c1")
 
     for _ in range(2):  # the second time c1 is there
@@ -474,8 +476,9 @@ async def test_a_slot_that_comes_back_within_the_minute_is_not_let_go_of_where_i
     for to in ("c2", "c3", "c1"):
         await moved(region, to=to, writing=False)
         await region.clock.advance(1)
-    await region.clock.advance(61)
     mover = region.mover()
+    await mover.activate()
+    await region.clock.advance(61)
 
     sweep = asyncio.create_task(mover.activate())
     await region.clock.advance(1)

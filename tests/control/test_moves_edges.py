@@ -111,6 +111,8 @@ async def test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it(
     )  # fmt: skip
     await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
     mover = region.mover()
+    await mover.activate()
+    await region.clock.advance(61)
 
     before = None
     for lease in (None, Lease(1, "active", 0), Lease(1, "importing", 0, 1)):  # as an older copy may have it

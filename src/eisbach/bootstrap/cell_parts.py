@@ -5,6 +5,7 @@ one. Each store has a relay; the first has the pullers.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -371,10 +372,8 @@ def _status(
     more: Mapping[str, Callable[[], Any]],
 ) -> Callable[[], Mapping[str, Any]]:
     def report() -> Mapping[str, Any]:
-        slots: dict[str, int] = {}
-        owned = [*main.ownership.owned(), *(second.ownership.owned() if second else [])]
-        for slot in owned:
-            slots[str(slot.group)] = slots.get(str(slot.group), 0) + 1
+        ownerships = [kind.ownership for kind in (main, second) if kind]
+        slots = Counter(str(slot.group) for ownership in ownerships for slot in ownership.owned())
         calls = metrics.summary()
         return {
             "cell": parts.process.cell,
@@ -385,6 +384,7 @@ def _status(
             "bugs": metrics.bugs,
             "slots": slots,
             "writes_stopped": clock_is_ahead(parts.twins()),
+            "frozen": [str(slot) for ownership in ownerships for slot in ownership.frozen()],
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
             ],

@@ -89,6 +89,7 @@ async def open_control(
     evacuation = Evacuation(
         store, cells, region=placement.region, owners=lambda: viewers_slots(reconciler), clock=clock
     )
+    await evacuation.last()  # so that /status knows it
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
     return OpenControl(reconciler, mover, evacuation, losses, clock)
 
@@ -121,7 +122,7 @@ async def run(process: ControlProcess) -> None:
                 control.evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
             ),
         ]
-        app = _app(control.reconciler, tokens, confinement.detail, routes)
+        app = _app(control, tokens, confinement.detail, routes)
         # Together: if one of them ends, so does the process, and the supervisor starts it anew.
         async with asyncio.TaskGroup() as both:
             both.create_task(control.run())
@@ -145,13 +146,16 @@ async def _announce(process: ControlProcess, secrets: Secrets, region: str, serv
             _logger.warning("studio_not_told", region=region, serves=serves, error=str(error))
 
 
-def _app(reconciler: SlotMapReconciler, tokens: tuple[str, ...], confinement: str, more: Sequence[Route]) -> Starlette:
+def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: Sequence[Route]) -> Starlette:
+    reconciler = control.reconciler
+
     def status() -> dict[str, Any]:
         return {
             "map_version": reconciler.version,
             "cells": reconciler.cells,
             "refusal": reconciler.refusal,
             "confinement": confinement,
+            "unfinished": control.evacuation.unfinished(),
         }
 
     async def slot_map(request: Request) -> Response:

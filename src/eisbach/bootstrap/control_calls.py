@@ -1,7 +1,9 @@
 """The control process's calls for people and scripts: who has which slots, and moves.
 
-``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], addresses: {cell: address}}``;
-``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}}``; ``POST /moves/abort`` ``{slot}``.
+``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], waits: {slot: why},
+addresses: {cell: address}}``;
+``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}, already: {slot: what}}``: who asks again
+for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort`` ``{slot}``.
 Every call needs the operator's or the region's service token.
 """
 
@@ -17,7 +19,7 @@ from eisbach.bootstrap.serve import authorised, problem
 from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.losses import RegionLosses
-from eisbach.control.moves import Mover
+from eisbach.control.moves import Mover, SlotRecord
 from eisbach.control.slot_map import SlotMapReconciler
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected
 from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
@@ -76,27 +78,34 @@ def control_routes(
             for owner in owners:
                 found[owner][group] = found[owner].get(group, 0) + 1
         listed = [{"cell": c, "state": s, "slots": found[c]} for c, s in sorted(reconciler.cells.items())]
-        return _json(
-            {"cells": listed, "moves": await mover.records(), "map_version": reconciler.version, "addresses": addresses}
-        )
+        records = await mover.records()
+        open_ends = {one.slot for one in records if not one.done}
+        waits = {slot: why for slot, why in mover.waits.items() if why and slot in open_ends}
+        known = {"map_version": reconciler.version, "addresses": addresses}
+        return _json({"cells": listed, "moves": records, "waits": waits, **known})
 
     async def moves(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=MoveRequest)
         slots = [_slot(reconciler, text) for text in asked.slots]
         _check_share(reconciler, asked)
-        if asked.bulk:
+        known = {one.slot: one for one in await mover.records()}
+        owners = {slot: reconciler.groups[str(slot.group)][slot.number] for slot in slots}
+        stands = {slot: _standing(known.get(str(slot)), owner, asked.to) for slot, owner in owners.items()}
+        already = {str(slot): what for slot, what in stands.items() if what}
+        accepted, refused = [known[slot] for slot in already if slot in known], {}
+        if asked.bulk and len(already) < len(slots):
             await reconciler.assign({}, bulk=True)
-        accepted, refused = [], {}
-        for slot in slots:
-            owner = reconciler.groups[str(slot.group)][slot.number]
+        for slot, owner in owners.items():
+            if str(slot) in already:
+                continue
             _check_group(reconciler, slot, asked.to)
             try:
                 accepted.append(await mover.request(slot, owner=owner, target=asked.to))
             except Rejected as error:
                 refused[str(slot)] = str(error)
-        if refused and not accepted:
+        if refused and not accepted and not already:
             return problem(409, "refused", "; ".join(list(refused.values())[:3]))
-        return _json({"moves": accepted, "refused": refused}, status=202)
+        return _json({"moves": accepted, "refused": refused, "already": already}, status=202)
 
     async def abort(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=_Abort)
@@ -228,6 +237,13 @@ def _slot(reconciler: SlotMapReconciler, text: str) -> Slot:
     if slot.number >= count:
         raise Invalid(f"slot {slot} is not in this region's map; group {slot.group} has {count} slots")
     return slot
+
+
+def _standing(found: SlotRecord | None, owner: str, target: str) -> str:
+    """What has come of the same request already, in words; empty: it is another, or has come to nothing."""
+    if found is not None and found.phase != "settled":
+        return f"is on its way to {target} already (move {max(1, found.move)})" if found.target == target else ""
+    return f"is {target}'s already" if (found.owner if found is not None else owner) == target else ""
 
 
 def _check_share(reconciler: SlotMapReconciler, asked: MoveRequest) -> None:

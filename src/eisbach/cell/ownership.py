@@ -85,6 +85,10 @@ class Ownership:
         """Slots that this cell serves and that take foreign ops: active ones."""
         return [slot for slot, lease in self._leases.items() if lease.state == "active"]
 
+    def frozen(self) -> list[Slot]:
+        """Slots at the cut of a move: writes wait for its outcome, which the region's control process decides."""
+        return [slot for slot, lease in self._leases.items() if lease.state == "frozen"]
+
     def followed(self) -> list[Slot]:
         """Slots whose foreign ops come here: those, and the ones that this region has left to another for now."""
         return [slot for slot, lease in self._leases.items() if lease.state in ("active", "away")]

@@ -1,5 +1,6 @@
 """``eisbach cells list | move``: who has which slots, and moving them while they are in use."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -16,6 +17,7 @@ __all__ = ["COMMANDS"]
 
 _REGION = Annotated[str, typer.Option(help="Region; by default the first of the platform.")]
 _WAIT_S = 180.0
+_ANSWER_S = 10.0
 
 
 class Control:
@@ -41,14 +43,23 @@ class Control:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:  # noqa: S310 - as above
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise self._refusal(path, error) from error
-        except OSError as error:
-            raise Unavailable(
-                f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it, try again"
-            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(self._silence(path, error, asked=body is not None)) from error
+
+    def _silence(self, path: str, error: Exception, *, asked: bool) -> str:
+        """A request that was sent lies at a process that stands still, and is carried out when that goes on."""
+        said = f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it"
+        if not asked or isinstance(getattr(error, "reason", None), ConnectionRefusedError):
+            return f"{said}, try again"
+        look = f"cells list --region {self.region}" if path.startswith("/moves") else "regions list"
+        return (
+            f"{said}. It may carry the request out yet: eisbach {look} shows what came of it, and the same command"
+            " again goes on with what is under way, it does nothing twice"
+        )
 
     def _refusal(self, path: str, error: urllib.error.HTTPError) -> EisbachError:
         """In the process's own words; what may succeed later (its disk is full) is not the caller's mistake."""
@@ -76,7 +87,7 @@ def list_cells(*, shared: Shared, region: _REGION = "") -> None:
         slots = ", ".join(f"{count} of {group}" for group, count in cell["slots"].items()) or "no slots"
         say(f"  {cell['cell']:<10} {cell['state']:<12} {slots}")
     for move in found["moves"][-10:]:
-        say(f"  {_line(move)}")
+        say(f"  {_line(move)}{_why(found['waits'], move)}")
     say("Next: eisbach cells move SLOT --to CELL moves one, under load")
 
 
@@ -96,16 +107,22 @@ def move_slots(
     wanted = {str(move["slot"]) for move in asked["moves"]}
     moves = asked["moves"]
     if wait:
-        moves = _outcomes(control, wanted, quiet=shared.as_json)
+        try:
+            moves = _outcomes(control, wanted, quiet=shared.as_json)
+        except Unavailable as error:
+            look = f"they are asked for and go on: eisbach cells list --region {control.region}"
+            raise Unavailable(f"{error} ({len(wanted)} moves: {look})") from error
     if shared.as_json:
-        show_json({"region": control.region, "moves": moves, "refused": asked["refused"]})
+        show_json({"region": control.region, "moves": moves, "refused": asked["refused"], "already": asked["already"]})
     else:
+        for slot, what in asked["already"].items():
+            say(f"{slot} {what}: nothing was asked for twice")
         for move in moves:
             say(_line(move))
         for slot, why in asked["refused"].items():
             say(f"{slot} refused: {why}")
         say(f"Next: eisbach cells list --region {control.region} shows who has what")
-    if asked["refused"] or (wait and any(move["outcome"] != "committed" for move in moves)):
+    if asked["refused"] or (wait and any(move["owner"] != to for move in moves)):
         raise typer.Exit(NOT_WELL)
 
 
@@ -116,16 +133,17 @@ def _outcomes(control: Control, wanted: set[str], *, quiet: bool) -> list[Any]:
     with Progress(disable=quiet, transient=True) as progress:
         task = progress.add_task("moving", total=len(wanted))
         while True:
-            moves = [move for move in control.call("/cells")["moves"] if move["slot"] in wanted]
+            found = control.call("/cells")
+            moves = [move for move in found["moves"] if move["slot"] in wanted]
             ended = [move for move in moves if move["phase"] == "settled" and len(move["told"]) == 2]
             progress.update(task, completed=len(ended))
             if len(ended) == len(wanted):
                 return ended
             if time.monotonic() > until:
-                waiting = [_unheard(move) for move in moves if move not in ended]
+                waiting = [f"{_unheard(move)}{_why(found['waits'], move)}" for move in moves if move not in ended]
                 raise Unavailable(
-                    f"{len(wanted) - len(ended)} of {len(wanted)} moves are still under way after {_WAIT_S:.0f} s;"
-                    f" they go on: eisbach cells list ({'; '.join(waiting[:3])})"
+                    f"{len(wanted) - len(ended)} of {len(wanted)} moves are still under way after {_WAIT_S:.0f} s:"
+                    f" {'; '.join(waiting[:3])}"
                 )
             time.sleep(0.1)
 
@@ -136,6 +154,11 @@ def _line(move: Any) -> str:
     if move["outcome"] == "committed":
         return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), writes stood for {move['freeze_ms']} ms"
     return f"{move['slot']}: stayed with {move['owner']} (epoch {move['epoch']}): {move['reason']}"
+
+
+def _why(waits: Any, move: Any) -> str:
+    """What keeps it, where something does."""
+    return f"; it waits: {waits[move['slot']]}" if waits.get(move["slot"]) else ""
 
 
 def _unheard(move: Any) -> str:

@@ -42,11 +42,16 @@ def list_regions(*, shared: Shared) -> None:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
         serves = one.get("trouble") or (_line(one["last"]) if one["last"] else "serves")
         say(f"{one['region']:<12} {weight:<12} {serves}")
+        if one["last"] and not _proved(one["last"]):
+            _say_rest(one["last"])
         for loss in one["losses"]:
             say(f"  {_loss_line(loss)}")
+    begun = [one["last"] for one in found if one["last"] and not _proved(one["last"])]
     lost = [loss["region"] for one in found for loss in one["losses"] if not loss["closed_ms"]]
     if lost:
         say(f"Next: eisbach heal region/{lost[0]} when it can come back, then eisbach regions return {lost[0]}")
+    elif begun:
+        say(_rest(begun[0]))
     else:
         say("Next: eisbach regions evacuate REGION takes one out, with a proof")
 
@@ -94,8 +99,7 @@ def _is_out(data: str, region: str) -> bool:
         return False  # its cells serve without it; the weights are all there is to go by
     if last is None:
         return False
-    back = bool(last["slots"]) and all(slot["proved"] for slot in last["slots"].values())
-    return last["action"] != "return" or not back
+    return last["action"] != "return" or not _proved(last)
 
 
 def _declare_lost(shared: Shared, region: str) -> None:
@@ -170,7 +174,7 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
             f" eisbach regions return {region} takes it back"
         ) from error
     loss = _close_loss(data, region, other, record) if action == "return" else None
-    proved = all(slot["proved"] for slot in record["slots"].values()) and bool(record["slots"])
+    proved = _proved(record)
     if action == "return" and proved and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": weight})
     if shared.as_json:
@@ -182,11 +186,9 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
             for slot, found in loss["slots"].items():
                 if found["trouble"]:
                     say(f"  {slot}: {found['trouble']}")
-        for slot, proof in list(record["slots"].items()):
-            if not proof["proved"]:
-                say(f"  {slot} at {proof['cell']}: {proof['trouble']}")
+        _say_rest(record)
         done = f"regions return {region}" if action == "evacuate" else "regions list"
-        say(f"Next: eisbach {done}" if proved else f"Next: eisbach regions {action} {region} goes on with the rest")
+        say(f"Next: eisbach {done}" if proved else _rest(record))
     if not proved or (loss and not loss["closed_ms"]):
         raise typer.Exit(NOT_WELL)
 
@@ -206,6 +208,30 @@ def _weights(supervisor: Any) -> dict[str, int]:
     except NotFound:
         return {}  # a stage without a front
     return found
+
+
+def _proved(record: Any) -> bool:
+    return bool(record["slots"]) and all(slot["proved"] for slot in record["slots"].values())
+
+
+def _say_rest(record: Any) -> None:
+    """Each slot that is not proved, and why."""
+    if not record["slots"]:
+        say(f"  {record['action']} of {record['region']} is under way or was broken off: which slots is not known")
+    for slot, proof in record["slots"].items():
+        if not proof["proved"]:
+            say(f"  {slot} at {proof['cell']}: {proof['trouble']}")
+
+
+def _rest(record: Any) -> str:
+    """How to finish what left slots behind; a slot that was not proved serves on, or follows, and nothing is lost."""
+    region, other = record["region"], record["other"]
+    if record["action"] == "return":
+        return f"Next: eisbach regions return {region} goes on with the rest, as often as you like"
+    return (
+        f"Next: when {other} follows {region} again (eisbach status), eisbach regions evacuate {region} goes on with"
+        f" the rest, as often as you like; eisbach regions return {region} takes back what has left"
+    )
 
 
 def _line(record: Any) -> str:

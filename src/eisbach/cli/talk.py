@@ -45,8 +45,12 @@ class Supervisor:
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
         except (OSError, http.client.HTTPException) as error:
+            sent = body is not None and not isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+            after = (
+                "it may carry the request out yet: look with eisbach status, then try again" if sent else "try again"
+            )
             raise Unavailable(
-                f"the supervisor (pid {self.facts.get('pid')}) does not answer at {self._url}: {error}; try again"
+                f"the supervisor (pid {self.facts.get('pid')}) does not answer at {self._url}: {error}; {after}"
             ) from error
 
 

@@ -9,7 +9,7 @@ May not know: the front (who calls weighs it).
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "RegionCells", "SlotP
 EVACUATION: Final = "evacuation"
 _TRY_EVERY_S: Final = 0.1
 _AT_ONCE: Final = 8
+_NAMED: Final = 20
 
 
 class RegionCells(Protocol):
@@ -84,11 +85,24 @@ class Evacuation:
     ) -> None:
         """``owners``: viewers' slot -> cell, by the map in force."""
         self._store, self._cells, self._region, self._owners, self._clock = store, cells, region, owners, clock
+        self._known: EvacuationRecord | None = None
 
     async def last(self) -> EvacuationRecord | None:
         """What was done last."""
         found = await self._store.get(EVACUATION)
-        return msgspec.json.decode(found.value, type=EvacuationRecord) if found else None
+        self._known = msgspec.json.decode(found.value, type=EvacuationRecord) if found else None
+        return self._known
+
+    def unfinished(self) -> dict[str, Any]:
+        """For ``/status``: what of the last evacuation or return is not proved, as it was last read; nothing goes on by
+        itself, who asks again does. Without slots: it is under way, or was broken off.
+        """
+        last = self._known
+        if last is None or last.proved:
+            return {}
+        left = {slot: one.trouble for slot, one in last.slots.items() if not one.proved}
+        named = dict(list(left.items())[:_NAMED])
+        return {"action": last.action, "other": last.other, "open": len(left), "slots": named}
 
     async def perform(self, action: str, other: str, *, wait_ms: int) -> EvacuationRecord:
         """Evacuate to, or return from, region ``other``; what is proved within ``wait_ms``, recorded.
@@ -126,6 +140,7 @@ class Evacuation:
     async def _keep(self, record: EvacuationRecord) -> None:
         stored = await self._store.get(EVACUATION)
         await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
+        self._known = record
 
     async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
         """Stop writes of the slot here; proved when the other disk covers this one."""

@@ -22,6 +22,7 @@ import structlog
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.cell.within import within
+from eisbach.control.durations import Durations
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
@@ -32,7 +33,7 @@ __all__ = ["RECORDS", "MoveCells", "Mover", "SlotRecord"]
 RECORDS: Final = "moves/"
 FREEZE_MAX_MS: Final = 800
 DEADLINE_MS: Final = 120_000
-"""From PREPARE to FREEZE; then the move is given up, nothing was refused to anybody."""
+"""From PREPARE to FREEZE, see ``Durations``; then the move is given up, nothing was refused to anybody."""
 AT_ONCE: Final = 2
 """Moves under way at a time: copies cost the cells that serve."""
 DISCARD_AFTER_MS: Final = 60_000
@@ -143,8 +144,11 @@ class Mover:
             clock: deadlines and pauses.
         """
         self._store, self._cells, self._names, self._publish, self._clock = store, cells, names, publish, clock
+        self._durations = Durations(clock)
         self._wake = asyncio.Event()
         self._noting = asyncio.Lock()
+        self.waits: dict[str, str] = {}
+        """Slot -> why its move did not get on when it was last looked at."""
         self._read_out = 0
         """How often records were given to somebody; see ``records``."""
 
@@ -241,6 +245,7 @@ class Mover:
         except VersionConflict:
             return  # another pass was quicker; the next one reads again
         except EisbachError as error:
+            self.waits[slot] = str(error)
             _logger.info("move_waits", slot=slot, error=str(error))
 
     async def _open(self, record: SlotRecord, revision: int) -> None:
@@ -261,9 +266,10 @@ class Mover:
         asked = PrepareImport(
             slot=record.slot, move=record.move, epoch=record.epoch, source=self._cells.address(record.source)
         )
-        reason = ""
+        reason, late = "", self._durations.lasted_ms(record.slot, ("moving", record.move)) > DEADLINE_MS
         try:
             progress = await self._cells.prepare(record.target, asked)
+            self.waits[record.slot] = progress.trouble
             lease = await self._cells.look(record.source, record.slot)
             if lease.state == "frozen" and lease.move == record.move:
                 reason = await self._cut(record, revision)  # an earlier run of this process began it
@@ -271,7 +277,7 @@ class Mover:
                 reason = f"{record.source} has the slot {lease.state or 'not'} by now, not active"
             elif progress.ready and lease.relay_behind <= RELAY_BEHIND_MAX:
                 reason = await self._cut(record, revision)
-            elif self._clock.wall_ms() - record.began_ms > DEADLINE_MS:
+            elif late:
                 trouble = (
                     progress.trouble or f"{progress.verified} of 64 buckets verified, hub {lease.relay_behind} behind"
                 )
@@ -281,7 +287,7 @@ class Mover:
         except Rejected as error:
             reason = str(error)
         except Retryable as error:
-            if self._clock.wall_ms() - record.began_ms <= DEADLINE_MS:
+            if not late:
                 raise
             reason = f"not ready after {DEADLINE_MS // 1000} s: {error}"
         if reason:
@@ -340,6 +346,7 @@ class Mover:
             discarded=False,
         )
         await self._put(ended, revision)
+        self.waits.pop(record.slot, None)
         _logger.info("move_ended", slot=record.slot, move=record.move, outcome=outcome, reason=reason)
         self._wake.set()
         return ended
@@ -347,6 +354,7 @@ class Mover:
     async def _tell(self, record: SlotRecord, revision: int) -> None:
         """ACTIVATE the owner, then everybody else learns; what was not heard is sent again in the next pass."""
         other, told, kept, read_out = record.other, set(record.told), dict(record.kept), self._read_out
+        over_ms = self._durations.lasted_ms(record.slot, ("settled", record.epoch))
         if record.owner not in told:
             await self._cells.settle(record.owner, Settle(slot=record.slot, move=record.move, epoch=record.epoch))
             told.add(record.owner)
@@ -357,7 +365,7 @@ class Mover:
             if other not in told:
                 await self._cells.settle(other, gone)
                 told.add(other)
-            elif self._clock.wall_ms() - record.ended_ms >= DISCARD_AFTER_MS and await self._has_it(record):
+            elif over_ms >= DISCARD_AFTER_MS and await self._has_it(record):
                 if not discarded:
                     await self._cells.discard(other, gone)
                     discarded = True

@@ -4,9 +4,10 @@ Pure, and the design in small (section 7): what the death of each kind of proces
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eisbach.deploy.laptop.topology import ProcessSpec
+from eisbach.deploy.laptop.unfinished import Unfinished
 
 __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 
@@ -135,6 +136,8 @@ class Circumstances:
     """What no restart mends: a clock that stops writes, twins that differ."""
     out: Sequence[str] = ()
     """Regions that are evacuated."""
+    unfinished: Sequence[Unfinished] = ()
+    """Evacuations and returns that left slots behind."""
     begun: bool = True
     """Everything has been ready once; before that, what is not ready is only on its way."""
 
@@ -142,6 +145,9 @@ class Circumstances:
 def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     """The first sentence of ``status``; an alarm comes before everything else."""
     found = _summarise(parts, about)
+    for one in about.unfinished:  # hurts nobody; what is broken comes first, and may be why
+        following = one.next if found.next == "eisbach changes" else found.next
+        found = replace(found, sentence=f"{found.sentence} {one.sentence}", next=following)
     if not about.alarms:
         return found
     sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"

@@ -17,6 +17,7 @@ from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
+from eisbach.deploy.laptop.unfinished import unfinished
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, SingleProcess
 
@@ -123,9 +124,11 @@ class Observer:
         ]
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
+        open_ends = unfinished(self._figures)
         about = Circumstances(
             stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
             begun=supervisor.begun, out=evacuated(parts, self._figures),
+            unfinished=open_ends,
         )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
@@ -135,6 +138,7 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
+                "unfinished": open_ends,
             },
         )  # fmt: skip
 

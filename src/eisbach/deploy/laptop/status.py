@@ -12,6 +12,7 @@ import msgspec
 
 from eisbach.deploy.laptop.impact import Summary
 from eisbach.deploy.laptop.topology import ProcessSpec
+from eisbach.deploy.laptop.unfinished import Unfinished
 
 __all__ = [
     "CellRow",
@@ -117,6 +118,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     next: str
     alarms: Sequence[str] = ()
     """What no restart mends and a person must look at; also in ``hurt``."""
+    unfinished: Sequence[Unfinished] = ()
+    """Evacuations and returns that left slots behind; also in ``sentence``."""
     rehearsal: bool
     now_ms: int
     started_ms: int
@@ -162,7 +165,7 @@ def build_status(
         faults: what was broken on purpose.
         jobs: batches of every region.
         base: ``stage``, ``front``, ``rehearsal``, ``now_ms``, ``started_ms``, ``demo``, and ``regions``, which are
-            (name, edge, origin).
+            (name, edge, origin); ``unfinished`` where there is something.
     """
     regions = [RegionRow(name=n, edge=e, origin=o, state=region_state(n, observed)) for n, e, o in base["regions"]]
     rest = {key: base[key] for key in ("stage", "front", "rehearsal", "now_ms", "started_ms", "demo")}
@@ -172,6 +175,7 @@ def build_status(
         hurt=summary.hurt,
         next=summary.next,
         alarms=summary.alarms,
+        unfinished=base.get("unfinished", ()),
         regions=regions,
         processes=[_process(o) for o in observed],
         cells=[_cell(o) for o in observed if o.layout],

@@ -28,13 +28,19 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
     worst = next((row for row in rows if row.state != "ready"), rows[0])
     broken = [row for row in rows if row.state != "ready"]
     changes = [c for c in supervisor.changes if c.target in names][:_CHANGES_MAX]
+    regions = {row.region for row in rows if row.region}
+    open_ends = [one for one in status.unfinished if one.region in regions]
     healable = any(supervisor.processes[name].fault for name in names)
     return {
         "target": target,
         "state": worst.state if len(rows) == 1 or not broken else f"{len(broken)} of {len(rows)} not ready",
         "since_ms": worst.since_ms,
         "sentence": _sentence(target, rows, broken, status),
-        "because": [*_because(worst, supervisor), *(f"hurt: {who}" for who in status.hurt)],
+        "because": [
+            *_because(worst, supervisor),
+            *(f"hurt: {who}" for who in status.hurt),
+            *(one.sentence for one in open_ends),
+        ],
         "changes": [
             {"at_ms": c.at_ms, "target": c.target, "from": c.before, "to": c.after, "why": c.why} for c in changes
         ],
@@ -42,6 +48,8 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
         if healable
         else f"eisbach logs {worst.target}"
         if broken
+        else open_ends[0].next
+        if open_ends
         else "eisbach status",
     }
 

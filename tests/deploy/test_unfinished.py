@@ -1,0 +1,57 @@
+"""What ``status`` and ``why`` say of an evacuation that left slots behind."""
+
+from dataclasses import replace
+from typing import Any
+
+from eisbach.deploy.laptop.impact import summarise
+from eisbach.deploy.laptop.unfinished import unfinished
+
+from .test_impact import about, parts
+
+STALLED = "region eu-west has not asked for its ops lately; nothing was stopped"
+
+
+def said(action: str, slots: dict[str, str], count: int = 0) -> dict[str, Any]:
+    told = {"action": action, "other": "eu-west", "open": count or len(slots), "slots": slots}
+    return {"control/eu-central": {"unfinished": told}, "control/eu-west": {"unfinished": {}}, "cell/eu-central/c1": {}}
+
+
+def test_slots_that_stayed_are_named_with_why_and_with_both_ways_out() -> None:
+    (found,) = unfinished(said("evacuate", {"eu/de/main/3": STALLED}))
+
+    assert found.region == "eu-central"
+    assert f"is not through, 1 slots: eu/de/main/3 ({STALLED})" in found.sentence
+    assert (
+        "eisbach regions evacuate eu-central again goes on with these alone once eu-west follows it" in found.sentence
+    )
+    assert "eisbach regions return eu-central takes back what has left" in found.sentence
+    assert found.next == "eisbach regions evacuate eu-central"
+
+
+def test_of_many_slots_three_are_named_and_the_rest_is_counted() -> None:
+    (found,) = unfinished(said("return", {f"eu/de/main/{n}": "behind" for n in range(20)}, 50))
+
+    assert "50 slots" in found.sentence
+    assert "eu/de/main/2 (behind) and 47 more; eisbach regions return eu-central again" in found.sentence
+
+
+def test_an_evacuation_that_was_broken_off_is_said_without_slots() -> None:
+    (found,) = unfinished(said("evacuate", {}))
+
+    assert "is under way or was broken off" in found.sentence
+
+
+def test_status_says_it_behind_who_is_hurt_and_the_next_command_heals_first() -> None:
+    open_ends = unfinished(said("evacuate", {"eu/de/main/3": STALLED}))
+
+    well = summarise(parts("regions", 2, {}), replace(about("regions"), unfinished=open_ends))
+    cut = summarise(
+        parts("regions", 2, {}),
+        replace(about("regions"), unfinished=open_ends, beside=[("they are cut", "link/eu-west/eu-central")]),
+    )
+
+    assert well.sentence.startswith("Nobody is hurt: all ")
+    assert well.sentence.endswith(open_ends[0].sentence)
+    assert well.next == "eisbach regions evacuate eu-central"
+    assert open_ends[0].sentence in cut.sentence
+    assert cut.next == "eisbach heal link/eu-west/eu-central"

@@ -23,6 +23,7 @@ from eisbach.kernel.errors import Unavailable
 pytestmark = pytest.mark.processes
 __all__ = ["region"]
 SLOT = "eu/de/main/0"
+TRIES = 6
 
 
 class Platform:
@@ -227,6 +228,9 @@ async def test_a_move_over_a_full_disk_waits_or_is_given_up_with_words_and_the_n
             if found["moves"]:
                 assert (await ended(SLOT))["owner"] == "c1"
             await ask("/moves", asked)
-        assert (await ended(SLOT))["owner"] == "c2"
+        while (last := await ended(SLOT))["owner"] != "c2":  # a busy machine: given up in time, then again
+            assert last["reason"].endswith("within 800 ms of the freeze"), last["reason"]
+            assert last["move"] < TRIES
+            await ask("/moves", asked)
         assert (await one.send(*WRITE))[0] == 204
         assert region.running[full].poll() is None

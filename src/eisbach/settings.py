@@ -200,6 +200,8 @@ class ControlProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     slots: dict[str, dict[str, list[int]]]
     """Cell -> group -> slot numbers of the first map."""
     preferred: dict[str, list[str]]
+    peers: list[PeerRegion] = []
+    """Whom this region may be left to; asked first whether they serve."""
 
 
 class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,11 +27,13 @@ from eisbach.bootstrap.control_calls import (
     region_routes,
     viewers_slots,
 )
+from eisbach.bootstrap.control_peers import PeerControls
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
@@ -113,12 +115,18 @@ async def run(process: ControlProcess) -> None:
         control = await open_control(store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
         tokens = (secrets.service_token, secrets.operator_token)
         announce = partial(_announce, process, secrets)
+        peers = PeerControls(process.peers, token=secrets.peer_token)
         routes = [
             *control_routes(control.reconciler, control.mover, addresses=process.cells, tokens=tokens),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
             *loss_routes(control.losses, announce=announce, tokens=tokens),
             *region_routes(
-                control.evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
+                control.evacuation,
+                Leaving(control.evacuation, region=process.region, ask=peers.standing, clock=clock),
+                region=process.region,
+                announce=partial(announce, process.region),
+                tokens=tokens,
+                peer_token=secrets.peer_token,
             ),
         ]
         app = _app(control.reconciler, tokens, confinement.detail, routes)

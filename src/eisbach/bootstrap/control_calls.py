@@ -16,6 +16,7 @@ from starlette.routing import Route
 from eisbach.bootstrap.serve import authorised, problem
 from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import SlotMapReconciler
@@ -42,6 +43,8 @@ class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class _Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     other: str
     wait_ms: int = 5_000
+    force: bool = False
+    """Go, though the other region does not show that it serves; of a return it means nothing."""
 
 
 class _Lost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,10 +166,17 @@ def loss_routes(
 
 
 def region_routes(
-    evacuation: Evacuation, *, region: str, announce: Callable[[bool], Awaitable[None]], tokens: tuple[str, ...]
+    evacuation: Evacuation,
+    leaving: Leaving,
+    *,
+    region: str,
+    announce: Callable[[bool], Awaitable[None]],
+    tokens: tuple[str, ...],
+    peer_token: str,
 ) -> list[Route]:
-    """``GET /region``, ``POST /region/evacuate`` and ``/region/return`` ``{other, wait_ms}`` -> EvacuationRecord.
+    """``GET /region``; ``POST /region/evacuate``, ``/region/return`` ``{other, wait_ms, force}`` -> EvacuationRecord.
 
+    ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
     of a return once it is proved.
     """
@@ -174,25 +184,33 @@ def region_routes(
     async def last(_: Request) -> Response:
         return _json({"region": region, "last": await evacuation.last()})
 
-    def perform(action: str) -> Any:
-        async def call(request: Request) -> Response:
-            asked = msgspec.json.decode(await request.body(), type=_Evacuate)
-            if asked.other == region:
-                raise Invalid(f"{region} cannot be its own other region")
-            if action == "evacuate":
-                await announce(False)
-            record = await evacuation.perform(action, asked.other, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
-            if action == "return" and record.proved:
-                await announce(True)
-            return _json(record)
+    async def standing(_: Request) -> Response:
+        return _json(await leaving.standing())
 
-        return call
+    async def asked(request: Request) -> tuple[_Evacuate, int]:
+        found = msgspec.json.decode(await request.body(), type=_Evacuate)
+        if found.other == region:
+            raise Invalid(f"{region} cannot be its own other region")
+        return found, min(found.wait_ms, _WAIT_MS_MAX)
+
+    async def evacuate(request: Request) -> Response:
+        body, wait_ms = await asked(request)
+        record = await leaving.leave(body.other, wait_ms=wait_ms, force=body.force, announce=lambda: announce(False))
+        return _json(record)
+
+    async def come_back(request: Request) -> Response:
+        body, wait_ms = await asked(request)
+        record = await evacuation.perform("return", body.other, wait_ms=wait_ms)
+        if record.proved:
+            await announce(True)
+        return _json(record)
 
     guarded = _guard(tokens)
     return [
         Route("/region", guarded(last)),
-        Route("/region/evacuate", guarded(perform("evacuate")), methods=["POST"]),
-        Route("/region/return", guarded(perform("return")), methods=["POST"]),
+        Route("/region/standing", _guard((*tokens, peer_token))(standing)),
+        Route("/region/evacuate", guarded(evacuate), methods=["POST"]),
+        Route("/region/return", guarded(come_back), methods=["POST"]),
     ]
 
 

@@ -11,7 +11,7 @@ import typer
 from eisbach.cli.cells import Control
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import Supervisor, find
-from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Unavailable
+from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound, Unavailable
 
 __all__ = ["COMMANDS"]
 
@@ -59,31 +59,39 @@ def evacuate(
     lost: Annotated[
         bool, typer.Option("--lost", help="It is gone and does not answer: record what may be missing.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though the other region does not show that it serves: perhaps nobody does.")
+    ] = False,
 ) -> None:
     """Take a region out: weight 0 at the front, writes stop slot by slot, and a proof that the other has everything."""
+    if lost and force:
+        raise Invalid("--lost stops nothing and asks the other region nothing, so there is nothing to force; leave one")
     if lost:
         _declare_lost(shared, region)
     else:
-        _perform(shared, region, "evacuate", weight=0)
+        _perform(shared, region, "evacuate", force=force)
 
 
 @verb
 def come_back(*, shared: Shared, region: _NAME) -> None:
     """Take a region back into service, once it holds everything that the other one has."""
-    _perform(shared, region, "return", weight=100)
+    _perform(shared, region, "return")
 
 
-def _other(data: str, supervisor: Supervisor, region: str, weights: dict[str, int], action: str) -> str:
-    """The region that serves when this one does not; of an evacuation, refused when that one is out itself."""
+def _other(supervisor: Supervisor, region: str) -> str:
+    """The region that serves when this one does not."""
     regions = [one["name"] for one in supervisor.get("/ops/status")["regions"]]
     if region not in regions:
         raise Invalid(f"region {region[:40]!r} is none of {', '.join(regions)}")
     others = [str(name) for name in regions if name != region]
     if len(others) != 1:
         raise Invalid(f"a region is left to one other; this platform has {len(others)} others")
-    if action == "evacuate" and (weights.get(others[0], 100) == 0 or _is_out(data, others[0])):
-        raise Invalid(f"region {others[0]} is out already; one region at a time: eisbach regions return {others[0]}")
     return others[0]
+
+
+def _refuse_two_out(data: str, other: str, weights: dict[str, int]) -> None:
+    if weights.get(other, 100) == 0 or _is_out(data, other):
+        raise Invalid(f"region {other} is out already; one region at a time: eisbach regions return {other}")
 
 
 def _is_out(data: str, region: str) -> bool:
@@ -91,7 +99,7 @@ def _is_out(data: str, region: str) -> bool:
     try:
         last = Control(data, region).call("/region")["last"]
     except EisbachError:
-        return False  # its cells serve without it; the weights are all there is to go by
+        return False  # its cells serve without it; the control that is asked to leave says whether that is enough
     if last is None:
         return False
     back = bool(last["slots"]) and all(slot["proved"] for slot in last["slots"].values())
@@ -102,7 +110,8 @@ def _declare_lost(shared: Shared, region: str) -> None:
     data = shared.settings().data
     supervisor = find(data)
     weights = _weights(supervisor)
-    other = _other(data, supervisor, region, weights, "evacuate")
+    other = _other(supervisor, region)
+    _refuse_two_out(data, other, weights)
     record = Control(data, other).call("/losses/declare", {"region": region})
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
@@ -151,28 +160,44 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
-    data = shared.settings().data
-    supervisor = find(data)
+def _leave(data: str, supervisor: Supervisor, region: str, other: str, *, force: bool) -> Any:
+    """The record of an evacuation; where control refuses it, the front sends to the region as before."""
     weights = _weights(supervisor)
-    other = _other(data, supervisor, region, weights, action)
-    if action == "evacuate" and weights:
-        supervisor.post("/ops/weights", {"region": region, "weight": weight})
-    if action == "return" and weights.get(region) != 0:
-        _refuse_what_never_left(data, region, other)
+    if not force:
+        _refuse_two_out(data, other, weights)
+    if weights:
+        supervisor.post("/ops/weights", {"region": region, "weight": 0})
+    asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
     try:
-        record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
+        return Control(data, region).call("/region/evacuate", asked)
+    except Denied:
+        if weights:
+            supervisor.post("/ops/weights", {"region": region, "weight": weights.get(region, 100)})
+        raise
     except Unavailable as error:
-        if action == "return" or not weights:
+        if not weights:
             raise
         raise Unavailable(
             f"{error}; the front sends nobody new to {region} already: eisbach regions evacuate {region} goes on,"
             f" eisbach regions return {region} takes it back"
         ) from error
+
+
+def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -> None:
+    data = shared.settings().data
+    supervisor = find(data)
+    weights = _weights(supervisor)
+    other = _other(supervisor, region)
+    if action == "evacuate":
+        record = _leave(data, supervisor, region, other, force=force)
+    else:
+        if weights.get(region) != 0:
+            _refuse_what_never_left(data, region, other)
+        record = Control(data, region).call("/region/return", {"other": other, "wait_ms": _WAIT_MS})
     loss = _close_loss(data, region, other, record) if action == "return" else None
     proved = all(slot["proved"] for slot in record["slots"].values()) and bool(record["slots"])
     if action == "return" and proved and weights:
-        supervisor.post("/ops/weights", {"region": region, "weight": weight})
+        supervisor.post("/ops/weights", {"region": region, "weight": 100})
     if shared.as_json:
         show_json({**record, "loss": loss} if loss else record)
     else:

@@ -175,6 +175,7 @@ class Documents:
             cells={cell: self.at.cell(region, cell) for cell in layout},
             slots=layout,
             preferred={group: regions for group, regions in self.preferred().items() if group in own},
+            peers=self.peers(region),
         )
 
     def agent(self, region: str) -> AgentProcess:

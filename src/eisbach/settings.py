@@ -202,6 +202,9 @@ class ControlProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     preferred: dict[str, list[str]]
     peers: list[PeerRegion] = []
     """Whom this region may be left to; asked first whether they serve."""
+    edge_map: str = ""
+    """The agent's ``map.json``: by it a start tells a control store that was lost, or is an older copy, and begins from
+    it. Empty: the agent is on another host; then neither is told."""
 
 
 class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

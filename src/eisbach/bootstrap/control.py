@@ -40,7 +40,7 @@ from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.control_store import SqliteControlStore
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -74,7 +74,13 @@ class OpenControl:
 
 
 async def open_control(
-    store: ControlStore, cells: HttpCells, placement: Placement, *, clock: Clock, key: bytes
+    store: ControlStore,
+    cells: HttpCells,
+    placement: Placement,
+    *,
+    clock: Clock,
+    key: bytes,
+    kept: tuple[str, bytes] | None = None,
 ) -> OpenControl:
     """Compose, and publish a first map.
 
@@ -84,8 +90,19 @@ async def open_control(
         placement: what the region's process document says.
         clock: deadlines and pauses.
         key: signs slot maps.
+        kept: where the region's edge keeps the map in force, and the map; None where that is not known here.
+
+    Raises:
+        Corrupt: the store is damaged, or an older copy; the message says what to do.
     """
     reconciler = SlotMapReconciler(store, placement, clock=clock, key=key)
+    if kept is not None and await reconciler.take_up(kept[1], where=kept[0]):
+        _logger.warning(
+            "control_store_was_lost",
+            region=placement.region,
+            began_from=kept[0],
+            not_known="the last evacuation, open losses, moves that were under way: docs/backup.md",
+        )
     await reconciler.activate()
     mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
     evacuation = Evacuation(
@@ -106,13 +123,16 @@ async def run(process: ControlProcess) -> None:
         groups=first_groups(process.groups, process.slots),
         preferred=process.preferred,
     )
+    kept = _kept_map(process.edge_map)
     confinement = confine(read=python_paths(), write=[Path(process.folder)])
     if not confinement.confined:
         _logger.warning("not_confined", process="control", detail=confinement.detail)
     store = SqliteControlStore(Path(process.folder) / "control.db")
     try:
         cells = HttpCells(process.cells, token=secrets.service_token)
-        control = await open_control(store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
+        control = await open_control(
+            store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key), kept=kept
+        )
         tokens = (secrets.service_token, secrets.operator_token)
         announce = partial(_announce, process, secrets)
         peers = PeerControls(process.peers, token=secrets.peer_token)
@@ -137,6 +157,16 @@ async def run(process: ControlProcess) -> None:
     finally:
         await cells.aclose()
         await store.aclose()
+
+
+def _kept_map(path: str) -> tuple[str, bytes] | None:
+    """Read before the process confines itself: the folder is the agent's."""
+    try:
+        return (path, Path(path).read_bytes()) if path else None
+    except FileNotFoundError:
+        return None  # a first start
+    except OSError as error:
+        raise Unavailable(f"{path}, by which a lost control store is told, cannot be read: {error}") from error
 
 
 async def _announce(process: ControlProcess, secrets: Secrets, region: str, serves: bool) -> None:

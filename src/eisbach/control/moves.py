@@ -22,6 +22,8 @@ import structlog
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.cell.within import within
+from eisbach.control.lost_records import made_anew
+from eisbach.control.slot_record import SlotRecord
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
@@ -45,45 +47,6 @@ _RESEND_EVERY_S: Final = 0.5
 _IDLE_EVERY_S: Final = 5.0
 
 _logger = structlog.get_logger(__name__)
-
-
-class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The document ``moves/SLOT``: whose the slot is, and what is under way."""
-
-    slot: str
-    owner: str
-    epoch: int
-    """Of the owner's lease; only rises."""
-    move: int
-    """Id of the last move; only rises."""
-    phase: str
-    """``queued``, ``moving`` or ``settled``."""
-    source: str
-    target: str
-    began_ms: int
-    ended_ms: int = 0
-    outcome: str = ""
-    """``committed`` or ``aborted``, of the last move."""
-    reason: str = ""
-    freeze_ms: int = 0
-    """From FREEZE to the outcome, as the coordinator measured it."""
-    told: tuple[str, ...] = ()
-    """Cells that have taken note of the outcome."""
-    discarded: bool = False
-    """Whether the cell that is not the owner has let go of what the slot left behind there."""
-    kept: Mapping[str, int] = {}
-    """Cell -> the move since which it keeps what the slot left behind, where the next move began before the discard."""
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        told = {self.source, self.target} <= set(self.told)
-        return self.phase == "settled" and self.discarded and told and not self.kept
-
-    @property
-    def other(self) -> str:
-        """Of the two cells of the last move the one that is not the owner."""
-        return self.target if self.owner == self.source else self.source
 
 
 class MoveCells(Protocol):
@@ -247,6 +210,13 @@ class Mover:
         """PREPARE: under the epoch that the source has, and a move id of its own."""
         lease = await self._cells.look(record.source, record.slot)
         epoch = max(record.epoch, lease.epoch)
+        if lease.state == "gone" and lease.owner is not None and lease.owner in self._names():
+            owner = await self._cells.look(lease.owner, record.slot)
+            if found := made_anew(record, lease, owner, now_ms=self._clock.wall_ms()):
+                _logger.warning("move_record_was_lost", slot=record.slot, move=found.move, owner=found.owner)
+                await self._put(found, revision)
+                await self._publish({found.slot: found.owner})
+                return
         if lease.state != "active":
             reason = f"{record.source} has the slot {lease.state or 'not'}, not active"
             await self._end(msgspec.structs.replace(record, epoch=epoch), revision, "aborted", reason=reason)

@@ -25,6 +25,7 @@ from eisbach.bootstrap.control_calls import (
     loss_routes,
     movable,
     region_routes,
+    viewers_cells,
     viewers_slots,
 )
 from eisbach.bootstrap.control_peers import PeerControls
@@ -33,6 +34,7 @@ from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.frozen_slots import FrozenSlots
 from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
@@ -56,16 +58,24 @@ class OpenControl:
     """A region's reconcilers over one control store."""
 
     def __init__(
-        self, reconciler: SlotMapReconciler, mover: Mover, evacuation: Evacuation, losses: RegionLosses, clock: Clock
+        self,
+        reconciler: SlotMapReconciler,
+        mover: Mover,
+        evacuation: Evacuation,
+        losses: RegionLosses,
+        *,
+        frozen: FrozenSlots,
+        clock: Clock,
     ) -> None:
         self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
-        self._clock = clock
+        self._frozen, self._clock = frozen, clock
 
     async def run(self) -> None:
         """Reconcile for ever."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._look())
-            both.create_task(self.mover.run())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look())
+            tasks.create_task(self.mover.run())
+            tasks.create_task(self._frozen.run())
 
     async def _look(self) -> None:
         while True:
@@ -109,7 +119,14 @@ async def open_control(
         store, cells, region=placement.region, owners=lambda: viewers_slots(reconciler), clock=clock
     )
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
-    return OpenControl(reconciler, mover, evacuation, losses, clock)
+    frozen = FrozenSlots(
+        store,
+        cells,
+        names=lambda: viewers_cells(reconciler),
+        slots=lambda: sorted(viewers_slots(reconciler)),
+        clock=clock,
+    )
+    return OpenControl(reconciler, mover, evacuation, losses, frozen=frozen, clock=clock)
 
 
 async def run(process: ControlProcess) -> None:

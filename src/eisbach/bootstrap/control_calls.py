@@ -25,7 +25,16 @@ from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
 from eisbach.kernel.slots import STUDIO_GROUP, Slot
 from eisbach.kernel.versions import Mark
 
-__all__ = ["MoveRequest", "begin_routes", "control_routes", "loss_routes", "movable", "region_routes", "viewers_slots"]
+__all__ = [
+    "MoveRequest",
+    "begin_routes",
+    "control_routes",
+    "loss_routes",
+    "movable",
+    "region_routes",
+    "viewers_cells",
+    "viewers_slots",
+]
 
 _SLOTS_MAX: Final = 10_000
 _WAIT_MS_MAX: Final = 60_000
@@ -62,10 +71,14 @@ class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     slot: str
 
 
+def viewers_cells(reconciler: SlotMapReconciler) -> Sequence[str]:
+    """All but the studio's, whatever their state."""
+    return sorted(set(reconciler.cells) - set(reconciler.groups.get(str(STUDIO_GROUP), ())))
+
+
 def movable(reconciler: SlotMapReconciler) -> Sequence[str]:
     """Cells that may take slots: active, and not the studio's."""
-    studio = set(reconciler.groups.get(str(STUDIO_GROUP), ()))
-    return sorted(cell for cell, state in reconciler.cells.items() if state == "active" and cell not in studio)
+    return [cell for cell in viewers_cells(reconciler) if reconciler.cells[cell] == "active"]
 
 
 def control_routes(

@@ -32,6 +32,7 @@ def list_regions(*, shared: Shared) -> None:
         try:
             control = Control(data, region)
             row |= {"last": control.call("/region")["last"], "losses": control.call("/losses")["losses"]}
+            row["why_not"] = _why_not(control, row["last"])
         except EisbachError as error:  # a lost region must not hide what the other one knows of it
             row |= {"last": None, "losses": [], "trouble": str(error)}
         found.append(row)
@@ -40,7 +41,7 @@ def list_regions(*, shared: Shared) -> None:
         return
     for one in found:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
-        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else "serves")
+        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else one["why_not"] or "serves")
         say(f"{one['region']:<12} {weight:<12} {serves}")
         for loss in one["losses"]:
             say(f"  {_loss_line(loss)}")
@@ -49,6 +50,11 @@ def list_regions(*, shared: Shared) -> None:
         say(f"Next: eisbach heal region/{lost[0]} when it can come back, then eisbach regions return {lost[0]}")
     else:
         say("Next: eisbach regions evacuate REGION takes one out, with a proof")
+
+
+def _why_not(control: Control, last: Any) -> str:
+    """Why a region does not serve that tells of no evacuation: its control store may have been lost, its cells know."""
+    return str(control.call("/region/standing")["why_not"]) if last is None else ""
 
 
 @verb
@@ -218,7 +224,9 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
 
 def _refuse_what_never_left(data: str, region: str, other: str) -> None:
     """A return is written down with its proofs: of a region that never left it would be a story that is not true."""
-    left = Control(data, region).call("/region")["last"] is not None
+    control = Control(data, region)
+    last = control.call("/region")["last"]
+    left = last is not None or _why_not(control, last)
     if not left and not any(loss["region"] == region for loss in Control(data, other).call("/losses")["losses"]):
         raise Invalid(
             f"region {region} was never evacuated or lost, it serves: nothing to return; eisbach regions list"

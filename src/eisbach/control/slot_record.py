@@ -1,10 +1,13 @@
 """The document ``moves/SLOT`` of a region's control store. May not know: who writes it, and when."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-__all__ = ["SlotRecord"]
+__all__ = ["RECORDS", "SlotRecord"]
+
+RECORDS: Final = "moves/"
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

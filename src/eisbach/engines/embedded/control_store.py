@@ -14,9 +14,8 @@ from eisbach.ports.control_store import Document
 
 __all__ = ["SqliteControlStore"]
 
-
 _TO_DO: Final = (
-    "viewers do not need it, but no slot moves without it. Put a copy of it back, or move it away with its -wal and -shm"
+    "viewers do not need it, but no slot moves without it. Put a copy of it back, or move it away with -wal and -shm"
     " (keep them): control then begins from the slot map that the region's edge keeps (docs/backup.md, A control store"
     " that is lost)"
 )
@@ -45,7 +44,7 @@ class SqliteControlStore:
             self._database.execute("PRAGMA user_version = 1")
             # Small, and a start is rare: better here than in the middle of a move.
             if (found := rows(self._database, "PRAGMA quick_check(1)")) != [("ok",)]:
-                raise apsw.CorruptError(str(found[0][0]))
+                raise apsw.CorruptError(" ".join(str(found[0][0]).split()))
 
     async def get(self, key: str) -> Document | None:
         """See ``ports.control_store``."""

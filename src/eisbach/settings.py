@@ -200,6 +200,11 @@ class ControlProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     slots: dict[str, dict[str, list[int]]]
     """Cell -> group -> slot numbers of the first map."""
     preferred: dict[str, list[str]]
+    peers: list[PeerRegion] = []
+    """Whom this region may be left to; asked first whether they serve."""
+    edge_map: str = ""
+    """The agent's ``map.json``: by it a start tells a control store that was lost, or is an older copy, and begins from
+    it. Empty: the agent is on another host; then neither is told."""
 
 
 class AgentProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

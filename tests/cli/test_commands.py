@@ -182,27 +182,45 @@ def test_a_spoke_that_is_not_there_is_refused_and_those_that_are_named(
     assert known[0] == 0
 
 
-def test_a_region_that_never_left_has_nothing_to_return_from(monkeypatch: pytest.MonkeyPatch) -> None:
+AWAY = "8 of its 8 slots are left to another region, by its cells"
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_region_that_never_left_has_nothing_to_return_from(away: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells know better than a control store that was lost."""
     supervisor = StandIn(
         status={"regions": [{"name": "eu-central"}, {"name": "eu-west"}]},
         weights={"weights": {"eu-central": 100, "eu-west": 100}},
     )
     asked = list[str]()
+    back = {"region": "eu-central", "other": "eu-west", "action": "return", "slots": {"a": {"proved": True}}}
 
     class Control:
-        def __init__(self, _data: str, _region: str) -> None: ...
+        def __init__(self, _data: str, region: str) -> None:
+            self._away = away and region == "eu-central"
 
         def call(self, path: str, body: Any = None) -> Any:
             asked.append(path)
-            return {"/region": {"last": None}, "/losses": {"losses": []}}[path]
+            standing = {"why_not": AWAY if self._away else ""}
+            return {
+                "/region": {"last": None}, "/losses": {"losses": []}, "/region/standing": standing,
+                "/region/return": back,
+            }[path]  # fmt: skip
 
     monkeypatch.setattr(regions, "find", supervisor)
     monkeypatch.setattr(regions, "Control", Control)
 
+    listed = run("regions", "list")[1]
+    del asked[:]
     code, said = run("regions", "return", "eu-central")
 
+    lines = [line.split(maxsplit=3)[3] for line in listed.splitlines()[:2]]
+    assert lines == [AWAY if away else "serves", "serves"]
+    if away:
+        assert (code, "/region/return" in asked) == (0, True), said
+        return
     assert (code, "region eu-central was never evacuated or lost" in said) == (2, True)
-    assert (supervisor.posted, asked) == ([], ["/region", "/losses"])
+    assert (supervisor.posted, asked) == ([], ["/region", "/region/standing", "/losses"])
 
 
 def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:

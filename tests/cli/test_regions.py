@@ -117,7 +117,7 @@ def test_an_evacuation_that_a_full_disk_stops_says_what_the_front_does_already(m
     supervisor = refusing(monkeypatch, 409, json.dumps({"detail": FULL, "code": "unavailable"}).encode())
 
     with pytest.raises(Unavailable) as refused:
-        regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate", weight=0)
+        regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate")
 
     assert FULL in str(refused.value)
     assert "the front sends nobody new to eu-central already" in str(refused.value)

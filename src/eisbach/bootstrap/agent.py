@@ -68,6 +68,7 @@ def _agent(process: AgentProcess, secrets: Secrets, clock: SystemClock) -> Agent
         peer_port=process.peer_port,
         media=media,
         origins=(process.front,),
+        control=address(process.control),
         process=nginx_process(),
     )
     origin = OriginSite(

@@ -25,20 +25,24 @@ from eisbach.bootstrap.control_calls import (
     loss_routes,
     movable,
     region_routes,
+    viewers_cells,
     viewers_slots,
 )
+from eisbach.bootstrap.control_peers import PeerControls
 from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.frozen_slots import FrozenSlots
+from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
 from eisbach.engines.embedded.control_store import SqliteControlStore
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -54,16 +58,24 @@ class OpenControl:
     """A region's reconcilers over one control store."""
 
     def __init__(
-        self, reconciler: SlotMapReconciler, mover: Mover, evacuation: Evacuation, losses: RegionLosses, clock: Clock
+        self,
+        reconciler: SlotMapReconciler,
+        mover: Mover,
+        evacuation: Evacuation,
+        losses: RegionLosses,
+        *,
+        frozen: FrozenSlots,
+        clock: Clock,
     ) -> None:
         self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
-        self._clock = clock
+        self._frozen, self._clock = frozen, clock
 
     async def run(self) -> None:
         """Reconcile for ever."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._look())
-            both.create_task(self.mover.run())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look())
+            tasks.create_task(self.mover.run())
+            tasks.create_task(self._frozen.run())
 
     async def _look(self) -> None:
         while True:
@@ -72,7 +84,13 @@ class OpenControl:
 
 
 async def open_control(
-    store: ControlStore, cells: HttpCells, placement: Placement, *, clock: Clock, key: bytes
+    store: ControlStore,
+    cells: HttpCells,
+    placement: Placement,
+    *,
+    clock: Clock,
+    key: bytes,
+    kept: tuple[str, bytes] | None = None,
 ) -> OpenControl:
     """Compose, and publish a first map.
 
@@ -82,8 +100,19 @@ async def open_control(
         placement: what the region's process document says.
         clock: deadlines and pauses.
         key: signs slot maps.
+        kept: where the region's edge keeps the map in force, and the map; None where that is not known here.
+
+    Raises:
+        Corrupt: the store is damaged, or an older copy; the message says what to do.
     """
     reconciler = SlotMapReconciler(store, placement, clock=clock, key=key)
+    if kept is not None and await reconciler.take_up(kept[1], where=kept[0]):
+        _logger.warning(
+            "control_store_was_lost",
+            region=placement.region,
+            began_from=kept[0],
+            not_known="the last evacuation, open losses, moves that were under way: docs/backup.md",
+        )
     await reconciler.activate()
     mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)
     evacuation = Evacuation(
@@ -91,7 +120,14 @@ async def open_control(
     )
     await evacuation.last()  # so that /status knows it
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
-    return OpenControl(reconciler, mover, evacuation, losses, clock)
+    frozen = FrozenSlots(
+        store,
+        cells,
+        names=lambda: viewers_cells(reconciler),
+        slots=lambda: sorted(viewers_slots(reconciler)),
+        clock=clock,
+    )
+    return OpenControl(reconciler, mover, evacuation, losses, frozen=frozen, clock=clock)
 
 
 async def run(process: ControlProcess) -> None:
@@ -105,21 +141,30 @@ async def run(process: ControlProcess) -> None:
         groups=first_groups(process.groups, process.slots),
         preferred=process.preferred,
     )
+    kept = _kept_map(process.edge_map)
     confinement = confine(read=python_paths(), write=[Path(process.folder)])
     if not confinement.confined:
         _logger.warning("not_confined", process="control", detail=confinement.detail)
     store = SqliteControlStore(Path(process.folder) / "control.db")
     try:
         cells = HttpCells(process.cells, token=secrets.service_token)
-        control = await open_control(store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key))
+        control = await open_control(
+            store, cells, placement, clock=clock, key=bytes.fromhex(secrets.map_key), kept=kept
+        )
         tokens = (secrets.service_token, secrets.operator_token)
         announce = partial(_announce, process, secrets)
+        peers = PeerControls(process.peers, token=secrets.peer_token)
         routes = [
             *control_routes(control.reconciler, control.mover, addresses=process.cells, tokens=tokens),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
             *loss_routes(control.losses, announce=announce, tokens=tokens),
             *region_routes(
-                control.evacuation, region=process.region, announce=partial(announce, process.region), tokens=tokens
+                control.evacuation,
+                Leaving(control.evacuation, region=process.region, ask=peers.standing, clock=clock),
+                region=process.region,
+                announce=partial(announce, process.region),
+                tokens=tokens,
+                peer_token=secrets.peer_token,
             ),
         ]
         app = _app(control, tokens, confinement.detail, routes)
@@ -130,6 +175,16 @@ async def run(process: ControlProcess) -> None:
     finally:
         await cells.aclose()
         await store.aclose()
+
+
+def _kept_map(path: str) -> tuple[str, bytes] | None:
+    """Read before the process confines itself: the folder is the agent's."""
+    try:
+        return (path, Path(path).read_bytes()) if path else None
+    except FileNotFoundError:
+        return None  # a first start
+    except OSError as error:
+        raise Unavailable(f"{path}, by which a lost control store is told, cannot be read: {error}") from error
 
 
 async def _announce(process: ControlProcess, secrets: Secrets, region: str, serves: bool) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from eisbach.bootstrap.serve import authorised, problem
 from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
+from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover, SlotRecord
 from eisbach.control.slot_map import SlotMapReconciler
@@ -26,7 +27,16 @@ from eisbach.kernel.slotmap import CHANGED_SHARE_MAX
 from eisbach.kernel.slots import STUDIO_GROUP, Slot
 from eisbach.kernel.versions import Mark
 
-__all__ = ["MoveRequest", "begin_routes", "control_routes", "loss_routes", "movable", "region_routes", "viewers_slots"]
+__all__ = [
+    "MoveRequest",
+    "begin_routes",
+    "control_routes",
+    "loss_routes",
+    "movable",
+    "region_routes",
+    "viewers_cells",
+    "viewers_slots",
+]
 
 _SLOTS_MAX: Final = 10_000
 _WAIT_MS_MAX: Final = 60_000
@@ -44,6 +54,8 @@ class MoveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class _Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     other: str
     wait_ms: int = 5_000
+    force: bool = False
+    """Go, though the other region does not show that it serves; of a return it means nothing."""
 
 
 class _Lost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,10 +73,14 @@ class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     slot: str
 
 
+def viewers_cells(reconciler: SlotMapReconciler) -> Sequence[str]:
+    """All but the studio's, whatever their state."""
+    return sorted(set(reconciler.cells) - set(reconciler.groups.get(str(STUDIO_GROUP), ())))
+
+
 def movable(reconciler: SlotMapReconciler) -> Sequence[str]:
     """Cells that may take slots: active, and not the studio's."""
-    studio = set(reconciler.groups.get(str(STUDIO_GROUP), ()))
-    return sorted(cell for cell, state in reconciler.cells.items() if state == "active" and cell not in studio)
+    return [cell for cell in viewers_cells(reconciler) if reconciler.cells[cell] == "active"]
 
 
 def control_routes(
@@ -172,10 +188,17 @@ def loss_routes(
 
 
 def region_routes(
-    evacuation: Evacuation, *, region: str, announce: Callable[[bool], Awaitable[None]], tokens: tuple[str, ...]
+    evacuation: Evacuation,
+    leaving: Leaving,
+    *,
+    region: str,
+    announce: Callable[[bool], Awaitable[None]],
+    tokens: tuple[str, ...],
+    peer_token: str,
 ) -> list[Route]:
-    """``GET /region``, ``POST /region/evacuate`` and ``/region/return`` ``{other, wait_ms}`` -> EvacuationRecord.
+    """``GET /region``; ``POST /region/evacuate``, ``/region/return`` ``{other, wait_ms, force}`` -> EvacuationRecord.
 
+    ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
     of a return once it is proved.
     """
@@ -183,25 +206,33 @@ def region_routes(
     async def last(_: Request) -> Response:
         return _json({"region": region, "last": await evacuation.last()})
 
-    def perform(action: str) -> Any:
-        async def call(request: Request) -> Response:
-            asked = msgspec.json.decode(await request.body(), type=_Evacuate)
-            if asked.other == region:
-                raise Invalid(f"{region} cannot be its own other region")
-            if action == "evacuate":
-                await announce(False)
-            record = await evacuation.perform(action, asked.other, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
-            if action == "return" and record.proved:
-                await announce(True)
-            return _json(record)
+    async def standing(_: Request) -> Response:
+        return _json(await leaving.standing())
 
-        return call
+    async def asked(request: Request) -> tuple[_Evacuate, int]:
+        found = msgspec.json.decode(await request.body(), type=_Evacuate)
+        if found.other == region:
+            raise Invalid(f"{region} cannot be its own other region")
+        return found, min(found.wait_ms, _WAIT_MS_MAX)
+
+    async def evacuate(request: Request) -> Response:
+        body, wait_ms = await asked(request)
+        record = await leaving.leave(body.other, wait_ms=wait_ms, force=body.force, announce=lambda: announce(False))
+        return _json(record)
+
+    async def come_back(request: Request) -> Response:
+        body, wait_ms = await asked(request)
+        record = await evacuation.perform("return", body.other, wait_ms=wait_ms)
+        if record.proved:
+            await announce(True)
+        return _json(record)
 
     guarded = _guard(tokens)
     return [
         Route("/region", guarded(last)),
-        Route("/region/evacuate", guarded(perform("evacuate")), methods=["POST"]),
-        Route("/region/return", guarded(perform("return")), methods=["POST"]),
+        Route("/region/standing", _guard((*tokens, peer_token))(standing)),
+        Route("/region/evacuate", guarded(evacuate), methods=["POST"]),
+        Route("/region/return", guarded(come_back), methods=["POST"]),
     ]
 
 

@@ -11,7 +11,7 @@ import typer
 from eisbach.cli.cells import Control
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import Supervisor, find
-from eisbach.kernel.errors import EisbachError, Invalid, NotFound, Unavailable
+from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound, Unavailable
 
 __all__ = ["COMMANDS"]
 
@@ -32,6 +32,7 @@ def list_regions(*, shared: Shared) -> None:
         try:
             control = Control(data, region)
             row |= {"last": control.call("/region")["last"], "losses": control.call("/losses")["losses"]}
+            row["why_not"] = _why_not(control, row["last"])
         except EisbachError as error:  # a lost region must not hide what the other one knows of it
             row |= {"last": None, "losses": [], "trouble": str(error)}
         found.append(row)
@@ -40,7 +41,7 @@ def list_regions(*, shared: Shared) -> None:
         return
     for one in found:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
-        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else "serves")
+        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else one["why_not"] or "serves")
         say(f"{one['region']:<12} {weight:<12} {serves}")
         if one["last"] and not _proved(one["last"]):
             _say_rest(one["last"])
@@ -56,6 +57,11 @@ def list_regions(*, shared: Shared) -> None:
         say("Next: eisbach regions evacuate REGION takes one out, with a proof")
 
 
+def _why_not(control: Control, last: Any) -> str:
+    """Why a region does not serve that tells of no evacuation: its control store may have been lost, its cells know."""
+    return str(control.call("/region/standing")["why_not"]) if last is None else ""
+
+
 @verb
 def evacuate(
     *,
@@ -64,31 +70,39 @@ def evacuate(
     lost: Annotated[
         bool, typer.Option("--lost", help="It is gone and does not answer: record what may be missing.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though the other region does not show that it serves: perhaps nobody does.")
+    ] = False,
 ) -> None:
     """Take a region out: weight 0 at the front, writes stop slot by slot, and a proof that the other has everything."""
+    if lost and force:
+        raise Invalid("--lost stops nothing and asks the other region nothing, so there is nothing to force; leave one")
     if lost:
         _declare_lost(shared, region)
     else:
-        _perform(shared, region, "evacuate", weight=0)
+        _perform(shared, region, "evacuate", force=force)
 
 
 @verb
 def come_back(*, shared: Shared, region: _NAME) -> None:
     """Take a region back into service, once it holds everything that the other one has."""
-    _perform(shared, region, "return", weight=100)
+    _perform(shared, region, "return")
 
 
-def _other(data: str, supervisor: Supervisor, region: str, weights: dict[str, int], action: str) -> str:
-    """The region that serves when this one does not; of an evacuation, refused when that one is out itself."""
+def _other(supervisor: Supervisor, region: str) -> str:
+    """The region that serves when this one does not."""
     regions = [one["name"] for one in supervisor.get("/ops/status")["regions"]]
     if region not in regions:
         raise Invalid(f"region {region[:40]!r} is none of {', '.join(regions)}")
     others = [str(name) for name in regions if name != region]
     if len(others) != 1:
         raise Invalid(f"a region is left to one other; this platform has {len(others)} others")
-    if action == "evacuate" and (weights.get(others[0], 100) == 0 or _is_out(data, others[0])):
-        raise Invalid(f"region {others[0]} is out already; one region at a time: eisbach regions return {others[0]}")
     return others[0]
+
+
+def _refuse_two_out(data: str, other: str, weights: dict[str, int]) -> None:
+    if weights.get(other, 100) == 0 or _is_out(data, other):
+        raise Invalid(f"region {other} is out already; one region at a time: eisbach regions return {other}")
 
 
 def _is_out(data: str, region: str) -> bool:
@@ -96,7 +110,7 @@ def _is_out(data: str, region: str) -> bool:
     try:
         last = Control(data, region).call("/region")["last"]
     except EisbachError:
-        return False  # its cells serve without it; the weights are all there is to go by
+        return False  # its cells serve without it; the control that is asked to leave says whether that is enough
     if last is None:
         return False
     return last["action"] != "return" or not _proved(last)
@@ -106,7 +120,8 @@ def _declare_lost(shared: Shared, region: str) -> None:
     data = shared.settings().data
     supervisor = find(data)
     weights = _weights(supervisor)
-    other = _other(data, supervisor, region, weights, "evacuate")
+    other = _other(supervisor, region)
+    _refuse_two_out(data, other, weights)
     record = Control(data, other).call("/losses/declare", {"region": region})
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
@@ -155,28 +170,44 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
-    data = shared.settings().data
-    supervisor = find(data)
+def _leave(data: str, supervisor: Supervisor, region: str, other: str, *, force: bool) -> Any:
+    """The record of an evacuation; where control refuses it, the front sends to the region as before."""
     weights = _weights(supervisor)
-    other = _other(data, supervisor, region, weights, action)
-    if action == "evacuate" and weights:
-        supervisor.post("/ops/weights", {"region": region, "weight": weight})
-    if action == "return" and weights.get(region) != 0:
-        _refuse_what_never_left(data, region, other)
+    if not force:
+        _refuse_two_out(data, other, weights)
+    if weights:
+        supervisor.post("/ops/weights", {"region": region, "weight": 0})
+    asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
     try:
-        record = Control(data, region).call(f"/region/{action}", {"other": other, "wait_ms": _WAIT_MS})
+        return Control(data, region).call("/region/evacuate", asked)
+    except Denied:
+        if weights:
+            supervisor.post("/ops/weights", {"region": region, "weight": weights.get(region, 100)})
+        raise
     except Unavailable as error:
-        if action == "return" or not weights:
+        if not weights:
             raise
         raise Unavailable(
             f"{error}; the front sends nobody new to {region} already: eisbach regions evacuate {region} goes on,"
             f" eisbach regions return {region} takes it back"
         ) from error
+
+
+def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -> None:
+    data = shared.settings().data
+    supervisor = find(data)
+    weights = _weights(supervisor)
+    other = _other(supervisor, region)
+    if action == "evacuate":
+        record = _leave(data, supervisor, region, other, force=force)
+    else:
+        if weights.get(region) != 0:
+            _refuse_what_never_left(data, region, other)
+        record = Control(data, region).call("/region/return", {"other": other, "wait_ms": _WAIT_MS})
     loss = _close_loss(data, region, other, record) if action == "return" else None
     proved = _proved(record)
     if action == "return" and proved and weights:
-        supervisor.post("/ops/weights", {"region": region, "weight": weight})
+        supervisor.post("/ops/weights", {"region": region, "weight": 100})
     if shared.as_json:
         show_json({**record, "loss": loss} if loss else record)
     else:
@@ -195,7 +226,9 @@ def _perform(shared: Shared, region: str, action: str, *, weight: int) -> None:
 
 def _refuse_what_never_left(data: str, region: str, other: str) -> None:
     """A return is written down with its proofs: of a region that never left it would be a story that is not true."""
-    left = Control(data, region).call("/region")["last"] is not None
+    control = Control(data, region)
+    last = control.call("/region")["last"]
+    left = last is not None or _why_not(control, last)
     if not left and not any(loss["region"] == region for loss in Control(data, other).call("/losses")["losses"]):
         raise Invalid(
             f"region {region} was never evacuated or lost, it serves: nothing to return; eisbach regions list"

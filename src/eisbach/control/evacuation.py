@@ -4,7 +4,7 @@ Evacuate: every viewers' slot is left to the other region (its cell takes no wri
 following), then waited for until that region's disk holds everything this one has; only then it is called evacuated.
 Return is the same backwards: this region must hold everything the other had when it last asked, then takes the slot
 back. Both raise the slot's epoch, may be repeated at any time and go on where they were.
-May not know: the front (who calls weighs it).
+May not know: the front (who calls weighs it), whether the other region serves (``leaving`` asks first).
 """
 
 import asyncio
@@ -103,6 +103,19 @@ class Evacuation:
         left = {slot: one.trouble for slot, one in last.slots.items() if not one.proved}
         named = dict(list(left.items())[:_NAMED])
         return {"action": last.action, "other": last.other, "open": len(left), "slots": named}
+
+    async def states(self) -> dict[str, str]:
+        """Viewers' slot -> state of its lease, as its cell says now; empty where that does not answer."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(slot: str, cell: str) -> tuple[str, str]:
+            async with gate:
+                try:
+                    return slot, (await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))).state
+                except EisbachError:
+                    return slot, ""
+
+        return dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
 
     async def perform(self, action: str, other: str, *, wait_ms: int) -> EvacuationRecord:
         """Evacuate to, or return from, region ``other``; what is proved within ``wait_ms``, recorded.

@@ -23,14 +23,15 @@ from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.cell.within import within
 from eisbach.control.durations import Durations
-from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, VersionConflict
+from eisbach.control.lost_records import made_anew
+from eisbach.control.slot_record import RECORDS, SlotRecord
+from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
 __all__ = ["RECORDS", "MoveCells", "Mover", "SlotRecord"]
 
-RECORDS: Final = "moves/"
 FREEZE_MAX_MS: Final = 800
 DEADLINE_MS: Final = 120_000
 """From PREPARE to FREEZE, see ``Durations``; then the move is given up, nothing was refused to anybody."""
@@ -46,45 +47,6 @@ _RESEND_EVERY_S: Final = 0.5
 _IDLE_EVERY_S: Final = 5.0
 
 _logger = structlog.get_logger(__name__)
-
-
-class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The document ``moves/SLOT``: whose the slot is, and what is under way."""
-
-    slot: str
-    owner: str
-    epoch: int
-    """Of the owner's lease; only rises."""
-    move: int
-    """Id of the last move; only rises."""
-    phase: str
-    """``queued``, ``moving`` or ``settled``."""
-    source: str
-    target: str
-    began_ms: int
-    ended_ms: int = 0
-    outcome: str = ""
-    """``committed`` or ``aborted``, of the last move."""
-    reason: str = ""
-    freeze_ms: int = 0
-    """From FREEZE to the outcome, as the coordinator measured it."""
-    told: tuple[str, ...] = ()
-    """Cells that have taken note of the outcome."""
-    discarded: bool = False
-    """Whether the cell that is not the owner has let go of what the slot left behind there."""
-    kept: Mapping[str, int] = {}
-    """Cell -> the move since which it keeps what the slot left behind, where the next move began before the discard."""
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        told = {self.source, self.target} <= set(self.told)
-        return self.phase == "settled" and self.discarded and told and not self.kept
-
-    @property
-    def other(self) -> str:
-        """Of the two cells of the last move the one that is not the owner."""
-        return self.target if self.owner == self.source else self.source
 
 
 class MoveCells(Protocol):
@@ -252,6 +214,9 @@ class Mover:
         """PREPARE: under the epoch that the source has, and a move id of its own."""
         lease = await self._cells.look(record.source, record.slot)
         epoch = max(record.epoch, lease.epoch)
+        if lease.state in ("gone", "frozen") and lease.move > record.move:
+            await self._take_up(record, revision, lease)
+            return
         if lease.state != "active":
             reason = f"{record.source} has the slot {lease.state or 'not'}, not active"
             await self._end(msgspec.structs.replace(record, epoch=epoch), revision, "aborted", reason=reason)
@@ -260,6 +225,20 @@ class Mover:
             record, phase="moving", epoch=epoch, move=max(record.move, lease.move) + 1, began_ms=self._clock.wall_ms()
         )
         await self._put(moving, revision)
+
+    async def _take_up(self, record: SlotRecord, revision: int, lease: LeaseView) -> None:
+        """A move that only cells know of comes first; of one that is frozen ``FrozenSlots`` finds the end."""
+        if lease.state == "gone" and lease.owner is not None and lease.owner in self._names():
+            owner = await self._cells.look(lease.owner, record.slot)
+            if found := made_anew(record, lease, owner, now_ms=self._clock.wall_ms()):
+                _logger.warning("move_record_was_lost", slot=record.slot, move=found.move, owner=found.owner)
+                await self._put(found, revision)
+                await self._publish({found.slot: found.owner})
+                return
+        raise Unavailable(
+            f"{record.source} has slot {record.slot} {lease.state} by move {lease.move}, whose record was lost; the"
+            " other cells are asked how that ended"
+        )
 
     async def _drive(self, record: SlotRecord, revision: int) -> None:
         """COPY, TAIL and VERIFY are the target's; FREEZE, DRAIN and the outcome follow when it is ready."""

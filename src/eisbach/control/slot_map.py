@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from eisbach.kernel.errors import Corrupt, Invalid, VersionConflict
-from eisbach.kernel.slotmap import BULK_VERSIONS_MAX, CellEntry, SlotMap, encode_signed, judge
+from eisbach.kernel.slotmap import BULK_VERSIONS_MAX, CellEntry, SlotMap, decode_signed, encode_signed, judge
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
@@ -101,7 +101,58 @@ class SlotMapReconciler:
         except VersionConflict:
             return False  # another activation was quicker; the next one compares again
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"control store of {self._placement.region}: {error}; restore it from a backup") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> Corrupt:
+        return Corrupt(
+            f"control store of {self._placement.region} holds a document that is none of ours: {error}. Put a copy of"
+            " control.db back, or move it away with its -wal and -shm: control then begins from the edge's map"
+        )
+
+    async def take_up(self, document: bytes, *, where: str) -> bool:
+        """Compare with the map that the region's edge keeps, signed; whether this store was empty and began from it.
+
+        An edge has maps from this store alone, and only what was on disk. So where it keeps one and nothing was ever
+        published here, the store was lost: versions go on from there, and slots belong to whom the edge sends. Moves'
+        own records are not needed for that: a cell's lease has the epoch and the move that the next one rises above.
+
+        Raises:
+            Corrupt: this store is an older copy, or is empty and the edge's map cannot be read; nothing was changed.
+        """
+        stored = await self._store.get(PUBLISHED)
+        try:
+            kept = decode_signed(document, self._key)
+            if kept.region != self._placement.region:
+                raise Invalid(f"it is region {kept.region}'s")
+        except Invalid as error:
+            if stored is not None:
+                return False  # the edge's affair; it tells so itself
+            raise Corrupt(
+                f"control store of {self._placement.region} is empty, and the slot map that its edge keeps in {where}"
+                f" cannot be read: {error}. Put a copy of the store back, or move that file away, too: then slots are"
+                " laid out as at the first start"
+            ) from error
+        if stored is not None:
+            self._refuse_an_older_copy(stored.value, kept, where)
+            return False
+        # Both or none: nothing counts before the map is published, and what is wanted may stand there already.
+        wanted, states = await self._store.get(WANTED), {n: c.state for n, c in kept.cells.items()}
+        news = Wanted(groups=kept.groups, states={n: state for n, state in states.items() if state != "active"})
+        await self._store.put(WANTED, msgspec.json.encode(news), expected=wanted.revision if wanted else 0)
+        await self._store.put(PUBLISHED, msgspec.json.encode(kept), expected=0)
+        return True
+
+    def _refuse_an_older_copy(self, published: bytes, kept: SlotMap, where: str) -> None:
+        try:
+            version = msgspec.json.decode(published, type=SlotMap).version
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._damaged(error) from error
+        if version < kept.version:
+            raise Corrupt(
+                f"control store of {self._placement.region} is an older copy: it has slot map {version}, and its"
+                f" edge took map {kept.version} from it ({where}). Move control.db away with its -wal and -shm:"
+                " control then begins from the edge's map"
+            )
 
     async def assign(self, owners: Mapping[str, str], *, bulk: bool | None = None) -> None:
         """Want these owners, slot -> cell, and publish; safe to repeat. ``bulk`` allows a map far from the last.

@@ -49,6 +49,8 @@ ALLOWED_HEADERS: Final = (
 _PULL_WAIT: Final = timedelta(seconds=40)
 _PULL_BYTES_MAX: Final = 2 * MIB
 """A pull carries the vectors of every slot that two cells share."""
+_STANDING_WAIT: Final = timedelta(seconds=4)
+"""A lease is looked at for each slot of the region."""
 _UPLOAD_WAIT: Final = timedelta(seconds=60)
 _IMPORTANCES: Final[tuple[Importance, ...]] = ("critical", "degraded", "best_effort", "bulk")
 
@@ -69,6 +71,9 @@ class EdgeSite:
     origins: tuple[str, ...] = ()
     """Web origins whose scripts may call, beside any port of ``localhost`` and 127.0.0.1."""
     connections_max: int = CELL_CONNECTIONS_MAX
+    control: str = ""
+    """``host:port`` of the region's control process, which other regions may ask whether this one serves; empty: there
+    is none to ask."""
     process: nginx.Process = field(default_factory=nginx.Process)
 
 
@@ -332,4 +337,10 @@ def _peer_places(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
             *_timeouts(_PULL_WAIT),
             "proxy_next_upstream off;",
             "proxy_pass http://$pulled.local$request_uri;"]),
+        *([("location = /peer/standing", [
+            guard,
+            "client_max_body_size 1k;",
+            "error_page 502 504 = @silent;",
+            *_timeouts(_STANDING_WAIT),
+            f"proxy_pass http://{nginx.address(site.control)}/region/standing;"])] if site.control else []),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eisbach.bootstrap.tools import Tools
 from eisbach.deploy.laptop.addresses import CELL_PORTS, DISTANCES, RESIDENCIES, Addresses
+from eisbach.edge.agent import MAP_FILE
 from eisbach.settings import (
     AgentProcess,
     CellProcess,
@@ -175,6 +176,8 @@ class Documents:
             cells={cell: self.at.cell(region, cell) for cell in layout},
             slots=layout,
             preferred={group: regions for group, regions in self.preferred().items() if group in own},
+            peers=self.peers(region),
+            edge_map=str(self.folder(region) / "agent" / "edge" / MAP_FILE),
         )
 
     def agent(self, region: str) -> AgentProcess:

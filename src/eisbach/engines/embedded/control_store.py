@@ -4,6 +4,7 @@ Promises: ``ports.control_store``: a put compares and sets in one transaction an
 """
 
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -13,13 +14,25 @@ from eisbach.ports.control_store import Document
 
 __all__ = ["SqliteControlStore"]
 
+_TO_DO: Final = (
+    "viewers do not need it, but no slot moves without it. Put a copy of it back, or move it away with -wal and -shm"
+    " (keep them): control then begins from the slot map that the region's edge keeps (docs/backup.md, A control store"
+    " that is lost)"
+)
+
 
 class SqliteControlStore:
     """A few documents; one process."""
 
     def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
+        """Open, or make an empty one.
+
+        Raises:
+            FileDamaged: the file is no database, or a damaged one; the message says what to do.
+            Unavailable: the disk refused.
+        """
         self._disk, self._path = disk, path
-        with sqlite_errors(f"opening control store {path}"):
+        with sqlite_errors(f"opening control store {path}", damaged=_TO_DO):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = apsw.Connection(str(path), vfs=vfs)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -29,6 +42,9 @@ class SqliteControlStore:
                 "key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL) STRICT, WITHOUT ROWID"
             )
             self._database.execute("PRAGMA user_version = 1")
+            # Small, and a start is rare: better here than in the middle of a move.
+            if (found := rows(self._database, "PRAGMA quick_check(1)")) != [("ok",)]:
+                raise apsw.CorruptError(" ".join(str(found[0][0]).split()))
 
     async def get(self, key: str) -> Document | None:
         """See ``ports.control_store``."""

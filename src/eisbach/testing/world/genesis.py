@@ -185,14 +185,16 @@ async def _first_lives(shape: Shape, volumes: Volumes) -> dict[str, Files]:
     for region, names in shape.cells.items():
         hub = HubNode(region, volumes, seed="genesis", files={})
         processes: list[Process] = [hub]
+        nodes: dict[str, CellNode] = {}
         for name in names:
             alone = msgspec.structs.replace(document(shape, region, name), peers=[])
             files = await _projection(volumes)
             cell = CellNode(alone, secrets_of(region), volumes, seed="genesis", files=files)
             cell.ways, cell.hub = Ways(network=network, nodes={}), hub
+            nodes[address(region, name)] = cell
             processes.append(cell)
         if shape.control:
-            ways = Ways(network=network, nodes={})
+            ways = Ways(network=network, nodes=nodes)
             told = placement(shape, region)
             control = ControlNode(region, told, secrets_of(region), volumes, seed="genesis", files={})
             control.ways = ways

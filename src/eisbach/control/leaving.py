@@ -1,0 +1,116 @@
+"""Whether a region may be left to another: only to one that shows that it serves, unless who asks says ``force``.
+
+Promises, of two regions A and B whose control processes both run, without ``force``:
+
+- a region is left only after the other one's control answered that it serves: it is neither evacuated, nor being
+  evacuated, nor on its way back, and no cell of it that answers has left a slot to another region (the leases say so
+  also when the control store, and the record in it, was lost);
+- asked of both at the same moment, at most one goes, and perhaps none: each says first that it is leaving and asks
+  then, so whichever of the two questions comes later finds the other one leaving. Both then step back, nothing is
+  stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
+  on disk: a control process that dies in between has stopped nothing, and its evacuation has died with it.
+
+What does not hold: with ``force`` nobody is asked, so both may go. A cut between the regions refuses a planned
+evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
+declared so in the one that survives (``losses``), which asks nobody. A region that answered and burns a moment later
+was asked too early. Cells of the other region that do not answer speak neither for nor against it as long as one
+does: slot by slot the evacuation looks itself whether the twin listens. May not know: HTTP, the front.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from eisbach.control.evacuation import Evacuation, EvacuationRecord
+from eisbach.kernel.errors import Denied, EisbachError
+from eisbach.ports.clock import Clock
+
+__all__ = ["OTHER_OUT", "Leaving", "Standing", "why_out", "why_out_by_cells"]
+
+OTHER_OUT: Final = "other_region_out"
+"""Code of the refusal: nothing was stopped."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a region says of itself to another that wants to be left to it."""
+
+    region: str
+    why_not: str
+    """Why it does not serve; empty: it does."""
+
+
+def why_out(leaving: str, last: EvacuationRecord | None) -> str:
+    """Why a region does not serve by what its control knows; empty: nothing speaks against it.
+
+    Args:
+        leaving: the region that it is being left to at this moment; empty: to none.
+        last: its last evacuation or return.
+    """
+    if leaving:
+        return f"it is being evacuated to {leaving} at this moment"
+    if last is None or (last.action == "return" and last.proved):
+        return ""
+    if last.action != "return":
+        return f"it was evacuated to {last.other} and has not returned"
+    back = sum(one.proved for one in last.slots.values())
+    return f"it is on its way back from {last.other}, {back} of {len(last.slots)} slots are proved"
+
+
+def why_out_by_cells(states: Mapping[str, str]) -> str:
+    """The same by its cells: viewers' slot -> state of its lease, empty where the cell does not answer."""
+    away = sum(state == "away" for state in states.values())
+    if away:
+        return f"{away} of its {len(states)} slots are left to another region, by its cells"
+    return "" if any(states.values()) else f"none of the cells that have its {len(states)} slots answers"
+
+
+class Leaving:
+    """One per region, in its control process, before ``Evacuation``."""
+
+    def __init__(
+        self, evacuation: Evacuation, *, region: str, ask: Callable[[str], Awaitable[Standing]], clock: Clock
+    ) -> None:
+        """``ask``: what another region's control says of itself; an EisbachError when that cannot be learned."""
+        self._evacuation, self._region, self._ask, self._clock = evacuation, region, ask, clock
+        self._under_way: list[str] = []
+        """Regions that this one is being left to at this moment, one a call."""
+
+    async def standing(self) -> Standing:
+        """What this region says of itself."""
+        why = why_out(self._under_way[-1] if self._under_way else "", await self._evacuation.last())
+        return Standing(region=self._region, why_not=why or why_out_by_cells(await self._evacuation.states()))
+
+    async def leave(
+        self, other: str, *, wait_ms: int, force: bool, announce: Callable[[], Awaitable[None]]
+    ) -> EvacuationRecord:
+        """Evacuate to ``other`` if that serves, within ``wait_ms`` altogether; ``announce``: before the first slot.
+
+        Raises:
+            Denied: ``other_region_out``: it does not, or does not say so; nothing was stopped.
+            Unavailable, VersionConflict: see ``Evacuation.perform``.
+        """
+        began = self._clock.monotonic_ms()
+        # Before the question: of two regions that ask each other at once, one at least hears of the other.
+        self._under_way.append(other)
+        try:
+            if not force:
+                await self._refuse_unless_serving(other)
+            await announce()
+            left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
+            return await self._evacuation.perform("evacuate", other, wait_ms=left_ms)
+        finally:
+            self._under_way.remove(other)
+
+    async def _refuse_unless_serving(self, other: str) -> None:
+        try:
+            why_not = (await self._ask(other)).why_not
+        except EisbachError as error:
+            why_not = f"it cannot be asked: {error}"
+        if why_not:
+            raise Denied(
+                f"region {self._region} is not left to {other}, which is not shown to serve: {why_not}. Nothing was"
+                f" stopped. See eisbach regions list; eisbach regions return {other} brings it back; force goes all the"
+                " same, and then perhaps nobody serves",
+                code=OTHER_OUT,
+            )

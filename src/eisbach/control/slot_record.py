@@ -1,0 +1,49 @@
+"""The document ``moves/SLOT`` of a region's control store. May not know: who writes it, and when."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+__all__ = ["RECORDS", "SlotRecord"]
+
+RECORDS: Final = "moves/"
+
+
+class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The document ``moves/SLOT``: whose the slot is, and what is under way."""
+
+    slot: str
+    owner: str
+    epoch: int
+    """Of the owner's lease; only rises."""
+    move: int
+    """Id of the last move; only rises."""
+    phase: str
+    """``queued``, ``moving`` or ``settled``."""
+    source: str
+    target: str
+    began_ms: int
+    ended_ms: int = 0
+    outcome: str = ""
+    """``committed`` or ``aborted``, of the last move."""
+    reason: str = ""
+    freeze_ms: int = 0
+    """From FREEZE to the outcome, as the coordinator measured it."""
+    told: tuple[str, ...] = ()
+    """Cells that have taken note of the outcome."""
+    discarded: bool = False
+    """Whether the cell that is not the owner has let go of what the slot left behind there."""
+    kept: Mapping[str, int] = {}
+    """Cell -> the move since which it keeps what the slot left behind, where the next move began before the discard."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        told = {self.source, self.target} <= set(self.told)
+        return self.phase == "settled" and self.discarded and told and not self.kept
+
+    @property
+    def other(self) -> str:
+        """Of the two cells of the last move the one that is not the owner."""
+        return self.target if self.owner == self.source else self.source

@@ -1,0 +1,56 @@
+"""``eisbach regions evacuate`` where control itself refuses, and with ``--force``."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from eisbach.cli import regions
+from eisbach.cli.app import application
+from eisbach.kernel.errors import Denied, Unavailable
+
+runner = CliRunner()
+
+
+class Supervisor:
+    def __init__(self) -> None:
+        self.posted: list[str] = []
+
+    def get(self, path: str) -> Any:
+        names = [{"name": "eu-central"}, {"name": "eu-west"}]
+        return {"/ops/status": {"regions": names}, "/ops/weights": {"weights": {"eu-central": 70, "eu-west": 100}}}[
+            path
+        ]
+
+    def post(self, _path: str, body: Any) -> None:
+        self.posted.append(f"{body['region']}={body['weight']}")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_through(
+    force: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor()
+    done = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": {"a": {"proved": True}}}
+
+    class Control:
+        def __init__(self, _data: str, region: str) -> None:
+            self._region = region
+
+        def call(self, path: str, body: Any = None) -> Any:
+            if self._region == "eu-west":
+                raise Unavailable("control of eu-west is dead")
+            assert (path, body["other"]) == ("/region/evacuate", "eu-west")
+            if not body.get("force"):
+                raise Denied("eu-west is not shown to serve", code="other_region_out")
+            return done
+
+    monkeypatch.setattr(regions, "find", lambda _data: supervisor)
+    monkeypatch.setattr(regions, "Control", Control)
+
+    done_with = runner.invoke(application(), ["regions", "evacuate", "eu-central", *(["--force"] if force else [])])
+    code, said = done_with.exit_code, done_with.output
+
+    assert (code, supervisor.posted) == ((0, ["eu-central=0"]) if force else (2, ["eu-central=0", "eu-central=70"]))
+    assert force or "eu-west is not shown to serve" in said
+    assert runner.invoke(application(), ["regions", "evacuate", "eu-central", "--lost", "--force"]).exit_code == 2

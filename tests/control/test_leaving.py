@@ -1,0 +1,214 @@
+"""A region is left only to one that shows that it serves, and of two that are asked at once at most one goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+
+from eisbach.bootstrap.control_calls import region_routes
+from eisbach.cell.moving import StandAside, StoodAside
+from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotProof
+from eisbach.control.leaving import Leaving, Standing, why_out, why_out_by_cells
+from eisbach.engines.embedded.control_store import SqliteControlStore
+from eisbach.kernel.errors import Denied, Unavailable
+from eisbach.kernel.versions import Mark
+from eisbach.testing.asgi_client import AsgiClient
+from eisbach.testing.manual_clock import ManualClock
+
+OWNERS = {"eu/de/main/0": "c1", "eu/de/main/1": "c2"}
+HELD = {"eu-central": Mark(1, 5)}
+
+
+@dataclass
+class Cells:
+    """Of a region whose twin holds everything."""
+
+    states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNERS, "active"))
+    dead: set[str] = field(default_factory=set)
+
+    async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
+        if cell in self.dead:
+            raise Unavailable(f"{cell} is dead")
+        return StoodAside(state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True)
+
+    async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
+        self.states[asked.slot] = "active" if asked.owner is None else "away"
+        return await self.vectors(cell, asked)
+
+
+class Region:
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.cells, self.clock = name, Cells(), ManualClock()
+        self.store = SqliteControlStore(folder / f"{name}.db")
+        self.answers: Callable[[str], Awaitable[Standing]] | None = None
+        self.told: list[bool] = []
+        self.again()
+
+    def again(self) -> None:
+        """A new control process over the same store."""
+        self.evacuation = Evacuation(self.store, self.cells, region=self.name, owners=lambda: OWNERS, clock=self.clock)
+        self.leaving = Leaving(self.evacuation, region=self.name, ask=self._ask, clock=self.clock)
+
+    async def _ask(self, other: str) -> Standing:
+        assert self.answers is not None
+        return await self.answers(other)
+
+    async def leave(self, other: str, *, force: bool = False) -> EvacuationRecord:
+        async def announce() -> None:
+            self.told.append(False)
+
+        return await self.leaving.leave(other, wait_ms=0, force=force, announce=announce)
+
+
+@pytest.fixture
+async def regions(tmp_path: Path) -> AsyncIterator[tuple[Region, Region]]:
+    here, there = Region("eu-central", tmp_path), Region("eu-west", tmp_path)
+    here.answers, there.answers = lambda _: there.leaving.standing(), lambda _: here.leaving.standing()
+    yield here, there
+    await here.store.aclose()
+    await there.store.aclose()
+
+
+def record(action: str, *proved: bool) -> EvacuationRecord:
+    slots = {str(n): SlotProof(cell="c1", epoch=1, vector={}, other={}, proved=one) for n, one in enumerate(proved)}
+    return EvacuationRecord(region="eu-west", other="eu-central", action=action, began_ms=1, slots=slots)
+
+
+@pytest.mark.parametrize(
+    ("leaving", "last", "wanted"),
+    [
+        ("", None, ""),
+        ("", record("return", True, True), ""),
+        ("eu-central", None, "it is being evacuated to eu-central at this moment"),
+        ("eu-central", record("return", True), "it is being evacuated to eu-central at this moment"),
+        ("", record("evacuate"), "it was evacuated to eu-central and has not returned"),
+        ("", record("evacuate", True), "it was evacuated to eu-central and has not returned"),
+        ("", record("return"), "it is on its way back from eu-central, 0 of 0 slots are proved"),
+        ("", record("return", True, False), "it is on its way back from eu-central, 1 of 2 slots are proved"),
+    ],
+)
+def test_what_a_control_knows_says_whether_its_region_serves(
+    leaving: str, last: EvacuationRecord | None, wanted: str
+) -> None:
+    assert why_out(leaving, last) == wanted
+
+
+@pytest.mark.parametrize(
+    ("states", "wanted"),
+    [
+        ({"a": "active", "b": "frozen"}, ""),
+        ({"a": "active", "b": ""}, ""),
+        ({"a": "active", "b": "away"}, "1 of its 2 slots are left to another region, by its cells"),
+        ({"a": "", "b": ""}, "none of the cells that have its 2 slots answers"),
+        ({}, "none of the cells that have its 0 slots answers"),
+    ],
+)
+def test_what_cells_say_counts_also_where_the_record_was_lost(states: dict[str, str], wanted: str) -> None:
+    assert why_out_by_cells(states) == wanted
+
+
+async def test_the_second_of_two_regions_is_not_left_and_nothing_of_it_stops(regions: tuple[Region, Region]) -> None:
+    here, there = regions
+    assert (await here.leave("eu-west")).proved
+
+    with pytest.raises(Denied, match="it was evacuated to eu-west and has not returned") as refused:
+        await there.leave("eu-central")
+
+    assert refused.value.code == "other_region_out"
+    assert set(there.cells.states.values()) == {"active"}
+    assert (await there.evacuation.last(), there.told) == (None, []), "nothing is written down, nobody is told"
+
+
+async def test_of_two_regions_that_are_asked_at_the_same_moment_at_most_one_goes(
+    regions: tuple[Region, Region],
+) -> None:
+    """Both questions at once: without saying first that it leaves, each heard of the other that it serves."""
+    both = asyncio.Barrier(2)
+
+    def asking(other: Region) -> Callable[[str], Awaitable[Standing]]:
+        async def ask(_: str) -> Standing:
+            await both.wait()
+            found = await other.leaving.standing()
+            await both.wait()
+            return found
+
+        return ask
+
+    for one, other in (regions, regions[::-1]):
+        one.answers = asking(other)
+
+    found = await asyncio.gather(regions[0].leave("eu-west"), regions[1].leave("eu-central"), return_exceptions=True)
+
+    assert sum(isinstance(one, Denied) for one in found) >= 1, found
+    assert any(set(one.cells.states.values()) == {"active"} for one in regions)
+    regions[0].answers = lambda _: regions[1].leaving.standing()
+    assert (await regions[0].leave("eu-west")).proved, "who stepped back is not taken for leaving"
+
+
+async def test_a_region_whose_control_does_not_answer_is_not_taken_for_one_that_serves(
+    regions: tuple[Region, Region],
+) -> None:
+    here, _ = regions
+
+    async def silent(_: str) -> Standing:
+        raise Unavailable("no route")
+
+    here.answers = silent
+
+    with pytest.raises(Denied, match="it cannot be asked: no route"):
+        await here.leave("eu-west")
+
+    assert set(here.cells.states.values()) == {"active"}
+    assert (await here.leave("eu-west", force=True)).proved
+
+
+async def test_force_goes_though_the_other_region_is_out(regions: tuple[Region, Region]) -> None:
+    here, there = regions
+    await here.leave("eu-west")
+
+    assert (await there.leave("eu-central", force=True)).proved
+    assert there.told == [False]
+
+
+async def test_an_evacuated_region_whose_control_store_was_lost_is_known_by_its_cells(
+    regions: tuple[Region, Region], tmp_path: Path
+) -> None:
+    here, there = regions
+    await here.leave("eu-west")
+    await here.store.aclose()
+    here.store = SqliteControlStore(tmp_path / "new.db")
+    here.again()
+
+    with pytest.raises(Denied, match="2 of its 2 slots are left to another region, by its cells"):
+        await there.leave("eu-central")
+
+
+async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_alone(
+    regions: tuple[Region, Region],
+) -> None:
+    here, there = regions
+    await there.leave("eu-central")
+
+    async def announce(serves: bool) -> None:
+        here.told.append(serves)
+
+    app = Starlette(
+        routes=region_routes(
+            here.evacuation, here.leaving, region="eu-central", announce=announce, tokens=("op",), peer_token="peer"
+        )
+    )
+    operator = AsgiClient(app, {"Authorization": "Bearer op"})
+    peer = AsgiClient(app, {"Authorization": "Bearer peer"})
+    body = {"other": "eu-west", "wait_ms": 0}
+
+    refused = await operator.send("POST", "/region/evacuate", body)
+    assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
+    assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":""}'
+    assert (await AsgiClient(app).send("GET", "/region/standing")).status == 401
+    assert (await peer.send("POST", "/region/evacuate", body)).status == 401
+    assert (await peer.send("GET", "/region")).status == 401
+    assert (await operator.send("POST", "/region/evacuate", {**body, "force": True})).status == 200
+    assert here.told == [False]

@@ -180,7 +180,7 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
     answers = {"/region/evacuate": record, "/region": {"last": record}, "/losses": {"losses": []}}
     with answering(monkeypatch, answers):
         with pytest.raises(typer.Exit):
-            regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate", weight=0)
+            regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate")
         performed = capsys.readouterr().out
         regions.list_regions(data=Path("/d"), as_json=False)
         listed = capsys.readouterr().out

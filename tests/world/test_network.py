@@ -150,11 +150,8 @@ def test_no_world_has_converged_while_a_viewers_call_is_under_way(monkeypatch: p
     assert result.converged_s > 4.0
 
 
-@pytest.mark.parametrize("seed", [14, 213, 1018])
-def test_regions_end_equal_although_the_links_between_them_carry_little(
-    monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    """With every fault of the seed besides; P4 within 30 s, as everywhere."""
+def test_regions_end_equal_although_the_links_between_them_carry_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every fault of the seeds besides; P4 within 30 s, as everywhere."""
     sizes: list[int] = []
     trickle = PeerLink._trickle
 
@@ -165,11 +162,11 @@ def test_regions_end_equal_although_the_links_between_them_carry_little(
     monkeypatch.setattr(network, "Weather", partial(Weather, bytes_per_s=RATE))
     monkeypatch.setattr(PeerLink, "_trickle", noted)
     try:
-        result = simulate(seed, volumes())
+        results = [simulate(seed, volumes()) for seed in (14, 213, 1018)]
     finally:
         close_volumes()
 
-    assert not result.breaches
+    assert [result.breaches for result in results if result.breaches] == []
     assert max(sizes) / RATE > 8, "an answer took longer than silence may"
 
 

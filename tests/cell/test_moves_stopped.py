@@ -100,7 +100,7 @@ async def test_a_move_that_is_under_way_is_said_so_to_whoever_asks_again_and_ano
 
 async def test_an_evacuation_that_left_slots_behind_is_told_by_control_and_by_its_successor(region: Region) -> None:
     _, before = await ask("/status")
-    _, record = await ask("/region/evacuate", {"other": "eu-west", "wait_ms": 0})
+    _, record = await ask("/region/evacuate", {"other": "eu-west", "wait_ms": 0, "force": True})
     _, told = await ask("/status")
     region.running["control"].kill()
     region.running["control"].wait(10)
@@ -113,6 +113,9 @@ async def test_an_evacuation_that_left_slots_behind_is_told_by_control_and_by_it
     assert told["unfinished"]["open"] == len(record["slots"])
     assert "nothing was stopped" in told["unfinished"]["slots"][SLOT]
     assert after["unfinished"] == told["unfinished"]
+    status, refused = await ask("/moves", {"slots": [SLOT], "to": "c2"})
+    assert (status, (await ask("/cells"))[1]["moves"]) == (400, []), "it waited for three minutes, and in vain"
+    assert "First: eisbach regions return" in refused["detail"]
 
 
 async def lease(cell: str, slot: str = SLOT) -> str:

@@ -110,6 +110,23 @@ def test_what_cells_say_counts_also_where_the_record_was_lost(states: dict[str, 
     assert why_out_by_cells(states) == wanted
 
 
+async def test_a_region_is_not_left_to_one_in_which_a_cell_does_not_answer(
+    regions: tuple[Region, Region],
+) -> None:
+    """Its slots would have no writer and no reader in either."""
+    here, there = regions
+    there.cells.dead.add("c2")
+
+    with pytest.raises(
+        Denied, match=r"1 of its 2 slots have no cell that answers, eu/de/main/1 .*status.*--force"
+    ) as no:
+        await here.leave("eu-west")
+
+    assert no.value.code == "other_region_out"
+    assert set(here.cells.states.values()) == {"active"}
+    assert (await here.leave("eu-west", force=True)).proved
+
+
 async def test_the_second_of_two_regions_is_not_left_and_nothing_of_it_stops(regions: tuple[Region, Region]) -> None:
     here, there = regions
     assert (await here.leave("eu-west")).proved
@@ -206,7 +223,7 @@ async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_
 
     refused = await operator.send("POST", "/region/evacuate", body)
     assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
-    assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":""}'
+    assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":"","missing":""}'
     assert (await AsgiClient(app).send("GET", "/region/standing")).status == 401
     assert (await peer.send("POST", "/region/evacuate", body)).status == 401
     assert (await peer.send("GET", "/region")).status == 401

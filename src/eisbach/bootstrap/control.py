@@ -154,13 +154,20 @@ async def run(process: ControlProcess) -> None:
         tokens = (secrets.service_token, secrets.operator_token)
         announce = partial(_announce, process, secrets)
         peers = PeerControls(process.peers, token=secrets.peer_token)
+        leaving = Leaving(control.evacuation, region=process.region, ask=peers.standing, clock=clock)
         routes = [
-            *control_routes(control.reconciler, control.mover, addresses=process.cells, tokens=tokens),
+            *control_routes(
+                control.reconciler,
+                control.mover,
+                addresses=process.cells,
+                why_out=leaving.why_out,
+                tokens=tokens,
+            ),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
             *loss_routes(control.losses, announce=announce, tokens=tokens),
             *region_routes(
                 control.evacuation,
-                Leaving(control.evacuation, region=process.region, ask=peers.standing, clock=clock),
+                leaving,
                 region=process.region,
                 announce=partial(announce, process.region),
                 tokens=tokens,

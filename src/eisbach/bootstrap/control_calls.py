@@ -84,9 +84,14 @@ def movable(reconciler: SlotMapReconciler) -> Sequence[str]:
 
 
 def control_routes(
-    reconciler: SlotMapReconciler, mover: Mover, *, addresses: Mapping[str, str], tokens: tuple[str, ...]
+    reconciler: SlotMapReconciler,
+    mover: Mover,
+    *,
+    addresses: Mapping[str, str],
+    why_out: Callable[[], Awaitable[str]],
+    tokens: tuple[str, ...],
 ) -> list[Route]:
-    """The routes; ``addresses``: cell -> ``host:port``."""
+    """The routes; ``addresses``: cell -> ``host:port``; ``why_out``: why the region does not serve, or nothing."""
 
     async def cells(_: Request) -> Response:
         found: dict[str, dict[str, int]] = {cell: {} for cell in reconciler.cells}
@@ -104,6 +109,8 @@ def control_routes(
         asked = msgspec.json.decode(await request.body(), type=MoveRequest)
         slots = [_slot(reconciler, text) for text in asked.slots]
         _check_share(reconciler, asked)
+        if why := await why_out():
+            raise Invalid(f"no slot is moved while the region does not serve: {why}. First: eisbach regions return")
         known = {one.slot: one for one in await mover.records()}
         owners = {slot: reconciler.groups[str(slot.group)][slot.number] for slot in slots}
         stands = {slot: _standing(known.get(str(slot)), owner, asked.to) for slot, owner in owners.items()}

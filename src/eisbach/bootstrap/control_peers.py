@@ -4,6 +4,7 @@ The way is the one that cells pull through, so a cut between the regions cuts it
 EisbachError that says what was asked. May not know: what follows from the answer.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,6 +20,21 @@ __all__ = ["STANDING_PATH", "PeerControls"]
 STANDING_PATH: Final = "/peer/standing"
 _ANSWER_S: Final = 4.0
 """The other one looks at the lease of each of its slots before it answers."""
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str
+
+
+def _told(said: bytes) -> str:
+    """What an answer that is no standing says: the detail of a problem, or as it is."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(said, type=_Problem).detail
+    return said[:200].decode(errors="replace")
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 class PeerControls:
@@ -48,10 +64,10 @@ class PeerControls:
             ):
                 said = (await answer.content.read(4096))[:4096]
                 if answer.status != 200:
-                    raise Unavailable(f"{url} answered {answer.status}: {said[:200].decode(errors='replace')}")
+                    raise Unavailable(f"{url} answered {answer.status}: {_told(said)}")
             found = msgspec.json.decode(said, type=Standing)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+            raise Unavailable(f"{url} cannot be reached ({_named(error)})") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{url} does not answer as a region does: {error}") from error
         if found.region != region:

@@ -3,8 +3,8 @@
 Promises, of two regions A and B whose control processes both run, without ``force``:
 
 - a region is left only after the other one's control answered that it serves: it is neither evacuated, nor being
-  evacuated, nor on its way back, and no cell of it that answers has left a slot to another region (the leases say so
-  also when the control store, and the record in it, was lost);
+  evacuated, nor on its way back, every viewers' slot of it has a cell that answers, and none of these has left a slot
+  to another region (the leases say so also when the control store, and the record in it, was lost);
 - asked of both at the same moment, at most one goes, and perhaps none: each says first that it is leaving and asks
   then, so whichever of the two questions comes later finds the other one leaving. Both then step back, nothing is
   stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
@@ -13,8 +13,8 @@ Promises, of two regions A and B whose control processes both run, without ``for
 What does not hold: with ``force`` nobody is asked, so both may go. A cut between the regions refuses a planned
 evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
 declared so in the one that survives (``losses``), which asks nobody. A region that answered and burns a moment later
-was asked too early. Cells of the other region that do not answer speak neither for nor against it as long as one
-does: slot by slot the evacuation looks itself whether the twin listens. May not know: HTTP, the front.
+was asked too early. A cell that answers and takes no writes (its clock, its disk) counts as one that serves.
+May not know: HTTP, the front.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ from eisbach.control.evacuation import Evacuation, EvacuationRecord
 from eisbach.kernel.errors import Denied, EisbachError
 from eisbach.ports.clock import Clock
 
-__all__ = ["OTHER_OUT", "Leaving", "Standing", "why_out", "why_out_by_cells"]
+__all__ = ["OTHER_OUT", "Leaving", "Standing", "unanswered", "why_out", "why_out_by_cells"]
 
 OTHER_OUT: Final = "other_region_out"
 """Code of the refusal: nothing was stopped."""
@@ -38,6 +38,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     why_not: str
     """Why it does not serve; empty: it does."""
+    missing: str = ""
+    """Which of its slots nobody answers for; empty: none. Left to it, they would be served by nobody."""
 
 
 def why_out(leaving: str, last: EvacuationRecord | None) -> str:
@@ -65,6 +67,12 @@ def why_out_by_cells(states: Mapping[str, str]) -> str:
     return "" if any(states.values()) else f"none of the cells that have its {len(states)} slots answers"
 
 
+def unanswered(states: Mapping[str, str]) -> str:
+    """Which slots are served by no cell that answers; empty: none."""
+    silent = sorted(slot for slot, state in states.items() if not state)
+    return f"{len(silent)} of its {len(states)} slots have no cell that answers, {silent[0]} first" if silent else ""
+
+
 class Leaving:
     """One per region, in its control process, before ``Evacuation``."""
 
@@ -78,8 +86,13 @@ class Leaving:
 
     async def standing(self) -> Standing:
         """What this region says of itself."""
-        why = why_out(self._under_way[-1] if self._under_way else "", await self._evacuation.last())
-        return Standing(region=self._region, why_not=why or why_out_by_cells(await self._evacuation.states()))
+        states = await self._evacuation.states()
+        why = await self.why_out() or why_out_by_cells(states)
+        return Standing(region=self._region, why_not=why, missing=unanswered(states))
+
+    async def why_out(self) -> str:
+        """Why it does not serve, by what is known here; empty: nothing speaks against it."""
+        return why_out(self._under_way[-1] if self._under_way else "", await self._evacuation.last())
 
     async def leave(
         self, other: str, *, wait_ms: int, force: bool, announce: Callable[[], Awaitable[None]]
@@ -103,14 +116,17 @@ class Leaving:
             self._under_way.remove(other)
 
     async def _refuse_unless_serving(self, other: str) -> None:
+        heal = f"eisbach status says what is down in {other}: that first"
         try:
-            why_not = (await self._ask(other)).why_not
+            stands = await self._ask(other)
         except EisbachError as error:
-            why_not = f"it cannot be asked: {error}"
+            why_not, advice = f"it cannot be asked: {error}", heal
+        else:
+            why_not = stands.why_not or stands.missing
+            advice = f"eisbach regions return {other} brings it back" if stands.why_not else heal
         if why_not:
             raise Denied(
                 f"region {self._region} is not left to {other}, which is not shown to serve: {why_not}. Nothing was"
-                f" stopped. See eisbach regions list; eisbach regions return {other} brings it back; force goes all the"
-                " same, and then perhaps nobody serves",
+                f" stopped. {advice}; --force goes all the same, and then perhaps nobody serves",
                 code=OTHER_OUT,
             )

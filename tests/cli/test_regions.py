@@ -171,6 +171,22 @@ def test_a_request_that_reached_nobody_is_not_said_to_be_carried_out(
         Control("/d", "eu-central").call("/moves", {})
 
 
+@pytest.mark.parametrize(
+    ("action", "follows"), [("evacuate", "eisbach regions return eu-central"), ("return", "regions evacuate REGION")]
+)
+def test_a_list_of_regions_offers_the_way_back_while_one_is_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, action: str, follows: str
+) -> None:
+    slots = {"eu/de/main/0": {"cell": "c1", "proved": True, "trouble": ""}}
+    record = {"region": "eu-central", "other": "eu-west", "action": action, "slots": slots}
+    with answering(monkeypatch, {"/region": {"last": record}, "/losses": {"losses": []}}):
+        regions.list_regions(data=Path("/d"), as_json=False)
+
+    assert f"Next: {follows}" in capsys.readouterr().out.replace(
+        "Next: eisbach regions evacuate", "Next: regions evacuate"
+    )
+
+
 def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_take_back(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,10 @@ def list_regions(*, shared: Shared) -> None:
         say(f"Next: eisbach heal region/{lost[0]} when it can come back, then eisbach regions return {lost[0]}")
     elif begun:
         say(_rest(begun[0]))
+    elif out := [
+        one["region"] for one in found if (one["last"] or {}).get("action") == "evacuate" or one.get("why_not")
+    ]:
+        say(f"Next: eisbach regions return {out[0]} brings it back, with a proof")
     else:
         say("Next: eisbach regions evacuate REGION takes one out, with a proof")
 

@@ -274,10 +274,10 @@ def test_a_region_is_not_left_to_one_that_is_out_whatever_the_front_weighs(
 
     class Control:
         def __init__(self, _data: str, region: str) -> None:
-            self._region = region
+            self.region = region
 
         def call(self, path: str, body: Any = None) -> Any:
-            asked.append((self._region, path))
+            asked.append((self.region, path))
             lost = {"region": "eu-central", "closed_ms": 0, "heard_ms": 1, "slots": {}}
             return {"/region": {"last": last}, "/region/evacuate": done, "/losses/declare": lost}[path]
 

@@ -35,10 +35,10 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
 
     class Control:
         def __init__(self, _data: str, region: str) -> None:
-            self._region = region
+            self.region = region
 
         def call(self, path: str, body: Any = None) -> Any:
-            if self._region == "eu-west":
+            if self.region == "eu-west":
                 raise Unavailable("control of eu-west is dead")
             assert (path, body["other"]) == ("/region/evacuate", "eu-west")
             if not body.get("force"):

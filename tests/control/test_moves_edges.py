@@ -13,7 +13,7 @@ from eisbach.cell.moving import Freeze, LeaseView, Settle, StandAside, StoodAsid
 from eisbach.control.evacuation import Evacuation
 from eisbach.control.moves import RECORDS, SlotRecord
 from eisbach.engines.embedded.control_store import SqliteControlStore
-from eisbach.kernel.errors import SlotMoved, VersionConflict
+from eisbach.kernel.errors import SlotMoved, Unavailable, VersionConflict
 from eisbach.kernel.events import EventDraft
 from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Lease, Transaction, Write
@@ -65,6 +65,24 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
 
     with pytest.raises(VersionConflict, match="not all heard"):
         await region.mover().request(SLOT, owner="c2", target="c1")
+
+
+async def test_what_a_move_waited_for_is_said_no_more_once_its_end_was_heard(region: Region) -> None:
+    mover, settle = region.mover(), region.settle
+
+    async def deaf(cell: str, asked: Settle) -> LeaseView:
+        raise Unavailable(f"{cell} is dead")
+
+    await mover.request(SLOT, owner="c1", target="c2")
+    await mover.abort(SLOT, "asked for")
+    region.settle = deaf  # type: ignore[method-assign]
+    await mover.activate()
+    waited = dict(mover.waits)
+    region.settle = settle  # type: ignore[method-assign]
+    await mover.activate()
+
+    assert waited == {str(SLOT): "c1 is dead"}
+    assert mover.waits == {}
 
 
 async def test_who_was_told_before_the_records_were_read_and_is_not_on_record_is_told_again(region: Region) -> None:

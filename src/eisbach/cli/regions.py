@@ -174,16 +174,14 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _leave(data: str, supervisor: Supervisor, region: str, other: str, *, force: bool) -> Any:
+def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[str, int], *, force: bool) -> Any:
     """The record of an evacuation; where control refuses it, the front sends to the region as before."""
-    weights = _weights(supervisor)
-    if not force:
-        _refuse_two_out(data, other, weights)
+    region = control.region
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
     asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
     try:
-        return Control(data, region).call("/region/evacuate", asked)
+        return control.call("/region/evacuate", asked)
     except Denied:
         if weights:
             supervisor.post("/ops/weights", {"region": region, "weight": weights.get(region, 100)})
@@ -203,7 +201,9 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
     weights = _weights(supervisor)
     other = _other(supervisor, region)
     if action == "evacuate":
-        record = _leave(data, supervisor, region, other, force=force)
+        if not force:
+            _refuse_two_out(data, other, weights)
+        record = _leave(supervisor, Control(data, region), other, weights, force=force)
     else:
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)

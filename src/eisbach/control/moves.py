@@ -204,6 +204,7 @@ class Mover:
                 await self._drive(record, revision)
             else:
                 await self._tell(record, revision)
+                self.waits.pop(slot, None)
         except VersionConflict:
             return  # another pass was quicker; the next one reads again
         except EisbachError as error:

@@ -4,13 +4,14 @@ Pure. Nobody is hurt by one (each slot is served by one of the regions), and non
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 __all__ = ["Unfinished", "unfinished"]
 
-_NAMED = 3
+_NAMED: Final = 3
+_WORDS: Final = {"evacuate": "evacuation", "return": "return"}
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,3 @@ def _sentence(region: str, told: Mapping[str, Any]) -> str:
     named = ", ".join(f"{slot} ({trouble})" for slot, trouble in slots[:_NAMED])
     more = f" and {told['open'] - len(slots[:_NAMED])} more" if told["open"] > _NAMED else ""
     return f"The {_WORDS[action]} of {region} is not through, {told['open']} slots: {named}{more}; {again}."
-
-
-_WORDS = {"evacuate": "evacuation", "return": "return"}

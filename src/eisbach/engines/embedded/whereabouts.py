@@ -1,10 +1,10 @@
-"""Where a store file was opened last, and whether it may be an older copy of itself (P21).
+"""Whether an opening of a store file may go on: it is the last, the file is whole, and no older copy of itself (P21).
 
 A copy that is put back (a snapshot of a machine, a file from a backup) has numbers that were given already. It is told
 by its place: the machine's boot and the file's identity on it. A file that is where it was when it was opened last is
 what the last opening left; of any other nothing is known until others have said what they hold
-(``bootstrap.older_copy``), and until then no transaction is written here, and no op of another region is applied. May
-not know: who the others are.
+(``bootstrap.older_copy``), and until then no transaction is written here, and no op of another region is applied. A
+damage that was met is kept in the file, which opens no more. May not know: who the others are.
 """
 
 import asyncio

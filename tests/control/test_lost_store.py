@@ -3,17 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from eisbach.bootstrap.control import open_control
 from eisbach.bootstrap.control_calls import viewers_slots
 from eisbach.bootstrap.tools import locate_tools
 from eisbach.cell.move_http import HttpCells
-from eisbach.cell.moving import LeaseView
-from eisbach.control.lost_records import made_anew
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
-from eisbach.control.slot_record import SlotRecord
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.edge.agent import MAP_FILE
 from eisbach.engines.embedded.control_store import SqliteControlStore
@@ -151,37 +147,6 @@ def test_the_map_that_control_looks_for_is_the_one_that_the_agent_keeps(tmp_path
     )
 
     assert documents.control("eu-central").edge_map == f"{documents.agent('eu-central').folder}/edge/{MAP_FILE}"
-
-
-ASKED = SlotRecord(
-    slot="eu/de/main/3", owner="c1", epoch=1, move=0, phase="queued", source="c1", target="c2", began_ms=1
-)
-GONE = LeaseView(state="gone", epoch=7, move=4, owner="c2")
-
-
-@pytest.mark.parametrize(
-    ("source", "owner", "move", "wanted"),
-    [
-        (GONE, LeaseView(state="active", epoch=7, move=4), 0, ("c2", 7, 4)),
-        (GONE, LeaseView(state="active", epoch=9, move=4), 3, ("c2", 9, 4)),  # it was left and taken back since
-        (GONE, LeaseView(state="away", epoch=8, move=4, owner="eu-west"), 0, ("c2", 8, 4)),
-        (GONE, LeaseView(state="active", epoch=7, move=4), 4, None),  # the record is there
-        (GONE, LeaseView(state="active", epoch=6, move=4), 0, None),
-        (GONE, LeaseView(state="active", epoch=9, move=5), 0, None),  # there was another move since
-        (GONE, LeaseView(state="importing", epoch=7, move=4), 0, None),
-        (GONE, LeaseView(state="gone", epoch=9, move=5, owner="c1"), 0, None),
-        (GONE, LeaseView(), 0, None),
-        (LeaseView(state="frozen", epoch=7, move=4), LeaseView(state="active", epoch=7, move=4), 0, None),
-        (msgspec.structs.replace(GONE, owner=None), LeaseView(state="active", epoch=7, move=4), 0, None),
-    ],
-)
-def test_a_record_is_made_anew_only_by_what_both_cells_say(
-    source: LeaseView, owner: LeaseView, move: int, wanted: tuple[str, int, int] | None
-) -> None:
-    found = made_anew(msgspec.structs.replace(ASKED, move=move), source, owner, now_ms=5)
-
-    assert wanted == (found and (found.owner, found.epoch, found.move))
-    assert found is None or (found.phase, found.told, found.done) == ("settled", ("c1", "c2"), False)
 
 
 @pytest.mark.parametrize("spoil", ["no database", "torn page"])

@@ -74,6 +74,7 @@ async def test_what_a_move_waited_for_is_said_no_more_once_its_end_was_heard(reg
         raise Unavailable(f"{cell} is dead")
 
     await mover.request(SLOT, owner="c1", target="c2")
+    await mover.activate()
     await mover.abort(SLOT, "asked for")
     region.settle = deaf  # type: ignore[method-assign]
     await mover.activate()

@@ -34,9 +34,9 @@ from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
 from eisbach.control.evacuation import Evacuation
-from eisbach.control.frozen_slots import FrozenSlots
 from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
+from eisbach.control.lost_moves import LostMoves
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
@@ -64,18 +64,18 @@ class OpenControl:
         evacuation: Evacuation,
         losses: RegionLosses,
         *,
-        frozen: FrozenSlots,
+        lost: LostMoves,
         clock: Clock,
     ) -> None:
         self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
-        self._frozen, self._clock = frozen, clock
+        self.lost, self._clock = lost, clock
 
     async def run(self) -> None:
         """Reconcile for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look())
             tasks.create_task(self.mover.run())
-            tasks.create_task(self._frozen.run())
+            tasks.create_task(self.lost.run())
 
     async def _look(self) -> None:
         while True:
@@ -120,14 +120,14 @@ async def open_control(
     )
     await evacuation.last()  # so that /status knows it
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
-    frozen = FrozenSlots(
+    lost = LostMoves(
         store,
         cells,
         names=lambda: viewers_cells(reconciler),
         slots=lambda: sorted(viewers_slots(reconciler)),
         clock=clock,
     )
-    return OpenControl(reconciler, mover, evacuation, losses, frozen=frozen, clock=clock)
+    return OpenControl(reconciler, mover, evacuation, losses, lost=lost, clock=clock)
 
 
 async def run(process: ControlProcess) -> None:
@@ -161,6 +161,7 @@ async def run(process: ControlProcess) -> None:
                 control.mover,
                 addresses=process.cells,
                 why_out=leaving.why_out,
+                unknown=control.lost.waits,
                 tokens=tokens,
             ),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
@@ -218,6 +219,7 @@ def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: 
             "refusal": reconciler.refusal,
             "confinement": confinement,
             "unfinished": control.evacuation.unfinished(),
+            "unknown_moves": control.lost.waits,
         }
 
     async def slot_map(request: Request) -> Response:

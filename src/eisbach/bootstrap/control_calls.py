@@ -89,9 +89,12 @@ def control_routes(
     *,
     addresses: Mapping[str, str],
     why_out: Callable[[], Awaitable[str]],
+    unknown: Mapping[str, str],
     tokens: tuple[str, ...],
 ) -> list[Route]:
-    """The routes; ``addresses``: cell -> ``host:port``; ``why_out``: why the region does not serve, or nothing."""
+    """The routes; ``addresses``: cell -> ``host:port``; ``why_out``: why the region does not serve, or nothing;
+    ``unknown``: see ``LostMoves.waits``.
+    """
 
     async def cells(_: Request) -> Response:
         found: dict[str, dict[str, int]] = {cell: {} for cell in reconciler.cells}
@@ -101,7 +104,7 @@ def control_routes(
         listed = [{"cell": c, "state": s, "slots": found[c]} for c, s in sorted(reconciler.cells.items())]
         records = await mover.records()
         open_ends = {one.slot for one in records if not one.done}
-        waits = {slot: why for slot, why in mover.waits.items() if why and slot in open_ends}
+        waits = {slot: why for slot, why in mover.waits.items() if why and slot in open_ends} | dict(unknown)
         known = {"map_version": reconciler.version, "addresses": addresses}
         return _json({"cells": listed, "moves": records, "waits": waits, **known})
 

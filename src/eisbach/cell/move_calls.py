@@ -14,10 +14,14 @@ from eisbach.cell.routes import Answer, Call, Route
 from eisbach.cell.slot_imports import ExportRequest, PrepareImport
 from eisbach.kernel.errors import Invalid
 
-__all__ = ["SlotRef", "loss_routes", "move_routes"]
+__all__ = ["AllSlots", "SlotRef", "loss_routes", "move_routes"]
 
 _BODY_BYTES_MAX: Final = 1024 * 1024
 T = TypeVar("T")
+
+
+class AllSlots(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call about every slot."""
 
 
 class SlotRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +59,7 @@ def move_routes(moving: Moving) -> list[Route]:
     """``POST /moves/...``."""
     return [
         route("look", SlotRef, lambda asked: moving.look(asked.slot), "The lease row"),
+        route("leases", AllSlots, lambda _: moving.leases(), "Every lease row"),
         route("prepare", PrepareImport, moving.prepare, "Open an import"),
         route("export", ExportRequest, moving.export, "A piece of a slot"),
         route("left", ExportRequest, moving.left, "A piece of what a slot left behind"),

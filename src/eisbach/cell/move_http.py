@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from eisbach.cell.losses import AskHeard, AskReturned, Heard, Returned
-from eisbach.cell.move_calls import SlotRef
+from eisbach.cell.move_calls import AllSlots, SlotRef
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, LeftBehind, Settle, StandAside, StoodAside
 from eisbach.cell.problems import Problem
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport
@@ -53,6 +53,10 @@ class HttpCells:
     async def look(self, cell: str, slot: str) -> LeaseView:
         """See ``MoveCells``."""
         return await self._send(self.address(cell), "look", SlotRef(slot=slot), LeaseView)
+
+    async def all_leases(self, cell: str) -> dict[str, LeaseView]:
+        """See ``lost_moves.AskedCells``."""
+        return await self._send(self.address(cell), "leases", AllSlots(), dict[str, LeaseView])
 
     async def prepare(self, cell: str, asked: PrepareImport) -> ImportProgress:
         """See ``MoveCells``."""

@@ -140,6 +140,10 @@ class Moving:
             return LeaseView(relay_behind=behind)
         return LeaseView(**lease._asdict(), relay_behind=behind)
 
+    async def leases(self) -> dict[str, LeaseView]:
+        """Every lease row, by slot; how far the hub is behind is not in it."""
+        return {str(slot): LeaseView(**lease._asdict()) for slot, lease in (await self._store.leases()).items()}
+
     async def prepare(self, asked: PrepareImport) -> ImportProgress:
         """See ``SlotImports``."""
         return await self._imports.prepare(asked)

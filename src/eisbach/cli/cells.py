@@ -91,6 +91,9 @@ def list_cells(*, shared: Shared, region: _REGION = "") -> None:
         say(f"  {cell['cell']:<10} {cell['state']:<12} {slots}")
     for move in found["moves"][-10:]:
         say(f"  {_line(move)}{_why(found['waits'], move)}")
+    moves = {move["slot"] for move in found["moves"]}
+    for slot in [slot for slot in found["waits"] if slot not in moves][:10]:
+        say(f"  {slot}: {found['waits'][slot]}")
     say("Next: eisbach cells move SLOT --to CELL moves one, under load")
 
 
@@ -138,7 +141,7 @@ def _outcomes(control: Control, wanted: set[str], *, quiet: bool) -> list[Any]:
         while True:
             found = control.call("/cells")
             moves = [move for move in found["moves"] if move["slot"] in wanted]
-            ended = [move for move in moves if move["phase"] == "settled" and len(move["told"]) == 2]
+            ended = [move for move in moves if move["phase"] == "settled" and not _deaf(move)]
             progress.update(task, completed=len(ended))
             if len(ended) == len(wanted):
                 return ended
@@ -155,7 +158,8 @@ def _line(move: Any) -> str:
     if move["phase"] != "settled":
         return f"{move['slot']}: {move['phase']} from {move['source']} to {move['target']}"
     if move["outcome"] == "committed":
-        return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), writes stood for {move['freeze_ms']} ms"
+        how = move["reason"] or f"writes stood for {move['freeze_ms']} ms"
+        return f"{move['slot']}: {move['owner']}'s now (epoch {move['epoch']}), {how}"
     return f"{move['slot']}: stayed with {move['owner']} (epoch {move['epoch']}): {move['reason']}"
 
 
@@ -166,8 +170,11 @@ def _why(waits: Any, move: Any) -> str:
 
 def _unheard(move: Any) -> str:
     """What it came to so far, and who does not take it: its log says why."""
-    deaf = sorted({move["source"], move["target"]} - set(move["told"]))
-    return f"{_line(move)}; not heard by {', '.join(deaf)}" if move["phase"] == "settled" else _line(move)
+    return f"{_line(move)}; not heard by {', '.join(_deaf(move))}" if move["phase"] == "settled" else _line(move)
+
+
+def _deaf(move: Any) -> list[str]:
+    return sorted({move["source"], move["target"]} - set(move["told"]))
 
 
 COMMANDS = {

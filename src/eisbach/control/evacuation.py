@@ -160,6 +160,8 @@ class Evacuation:
         asked = StandAside(slot=slot, epoch=0, owner=other, peer=other)
         try:
             found = await self._cells.vectors(cell, asked)
+            if why := _not_the_owners(cell, found):
+                return _proof(cell, found, False, why)
             if found.state != "away" and not found.listening:
                 return _proof(
                     cell, found, False, f"region {other} has not asked for its ops lately; nothing was stopped"
@@ -183,7 +185,17 @@ class Evacuation:
                 found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
             return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
-        return _proof(cell, found, proved and found.state == "active", f"this region lacks ops of region {other}")
+        why = _not_the_owners(cell, found) or f"this region lacks ops of region {other}"
+        return _proof(cell, found, proved and found.state == "active", why)
+
+
+def _not_the_owners(cell: str, found: StoodAside) -> str:
+    """Why a cell that the slot map names can neither leave the slot nor take it back; empty: it can."""
+    if found.state in ("active", "away", "frozen"):
+        return ""
+    return (
+        f"{cell} has it {found.state or 'not'}: the slot map does not know yet whose it is; try again in some seconds"
+    )
 
 
 def _proof(cell: str, found: StoodAside, proved: bool, trouble: str) -> SlotProof:

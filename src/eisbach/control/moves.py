@@ -23,8 +23,7 @@ from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.cell.within import within
 from eisbach.control.durations import Durations
-from eisbach.control.lost_records import made_anew
-from eisbach.control.slot_record import RECORDS, SlotRecord
+from eisbach.control.slot_record import LOST, RECORDS, SlotRecord
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
@@ -152,6 +151,10 @@ class Mover:
         _, found, revision = await self._read(str(slot))
         if found is None or found.phase == "settled":
             raise Invalid(f"slot {slot} is not being moved; nothing to abort")
+        if found.phase == LOST:
+            raise VersionConflict(
+                f"slot {slot}: the record of move {found.move} was lost, it ends by itself; try again"
+            )
         return await self._end(found, revision, "aborted", reason=reason)
 
     async def records(self) -> list[SlotRecord]:
@@ -215,9 +218,11 @@ class Mover:
         """PREPARE: under the epoch that the source has, and a move id of its own."""
         lease = await self._cells.look(record.source, record.slot)
         epoch = max(record.epoch, lease.epoch)
-        if lease.state in ("gone", "frozen") and lease.move > record.move:
-            await self._take_up(record, revision, lease)
-            return
+        if lease.move > record.move:
+            raise Unavailable(
+                f"{record.source} has slot {record.slot} {lease.state} by move {lease.move}, whose record was lost; the"
+                " other cells are asked how that ended"
+            )
         if lease.state != "active":
             reason = f"{record.source} has the slot {lease.state or 'not'}, not active"
             await self._end(msgspec.structs.replace(record, epoch=epoch), revision, "aborted", reason=reason)
@@ -226,20 +231,6 @@ class Mover:
             record, phase="moving", epoch=epoch, move=max(record.move, lease.move) + 1, began_ms=self._clock.wall_ms()
         )
         await self._put(moving, revision)
-
-    async def _take_up(self, record: SlotRecord, revision: int, lease: LeaseView) -> None:
-        """A move that only cells know of comes first; of one that is frozen ``FrozenSlots`` finds the end."""
-        if lease.state == "gone" and lease.owner is not None and lease.owner in self._names():
-            owner = await self._cells.look(lease.owner, record.slot)
-            if found := made_anew(record, lease, owner, now_ms=self._clock.wall_ms()):
-                _logger.warning("move_record_was_lost", slot=record.slot, move=found.move, owner=found.owner)
-                await self._put(found, revision)
-                await self._publish({found.slot: found.owner})
-                return
-        raise Unavailable(
-            f"{record.source} has slot {record.slot} {lease.state} by move {lease.move}, whose record was lost; the"
-            " other cells are asked how that ended"
-        )
 
     async def _drive(self, record: SlotRecord, revision: int) -> None:
         """COPY, TAIL and VERIFY are the target's; FREEZE, DRAIN and the outcome follow when it is ready."""
@@ -311,19 +302,23 @@ class Mover:
     async def _end(
         self, record: SlotRecord, revision: int, outcome: str, *, reason: str = "", freeze_ms: int = 0
     ) -> SlotRecord:
-        """The only point of decision: one compare-and-set, COMMIT or ABORT, under a higher epoch either way."""
+        """The only point of decision: one compare-and-set, COMMIT or ABORT, under a higher epoch either way.
+
+        Of a move that no cell has heard of nobody is told: under an epoch that a lost record gave to another cell, the
+        source would wake up as a second owner.
+        """
+        unheard = record.phase == "queued"
         ended = msgspec.structs.replace(
             record,
             phase="settled",
             outcome=outcome,
             owner=record.target if outcome == "committed" else record.source,
-            epoch=record.epoch + 1,
-            move=max(1, record.move),
+            epoch=record.epoch + (not unheard),
             ended_ms=self._clock.wall_ms(),
             reason=reason,
             freeze_ms=freeze_ms,
-            told=(),
-            discarded=False,
+            told=tuple(sorted({record.source, record.target})) if unheard else (),
+            discarded=unheard,
         )
         await self._put(ended, revision)
         self.waits.pop(record.slot, None)

@@ -5,9 +5,11 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["RECORDS", "SlotRecord"]
+__all__ = ["LOST", "RECORDS", "SlotRecord"]
 
 RECORDS: Final = "moves/"
+LOST: Final = "lost"
+"""Phase of a move whose record was lost: its end is on record again, what was left open not let go of yet."""
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,7 +22,7 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     move: int
     """Id of the last move; only rises."""
     phase: str
-    """``queued``, ``moving`` or ``settled``."""
+    """``queued``, ``moving``, ``settled``, or ``LOST``."""
     source: str
     target: str
     began_ms: int

@@ -111,7 +111,7 @@ async def open_control(
             "control_store_was_lost",
             region=placement.region,
             began_from=kept[0],
-            not_known="the last evacuation, open losses, moves that were under way: docs/backup.md",
+            not_known="the last evacuation, open losses: docs/backup.md",
         )
     await reconciler.activate()
     mover = Mover(store, cells, names=lambda: movable(reconciler), publish=reconciler.assign, clock=clock)

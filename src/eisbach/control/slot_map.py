@@ -21,6 +21,8 @@ __all__ = ["PUBLISHED", "WANTED", "Placement", "SlotMapReconciler", "Wanted", "f
 WANTED: Final = "slot-map/wanted"
 PUBLISHED: Final = "slot-map/published"
 """Without its signature, which is made anew for whoever asks: so a rotated key needs no new version."""
+_VERSIONS_SKIPPED: Final = 1_000
+"""More than a control process publishes in the seconds in which its edge does not ask."""
 
 
 def first_groups(groups: Mapping[str, int], cells: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, list[str]]:
@@ -113,8 +115,9 @@ class SlotMapReconciler:
         """Compare with the map that the region's edge keeps, signed; whether this store was empty and began from it.
 
         An edge has maps from this store alone, and only what was on disk. So where it keeps one and nothing was ever
-        published here, the store was lost: versions go on from there, and slots belong to whom the edge sends. Moves'
-        own records are not needed for that: a cell's lease has the epoch and the move that the next one rises above.
+        published here, the store was lost: slots belong to whom the edge sends, and versions go on well above its own,
+        since the lost store may have published more, of which one may be on its way to the edge. What moves have
+        decided since is asked of the cells (``lost_moves``).
 
         Raises:
             Corrupt: this store is an older copy, or is empty and the edge's map cannot be read; nothing was changed.
@@ -139,7 +142,8 @@ class SlotMapReconciler:
         wanted, states = await self._store.get(WANTED), {n: c.state for n, c in kept.cells.items()}
         news = Wanted(groups=kept.groups, states={n: state for n, state in states.items() if state != "active"})
         await self._store.put(WANTED, msgspec.json.encode(news), expected=wanted.revision if wanted else 0)
-        await self._store.put(PUBLISHED, msgspec.json.encode(kept), expected=0)
+        first = msgspec.structs.replace(kept, version=kept.version + _VERSIONS_SKIPPED)
+        await self._store.put(PUBLISHED, msgspec.json.encode(first), expected=0)
         return True
 
     def _refuse_an_older_copy(self, published: bytes, kept: SlotMap, where: str) -> None:

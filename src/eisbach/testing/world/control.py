@@ -42,6 +42,8 @@ class ControlNode(Process):
         self._told, self._secrets = told, secrets
         self.ways: Ways | None = None
         self.control: OpenControl | None = None
+        self.agent: AgentNode | None = None
+        """Of its edge, on the same host."""
         self.published: dict[int, SlotMap] = {}
         """Version -> what was handed out under it, in every life."""
 
@@ -53,7 +55,9 @@ class ControlNode(Process):
         try:
             cells = CellsLink(self, self.ways, self._told.cells, token=self._secrets.service_token)
             key = bytes.fromhex(self._secrets.map_key)
-            self.control = await open_control(store, cells, self._told, clock=self.clock, key=key)
+            map_file = self.agent.files_now().get(MAP_FILE) if self.agent is not None else None
+            kept = (MAP_FILE, map_file) if map_file is not None else None
+            self.control = await open_control(store, cells, self._told, clock=self.clock, key=key, kept=kept)
             self.ready()
             await self.control.run()
         finally:

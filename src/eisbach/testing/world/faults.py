@@ -14,9 +14,11 @@ from typing import Final
 from eisbach.testing.world.control import FORGED
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
+from eisbach.testing.world.strikes import Action, Pair, Strike
 
 __all__ = [
     "ALONE",
+    "LOST_STORE",
     "MESSAGE_PAIRS",
     "OLDER_COPY",
     "PAIRS",
@@ -29,7 +31,6 @@ __all__ = [
     "draw",
 ]
 
-Pair = tuple[str, str]
 Aim = tuple[str, Pair]
 _CELL_PHASES: Final = ("opening", "disk.store", "call.serve", "pull.ask", "pull.serve", "publish.ask", "cursor.ask")
 _HUB_PHASES: Final = ("opening", "disk.log", "disk.spokes", "publish.serve", "cursor.serve")
@@ -88,8 +89,14 @@ OLDER_COPY: Final = "older-copy"
 """The machine is put back from a copy of its disk that was made a while before."""
 _PUT_BACK: Final[tuple[Pair, ...]] = tuple((phase, OLDER_COPY) for phase in _CELL_PHASES)
 """At most one in a seed."""
+LOST_STORE: Final = "lost-store"
+"""The control process comes back with an empty disk, and begins from the map that its edge keeps."""
+_LOST: Final[tuple[Pair, ...]] = tuple(
+    (phase, LOST_STORE) for phase in ("opening", "disk.control", *(f"{step}.ask" for step in _STEPS))
+)
+"""At most one in a seed."""
 PAIRS: Final[frozenset[Pair]] = frozenset(
-    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK)
+    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK) | set(_LOST)
 )
 """Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
 _LATEST: Final = {"wiped": 1.5}
@@ -107,6 +114,9 @@ HUBS_IN_TURN_SHARE: Final = 0.15
 """Of seeds, where neither a region nor a disk is lost."""
 PUT_BACK_SHARE: Final = 0.15
 """Of seeds where no disk burns, no region is lost, and the hub that would know of it is not wiped."""
+LOST_STORE_SHARE: Final = 0.25
+"""Of seeds where slots move and neither a region is lost, nor a cell emptied, nor a disk put back: each of these asks
+the operator, or the records, for what only that store knew."""
 _ARCHIVED_SHARE: Final = 0.5
 """Of seeds where a disk burns or is put back: once its cell is archived."""
 CROWDED_SHARE: Final = 0.2
@@ -130,44 +140,6 @@ ILL_SHARE: Final = 0.15
 """Of seeds, drawn by itself: a second spoke, which fails and has its poison."""
 CALM_AFTER_S: Final = 3.0
 """After the viewers' last call something may still go wrong for so long."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """One fault."""
-
-    number: int
-    at_s: float
-    """When it begins to wait for its phase."""
-    target: str
-    phase: str
-    kind: str
-    seconds: float
-    """How long it lasts, or until the process starts again."""
-    amount: int
-    """Of whatever the kind has: durable steps until the power goes, milliseconds of a jump, syncs that fail."""
-
-    def __str__(self) -> str:
-        return (
-            f"#{self.number} {self.kind} of {self.target} in {self.phase} from {self.at_s:.2f} s, {self.seconds:.2f} s"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """Something that an operator does: no fault, but a time for faults to hit."""
-
-    at_s: float
-    kind: str
-    """``move`` a slot of the region to another of its cells, ``empty`` its first cell and take that away, ``evacuate``
-    the region, or ``lose`` it."""
-    region: str
-    slot: int
-    seconds: float
-    """How long the region stays evacuated, or lost; how long emptying is tried."""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.region} slot {self.slot} at {self.at_s:.2f} s, for {self.seconds:.2f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +230,8 @@ def draw(seed: int) -> Plan:
         other = random.Random(f"{seed}:put back between cells 1")  # noqa: S311 - changed no seed of regressions.txt
         if shape.control and not any(strike.kind == OLDER_COPY for strike in strikes):
             strikes += _put_back(other, shape, viewing_s, strikes, moving=REGIONS[0])
+    if shape.control and not any(action.kind in ("lose", "empty") for action in actions):
+        strikes += _lost_store(seed, viewing_s, strikes)
     archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
     strikes += _kept_apart(chance, archived, strikes)
     return Plan(
@@ -320,6 +294,22 @@ def _put_back(
         target=f"{region}/{chance.choice(shape.cells[region])}",
         phase=chance.choice(_PUT_BACK)[0],
         kind=OLDER_COPY,
+        seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
+        amount=chance.randint(0, 12),
+    )
+
+
+def _lost_store(seed: int, viewing_s: float, others: Sequence[Strike]) -> Iterator[Strike]:
+    """In some seeds beside all else: the control store is lost in the middle of moves. Drawn as ``_put_back`` is."""
+    chance = random.Random(f"{seed}:lost store")  # noqa: S311 - must be repeatable
+    if chance.random() >= LOST_STORE_SHARE or any(strike.kind == OLDER_COPY for strike in others):
+        return
+    yield Strike(
+        number=len(others),
+        at_s=chance.uniform(0.1, 0.9) * viewing_s,
+        target=f"{REGIONS[0]}/control",
+        phase=chance.choice(_LOST)[0],
+        kind=LOST_STORE,
         seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
         amount=chance.randint(0, 12),
     )

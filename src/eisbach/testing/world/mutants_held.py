@@ -41,6 +41,13 @@ _IN: Final[dict[str, dict[str, str]]] = {
         "given-before-the-question": "test_what_a_region_gave_before_it_asks_whether_it_is_an_older_copy_is_told_or_never_taken",  # noqa: E501 - the name of a test
         "skew-of-the-slow": "test_only_who_is_certainly_ahead_stops_writing_and_a_slow_link_is_no_skew",
     },
+    "tests/control/test_lost_moves.py": {
+        "lost-import-not-let-go": "test_an_activation_that_comes_late_from_the_process_that_died_makes_no_second_owner",
+        "unheard-abort-told": "test_who_gives_up_a_move_that_never_began_wakes_no_source_whose_slot_is_served_elsewhere",  # noqa: E501 - the name of a test
+    },
+    "tests/control/test_lost_store.py": {
+        "versions-given-again": "test_a_lost_store_goes_on_from_the_edges_map_and_the_edge_takes_what_it_publishes",
+    },
     "tests/control/test_moves.py": {
         "hub-not-waited-for": "test_a_hub_that_lacks_events_of_the_cut_keeps_the_slot_where_it_is",
     },

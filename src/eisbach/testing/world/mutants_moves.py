@@ -4,19 +4,23 @@ Planted into the production code of moves, with one of our own; ``tests/control/
 without the world around.
 """
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from eisbach.cell.moving import Freeze, Moving, Settle
 from eisbach.cell.slot_imports import SlotImports
+from eisbach.control import slot_map
+from eisbach.control.lost_moves import LostMoves
 from eisbach.control.moves import Mover
+from eisbach.control.slot_record import SlotRecord
 from eisbach.engines.embedded import move_works, reads
 from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.copies import read_chunk
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Lease
-from eisbach.testing.world.planting import Patch, mutant
+from eisbach.testing.world.planting import Patch, mutant, rewritten
 
 __all__: list[str] = []
 
@@ -119,3 +123,29 @@ def two_outcomes(patch: Patch) -> None:
         return reason
 
     patch(Mover, "_cut", both)
+
+
+@mutant("what moves had decided before the control store was lost is asked of nobody")
+def lost_moves_not_asked(patch: Patch) -> None:
+    async def nothing(_self: LostMoves) -> None:
+        await asyncio.Event().wait()
+
+    patch(LostMoves, "run", nothing)
+
+
+@mutant("a lost control store goes on right above the map that its edge keeps")
+def versions_given_again(patch: Patch) -> None:
+    patch(slot_map, "_VERSIONS_SKIPPED", 0)
+
+
+@mutant("an import that a lost record left open is not let go of before its source takes the slot back")
+def lost_import_not_let_go(patch: Patch) -> None:
+    async def nothing(_self: LostMoves, _record: SlotRecord) -> None:
+        return
+
+    patch(LostMoves, "_let_go", nothing)
+
+
+@mutant("a move that no cell has heard of is given up under a higher epoch, which wakes a frozen source")
+def unheard_abort_told(patch: Patch) -> None:
+    patch(Mover, "_end", rewritten(Mover._end, ('unheard = record.phase == "queued"', "unheard = False")))

@@ -152,6 +152,12 @@ class Nemesis:
         # Nothing that it had sent is on its way any more (a late message takes two seconds).
         self._later(2.1 + strike.seconds, process.start)
 
+    def _lost_store(self, strike: Strike, process: Process) -> None:
+        """What it had sent may still be on its way when it begins anew."""
+        process.die(power=False, why=f"its disk is lost by #{strike.number}")
+        process.files = {}
+        self._later(strike.seconds, process.start)
+
     def _wiped(self, strike: Strike, process: Process) -> None:
         """The event log is gone for good; what the spokes keep is on another disk (P16)."""
         process.die(power=False, why=f"its log is wiped by #{strike.number}")

@@ -8,7 +8,7 @@ import gc
 import hashlib
 import random
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,7 @@ from eisbach.testing.world.checks import judge
 from eisbach.testing.world.checks_around import leaks, maps
 from eisbach.testing.world.clients import Viewer
 from eisbach.testing.world.control import FORGED, AgentNode, ControlNode
+from eisbach.testing.world.convergence import backlogs, differences
 from eisbach.testing.world.disks import Files, Volumes
 from eisbach.testing.world.edge import CALLS, Edge, World
 from eisbach.testing.world.evidence import Evidence, gather, owners
@@ -132,7 +133,7 @@ class _Run:
             place = placement(shape, region)
             control = ControlNode(region, place, secrets, volumes, seed=seed, files=files[f"{region}/control"])
             agent = AgentNode(region, {GROUP: shape.slots}, secrets, volumes, seed=seed, files=files[f"{region}/agent"])
-            control.ways, agent.network, agent.control = self.ways, network, control
+            control.ways, control.agent, agent.network, agent.control = self.ways, agent, network, control
             agent.forge = self._forger(region)
             self.controls[region], self.agents[region] = control, agent
             self.ways.controls[region] = control
@@ -294,32 +295,10 @@ class _Run:
                 if len(cells) != 1:
                     found.append(f"slot {slot} has owners {[c.name for c in cells]} in {region}")
                 stores.setdefault(slot, []).extend(c.cell.store for c in cells if c.cell is not None)
-        return found or await self._differences(stores) or await self._backlogs()
-
-    async def _differences(self, stores: "Mapping[str, Sequence[CellStore]]") -> list[str]:
-        found: list[str] = []
-        for text, (one, other) in stores.items():
-            slot = Slot.parse(text)
-            if (seen := await one.vector(slot)) != (theirs := await other.vector(slot)):
-                found.append(f"slot {text}: vectors differ, {seen} {theirs}")
-            elif await one.digest(slot) != await other.digest(slot):
-                found.append(f"slot {text}: digests differ")
-        return found
-
-    async def _backlogs(self) -> list[str]:
-        found: list[str] = []
-        for hub in self.hubs.values():
-            assert hub.log is not None
-            state = await hub.log.state()
-            found += [
-                f"spoke {name} of {hub.name} has a backlog of {s.backlog}" for name, s in state.items() if s.backlog
-            ]
-            for name, spoke in hub.statistics().get("spokes", {}).items():
-                if name not in state:  # wiped, and not asked for yet: a full disk has its spoke try again later
-                    found.append(f"spoke {name} of {hub.name} has no place in the log")
-                if spoke["held"] or spoke["in_work"]:
-                    found.append(f"spoke {name} of {hub.name} holds {spoke['held']}")
-        return found
+                sent = self.world.edges[region].slot_map().groups[GROUP][Slot.parse(slot).number]
+                if [sent] != [c.name.rpartition("/")[2] for c in cells]:
+                    found.append(f"the edge of {region} sends slot {slot} to {sent}, not to its owner")
+        return found or await differences(stores) or await backlogs(self.hubs.values())
 
     def _cells(self, region: str) -> list[CellNode]:
         """Those that are still there."""

@@ -205,6 +205,7 @@ def region_routes(
 ) -> list[Route]:
     """``GET /region``; ``POST /region/evacuate``, ``/region/return`` ``{other, wait_ms, force}`` -> EvacuationRecord.
 
+    ``GET /region/leave?to=R``: whether that would be refused now; it stops nothing.
     ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
     of a return once it is proved.
@@ -222,6 +223,11 @@ def region_routes(
             raise Invalid(f"{region} cannot be its own other region")
         return found, min(found.wait_ms, _WAIT_MS_MAX)
 
+    async def leave(request: Request) -> Response:
+        to = request.query_params.get("to", "")
+        await leaving.refuse_unless_serving(to)
+        return _json({"region": region, "to": to})
+
     async def evacuate(request: Request) -> Response:
         body, wait_ms = await asked(request)
         record = await leaving.leave(body.other, wait_ms=wait_ms, force=body.force, announce=lambda: announce(False))
@@ -238,6 +244,7 @@ def region_routes(
     return [
         Route("/region", guarded(last)),
         Route("/region/standing", _guard((*tokens, peer_token))(standing)),
+        Route("/region/leave", guarded(leave)),
         Route("/region/evacuate", guarded(evacuate), methods=["POST"]),
         Route("/region/return", guarded(come_back), methods=["POST"]),
     ]

@@ -116,7 +116,7 @@ def control_routes(
         stands = {slot: _standing(known.get(str(slot)), owner, asked.to) for slot, owner in owners.items()}
         already = {str(slot): what for slot, what in stands.items() if what}
         accepted, refused = [known[slot] for slot in already if slot in known], {}
-        if asked.bulk and len(already) < len(slots):
+        if asked.bulk and (reconciler.refusal or len(already) < len(slots)):
             await reconciler.assign({}, bulk=True)
         for slot, owner in owners.items():
             if str(slot) in already:
@@ -297,7 +297,8 @@ def _check_share(reconciler: SlotMapReconciler, asked: MoveRequest) -> None:
         raise Invalid(f"{len(asked.slots)} slots to move; name 1 to {_SLOTS_MAX}, each once")
     if len(asked.slots) > total * CHANGED_SHARE_MAX and not asked.bulk:
         raise Invalid(
-            f"{len(asked.slots)} of {total} slots is more than a fifth: edges refuse such a map unless you say bulk"
+            f"{len(asked.slots)} of {total} slots is more than a fifth, and edges refuse a map that changes so much at"
+            " once: name fewer slots at a time, or allow it: eisbach cells move with --bulk"
         )
 
 

@@ -169,16 +169,27 @@ def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
 
 
 def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What no restart mends, as cells say of themselves: a clock that stops writes, twins that differ."""
+    """What no restart mends, as processes say of themselves: a clock that stops writes, twins that differ, a slot map
+    that no edge would take.
+    """
     stopped = [
         f"{target} takes no writes: {why}" for target, told in sorted(figures.items()) if (why := _writes_stopped(told))
     ]
-    return stopped + [
-        f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
+    held_back = [
+        f"{target} publishes no new slot map: {told['refusal']}"
         for target, told in sorted(figures.items())
-        for found in told.get("digests", ())
-        for slot in found["differing"]
+        if target.startswith("control/") and told.get("refusal")
     ]
+    return (
+        stopped
+        + held_back
+        + [
+            f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
+            for target, told in sorted(figures.items())
+            for found in told.get("digests", ())
+            for slot in found["differing"]
+        ]
+    )
 
 
 def _writes_stopped(told: Mapping[str, Any]) -> str:

@@ -120,6 +120,7 @@ async def open_control(
     )
     await evacuation.last()  # so that /status knows it
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
+    await losses.records()  # as above
     frozen = FrozenSlots(
         store,
         cells,
@@ -218,6 +219,8 @@ def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: 
             "refusal": reconciler.refusal,
             "confinement": confinement,
             "unfinished": control.evacuation.unfinished(),
+            "out": control.evacuation.out(),
+            "lost": control.losses.lost(),
         }
 
     async def slot_map(request: Request) -> Response:

@@ -114,6 +114,15 @@ class Evacuation:
         named = dict(list(left.items())[:_NAMED])
         return {"action": last.action, "other": last.other, "open": len(left), "slots": named}
 
+    def out(self) -> dict[str, Any]:
+        """For ``/status``: where the region was left to and when, as it was last read; empty: it was not, or is not
+        through (``unfinished``).
+        """
+        last = self._known
+        if last is None or last.action == "return" or not last.proved:
+            return {}
+        return {"other": last.other, "since_ms": last.began_ms, "slots": len(last.slots)}
+
     async def states(self) -> dict[str, SlotFound]:
         """Viewers' slot -> what its cell says of it now."""
         gate = asyncio.Semaphore(_AT_ONCE)

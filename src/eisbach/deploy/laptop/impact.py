@@ -136,6 +136,8 @@ class Circumstances:
     """What no restart mends: a clock that stops writes, twins that differ."""
     out: Sequence[str] = ()
     """Regions that are evacuated."""
+    lost: Sequence[str] = ()
+    """Regions that were declared lost and have not returned."""
     unfinished: Sequence[Unfinished] = ()
     """Evacuations and returns that left slots behind."""
     begun: bool = True
@@ -167,9 +169,11 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         return Summary(sentence=sentence, hurt=[who], next=f"eisbach regions return {about.out[0]}")
     if not broken and not about.beside:
         all_ready = f"all {len(parts)} processes are ready" if len(parts) > 1 else "the one process is ready"
-        away = "".join(f"; {region} is evacuated" for region in about.out)
+        away = "".join(f"; {region} is evacuated" for region in about.out if region not in about.lost)
+        away += "".join(f"; {region} was declared lost and has not returned" for region in about.lost)
         well = f"Nobody is hurt: {all_ready}{away}; last change: {about.last}."
-        return Summary(sentence=well, hurt=[], next="eisbach changes")
+        following = f"eisbach regions return {about.lost[0]}" if about.lost else "eisbach changes"
+        return Summary(sentence=well, hurt=[], next=following)
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p], about.out)) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))
     platform = [(p, bad, who) for p, bad, who in effects if about.stage == "single" or p.spec.kind != "single"]

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.outs import outs
 from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
@@ -124,10 +125,11 @@ class Observer:
         ]
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
-        open_ends = unfinished(self._figures)
+        open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
+        out = outs(self._figures, away)
         about = Circumstances(
             stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
-            begun=supervisor.begun, out=evacuated(parts, self._figures),
+            begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
             unfinished=open_ends,
         )  # fmt: skip
         return build_status(
@@ -138,7 +140,7 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
-                "unfinished": open_ends,
+                "unfinished": open_ends, "out": out,
             },
         )  # fmt: skip
 

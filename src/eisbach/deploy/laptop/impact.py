@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.unfinished import Unfinished
+from eisbach.deploy.laptop.words import bounded
 
 __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 
 _WORKING = ("ready", "slow")
+_ALARM_CHARS = 300
+"""Of each alarm in the sentence; ``alarms`` of the status document has all of it."""
 _WORDS = {
     "down": "is down", "hung": "hangs", "error": "answers 503", "truncate": "cuts every answer", "slow": "is slow",
     "restarting": "crashed and restarts", "unready": "is not ready", "stopped": "is stopped",
@@ -152,7 +155,7 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         found = replace(found, sentence=f"{found.sentence} {one.sentence}", next=following)
     if not about.alarms:
         return found
-    sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"
+    sentence = f"Alarm: {_some([bounded(one, _ALARM_CHARS) for one in about.alarms])}. {found.sentence}"
     stopped = next((p.spec.target for p in parts if p.writes_stopped), "")
     following = f"eisbach why {stopped}" if stopped else "eisbach status --json"
     return Summary(sentence=sentence, hurt=[*about.alarms, *found.hurt], next=following, alarms=about.alarms)

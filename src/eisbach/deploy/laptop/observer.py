@@ -19,6 +19,7 @@ from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, bui
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.unfinished import unfinished
+from eisbach.deploy.laptop.words import bounded
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, SingleProcess
 
@@ -155,7 +156,7 @@ class Observer:
 
 def in_words(change: Change) -> str:
     """``cell/eu-central/c1 down (fault down)``."""
-    why = change.why if len(change.why) <= _WHY_CHARS else f"{change.why[:_WHY_CHARS]} …"
+    why = bounded(change.why, _WHY_CHARS)
     return f"{change.target} {change.after}{f' ({why})' if why else ''}"
 
 

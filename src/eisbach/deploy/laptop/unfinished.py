@@ -8,9 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from eisbach.deploy.laptop.words import bounded
+
 __all__ = ["Unfinished", "unfinished"]
 
 _NAMED: Final = 3
+_TROUBLE_CHARS: Final = 160
 _WORDS: Final = {"evacuate": "evacuation", "return": "return"}
 
 
@@ -40,6 +43,6 @@ def _sentence(region: str, told: Mapping[str, Any]) -> str:
     if not told["slots"]:
         return f"The {_WORDS[action]} of {region} is under way or was broken off: {again}."
     slots = list(told["slots"].items())
-    named = ", ".join(f"{slot} ({trouble})" for slot, trouble in slots[:_NAMED])
+    named = ", ".join(f"{slot} ({bounded(trouble, _TROUBLE_CHARS)})" for slot, trouble in slots[:_NAMED])
     more = f" and {told['open'] - len(slots[:_NAMED])} more" if told["open"] > _NAMED else ""
     return f"The {_WORDS[action]} of {region} is not through, {told['open']} slots: {named}{more}; {again}."

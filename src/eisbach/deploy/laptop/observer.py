@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
 from eisbach.deploy.laptop.outs import outs
 from eisbach.deploy.laptop.spoke_faults import spoke_of
@@ -54,6 +55,7 @@ class Observer:
         self._jobs: dict[str, list[JobRow]] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._rates: dict[str, float] = {}
+        self._cuts = Cuts()
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -99,6 +101,7 @@ class Observer:
         else:
             self._figures[target] = found
             self._rate(target, found.get("requests"))
+            self._cuts.note(target, found.get("frozen", ()), now_ms=self._supervisor.clock.wall_ms())
         document = process.spec.document
         document = document.cell if isinstance(document, SingleProcess) else document
         if isinstance(document, CellProcess) and document.studio and found is not None:
@@ -128,10 +131,12 @@ class Observer:
         stage = supervisor.topology.stage
         open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
         out = outs(self._figures, away)
+        controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
+        cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(
             stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
             begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
-            unfinished=open_ends,
+            unfinished=open_ends, cuts=cuts,
         )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
@@ -141,7 +146,7 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
-                "unfinished": open_ends, "out": out,
+                "unfinished": open_ends, "frozen": cuts, "out": out,
             },
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ Pure over the supervisor's record; an unknown target is refused with the nearest
 from collections.abc import Sequence
 from typing import Any
 
+from eisbach.deploy.laptop.cuts import Cut
 from eisbach.deploy.laptop.logs import distinct, tail
 from eisbach.deploy.laptop.outs import RegionOut
 from eisbach.deploy.laptop.status import ProcessRow, Status
@@ -32,11 +33,14 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
     broken = [row for row in rows if row.state != "ready"]
     changes = [c for c in supervisor.changes if c.target in names][:_CHANGES_MAX]
     regions = {row.region for row in rows if row.region}
-    out: list[RegionOut | Unfinished] = [
+    out: list[Cut | RegionOut | Unfinished] = [
+        *(one for one in status.frozen if {one.target, f"control/{one.region}"} & set(names)),
         *(one for one in status.unfinished if one.region in regions),
         *(one for one in status.out if one.region in regions),
     ]
-    first = out[:1] if target.startswith("region/") and not broken else []
+    # What is said of a hub, say, is that it is well: what its region is comes behind.
+    own = [one for one in out if target.startswith("region/") or getattr(one, "target", "") == target]
+    first = own[:1] if not broken else []
     healable = any(supervisor.processes[name].fault for name in names)
     return {
         "target": target,
@@ -46,7 +50,7 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
         "because": [
             *_because(worst, supervisor),
             *(f"hurt: {who}" for who in status.hurt),
-            *(one.sentence for one in out[len(first) :]),
+            *(one.sentence for one in out if one not in first),
         ],
         "changes": [
             {"at_ms": c.at_ms, "target": c.target, "from": c.before, "to": c.after, "why": c.why} for c in changes
@@ -66,11 +70,12 @@ def _sentence(
     rows: list[ProcessRow],
     broken: list[ProcessRow],
     status: Status,
-    out: Sequence[RegionOut | Unfinished],
+    out: Sequence[Cut | RegionOut | Unfinished],
 ) -> str:
-    """``out``: why a region is not well though its processes are."""
+    """``out``: why it is not well though its processes are."""
     if not broken and out:
-        return f"{out[0].sentence} All {len(rows)} processes of it are ready."
+        ready = f"All {len(rows)} processes of it are ready." if len(rows) > 1 else "Its process is ready."
+        return f"{out[0].sentence} {ready}"
     if not broken:
         return f"{target} is well: {len(rows)} process{'es are' if len(rows) > 1 else ' is'} ready."
     seconds = (status.now_ms - min(row.since_ms for row in broken)) // 1000

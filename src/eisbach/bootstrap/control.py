@@ -37,6 +37,7 @@ from eisbach.control.evacuation import Evacuation
 from eisbach.control.frozen_slots import FrozenSlots
 from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
+from eisbach.control.lost_store import LostStore
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
@@ -69,6 +70,8 @@ class OpenControl:
     ) -> None:
         self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
         self._frozen, self._clock = frozen, clock
+        self.lost_store: LostStore | None = None
+        """What people are told of a store that was lost."""
 
     async def run(self) -> None:
         """Reconcile for ever."""
@@ -81,6 +84,8 @@ class OpenControl:
         while True:
             await self._clock.sleep(_EVERY_S)
             await self.reconciler.activate()
+            if self.lost_store is not None:
+                await self.lost_store.look()
 
 
 async def open_control(
@@ -106,7 +111,9 @@ async def open_control(
         Corrupt: the store is damaged, or an older copy; the message says what to do.
     """
     reconciler = SlotMapReconciler(store, placement, clock=clock, key=key)
+    lost = LostStore(store, clock=clock)
     if kept is not None and await reconciler.take_up(kept[1], where=kept[0]):
+        await lost.note(kept[0])
         _logger.warning(
             "control_store_was_lost",
             region=placement.region,
@@ -128,7 +135,10 @@ async def open_control(
         slots=lambda: sorted(viewers_slots(reconciler)),
         clock=clock,
     )
-    return OpenControl(reconciler, mover, evacuation, losses, frozen=frozen, clock=clock)
+    found = OpenControl(reconciler, mover, evacuation, losses, frozen=frozen, clock=clock)
+    await lost.look()
+    found.lost_store = lost if lost.told() else None
+    return found
 
 
 async def run(process: ControlProcess) -> None:
@@ -221,6 +231,7 @@ def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: 
             "unfinished": control.evacuation.unfinished(),
             "out": control.evacuation.out(),
             "lost": control.losses.lost(),
+            "store_lost": control.lost_store.told() if control.lost_store else {},
         }
 
     async def slot_map(request: Request) -> Response:

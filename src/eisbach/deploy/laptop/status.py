@@ -121,7 +121,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     alarms: Sequence[str] = ()
     """What no restart mends and a person must look at; also in ``hurt``."""
     unfinished: Sequence[Unfinished] = ()
-    """Evacuations and returns that left slots behind; also in ``sentence``."""
+    """Evacuations and returns that left slots behind, and lost control stores; also in ``sentence``."""
     frozen: Sequence[Cut] = ()
     """Cells with slots that are frozen by a move that nobody ends; also in ``sentence``."""
     out: Sequence[RegionOut] = ()

@@ -89,6 +89,7 @@ async def test_a_planned_evacuation_under_writes_loses_nothing_and_keeps_its_pro
     assert record.proved
     assert record.ended_ms
     assert await here.evacuation.last() == record, "the document is kept"
+    assert here.evacuation.out() == {"other": "eu-west", "since_ms": record.began_ms, "slots": 4}
     for slot in SLOTS:
         proof = record.slots[str(slot)]
         assert proof.vector == dict(await here.twin.store.vector(slot)) or covers(
@@ -122,7 +123,7 @@ async def test_the_region_returns_with_everything_and_under_a_higher_epoch(sides
 
     record = await here.evacuation.perform("return", "eu-west", wait_ms=10_000)
 
-    assert record.proved
+    assert (record.proved, here.evacuation.out()) == (True, {})
     assert {proof.epoch for proof in record.slots.values()} == {3}
     await here.twin.write(SLOTS[0], "again", b"1")
     async with asyncio.timeout(10):

@@ -91,7 +91,10 @@ async def test_what_a_lost_region_acknowledged_and_never_sent_lies_within_the_re
     assert record.slots[str(SLOTS[0])] == LossRange(held=Mark(1, 5), head=Mark(1, 7))
     assert record.slots[str(SLOTS[2])] == LossRange(held=Mark(1, 5), head=Mark(1, 5))
     assert len(record.open) == 4
+    told = [{"region": "eu-central", "since_ms": record.declared_ms, "open": 4}]
+    assert world.survivor.losses.lost() == told
     assert [one.region for one in await world.survivor.losses.records()] == ["eu-central"]
+    assert world.survivor.losses.lost() == told
     for slot in SLOTS:
         assert await world.end(slot) >= record.slots[str(slot)].held
 
@@ -102,7 +105,7 @@ async def test_what_a_lost_region_acknowledged_and_never_sent_lies_within_the_re
     world.cut(False)
     closed = await world.survivor.losses.close("eu-central", await world.ends(), wait_ms=10_000)
 
-    assert closed.open == []
+    assert (closed.open, world.survivor.losses.lost()) == ([], [])
     assert closed.closed_ms
     first = closed.slots[str(SLOTS[0])]
     assert first.until == Mark(1, 10)

@@ -108,7 +108,8 @@ async def test_an_evacuation_that_left_slots_behind_is_told_by_control_and_by_it
     await region.ready(f"{CONTROL}/readyz")
     _, after = await ask("/status")
 
-    assert before["unfinished"] == {}
+    assert before["unfinished"] == before["out"] == told["out"] == {}
+    assert before["lost"] == []
     assert (told["unfinished"]["action"], told["unfinished"]["other"]) == ("evacuate", "eu-west")
     assert told["unfinished"]["open"] == len(record["slots"])
     assert "nothing was stopped" in told["unfinished"]["slots"][SLOT]

@@ -45,6 +45,8 @@ def refusing(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> FakeS
     supervisor = FakeSupervisor()
 
     def urlopen(request: urllib.request.Request, **_: Any) -> Any:
+        if "/region/leave?" in request.full_url:
+            return BytesIO(b"{}")
         raise urllib.error.HTTPError(request.full_url, status, "", Message(), BytesIO(body))
 
     for module in (cells, regions):
@@ -193,7 +195,12 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
     proofs = {"eu/de/main/0": (True, ""), "eu/de/main/3": (False, "eu-west has not asked; nothing was stopped")}
     slots = {slot: {"cell": "c1", "proved": proved, "trouble": why} for slot, (proved, why) in proofs.items()}
     record = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": slots}
-    answers = {"/region/evacuate": record, "/region": {"last": record}, "/losses": {"losses": []}}
+    answers = {
+        "/region/leave?to=eu-west": {},
+        "/region/evacuate": record,
+        "/region": {"last": record},
+        "/losses": {"losses": []},
+    }
     with answering(monkeypatch, answers):
         with pytest.raises(typer.Exit):
             regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "evacuate")

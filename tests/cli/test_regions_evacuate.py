@@ -26,9 +26,17 @@ class Supervisor:
         self.posted.append(f"{body['region']}={body['weight']}")
 
 
-@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("force", "early", "weighed"),
+    [
+        (True, False, ["eu-central=0"]),
+        (False, True, []),
+        # What was well when it was asked beforehand, and is not any more: the weight goes back.
+        (False, False, ["eu-central=0", "eu-central=70"]),
+    ],
+)
 def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_through(
-    force: bool, monkeypatch: pytest.MonkeyPatch
+    force: bool, early: bool, weighed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor = Supervisor()
     done = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": {"a": {"proved": True}}}
@@ -40,6 +48,11 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
         def call(self, path: str, body: Any = None) -> Any:
             if self.region == "eu-west":
                 raise Unavailable("control of eu-west is dead")
+            if path == "/region/leave?to=eu-west":
+                assert not supervisor.posted, "the front was told before it was asked whether the other region serves"
+                if early:
+                    raise Denied("eu-west is not shown to serve", code="other_region_out")
+                return {}
             assert (path, body["other"]) == ("/region/evacuate", "eu-west")
             if not body.get("force"):
                 raise Denied("eu-west is not shown to serve", code="other_region_out")
@@ -51,6 +64,6 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
     done_with = runner.invoke(application(), ["regions", "evacuate", "eu-central", *(["--force"] if force else [])])
     code, said = done_with.exit_code, done_with.output
 
-    assert (code, supervisor.posted) == ((0, ["eu-central=0"]) if force else (2, ["eu-central=0", "eu-central=70"]))
+    assert (code, supervisor.posted) == (0 if force else 2, weighed)
     assert force or "eu-west is not shown to serve" in said
     assert runner.invoke(application(), ["regions", "evacuate", "eu-central", "--lost", "--force"]).exit_code == 2

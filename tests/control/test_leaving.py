@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 
 from eisbach.bootstrap.control_calls import region_routes
 from eisbach.cell.moving import StandAside, StoodAside
-from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotProof
-from eisbach.control.leaving import Leaving, Standing, why_out, why_out_by_cells
+from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotFound, SlotProof
+from eisbach.control.leaving import Leaving, Standing, missing, why_out, why_out_by_cells
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import Denied, Unavailable
 from eisbach.kernel.versions import Mark
@@ -28,11 +28,15 @@ class Cells:
 
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNERS, "active"))
     dead: set[str] = field(default_factory=set)
+    ahead: dict[str, str] = field(default_factory=dict)
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
         if cell in self.dead:
             raise Unavailable(f"{cell} is dead")
-        return StoodAside(state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True)
+        return StoodAside(
+            state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True,
+            writes_stopped=self.ahead.get(cell, ""),
+        )  # fmt: skip
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
         self.states[asked.slot] = "active" if asked.owner is None else "away"
@@ -125,6 +129,50 @@ async def test_a_region_is_not_left_to_one_in_which_a_cell_does_not_answer(
     assert no.value.code == "other_region_out"
     assert set(here.cells.states.values()) == {"active"}
     assert (await here.leave("eu-west", force=True)).proved
+
+
+async def test_a_region_is_not_left_to_one_in_which_a_cell_answers_and_takes_no_writes(
+    regions: tuple[Region, Region],
+) -> None:
+    """Its slots would have readers and no writer in either."""
+    here, there = regions
+    there.cells.ahead["c2"] = "this clock is 3000 ms ahead of region eu-central's; set the clocks"
+
+    with pytest.raises(
+        Denied, match=r"1 of its 2 slots have no writer, eu/de/main/1 first: cell c2 .*set the clocks"
+    ) as no:
+        await here.leave("eu-west")
+
+    assert (no.value.code, "--force" in str(no.value)) == ("other_region_out", True)
+    assert set(here.cells.states.values()) == {"active"}
+    assert (await here.evacuation.last(), here.told) == (None, []), "nothing is written down, nobody is told"
+    assert (await here.leave("eu-west", force=True)).proved
+
+
+def test_of_silent_and_of_unwriting_cells_both_are_said_and_not_every_one_is_named() -> None:
+    found = {
+        "a": SlotFound("c1", ""),
+        "b": SlotFound("c2", "active", "its clock"),
+        "c": SlotFound("c3", "frozen", "its clock"),
+        "d": SlotFound("c4", "active"),
+    }
+
+    assert missing(found) == (
+        "1 of its 4 slots have no cell that answers, a first; 2 of its 4 slots have no writer, b first: cell c2 and 1"
+        " more cannot write though it answers: its clock"
+    )
+
+
+async def test_who_asks_beforehand_is_told_the_same_and_changes_nothing(regions: tuple[Region, Region]) -> None:
+    here, there = regions
+
+    await here.leaving.refuse_unless_serving("eu-west")
+    assert await there.leaving.why_out() == await here.leaving.why_out() == "", "asking is not leaving"
+    there.cells.dead.add("c2")
+    with pytest.raises(Denied, match="no cell that answers"):
+        await here.leaving.refuse_unless_serving("eu-west")
+
+    assert set(here.cells.states.values()) == {"active"}
 
 
 async def test_the_second_of_two_regions_is_not_left_and_nothing_of_it_stops(regions: tuple[Region, Region]) -> None:
@@ -221,6 +269,9 @@ async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_
     peer = AsgiClient(app, {"Authorization": "Bearer peer"})
     body = {"other": "eu-west", "wait_ms": 0}
 
+    told = await operator.send("GET", "/region/leave?to=eu-west")
+    assert (told.status, b'"code":"other_region_out"' in told.body, here.told) == (409, True, [])
+    assert (await peer.send("GET", "/region/leave?to=eu-west")).status == 401
     refused = await operator.send("POST", "/region/evacuate", body)
     assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
     assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":"","missing":""}'

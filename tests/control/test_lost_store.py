@@ -11,6 +11,7 @@ from eisbach.bootstrap.tools import locate_tools
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.deploy.laptop.documents import Documents
+from eisbach.deploy.laptop.unfinished import unfinished
 from eisbach.edge.agent import MAP_FILE
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import Corrupt, FileDamaged, Invalid
@@ -166,3 +167,35 @@ async def test_a_damaged_store_says_what_to_do(spoil: str, tmp_path: Path) -> No
         FileDamaged, match=r"control\.db: the file is damaged .*move it away .*begins from the slot map"
     ):
         SqliteControlStore(path)
+
+
+async def test_that_the_store_was_lost_and_how_its_moves_ended_is_told_for_a_day_and_by_a_successor(
+    region: Region, tmp_path: Path
+) -> None:
+    kept, clock, store = await moved_once(region), ManualClock(), SqliteControlStore(tmp_path / "again.db")
+    region.opened.append(store)
+    place = Placement(region="eu-central", cells={}, groups=PLACEMENT.groups, preferred=PLACEMENT.preferred)
+    cells = HttpCells({}, token="t")
+    at, words = clock.wall_ms(), "the record was lost; so say all cells"
+    first = await open_control(store, cells, place, clock=clock, key=KEY, kept=("map.json", kept))
+    for slot, reason in (("eu/de/main/3", words), ("eu/de/main/4", "an operator gave it up")):
+        record = SlotRecord(
+            slot=slot, owner="c1", epoch=4, move=2, phase="settled", source="c1", target="c2", began_ms=1,
+            outcome="aborted", reason=reason,
+        )  # fmt: skip
+        await store.put(f"moves/{slot}", msgspec.json.encode(record), expected=0)
+
+    again = await open_control(store, cells, place, clock=clock, key=KEY, kept=("map.json", kept))
+
+    assert first.lost_store is not None
+    assert first.lost_store.told() == {"at_ms": at, "from": "map.json", "moves": {}, "count": 0}
+    assert again.lost_store is not None
+    told = again.lost_store.told()
+    assert (told["at_ms"], told["moves"], told["count"]) == (at, {"eu/de/main/3": "aborted, c1 has it"}, 1)
+    (said,) = unfinished({"control/eu-central": {"store_lost": told}, "control/eu-west": {"store_lost": {}}})
+    assert "control store of eu-central was lost, control began from the map of its edge at 2027-01-15" in said.sentence
+    assert said.sentence.endswith("moves that were at their cut have ended: eu/de/main/3 (aborted, c1 has it).")
+    assert said.next == "eisbach cells list --region eu-central"
+    clock.shift_wall(25 * 3600 * 1000)
+    assert again.lost_store.told() == {}
+    await cells.aclose()

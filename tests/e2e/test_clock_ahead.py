@@ -49,6 +49,8 @@ def test_the_front_takes_writes_of_a_cell_whose_clock_is_ahead_to_its_twin_and_s
     body = {"device_id": "dev-clock-new", "plat": "web", "mkt": "de"}
     new = call("POST", f"{front}/v1/auth/anonymous", body=body)
     why = platform.eisbach("why", CELL)
+    left = platform.eisbach("regions", "evacuate", WEST, code=2)
+    weights = platform.eisbach("regions", "list")["regions"]
     refused = viewers[0].ask("PUT", "/v1/me/progress/tears", {"pos_s": 7, "dur_s": 9})
     shift_clock(platform, 0)
     platform.until("no alarm", lambda: (s := platform.status())["ready"] and not s["alarms"], 20)
@@ -58,6 +60,8 @@ def test_the_front_takes_writes_of_a_cell_whose_clock_is_ahead_to_its_twin_and_s
     assert new[0] == 200
     assert (refused[0], refused[1]["eisbach-code"], refused[2]["code"]) == (503, "unavailable", "unavailable")
     assert home[0] == 204
+    assert "slots have no writer, eu/de/main/" in left["error"]["message"], left
+    assert {one["weight"] for one in weights} == {100}
     assert told["sentence"].startswith(f"Alarm: {CELL} takes no writes: this clock is ")
     assert "chrony" in told["sentence"]
     assert any("set the clocks" in line for line in why["because"]), why

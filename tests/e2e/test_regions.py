@@ -262,11 +262,13 @@ def test_a_region_is_lost_with_writes_it_never_sent_and_every_one_of_them_comes_
     for viewer in viewers:
         assert viewer.write(edge=edge[WEST]), viewer.last
     listed = platform.eisbach("regions", "list")["regions"]
+    why = platform.eisbach("why", f"region/{CENTRAL}")
     platform.heal()
     back = platform.until(
         "back", lambda: (found := platform.eisbach("regions", "return", CENTRAL, code=None)) and _closed(found), 60
     )
 
+    assert f"{CENTRAL} is out: declared lost in {WEST} since " in why["because"][-1], why
     assert len(lost["slots"]) == 128
     assert lost["closed_ms"] == 0
     assert [one["losses"][0]["region"] for one in listed if one["region"] == WEST] == [CENTRAL]

@@ -15,7 +15,7 @@ from eisbach.cell.moving import Moving
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.position import Positions
-from eisbach.cell.puller import Puller
+from eisbach.cell.puller import Puller, clock_is_ahead
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.twin_digests import TwinDigests
 from eisbach.kernel.errors import Invalid
@@ -68,7 +68,7 @@ def moving(parts: Parts, main: Slots) -> Moving:
     imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
     parts.stack.push_async_callback(imports.aclose)
     relay = next(iter(parts.relays.values()))
-    return Moving(
+    found = Moving(
         main.store,
         main.ownership,
         imports,
@@ -76,6 +76,8 @@ def moving(parts: Parts, main: Slots) -> Moving:
         clock=parts.clock,
         acknowledged=parts.acknowledged,
     )
+    found.writes_stopped = lambda: clock_is_ahead(parts.twins())
+    return found
 
 
 def log_keeper(parts: Parts, main: Slots, archived_lsn: Callable[[], int | None]) -> LogKeeper:

@@ -37,6 +37,7 @@ from eisbach.control.evacuation import Evacuation
 from eisbach.control.leaving import Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.lost_moves import LostMoves
+from eisbach.control.lost_store import LostStore
 from eisbach.control.moves import Mover
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.engines.embedded.clock import SystemClock
@@ -64,23 +65,27 @@ class OpenControl:
         evacuation: Evacuation,
         losses: RegionLosses,
         *,
-        lost: LostMoves,
+        lost_moves: LostMoves,
         clock: Clock,
     ) -> None:
         self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
-        self.lost, self._clock = lost, clock
+        self.lost_moves, self._clock = lost_moves, clock
+        self.lost_store: LostStore | None = None
+        """What people are told of a store that was lost."""
 
     async def run(self) -> None:
         """Reconcile for ever."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look())
             tasks.create_task(self.mover.run())
-            tasks.create_task(self.lost.run())
+            tasks.create_task(self.lost_moves.run())
 
     async def _look(self) -> None:
         while True:
             await self._clock.sleep(_EVERY_S)
             await self.reconciler.activate()
+            if self.lost_store is not None:
+                await self.lost_store.look()
 
 
 async def open_control(
@@ -106,7 +111,9 @@ async def open_control(
         Corrupt: the store is damaged, or an older copy; the message says what to do.
     """
     reconciler = SlotMapReconciler(store, placement, clock=clock, key=key)
+    lost = LostStore(store, clock=clock)
     if kept is not None and await reconciler.take_up(kept[1], where=kept[0]):
+        await lost.note(kept[0])
         _logger.warning(
             "control_store_was_lost",
             region=placement.region,
@@ -120,14 +127,18 @@ async def open_control(
     )
     await evacuation.last()  # so that /status knows it
     losses = RegionLosses(store, cells, owners=lambda: viewers_slots(reconciler), clock=clock)
-    lost = LostMoves(
+    await losses.records()  # as above
+    lost_moves = LostMoves(
         store,
         cells,
         names=lambda: viewers_cells(reconciler),
         slots=lambda: sorted(viewers_slots(reconciler)),
         clock=clock,
     )
-    return OpenControl(reconciler, mover, evacuation, losses, lost=lost, clock=clock)
+    found = OpenControl(reconciler, mover, evacuation, losses, lost_moves=lost_moves, clock=clock)
+    await lost.look()
+    found.lost_store = lost if lost.told() else None
+    return found
 
 
 async def run(process: ControlProcess) -> None:
@@ -161,7 +172,7 @@ async def run(process: ControlProcess) -> None:
                 control.mover,
                 addresses=process.cells,
                 why_out=leaving.why_out,
-                unknown=control.lost.waits,
+                unknown=control.lost_moves.waits,
                 tokens=tokens,
             ),
             *begin_routes(Beginnings(store, clock=clock), tokens=tokens),
@@ -219,7 +230,10 @@ def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: 
             "refusal": reconciler.refusal,
             "confinement": confinement,
             "unfinished": control.evacuation.unfinished(),
-            "unknown_moves": control.lost.waits,
+            "unknown_moves": control.lost_moves.waits,
+            "out": control.evacuation.out(),
+            "lost": control.losses.lost(),
+            "store_lost": control.lost_store.told() if control.lost_store else {},
         }
 
     async def slot_map(request: Request) -> Response:

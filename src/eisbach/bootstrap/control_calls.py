@@ -119,7 +119,7 @@ def control_routes(
         stands = {slot: _standing(known.get(str(slot)), owner, asked.to) for slot, owner in owners.items()}
         already = {str(slot): what for slot, what in stands.items() if what}
         accepted, refused = [known[slot] for slot in already if slot in known], {}
-        if asked.bulk and len(already) < len(slots):
+        if asked.bulk and (reconciler.refusal or len(already) < len(slots)):
             await reconciler.assign({}, bulk=True)
         for slot, owner in owners.items():
             if str(slot) in already:
@@ -208,6 +208,7 @@ def region_routes(
 ) -> list[Route]:
     """``GET /region``; ``POST /region/evacuate``, ``/region/return`` ``{other, wait_ms, force}`` -> EvacuationRecord.
 
+    ``GET /region/leave?to=R``: whether that would be refused now; it stops nothing.
     ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
     of a return once it is proved.
@@ -225,6 +226,11 @@ def region_routes(
             raise Invalid(f"{region} cannot be its own other region")
         return found, min(found.wait_ms, _WAIT_MS_MAX)
 
+    async def leave(request: Request) -> Response:
+        to = request.query_params.get("to", "")
+        await leaving.refuse_unless_serving(to)
+        return _json({"region": region, "to": to})
+
     async def evacuate(request: Request) -> Response:
         body, wait_ms = await asked(request)
         record = await leaving.leave(body.other, wait_ms=wait_ms, force=body.force, announce=lambda: announce(False))
@@ -241,6 +247,7 @@ def region_routes(
     return [
         Route("/region", guarded(last)),
         Route("/region/standing", _guard((*tokens, peer_token))(standing)),
+        Route("/region/leave", guarded(leave)),
         Route("/region/evacuate", guarded(evacuate), methods=["POST"]),
         Route("/region/return", guarded(come_back), methods=["POST"]),
     ]
@@ -293,7 +300,8 @@ def _check_share(reconciler: SlotMapReconciler, asked: MoveRequest) -> None:
         raise Invalid(f"{len(asked.slots)} slots to move; name 1 to {_SLOTS_MAX}, each once")
     if len(asked.slots) > total * CHANGED_SHARE_MAX and not asked.bulk:
         raise Invalid(
-            f"{len(asked.slots)} of {total} slots is more than a fifth: edges refuse such a map unless you say bulk"
+            f"{len(asked.slots)} of {total} slots is more than a fifth, and edges refuse a map that changes so much at"
+            " once: name fewer slots at a time, or allow it: eisbach cells move with --bulk"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import aiohttp
 import msgspec
 
+from eisbach.bootstrap.control_peers import told
 from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable
@@ -78,4 +79,4 @@ class HttpMoves:
         if answer.status == 200:
             return said
         refused = Invalid if 400 <= answer.status < 500 and answer.status not in (401, 403, 404, 429) else Unavailable
-        raise refused(f"the control process answered {answer.status} to {path}: {said[:200]!r}")
+        raise refused(f"the control process answered {answer.status} to {path}: {told(said)}")

@@ -15,7 +15,7 @@ from eisbach.control.leaving import Standing
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.settings import PeerRegion
 
-__all__ = ["STANDING_PATH", "PeerControls"]
+__all__ = ["STANDING_PATH", "PeerControls", "told"]
 
 STANDING_PATH: Final = "/peer/standing"
 _ANSWER_S: Final = 4.0
@@ -26,7 +26,7 @@ class _Problem(msgspec.Struct, frozen=True):
     detail: str
 
 
-def _told(said: bytes) -> str:
+def told(said: bytes) -> str:
     """What an answer that is no standing says: the detail of a problem, or as it is."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(said, type=_Problem).detail
@@ -64,7 +64,7 @@ class PeerControls:
             ):
                 said = (await answer.content.read(4096))[:4096]
                 if answer.status != 200:
-                    raise Unavailable(f"{url} answered {answer.status}: {_told(said)}")
+                    raise Unavailable(f"{url} answered {answer.status}: {told(said)}")
             found = msgspec.json.decode(said, type=Standing)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{url} cannot be reached ({_named(error)})") from error

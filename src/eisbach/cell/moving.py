@@ -5,6 +5,7 @@ the slot is now, whether the hub has everything up to the cut, and that a copy r
 May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -78,6 +79,8 @@ class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
     peer: dict[str, Mark]
     listening: bool = False
     """Whether the peer has asked within the last ten seconds."""
+    writes_stopped: str = ""
+    """Why the cell takes no writes in any of its slots, and what to do; empty: it does, or is of an earlier version."""
 
 
 class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +134,8 @@ class Moving:
         self._relayed, self._clock = relayed, clock
         self._cuts: dict[tuple[str, int], int] = {}
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
+        self.writes_stopped: Callable[[], str] = lambda: ""
+        """Why this process takes no writes now, and what to do; empty: it does."""
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -225,6 +230,7 @@ class Moving:
             vector=dict(await self._store.vector(slot)),
             peer=told.vector(asked.peer, slot) if told is not None else {},
             listening=told is not None and told.listens(asked.peer),
+            writes_stopped=self.writes_stopped(),
         )
 
     async def discard(self, asked: Settle) -> bool:

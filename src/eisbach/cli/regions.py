@@ -3,6 +3,7 @@
 ``evacuate --lost``: a region that is gone already; the one that survives keeps what may be missing, range by range.
 """
 
+import urllib.parse
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -78,7 +79,7 @@ def evacuate(
         bool, typer.Option("--force", help="Though the other region does not show that it serves: perhaps nobody does.")
     ] = False,
 ) -> None:
-    """Take a region out: weight 0 at the front, writes stop slot by slot, and a proof that the other has everything."""
+    """Take a region out if the other one serves: weight 0 at the front, writes stop slot by slot, with a proof."""
     if lost and force:
         raise Invalid("--lost stops nothing and asks the other region nothing, so there is nothing to force; leave one")
     if lost:
@@ -175,8 +176,15 @@ def _time(ms: int) -> str:
 
 
 def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[str, int], *, force: bool) -> Any:
-    """The record of an evacuation; where control refuses it, the front sends to the region as before."""
+    """The record of an evacuation.
+
+    What control refuses changes nothing: it is asked before the front is told. It asks the other region again before it
+    stops anything, and where it refuses then, the front sends to the region as before. Whoever is killed in between
+    leaves a region that serves and gets nobody new: the same command goes on, ``return`` takes it back.
+    """
     region = control.region
+    if weights and not force:
+        control.call(f"/region/leave?to={urllib.parse.quote(other, safe='')}")
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
     asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}

@@ -9,7 +9,7 @@ May not know: the front (who calls weighs it), whether the other region serves (
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from eisbach.kernel.versions import Mark, covers
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
-__all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "RegionCells", "SlotProof"]
+__all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "RegionCells", "SlotFound", "SlotProof"]
 
 EVACUATION: Final = "evacuation"
 _TRY_EVERY_S: Final = 0.1
@@ -37,6 +37,16 @@ class RegionCells(Protocol):
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
         """What both regions hold of a slot."""
         ...
+
+
+class SlotFound(NamedTuple):
+    """What the cell of a slot says of it."""
+
+    cell: str
+    state: str
+    """Of its lease; empty: the cell does not answer."""
+    writes_stopped: str = ""
+    """Why it takes no writes though it answers; empty: it does."""
 
 
 class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,16 +114,26 @@ class Evacuation:
         named = dict(list(left.items())[:_NAMED])
         return {"action": last.action, "other": last.other, "open": len(left), "slots": named}
 
-    async def states(self) -> dict[str, str]:
-        """Viewers' slot -> state of its lease, as its cell says now; empty where that does not answer."""
+    def out(self) -> dict[str, Any]:
+        """For ``/status``: where the region was left to and when, as it was last read; empty: it was not, or is not
+        through (``unfinished``).
+        """
+        last = self._known
+        if last is None or last.action == "return" or not last.proved:
+            return {}
+        return {"other": last.other, "since_ms": last.began_ms, "slots": len(last.slots)}
+
+    async def states(self) -> dict[str, SlotFound]:
+        """Viewers' slot -> what its cell says of it now."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(slot: str, cell: str) -> tuple[str, str]:
+        async def one(slot: str, cell: str) -> tuple[str, SlotFound]:
             async with gate:
                 try:
-                    return slot, (await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))).state
+                    found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))
                 except EisbachError:
-                    return slot, ""
+                    return slot, SlotFound(cell, "")
+                return slot, SlotFound(cell, found.state, found.writes_stopped)
 
         return dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
 

@@ -3,8 +3,9 @@
 Promises, of two regions A and B whose control processes both run, without ``force``:
 
 - a region is left only after the other one's control answered that it serves: it is neither evacuated, nor being
-  evacuated, nor on its way back, every viewers' slot of it has a cell that answers, and none of these has left a slot
-  to another region (the leases say so also when the control store, and the record in it, was lost);
+  evacuated, nor on its way back, every viewers' slot of it has a cell that answers and takes writes (its clock is not
+  ahead), and none of these has left a slot to another region (the leases say so also when the control store, and the
+  record in it, was lost);
 - asked of both at the same moment, at most one goes, and perhaps none: each says first that it is leaving and asks
   then, so whichever of the two questions comes later finds the other one leaving. Both then step back, nothing is
   stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
@@ -13,7 +14,8 @@ Promises, of two regions A and B whose control processes both run, without ``for
 What does not hold: with ``force`` nobody is asked, so both may go. A cut between the regions refuses a planned
 evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
 declared so in the one that survives (``losses``), which asks nobody. A region that answered and burns a moment later
-was asked too early. A cell that answers and takes no writes (its clock, its disk) counts as one that serves.
+was asked too early, and so was one whose clock went ahead a moment later. A cell that answers and whose disk is full
+counts as one that serves.
 May not know: HTTP, the front.
 """
 
@@ -22,11 +24,11 @@ from typing import Final
 
 import msgspec
 
-from eisbach.control.evacuation import Evacuation, EvacuationRecord
+from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotFound
 from eisbach.kernel.errors import Denied, EisbachError
 from eisbach.ports.clock import Clock
 
-__all__ = ["OTHER_OUT", "Leaving", "Standing", "unanswered", "why_out", "why_out_by_cells"]
+__all__ = ["OTHER_OUT", "Leaving", "Standing", "missing", "why_out", "why_out_by_cells"]
 
 OTHER_OUT: Final = "other_region_out"
 """Code of the refusal: nothing was stopped."""
@@ -39,7 +41,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str
     """Why it does not serve; empty: it does."""
     missing: str = ""
-    """Which of its slots nobody answers for; empty: none. Left to it, they would be served by nobody."""
+    """Which of its slots nobody answers for, or takes writes of, and why; empty: none. Left to it, these would be
+    served, or written, by nobody.
+    """
 
 
 def why_out(leaving: str, last: EvacuationRecord | None) -> str:
@@ -67,10 +71,18 @@ def why_out_by_cells(states: Mapping[str, str]) -> str:
     return "" if any(states.values()) else f"none of the cells that have its {len(states)} slots answers"
 
 
-def unanswered(states: Mapping[str, str]) -> str:
-    """Which slots are served by no cell that answers; empty: none."""
-    silent = sorted(slot for slot, state in states.items() if not state)
-    return f"{len(silent)} of its {len(states)} slots have no cell that answers, {silent[0]} first" if silent else ""
+def missing(found: Mapping[str, SlotFound]) -> str:
+    """Which slots are served by no cell that answers, or by one that takes no writes, and why; empty: none."""
+    of = f"of its {len(found)} slots"
+    silent = sorted(slot for slot, one in found.items() if not one.state)
+    told = [f"{len(silent)} {of} have no cell that answers, {silent[0]} first"] if silent else []
+    if stopped := sorted(slot for slot, one in found.items() if one.state and one.writes_stopped):
+        first = found[stopped[0]]
+        more = len({found[slot].cell for slot in stopped}) - 1
+        who = f"cell {first.cell}{f' and {more} more' if more else ''}"
+        why = f"{who} cannot write though it answers: {first.writes_stopped}"
+        told.append(f"{len(stopped)} {of} have no writer, {stopped[0]} first: {why}")
+    return "; ".join(told)
 
 
 class Leaving:
@@ -86,9 +98,9 @@ class Leaving:
 
     async def standing(self) -> Standing:
         """What this region says of itself."""
-        states = await self._evacuation.states()
-        why = await self.why_out() or why_out_by_cells(states)
-        return Standing(region=self._region, why_not=why, missing=unanswered(states))
+        found = await self._evacuation.states()
+        why = await self.why_out() or why_out_by_cells({slot: one.state for slot, one in found.items()})
+        return Standing(region=self._region, why_not=why, missing=missing(found))
 
     async def why_out(self) -> str:
         """Why it does not serve, by what is known here; empty: nothing speaks against it."""
@@ -108,15 +120,20 @@ class Leaving:
         self._under_way.append(other)
         try:
             if not force:
-                await self._refuse_unless_serving(other)
+                await self.refuse_unless_serving(other)
             await announce()
             left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
             return await self._evacuation.perform("evacuate", other, wait_ms=left_ms)
         finally:
             self._under_way.remove(other)
 
-    async def _refuse_unless_serving(self, other: str) -> None:
-        heal = f"eisbach status says what is down in {other}: that first"
+    async def refuse_unless_serving(self, other: str) -> None:
+        """Ask whether this region may be left to ``other``, and change nothing: for who has something to do before it.
+
+        Raises:
+            Denied: see ``leave``, which asks again.
+        """
+        heal = f"eisbach status says what is not well in {other}: that first"
         try:
             stands = await self._ask(other)
         except EisbachError as error:

@@ -9,7 +9,7 @@ Promises: a declaration is kept before it is told; a repeat widens nothing. May 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -80,11 +80,22 @@ class RegionLosses:
     ) -> None:
         """``owners``: viewers' slot -> cell of this region, by the map in force."""
         self._store, self._cells, self._owners, self._clock = store, cells, owners, clock
+        self._known: dict[str, LossRecord] = {}
+
+    def lost(self) -> list[dict[str, Any]]:
+        """For ``/status``: losses that are open, as they were last read."""
+        return [
+            {"region": one.region, "since_ms": one.declared_ms, "open": len(one.open)}
+            for _, one in sorted(self._known.items())
+            if one.open
+        ]
 
     async def records(self) -> list[LossRecord]:
         """The last loss of each region that was ever lost."""
         found = [await self._store.get(key) for key in await self._store.keys("loss/")]
-        return [msgspec.json.decode(one.value, type=LossRecord) for one in found if one is not None]
+        records = [msgspec.json.decode(one.value, type=LossRecord) for one in found if one is not None]
+        self._known = {one.region: one for one in records}
+        return records
 
     async def declare(self, region: str) -> LossRecord:
         """Record what of a region's ops may be missing here; while a loss is open, that record stands.
@@ -111,6 +122,7 @@ class RegionLosses:
         await self._store.put(
             _key(region), msgspec.json.encode(record), expected=stored.revision if stored is not None else 0
         )
+        self._known[region] = record
         return record
 
     async def close(self, region: str, ends: Mapping[str, Mark], *, wait_ms: int) -> LossRecord:
@@ -145,6 +157,7 @@ class RegionLosses:
         if not record.open and not record.closed_ms:
             record = msgspec.structs.replace(record, closed_ms=self._clock.wall_ms())
         await self._store.put(_key(region), msgspec.json.encode(record), expected=stored.revision)
+        self._known[region] = record
         return record
 
     async def _close_one(self, cell: str, slot: str, region: str, found: LossRange, end: Mark | None) -> LossRange:

@@ -173,5 +173,8 @@ def _too_much(candidate: SlotMap, current: SlotMap) -> str:
     allowed = {*candidate.bulk_before, *([candidate.version] if candidate.bulk else [])}
     for version, slots in sorted(changed.items()):
         if slots > max(_CHANGED_ALWAYS, total * CHANGED_SHARE_MAX) and version not in allowed:
-            return f"version {version} changes {slots} of {total} slots without the bulk flag"
+            return (
+                f"version {version} changes {slots} of {total} slots, more than a fifth, without the bulk flag"
+                " (eisbach cells move SLOT --to CELL --bulk gives it, once)"
+            )
     return ""

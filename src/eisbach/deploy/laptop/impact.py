@@ -6,12 +6,16 @@ Pure, and the design in small (section 7): what the death of each kind of proces
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from eisbach.deploy.laptop.cuts import Cut, span
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.unfinished import Unfinished
+from eisbach.deploy.laptop.words import bounded
 
 __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 
 _WORKING = ("ready", "slow")
+_ALARM_CHARS = 300
+"""Of each alarm in the sentence; ``alarms`` of the status document has all of it."""
 _WORDS = {
     "down": "is down", "hung": "hangs", "error": "answers 503", "truncate": "cuts every answer", "slow": "is slow",
     "restarting": "crashed and restarts", "unready": "is not ready", "stopped": "is stopped",
@@ -136,8 +140,12 @@ class Circumstances:
     """What no restart mends: a clock that stops writes, twins that differ."""
     out: Sequence[str] = ()
     """Regions that are evacuated."""
+    lost: Sequence[str] = ()
+    """Regions that were declared lost and have not returned."""
     unfinished: Sequence[Unfinished] = ()
     """Evacuations and returns that left slots behind."""
+    cuts: Sequence[Cut] = ()
+    """Cells with slots that are frozen by a move that nobody ends."""
     begun: bool = True
     """Everything has been ready once; before that, what is not ready is only on its way."""
 
@@ -145,12 +153,13 @@ class Circumstances:
 def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     """The first sentence of ``status``; an alarm comes before everything else."""
     found = _summarise(parts, about)
-    for one in about.unfinished:  # hurts nobody; what is broken comes first, and may be why
+    behind: list[Cut | Unfinished] = [*about.cuts, *about.unfinished]
+    for one in behind:  # what is broken comes first, and may be why
         following = one.next if found.next == "eisbach changes" else found.next
         found = replace(found, sentence=f"{found.sentence} {one.sentence}", next=following)
     if not about.alarms:
         return found
-    sentence = f"Alarm: {_some(about.alarms)}. {found.sentence}"
+    sentence = f"Alarm: {_some([bounded(one, _ALARM_CHARS) for one in about.alarms])}. {found.sentence}"
     stopped = next((p.spec.target for p in parts if p.writes_stopped), "")
     following = f"eisbach why {stopped}" if stopped else "eisbach status --json"
     return Summary(sentence=sentence, hurt=[*about.alarms, *found.hurt], next=following, alarms=about.alarms)
@@ -165,29 +174,47 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         who = f"everybody ({' and '.join(about.out)} are evacuated)"
         sentence = f"Hurt: {who}; last change: {about.last}."
         return Summary(sentence=sentence, hurt=[who], next=f"eisbach regions return {about.out[0]}")
+    frozen = _frozen(parts, about)
+    if frozen and not broken:
+        sentence = (
+            f"Hurt since {span(about.now_ms - about.cuts[0].since_ms)}: {_some(frozen)}; last change: {about.last}."
+        )
+        return Summary(sentence=sentence, hurt=frozen, next=about.cuts[0].next)
     if not broken and not about.beside:
         all_ready = f"all {len(parts)} processes are ready" if len(parts) > 1 else "the one process is ready"
-        away = "".join(f"; {region} is evacuated" for region in about.out)
+        away = "".join(f"; {region} is evacuated" for region in about.out if region not in about.lost)
+        away += "".join(f"; {region} was declared lost and has not returned" for region in about.lost)
         well = f"Nobody is hurt: {all_ready}{away}; last change: {about.last}."
-        return Summary(sentence=well, hurt=[], next="eisbach changes")
+        following = f"eisbach regions return {about.lost[0]}" if about.lost else "eisbach changes"
+        return Summary(sentence=well, hurt=[], next=following)
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p], about.out)) for p in broken]
-    hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad))
+    hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad)) + frozen
     platform = [(p, bad, who) for p, bad, who in effects if about.stage == "single" or p.spec.kind != "single"]
-    if hurt and (any(bad for _, bad, _ in platform) or not platform):
-        since = min(p.since_ms for p, bad, _ in effects if bad)
-        sentence = f"Hurt since {_span(about.now_ms - since)}: {_some(hurt)}"
+    if hurt and (frozen or any(bad for _, bad, _ in platform) or not platform):
+        since = min([*(p.since_ms for p, bad, _ in effects if bad), *(cut.since_ms for cut in about.cuts if frozen)])
+        sentence = f"Hurt since {span(about.now_ms - since)}: {_some(hurt)}"
     else:
         # The single node beside is there to be compared with; what the platform does about its own fault comes first.
         notes = list(dict.fromkeys(who for _, _, who in platform))
         notes += [text for text, _ in about.beside]
         own = [p for p, _, _ in platform]
         since = min([p.since_ms for p in own] or [about.now_ms])
-        what = f"{_what(own, parts)} since {_span(about.now_ms - since)}" if own else "something is broken on purpose"
+        what = f"{_what(own, parts)} since {span(about.now_ms - since)}" if own else "something is broken on purpose"
         left = f"; beside it hurt: {_some(hurt)}" if hurt else ""
         sentence = f"{'No viewer of the platform' if hurt else 'Nobody'} is hurt, though {what}: {_some(notes)}{left}"
     return Summary(
         sentence=f"{sentence}; last change: {about.last}.", hurt=hurt, next=_following(broken, parts, about.beside)
     )
+
+
+def _frozen(parts: Sequence[Part], about: Circumstances) -> list[str]:
+    """Whose writes nobody takes: of slots that are frozen, where no other region has them (the front goes there)."""
+    found = []
+    for cut in about.cuts:
+        part = next((p for p in parts if p.spec.target == cut.target), None)
+        if part is not None and _cell_effect(part, parts, about.out)[0]:
+            found.append(f"writes of viewers of {len(cut.slots)} slots ({cut.target} has them frozen)")
+    return found
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -227,10 +254,3 @@ def _name(part: Part, parts: Sequence[Part]) -> str:
     if region and sum(bool(p.fault) for p in parts if p.spec.region == region) > 1:
         return f"region/{region}"
     return part.spec.target
-
-
-def _span(milliseconds: int) -> str:
-    seconds = max(0, milliseconds // 1000)
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -12,12 +12,15 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.outs import outs
 from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.unfinished import unfinished
+from eisbach.deploy.laptop.words import bounded
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, SingleProcess
 
@@ -52,6 +55,7 @@ class Observer:
         self._jobs: dict[str, list[JobRow]] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._rates: dict[str, float] = {}
+        self._cuts = Cuts()
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -97,6 +101,7 @@ class Observer:
         else:
             self._figures[target] = found
             self._rate(target, found.get("requests"))
+            self._cuts.note(target, found.get("frozen", ()), now_ms=self._supervisor.clock.wall_ms())
         document = process.spec.document
         document = document.cell if isinstance(document, SingleProcess) else document
         if isinstance(document, CellProcess) and document.studio and found is not None:
@@ -124,11 +129,14 @@ class Observer:
         ]
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
-        open_ends = unfinished(self._figures)
+        open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
+        out = outs(self._figures, away)
+        controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
+        cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(
             stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
-            begun=supervisor.begun, out=evacuated(parts, self._figures),
-            unfinished=open_ends,
+            begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
+            unfinished=open_ends, cuts=cuts,
         )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
@@ -138,7 +146,7 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
-                "unfinished": open_ends,
+                "unfinished": open_ends, "frozen": cuts, "out": out,
             },
         )  # fmt: skip
 
@@ -153,7 +161,7 @@ class Observer:
 
 def in_words(change: Change) -> str:
     """``cell/eu-central/c1 down (fault down)``."""
-    why = change.why if len(change.why) <= _WHY_CHARS else f"{change.why[:_WHY_CHARS]} …"
+    why = bounded(change.why, _WHY_CHARS)
     return f"{change.target} {change.after}{f' ({why})' if why else ''}"
 
 
@@ -169,16 +177,27 @@ def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
 
 
 def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What no restart mends, as cells say of themselves: a clock that stops writes, twins that differ."""
+    """What no restart mends, as processes say of themselves: a clock that stops writes, twins that differ, a slot map
+    that no edge would take.
+    """
     stopped = [
         f"{target} takes no writes: {why}" for target, told in sorted(figures.items()) if (why := _writes_stopped(told))
     ]
-    return stopped + [
-        f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
+    held_back = [
+        f"{target} publishes no new slot map: {told['refusal']}"
         for target, told in sorted(figures.items())
-        for found in told.get("digests", ())
-        for slot in found["differing"]
+        if target.startswith("control/") and told.get("refusal")
     ]
+    return (
+        stopped
+        + held_back
+        + [
+            f"{target} and its twin in {found['region']} differ in slot {slot} though both applied the same ops"
+            for target, told in sorted(figures.items())
+            for found in told.get("digests", ())
+            for slot in found["differing"]
+        ]
+    )
 
 
 def _writes_stopped(told: Mapping[str, Any]) -> str:

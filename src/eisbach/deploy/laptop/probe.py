@@ -9,10 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from eisbach.deploy.laptop.topology import Ready
+from eisbach.deploy.laptop.words import bounded
 
 __all__ = ["probe"]
 
 _ANSWER_BYTES_MAX = 4096
+_TOLD_CHARS = 400
 
 
 async def probe(check: Ready, *, seconds: float) -> str | None:
@@ -46,11 +48,13 @@ async def _answers(url: str) -> str | None:
         request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
         writer.write(request.encode())
         head = await reader.read(_ANSWER_BYTES_MAX)
+        words = head.split(b" ", 2)
+        if len(words) > 1 and words[1] == b"200":
+            return None
+        while len(head) < _ANSWER_BYTES_MAX and (more := await reader.read(_ANSWER_BYTES_MAX - len(head))):
+            head += more  # what is wrong may come after the head
     finally:
         writer.close()
-    words = head.split(b" ", 2)
-    if len(words) > 1 and words[1] == b"200":
-        return None
-    body = head.partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
+    body = bounded(head.partition(b"\r\n\r\n")[2].decode(errors="replace"), _TOLD_CHARS)
     status = words[1].decode(errors="replace") if len(words) > 1 else "nothing"
-    return f"{url} answered {status}{': ' + body[:400] if body else ''}"
+    return f"{url} answered {status}{': ' + body if body else ''}"

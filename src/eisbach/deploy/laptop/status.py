@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from eisbach.deploy.laptop.cuts import Cut
 from eisbach.deploy.laptop.impact import Summary
+from eisbach.deploy.laptop.outs import RegionOut
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.unfinished import Unfinished
 
@@ -119,7 +121,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     alarms: Sequence[str] = ()
     """What no restart mends and a person must look at; also in ``hurt``."""
     unfinished: Sequence[Unfinished] = ()
-    """Evacuations and returns that left slots behind; also in ``sentence``."""
+    """Evacuations and returns that left slots behind, and lost control stores; also in ``sentence``."""
+    frozen: Sequence[Cut] = ()
+    """Cells with slots that are frozen by a move that nobody ends; also in ``sentence``."""
+    out: Sequence[RegionOut] = ()
+    """Regions that are evacuated, or declared lost and not back."""
     rehearsal: bool
     now_ms: int
     started_ms: int
@@ -165,7 +171,7 @@ def build_status(
         faults: what was broken on purpose.
         jobs: batches of every region.
         base: ``stage``, ``front``, ``rehearsal``, ``now_ms``, ``started_ms``, ``demo``, and ``regions``, which are
-            (name, edge, origin); ``unfinished`` where there is something.
+            (name, edge, origin); ``unfinished``, ``frozen`` and ``out`` where there is something.
     """
     regions = [RegionRow(name=n, edge=e, origin=o, state=region_state(n, observed)) for n, e, o in base["regions"]]
     rest = {key: base[key] for key in ("stage", "front", "rehearsal", "now_ms", "started_ms", "demo")}
@@ -176,6 +182,8 @@ def build_status(
         next=summary.next,
         alarms=summary.alarms,
         unfinished=base.get("unfinished", ()),
+        frozen=base.get("frozen", ()),
+        out=base.get("out", ()),
         regions=regions,
         processes=[_process(o) for o in observed],
         cells=[_cell(o) for o in observed if o.layout],

@@ -22,6 +22,7 @@ from eisbach.deploy.laptop.children import Children
 from eisbach.deploy.laptop.fault_server import FaultServer
 from eisbach.deploy.laptop.probe import probe
 from eisbach.deploy.laptop.topology import ProcessSpec
+from eisbach.deploy.laptop.words import bounded
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.ports.clock import Clock
 
@@ -304,4 +305,4 @@ def describe_exit(code: int, log: Path) -> str:
         lines = []
     told = [line.strip(" |+-") for line in lines]  # an exception group ends in a frame of dashes
     last = next((line for line in reversed(told) if line), "")
-    return f"{ended}: {last[:500]}" if last and code > 0 else ended
+    return f"{ended}: {bounded(last, 500)}" if last and code > 0 else ended

@@ -3,12 +3,16 @@
 Pure over the supervisor's record; an unknown target is refused with the nearest.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from eisbach.deploy.laptop.cuts import Cut
 from eisbach.deploy.laptop.logs import distinct, tail
+from eisbach.deploy.laptop.outs import RegionOut
 from eisbach.deploy.laptop.status import ProcessRow, Status
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.targets import resolve
+from eisbach.deploy.laptop.unfinished import Unfinished
 
 __all__ = ["explain"]
 
@@ -29,17 +33,24 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
     broken = [row for row in rows if row.state != "ready"]
     changes = [c for c in supervisor.changes if c.target in names][:_CHANGES_MAX]
     regions = {row.region for row in rows if row.region}
-    open_ends = [one for one in status.unfinished if one.region in regions]
+    out: list[Cut | RegionOut | Unfinished] = [
+        *(one for one in status.frozen if {one.target, f"control/{one.region}"} & set(names)),
+        *(one for one in status.unfinished if one.region in regions),
+        *(one for one in status.out if one.region in regions),
+    ]
+    # What is said of a hub, say, is that it is well: what its region is comes behind.
+    own = [one for one in out if target.startswith("region/") or getattr(one, "target", "") == target]
+    first = own[:1] if not broken else []
     healable = any(supervisor.processes[name].fault for name in names)
     return {
         "target": target,
         "state": worst.state if len(rows) == 1 or not broken else f"{len(broken)} of {len(rows)} not ready",
         "since_ms": worst.since_ms,
-        "sentence": _sentence(target, rows, broken, status),
+        "sentence": _sentence(target, rows, broken, status, first),
         "because": [
             *_because(worst, supervisor),
             *(f"hurt: {who}" for who in status.hurt),
-            *(one.sentence for one in open_ends),
+            *(one.sentence for one in out if one not in first),
         ],
         "changes": [
             {"at_ms": c.at_ms, "target": c.target, "from": c.before, "to": c.after, "why": c.why} for c in changes
@@ -48,13 +59,23 @@ def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, An
         if healable
         else f"eisbach logs {worst.target}"
         if broken
-        else open_ends[0].next
-        if open_ends
+        else out[0].next
+        if out
         else "eisbach status",
     }
 
 
-def _sentence(target: str, rows: list[ProcessRow], broken: list[ProcessRow], status: Status) -> str:
+def _sentence(
+    target: str,
+    rows: list[ProcessRow],
+    broken: list[ProcessRow],
+    status: Status,
+    out: Sequence[Cut | RegionOut | Unfinished],
+) -> str:
+    """``out``: why it is not well though its processes are."""
+    if not broken and out:
+        ready = f"All {len(rows)} processes of it are ready." if len(rows) > 1 else "Its process is ready."
+        return f"{out[0].sentence} {ready}"
     if not broken:
         return f"{target} is well: {len(rows)} process{'es are' if len(rows) > 1 else ' is'} ready."
     seconds = (status.now_ms - min(row.since_ms for row in broken)) // 1000

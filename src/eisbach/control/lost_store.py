@@ -1,0 +1,56 @@
+"""That a control store was lost and began from the edge's map, and how moves ended whose records went with it.
+
+For people; the document ``lost-store``. A process that is killed between the beginning and this note leaves none.
+May not know: who makes the records of such moves anew.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from eisbach.control.slot_record import RECORDS, SlotRecord
+from eisbach.ports.clock import Clock
+from eisbach.ports.control_store import ControlStore
+
+__all__ = ["LostStore"]
+
+_KEY: Final = "lost-store"
+_TOLD_FOR_MS: Final = 24 * 3600 * 1000
+_REASON: Final = "the record was lost"
+_NAMED: Final = 20
+
+
+class _Lost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    at_ms: int
+    began_from: str
+
+
+class LostStore:
+    """One a region, in its control process."""
+
+    def __init__(self, store: ControlStore, *, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._lost: _Lost | None = None
+        self._moves: list[SlotRecord] = []
+
+    async def note(self, began_from: str) -> None:
+        """It began just now."""
+        lost = _Lost(at_ms=self._clock.wall_ms(), began_from=began_from)
+        stored = await self._store.get(_KEY)
+        await self._store.put(_KEY, msgspec.json.encode(lost), expected=stored.revision if stored else 0)
+
+    async def look(self) -> None:
+        """Read it, and the records that were made anew since."""
+        stored = await self._store.get(_KEY)
+        self._lost = msgspec.json.decode(stored.value, type=_Lost) if stored else None
+        if self._lost is not None and self.told():
+            found = [await self._store.get(key) for key in await self._store.keys(RECORDS)]
+            records = [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]
+            self._moves = [one for one in records if one.reason.startswith(_REASON)]
+
+    def told(self) -> dict[str, Any]:
+        """For ``/status``, as it was last read; empty: it was not lost, or longer than a day ago."""
+        if self._lost is None or self._clock.wall_ms() - self._lost.at_ms > _TOLD_FOR_MS:
+            return {}
+        moves = {one.slot: f"{one.outcome}, {one.owner} has it" for one in self._moves[:_NAMED]}
+        return {"at_ms": self._lost.at_ms, "from": self._lost.began_from, "moves": moves, "count": len(self._moves)}

@@ -4,6 +4,7 @@ import itertools
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ class Region:
     def __init__(self, folder: Path, store: SqliteStore, clock: ManualClock, entropy: Callable[[int], bytes]) -> None:
         self.folder, self.store, self.clock = folder, store, clock
         self.blobs = FileBlobs(folder)
-        self.archiver = Archiver(store, self.blobs, cell="c1", kek=KEK, clock=clock, entropy=entropy)
+        self.archiver_again = partial(Archiver, store, self.blobs, cell="c1", kek=KEK, clock=clock, entropy=entropy)
+        self.archiver = self.archiver_again()
         self.reader = ArchiveReader(self.blobs, kek=KEK, clock=clock)
 
     async def put(self, sk: str, value: bytes | None, *, account: str = "acc-1") -> int:
@@ -105,6 +107,60 @@ async def test_backups_are_kept_for_35_days_and_no_longer(region: Region) -> Non
     segments = await region.blobs.keys("log/c1/")
     assert 35 <= len(segments) <= 37
     assert 36 <= len(await region.blobs.keys("base/c1/")) / 2 <= 38
+
+
+async def test_a_clock_that_jumps_ahead_has_nothing_forgotten(region: Region) -> None:
+    moments = []
+    for day in range(40):
+        moments.append(await region.put("a", b"day %d" % day))
+        await region.archiver.archive()
+        await region.archiver.rebase()
+        await region.clock.advance(DAY_S)
+    region.clock.shift_wall(60 * DAY_S * 1000)
+    await region.put("b", b"in between")
+    await region.archiver.archive()
+    await region.archiver.rebase()
+    region.clock.shift_wall(-60 * DAY_S * 1000)
+
+    for day in range(6, 40):
+        assert (await region.at(moments[day]))["a"] == b"day %d" % day
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ahead_s", [7_200, 9 * DAY_S])
+async def test_what_is_written_while_a_clock_is_ahead_and_after_is_found_once_it_is_set_right(
+    region: Region, ahead_s: int, restarted: bool
+) -> None:
+    await region.put("a", b"before")
+    await region.archiver.once()
+    region.clock.shift_wall(ahead_s * 1000)
+    await region.put("b", b"meanwhile")
+    await region.archiver.once()
+    region.clock.shift_wall(-ahead_s * 1000)
+    if restarted:
+        region.archiver = region.archiver_again()
+
+    for day in range(20):
+        at_ms = await region.put(f"day-{day}", b"after")
+        await region.archiver.once()
+        found = await region.at(at_ms)
+        assert found == {"a": b"before", "b": b"meanwhile", **{f"day-{n}": b"after" for n in range(day + 1)}}, day
+        assert region.archiver.statistics().archived_ms <= region.clock.wall_ms()
+        await region.clock.advance(DAY_S)
+
+
+async def test_a_base_of_a_clock_that_was_ahead_hides_nothing_when_its_time_has_come(region: Region) -> None:
+    await region.put("a", b"before")
+    await region.archiver.once()
+    region.clock.shift_wall(9 * DAY_S * 1000)
+    await region.put("a", b"meanwhile")
+    await region.archiver.once()
+    region.clock.shift_wall(-9 * DAY_S * 1000)
+    await region.put("a", b"after")
+    await region.archiver.once()
+    await region.clock.advance(9 * DAY_S + 600)
+
+    assert await region.at(region.clock.wall_ms()) == {"a": b"after"}
 
 
 async def test_nothing_of_an_account_can_be_read_without_the_book(region: Region) -> None:

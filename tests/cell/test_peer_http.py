@@ -11,7 +11,9 @@ from kit import opened, peer
 
 from eisbach.bootstrap.serve import serve
 from eisbach.cell import peer_http
+from eisbach.cell.pace import Pace
 from eisbach.cell.peer_http import HttpPeer
+from eisbach.cell.pull_messages import ANSWER_BYTES_MAX
 from eisbach.cell.pull_server import PullServer
 from eisbach.cell.puller import PullAnswer, PullRequest
 from eisbach.kernel.errors import Unavailable
@@ -131,3 +133,17 @@ async def test_an_answer_that_would_never_end_is_given_up(
         async with asyncio.timeout(5):
             with pytest.raises(Unavailable, match="TimeoutError"):
                 await there.pull("c1", PullRequest(slots={SLOT: {}}, wait_ms=0))
+
+
+async def test_a_link_that_turns_slow_costs_what_was_asked_for_and_not_five_minutes(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert peer_http._longest(ANSWER_BYTES_MAX) < 30
+    assert peer_http._longest(Pace.FIRST) == peer_http.LONGEST_S == peer_http._longest(0)
+    monkeypatch.setattr(peer_http, "PATIENCE", 0.1)
+    large = PullRequest(slots={SLOT: {}}, wait_ms=0, bytes_max=ANSWER_BYTES_MAX)
+    async with far_away(unused_tcp_port, pieces=12, every_s=0.1) as there:
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await there.pull("c1", large)
+        answer = await there.pull("c1", msgspec.structs.replace(large, bytes_max=Pace.FIRST))
+    assert len(answer.moved[SLOT]) == 10_000

@@ -402,6 +402,20 @@ async def test_a_twin_gives_whole_slots_only_where_they_may_lie(world: World) ->
         )
 
 
+async def test_a_twin_keeps_its_idempotency_keys(world: World) -> None:
+    key = IdempotencyKey("acc", "once")
+    change = Write(ItemChange("acc", "k", b"1"))
+    await world.there.transact(Transaction(slot=SLOT, writes=[change], key=key, answer=b"theirs"))
+    assert (await world.there.export(SLOT, CopyCursor())).keys
+    request = PullRequest(slots={}, copies={str(SLOT): CopyCursor()}, wait_ms=0, region=HERE)
+
+    piece = (await world.twin.server.answer(request)).copies[str(SLOT)]
+
+    assert piece.items
+    assert not piece.keys
+    assert not piece.more
+
+
 async def test_a_store_that_is_there_is_never_overwritten(world: World) -> None:
     with pytest.raises(Invalid, match="move it away"):
         await world.restore(f"{HERE}.db")

@@ -12,12 +12,13 @@ in ``.restoring``, which the next try begins anew. May not know: how the process
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from eisbach.bootstrap.restore_kept import KeptSlots, from_keeper, take_following
 from eisbach.cell.archive_reader import ArchiveReader, PastSlot
+from eisbach.cell.paced_peer import PacedPeer
 from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.engines.embedded.disk import Disk
 from eisbach.engines.embedded.store import SqliteStore, open_store
@@ -105,6 +106,7 @@ async def restore_cell(
         Corrupt: a backup cannot be read.
     """
     path, region = new.path, new.region
+    sources = replace(sources, twins={peer: PacedPeer(asked, new.clock) for peer, asked in sources.twins.items()})
     if path.exists() and await _held(new):
         raise Invalid(f"{path} holds data; a restore fills a new store: move it away, with its -wal and -shm")
     unfinished, aside = (path.with_name(path.name + suffix) for suffix in (".restoring", ".older"))

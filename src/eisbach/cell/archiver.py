@@ -44,6 +44,8 @@ _OPS: Final = 512
 _BREATH: Final = 64
 """Ops sealed between two turns of the event loop, under half a millisecond."""
 _SEGMENT_BYTES: Final = 8 * 1024 * 1024
+_SLACK_MS: Final = 60_000
+"""A clock that is set back by less is followed without looking what lies in the archive."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -132,6 +134,8 @@ class Archiver:
     async def archive(self) -> int:
         """Bring the archive up to the store's end as it is now; the ops that were archived."""
         async with self._turn:
+            if self._at is not None and self._at.ms > self._clock.wall_ms() + _SLACK_MS:
+                await self._set_right()
             at = self._at or await self._resume()
             end, done = self._store.statistics().last_lsn, 0
             while at.lsn < end and (entries := await self._store.log_after(at.lsn, limit=_OPS)):
@@ -154,7 +158,7 @@ class Archiver:
             if self._at is None or self._at.ms == 0:
                 return 0
             ms = self._at.ms
-            latest = await self._latest(ms)
+            latest = await self._latest()
             for slot, ops in latest.items():
                 base = Archived(region=self._store.region, cell=self._cell, ms=ms, last_lsn=self._at.lsn, ops=ops)
                 await self._blobs.put(base_key(self._cell, ms, slot), encode_archived(base))
@@ -163,16 +167,25 @@ class Archiver:
             await self._forget(self._clock.wall_ms() - _KEPT_MS)
             return sum(map(len, latest.values()))
 
+    async def _set_right(self) -> None:
+        """The clock had jumped ahead: nobody looks for what it named until then, and its base would hide what came in
+        between. From what was archived before, both are made again; a clock that is behind now costs a day's base.
+        """
+        if self._based_ms > self._clock.wall_ms() + _SLACK_MS:
+            await self._blobs.delete(f"base/{self._cell}/{self._based_ms:014d}/")
+        self._at = None
+
     async def _resume(self) -> SegmentName:
         """Where the archive ends; a store whose log is shorter begins a new incarnation."""
         now = self._clock.wall_ms()
         for day in reversed(days_between(now - _KEPT_MS, now)):
-            if found := await self._blobs.keys(f"log/{self._cell}/{day}/"):
-                at = SegmentName.parse(found[-1])
+            names = map(SegmentName.parse, await self._blobs.keys(f"log/{self._cell}/{day}/"))
+            if found := [name for name in names if name.ms <= now + _SLACK_MS]:
+                at = found[-1]
                 break
         else:
             at = SegmentName(0, 0, 0)
-        self._based_ms = max(await self._bases(), default=0)
+        self._based_ms = max((ms for ms in await self._bases() if ms <= now + _SLACK_MS), default=0)
         if at.lsn > self._store.statistics().last_lsn:
             at = SegmentName(at.ms, at.incarnation + 1, 0)
         return at
@@ -229,14 +242,12 @@ class Archiver:
                     book.changed = True
                     raise
 
-    async def _latest(self, until_ms: int) -> dict[str, list[SealedOp]]:
+    async def _latest(self) -> dict[str, list[SealedOp]]:
         """Per slot the latest op of every item, from the last base and what came after; what has no key is left out."""
         found: dict[str, dict[tuple[str, str], SealedOp]] = {}
         keys = [k for k in await self._blobs.keys(f"base/{self._cell}/{self._based_ms:014d}/") if k[-5:] != "whole"]
-        first = self._based_ms or until_ms - _KEPT_MS
-        for day in days_between(first, until_ms):
-            names = await self._blobs.keys(f"log/{self._cell}/{day}/")
-            keys += [key for key in names if self._based_ms < SegmentName.parse(key).ms <= until_ms]
+        # Also what a clock that had jumped ahead has named: the store may have pruned it since.
+        keys += [k for k in await self._blobs.keys(f"log/{self._cell}/") if SegmentName.parse(k).ms > self._based_ms]
         for key in keys:
             for number, sealed in enumerate(decode_archived(await self._blobs.read(key), key=key).ops):
                 if number % _BREATH == 0:
@@ -251,9 +262,13 @@ class Archiver:
         return {slot: list(items.values()) for slot, items in found.items()}
 
     async def _forget(self, before_ms: int) -> None:
-        """Segments that a base has overtaken, and bases that a later one serves as well, before the window."""
+        """Segments that a base has overtaken, and bases that a later one serves as well, before the window.
+
+        Only while there are as many later bases as the window has days: a clock that jumps ahead would have it all
+        forgotten at once, and makes one base. A cell that stood still keeps more for a while.
+        """
         bases = await self._bases()
-        keep = max((ms for ms in bases if ms <= before_ms), default=None)
+        keep = max((ms for ms in bases[: -BACKUPS_KEPT.days] if ms <= before_ms), default=None)
         if keep is None:
             return
         for ms in bases:

@@ -57,7 +57,8 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     held, and is given, if it is here and not on disk yet, and is not taken any more if it is still on its way (P21).
     """
     bytes_max: int = 0
-    """Of the answer's ops, nearly, though one transaction is always given; 0, or more: ``ANSWER_BYTES_MAX``."""
+    """Of the answer's ops, nearly, though one transaction is always given; 0, or more: ``ANSWER_BYTES_MAX``. Of a
+    copy's piece, too: ``ports.moves``."""
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
-from eisbach.ports.moves import CopyCursor, SlotChunk
+from eisbach.ports.moves import COPY_BYTES_MAX, KEYS_END, CopyCursor, SlotChunk
 from eisbach.ports.store import Store
 
 __all__ = ["PullServer"]
@@ -68,7 +68,7 @@ class PullServer:
         clock: Clock,
         acknowledged: Acknowledged | None = None,
         may_send: Callable[[str, Slot], bool] = lambda _region, _slot: True,
-        export: Callable[[Slot, CopyCursor], Awaitable[SlotChunk]] | None = None,
+        export: Callable[[Slot, CopyCursor, int], Awaitable[SlotChunk]] | None = None,
     ) -> None:
         """Compose.
 
@@ -78,7 +78,7 @@ class PullServer:
             clock: of waits.
             acknowledged: is told what askers hold.
             may_send: whether a region may hold a slot's data.
-            export: a piece of a slot, for a cell that is made anew; None: only ops are given.
+            export: a piece of a slot of so many bytes, for a cell that is made anew; None: only ops are given.
         """
         self._may_send, self._export = may_send, export
         self._store, self._ownership, self._clock, self._acknowledged = store, ownership, clock, acknowledged
@@ -204,7 +204,8 @@ class PullServer:
         for text, cursor in request.copies.items():
             slot = self._ownership.slot(text)
             if self._export is not None and slot in self._ownership.followed() and self._may_send(request.region, slot):
-                found[text] = msgspec.structs.replace(await self._export(slot, cursor), keys=[])
+                bytes_max = min(request.bytes_max or COPY_BYTES_MAX, COPY_BYTES_MAX)
+                found[text] = await self._export(slot, msgspec.structs.replace(cursor, key=KEYS_END), bytes_max)
         return found
 
     async def _batches(

@@ -9,15 +9,23 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from eisbach.kernel.limits import MIB
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.store import Lease
 
-__all__ = ["COPY_ROWS_MAX", "CopiedConflict", "CopiedItem", "CopiedKey", "CopyCursor", "Cut", "SlotChunk", "SlotCopies"]
+__all__ = [
+    "COPY_BYTES_MAX", "COPY_ROWS_MAX", "KEYS_END", "CopiedConflict", "CopiedItem", "CopiedKey", "CopyCursor", "Cut",
+    "SlotChunk", "SlotCopies",
+]  # fmt: skip
 
 COPY_ROWS_MAX = 512
 """Rows of each kind in one chunk; the ops' bound is ``kernel.limits.PULL_OPS_MAX``."""
+COPY_BYTES_MAX = 2 * MIB
+"""Of one chunk, nearly, where its asker does not want less."""
+KEYS_END = (1 << 62, "", "")
+"""``CopyCursor.key`` of who wants no keys."""
 
 
 class Cut(NamedTuple):
@@ -124,8 +132,10 @@ class SlotCopies(Protocol):
         """
         ...
 
-    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
-        """The next piece after ``cursor``; bounded in rows and, beyond the first row, in 2 MiB of values."""
+    async def export(self, slot: Slot, cursor: CopyCursor, bytes_max: int = COPY_BYTES_MAX) -> SlotChunk:
+        """The next piece after ``cursor``; bounded in rows and in bytes, though one row of each kind, and one
+        transaction of ops, is always given: every piece goes on with all of them.
+        """
         ...
 
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:

@@ -12,7 +12,7 @@ from eisbach.engines.aws.works import Work
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
-from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
+from eisbach.ports.moves import COPY_BYTES_MAX, CopyCursor, Cut, SlotChunk
 from eisbach.ports.store import Lease
 
 __all__ = ["DynamoMoves"]
@@ -49,13 +49,13 @@ class DynamoMoves(DynamoReads):
         """
         raise Invalid(f"slot {slot}: move {move} at epoch {epoch} into a cell on DynamoDB; {_NOT_COPIED}")
 
-    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
+    async def export(self, slot: Slot, cursor: CopyCursor, bytes_max: int = COPY_BYTES_MAX) -> SlotChunk:
         """Refused, as ``begin_import``.
 
         Raises:
             Invalid: always.
         """
-        del cursor
+        del cursor, bytes_max
         raise Invalid(f"slot {slot}: a copy out of a cell on DynamoDB; {_NOT_COPIED}")
 
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import apsw
 
-from eisbach.engines.embedded.copies import read_chunk
+from eisbach.engines.embedded.copies import CopiedLog, read_chunk
 from eisbach.engines.embedded.disk import rows
 from eisbach.engines.embedded.item_cache import UNKNOWN, Place, ReadCache
 from eisbach.kernel.digests import SlotDigest
@@ -26,6 +26,7 @@ __all__ = ["QUERY_MAX", "Reads"]
 
 QUERY_MAX: Final = 1000
 _DIGEST_STEP: Final = 512
+_UNBOUNDED: Final = 1 << 62
 _ITEM: Final = "SELECT value, hlc, origin, seq FROM items WHERE slot=? AND pk=? AND sk=? AND value IS NOT NULL"
 _OPS: Final = (
     "SELECT body FROM ops WHERE slot=? AND origin=? AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
@@ -110,13 +111,17 @@ class Reads:
         if limit < 1:
             raise Invalid(f"asked for {limit} ops; ask for at least 1")
         with self._database:  # one state of the file for floors and ops
-            ops = self._ops(slot, vector, limit, heads=heads)
+            ops, _ = self._ops(slot, vector, limit, heads=heads)
         return OpBatch(ops, heads)
 
-    def _ops(self, slot: Slot, vector: Vector, limit: int, *, heads: Vector) -> list[Op]:
+    def _ops(
+        self, slot: Slot, vector: Vector, limit: int, *, heads: Vector, room: int = _UNBOUNDED
+    ) -> tuple[list[Op], int]:
+        """The ops, and the bytes of their bodies; ``room``, too, is passed by at most the rest of one transaction."""
         number = self._number(slot)
         floors = self._floors(number)
         ops: list[Op] = []
+        used = 0
         for origin, head in sorted(heads.items()):
             have = vector.get(origin, Mark(0, 0))
             if have >= head:
@@ -126,21 +131,25 @@ class Reads:
                     f"slot {slot} origin {origin}: asked for what follows {have}, the log was pruned up to {floor};"
                     " seed the asker from a snapshot"
                 )
-            while have < head and (len(ops) < limit or ops[-1].more):
-                page = self._page((number, origin, *have, *head, max(1, limit - len(ops))), have)
+            while have < head and ((len(ops) < limit and used < room) or ops[-1].more):
+                values = (number, origin, *have, *head, max(1, limit - len(ops)))
+                page, size = self._page(values, have, room - used)
                 ops += page
+                used += size
                 have = Mark(page[-1].epoch, page[-1].seq)
-            if len(ops) >= limit:
+            if len(ops) >= limit or used >= room:
                 break
-        return ops
+        return ops, used
 
-    def export(self, slot: Slot, cursor: CopyCursor, *, heads: Vector) -> SlotChunk:
-        """See ``ports.moves``."""
+    def export(self, slot: Slot, cursor: CopyCursor, bytes_max: int, *, heads: Vector) -> SlotChunk:
+        """See ``ports.moves``; half of the bytes are for ops, so that no stream of them holds up the rest."""
         with self._database:
             number = self._number(slot)
             floors = self._floors(number)
-            ops = self._ops(slot, merged(cursor.vector, floors), PULL_OPS_MAX, heads=heads)
-            found = read_chunk(self._database, number, cursor, ops=ops, floors=floors, heads=heads)
+            have = merged(cursor.vector, floors)
+            ops, used = self._ops(slot, have, PULL_OPS_MAX, heads=heads, room=max(1, bytes_max // 2))
+            log = CopiedLog(ops, floors, heads)
+            found = read_chunk(self._database, number, cursor, log, room=bytes_max - used)
             self.items_read += len(found.items)
         return found
 
@@ -148,12 +157,18 @@ class Reads:
         query = "SELECT origin, epoch, seq FROM floors WHERE slot=?"
         return {o: Mark(epoch, seq) for o, epoch, seq in rows(self._database, query, (number,))}
 
-    def _page(self, values: tuple[object, ...], have: Mark) -> list[Op]:
-        page = [decode_op(body) for (body,) in rows(self._database, _OPS, values)]
+    def _page(self, values: tuple[Any, ...], have: Mark, room: int) -> tuple[list[Op], int]:
+        page: list[Op] = []
+        size = 0
+        for (body,) in self._database.execute(_OPS, values):
+            page.append(decode_op(body))
+            size += len(body)
+            if size >= room and not page[-1].more:
+                break
         if not page or page[0].seq != (have.seq + 1 if page[0].epoch == have.epoch else 1):
             at = Mark(page[0].epoch, page[0].seq) if page else None
             raise LogGap(f"slot {values[0]} origin {values[1]}: the log goes from {have} to {at}; seed from a snapshot")
-        return page
+        return page, size
 
     def log_after(self, lsn: int, limit: int) -> Sequence[LogEntry]:
         """See ``ports.store``."""

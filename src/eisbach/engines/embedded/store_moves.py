@@ -21,7 +21,7 @@ from eisbach.engines.embedded.works import Work
 from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Vector
-from eisbach.ports.moves import CopyCursor, Cut, SlotChunk
+from eisbach.ports.moves import COPY_BYTES_MAX, CopyCursor, Cut, SlotChunk
 from eisbach.ports.store import Lease
 
 __all__ = ["StoreMoves"]
@@ -61,10 +61,10 @@ class StoreMoves:
         self._reads.forget(slot)
         return lease
 
-    async def export(self, slot: Slot, cursor: CopyCursor) -> SlotChunk:
+    async def export(self, slot: Slot, cursor: CopyCursor, bytes_max: int = COPY_BYTES_MAX) -> SlotChunk:
         """See ``ports.moves``."""
         with self._errors.reading():
-            return self._reads.export(slot, cursor, heads=await self.vector(slot))
+            return self._reads.export(slot, cursor, bytes_max, heads=await self.vector(slot))
 
     async def import_chunk(self, slot: Slot, chunk: SlotChunk, *, move: int) -> Vector:
         """See ``ports.moves``."""

@@ -175,7 +175,7 @@ _planted(
     _of(
         reads,
         read_chunk,
-        ('key=key if len(keys) == COPY_ROWS_MAX else (max(0, key[0] - _KEY_OVERLAP_MS), "", ""),', "key=key,"),
+        ('key=key if more_keys else (max(0, key[0] - _KEY_OVERLAP_MS), "", ""),', "key=key,"),
     ),
 )
 _planted(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eisbach.bootstrap.control import open_control
@@ -10,6 +11,7 @@ from eisbach.bootstrap.control_calls import viewers_slots
 from eisbach.bootstrap.tools import locate_tools
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
+from eisbach.control.slot_record import SlotRecord
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.deploy.laptop.unfinished import unfinished
 from eisbach.edge.agent import MAP_FILE
@@ -194,7 +196,7 @@ async def test_that_the_store_was_lost_and_how_its_moves_ended_is_told_for_a_day
     assert (told["at_ms"], told["moves"], told["count"]) == (at, {"eu/de/main/3": "aborted, c1 has it"}, 1)
     (said,) = unfinished({"control/eu-central": {"store_lost": told}, "control/eu-west": {"store_lost": {}}})
     assert "control store of eu-central was lost, control began from the map of its edge at 2027-01-15" in said.sentence
-    assert said.sentence.endswith("moves that were at their cut have ended: eu/de/main/3 (aborted, c1 has it).")
+    assert said.sentence.endswith("was asked of the cells: eu/de/main/3 (aborted, c1 has it).")
     assert said.next == "eisbach cells list --region eu-central"
     clock.shift_wall(25 * 3600 * 1000)
     assert again.lost_store.told() == {}

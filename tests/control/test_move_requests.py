@@ -40,7 +40,7 @@ async def ask(control: Any, mover: Mover, *numbers: int, bulk: bool) -> AsgiAnsw
     async def serves() -> str:
         return ""
 
-    routes = control_routes(control, mover, addresses={}, why_out=serves, tokens=("op",))  # type: ignore[arg-type]
+    routes = control_routes(control, mover, addresses={}, why_out=serves, unknown={}, tokens=("op",))  # type: ignore[arg-type]
     client = AsgiClient(Starlette(routes=routes), {"Authorization": "Bearer op"})
     return await client.send(
         "POST", "/moves", {"slots": [f"eu/de/main/{n}" for n in numbers], "to": "c2", "bulk": bulk}

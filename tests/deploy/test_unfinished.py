@@ -55,3 +55,13 @@ def test_status_says_it_behind_who_is_hurt_and_the_next_command_heals_first() ->
     assert well.next == "eisbach regions evacuate eu-central"
     assert open_ends[0].sentence in cut.sentence
     assert cut.next == "eisbach heal link/eu-west/eu-central"
+
+
+def test_slots_whose_last_move_nobody_can_tell_are_named_with_whom_control_waits_for() -> None:
+    waits = {f"eu/de/main/{n}": f"whose slot {n} is cannot be known yet: c2 is dead" for n in range(5)}
+
+    (told,) = unfinished({"control/eu-west": {"unknown_moves": waits}, "cell/eu-west/c1": {"unknown_moves": waits}})
+
+    assert told.sentence.startswith("Of 5 slots of eu-west the record of the last move was lost")
+    assert "eu/de/main/2 (whose slot 2 is cannot be known yet: c2 is dead) and 2 more" in told.sentence
+    assert told.next == "eisbach cells list --region eu-west"

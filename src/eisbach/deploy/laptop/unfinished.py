@@ -29,16 +29,32 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
 
 def unfinished(figures: Mapping[str, Mapping[str, Any]]) -> list[Unfinished]:
     """``figures``: target -> its ``/status``."""
-    open_ends = [
-        Unfinished(region=region, sentence=_sentence(region, told), next=f"eisbach regions {told['action']} {region}")
+    controls = {
+        target.removeprefix("control/"): found
         for target, found in sorted(figures.items())
-        if (region := target.removeprefix("control/")) != target and (told := found.get("unfinished"))
+        if target.startswith("control/")
+    }
+    told = [
+        (region, _sentence(region, one), f"eisbach regions {one['action']} {region}")
+        for region, found in controls.items()
+        if (one := found.get("unfinished"))
     ]
-    return open_ends + [
-        Unfinished(region=region, sentence=_lost(region, told), next=f"eisbach cells list --region {region}")
-        for target, found in sorted(figures.items())
-        if (region := target.removeprefix("control/")) != target and (told := found.get("store_lost"))
-    ]
+    for key, sentence in (("unknown_moves", _unknown), ("store_lost", _lost)):
+        told += [
+            (region, sentence(region, one), f"eisbach cells list --region {region}")
+            for region, found in controls.items()
+            if (one := found.get(key))
+        ]
+    return [Unfinished(region=region, sentence=sentence, next=following) for region, sentence, following in told]
+
+
+def _unknown(region: str, waits: Mapping[str, str]) -> str:
+    named = [f"{slot} ({bounded(why, _TROUBLE_CHARS)})" for slot, why in list(waits.items())[:_NAMED]]
+    more = f" and {len(waits) - len(named)} more" if len(waits) > len(named) else ""
+    return (
+        f"Of {len(waits)} slots of {region} the record of the last move was lost, and the cells that answer cannot tell"
+        f" how it ended: {', '.join(named)}{more}; control asks them again every 5 s."
+    )
 
 
 def _lost(region: str, told: Mapping[str, Any]) -> str:
@@ -46,10 +62,10 @@ def _lost(region: str, told: Mapping[str, Any]) -> str:
     at = datetime.fromtimestamp(told["at_ms"] / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     moves = [f"{slot} ({what})" for slot, what in list(told["moves"].items())[:_NAMED]]
     more = f" and {told['count'] - len(moves)} more" if told["count"] > len(moves) else ""
-    ended = f"; moves that were at their cut have ended: {', '.join(moves)}{more}" if moves else ""
+    ended = f"; how these slots' last moves ended was asked of the cells: {', '.join(moves)}{more}" if moves else ""
     return (
-        f"The control store of {region} was lost, control began from the map of its edge at {at}: its last evacuation,"
-        f" open losses and other moves that were under way are not known any more (docs/backup.md){ended}."
+        f"The control store of {region} was lost, control began from the map of its edge at {at}: its last evacuation"
+        f" and open losses are not known any more (docs/backup.md){ended}."
     )
 
 

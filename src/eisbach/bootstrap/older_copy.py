@@ -1,13 +1,14 @@
 """A store that may be an older copy of itself: a machine put back from a snapshot, a file from a backup (P21).
 
 Its next numbers were given already: the twin would take new writes for repeats and drop them, and spokes their events.
-So a store that is not where it was opened last (another boot, another file) takes no write before everybody who may
-know more has been asked: the hub, its backups, and each region that may hold its slots, about every slot as it was at
-the opening.
+So a store that is not where it was opened last (another boot, another file, its log gone) takes no write before
+everybody who may know more has been asked: the hub, its backups, and each region that may hold its slots, about every
+slot as it was at the opening.
 Who knows more condemns it, for good: the process ends and says how the cell is made anew. Whoever does not answer is
 waited for, but not for ever: a region that is cut off must not keep a whole one from coming back after a power cut.
 Reads and the questions of others are answered meanwhile: after a power cut of everything, all wait for each other.
-Costs nothing when a process is started anew on a running machine. May not know: how a cell is restored.
+Of one that is where it was the hub alone is asked, and no write waits for that: a process that is started anew on a
+running machine serves at once. May not know: how a cell is restored.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from eisbach.bootstrap.restore_owners import Decided, Kept, kept_by_others, sett
 from eisbach.cell.backup_format import days_between, decode_archived
 from eisbach.cell.puller import PeerTransport, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
+from eisbach.engines.embedded.log_beside import LogBeside
 from eisbach.kernel.errors import EisbachError, Invalid, LogGap, Retryable, Unavailable
 from eisbach.kernel.limits import BACKUPS_KEPT
 from eisbach.kernel.slots import Slot
@@ -54,6 +56,7 @@ class ProvableStore(CellStore, Protocol):
     """A store in a file of its own."""
 
     unproved: str
+    beside: LogBeside
 
     async def whereabouts(self) -> tuple[str, str]:
         """(where it was opened last, why it was found to be an older copy)."""
@@ -99,8 +102,11 @@ async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) ->
     if why:
         raise Invalid(why)
     heard = asyncio.Event()
-    if place and was == place:
-        heard.set()
+    if store.beside.lost:
+        _logger.warning("log_lost", cell=cell, why=store.beside.lost)
+    if place and was == place and not store.beside.lost:
+        last_lsn = store.statistics().last_lsn
+        parts.followers.once(f"older-copy-{cell}", lambda: _ask_the_hub(parts, store, cell, heard, last_lsn))
         return heard
     leases = await store.leases()
     vectors = {slot: await store.vector(slot) for slot, lease in leases.items() if lease.state != "gone"}
@@ -109,6 +115,22 @@ async def prove(parts: Parts, store: ProvableStore, *, cell: str, place: str) ->
     store.unproved = "whether this store is an older copy of itself is being asked; nothing was written, try again"
     parts.followers.once(f"older-copy-{cell}", lambda: _ask_all(parts, store, begun, cell, place))
     return heard
+
+
+async def _ask_the_hub(parts: Parts, store: ProvableStore, cell: str, heard: asyncio.Event, last_lsn: int) -> None:
+    """Of a store that is where it was: nothing waits for it but the relay, which needs the hub, too.
+
+    What a place does not tell: a file, or its log, that was written over in place.
+    """
+    while True:
+        try:
+            why = await _hub_says(parts, store, last_lsn, f"{parts.process.region}/{cell}")
+            if why:
+                _logger.warning("older_copy", cell=cell, why=why)
+                return await store.condemn(_refusal(parts, cell, why))
+            return heard.set()
+        except EisbachError:
+            await parts.clock.sleep(_AGAIN_S)
 
 
 async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str, place: str) -> None:
@@ -125,7 +147,7 @@ async def _ask_all(parts: Parts, store: ProvableStore, begun: _Begun, cell: str,
     until_ms, source, why = parts.clock.monotonic_ms() + int(1000 * WORD_MAX_S), f"{process.region}/{cell}", ""
 
     async def hub() -> None:
-        await _word(parts, "the hub", lambda: _hub_says(parts, store, begun, source), until_ms)
+        await _word(parts, "the hub", lambda: _hub_says(parts, store, begun.last_lsn, source), until_ms)
         begun.hub_heard.set()
 
     async def records() -> None:
@@ -241,12 +263,12 @@ async def _word(parts: Parts, who: str, ask: _Ask, until_ms: int) -> None:
         return
 
 
-async def _hub_says(parts: Parts, store: ProvableStore, begun: _Begun, source: str) -> str:
+async def _hub_says(parts: Parts, store: ProvableStore, ends_at: int, source: str) -> str:
     last = await parts.event_log.last(source)
     if store.statistics().unpublished and await store.is_unpublished_at(last.sequence):
         return ""  # a store made anew: the log's numbers are not its own
-    if last.last_lsn > begun.last_lsn:
-        return f"the hub has its events up to lsn {last.last_lsn}, and it ends at {begun.last_lsn}"
+    if last.last_lsn > ends_at:
+        return f"the hub has its events up to lsn {last.last_lsn}, and it ends at {ends_at}"
     return ""
 
 

@@ -36,7 +36,7 @@ _EPOCHS_SKIPPED: Final = 100
 """The store that was lost may have been given epochs of which neither backups nor twins have an op."""
 _ROUNDS_MAX: Final = 100_000
 _NOTHING: Final = Mark(0, 0)
-_FILES: Final = ("", "-wal", "-shm")
+_FILES: Final = ("", "-wal", "-shm", "-opened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ async def restore_cell(
             progress(done)
         for slot, owner in sources.moved.items():
             await store.settle(slot, move=0, epoch=1, owner=owner)
-    unfinished.rename(path)
+    _move(unfinished, path)
     _remove(aside)
     return RestoredCell(slots=len(slots), items=items, ops=ops, older=old, epochs=epochs)
 

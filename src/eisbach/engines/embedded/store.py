@@ -20,6 +20,7 @@ from eisbach.engines.embedded.company import Company
 from eisbach.engines.embedded.disk import Disk, DiskThread
 from eisbach.engines.embedded.eraser import Eraser
 from eisbach.engines.embedded.gaps import PageGaps
+from eisbach.engines.embedded.log_beside import LogBeside
 from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.schema import claim, migrate
@@ -72,8 +73,10 @@ _PRAGMAS: Final = (
 class SqliteStore(StoreMoves, StoreWhereabouts):
     """Made by ``open_store``."""
 
-    def __init__(self, writer: Writer, reads: Reads, eraser: Eraser, *, clock: Clock, disk: Disk) -> None:
-        StoreWhereabouts.__init__(self)
+    def __init__(
+        self, writer: Writer, reads: Reads, eraser: Eraser, *, beside: LogBeside, clock: Clock, disk: Disk
+    ) -> None:
+        StoreWhereabouts.__init__(self, beside)
         self._eraser = eraser
         self._writer, self._reads, self._clock, self._disk = writer, reads, clock, disk
         self._errors = writer.errors
@@ -351,7 +354,7 @@ async def open_store(
     Whoever opened a file last is its one writer; an earlier opening gets Unavailable at its next commit.
 
     Args:
-        path: the file; ``-wal`` and ``-shm`` appear beside it.
+        path: the file; ``-wal``, ``-shm`` and ``-opened`` appear beside it.
         region: the origin of what is written here; a file never changes it.
         clock: read on the event loop and, once a group, where ``disk`` runs the writer.
         cell: for messages and names of threads.
@@ -363,17 +366,19 @@ async def open_store(
         FileDamaged: the file is, or was found to be.
         Unavailable: the disk refused.
     """
-    thread = None
+    thread, beside = None, LogBeside(path, real=vfs is None)
     if disk is None:
         disk = thread = DiskThread(f"store-{cell}")
 
     def opened() -> tuple[Writer, Reads, Eraser]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            beside.look()
             database = _connect(path, vfs)
             migrate(database, name=str(path))
             refuse_damaged(database)
             number = claim(database, region=region, name=str(path))
+            beside.opened()
             presence = Presence(path) if vfs is None else None
             writer = Writer(database, opened=number, region=region, cell=cell, clock=clock, presence=presence)
             gaps = PageGaps(path, page_bytes=int(database.pragma("page_size"))) if vfs is None else None
@@ -384,11 +389,12 @@ async def open_store(
             raise Unavailable(f"opening store {path}: {error}") from error
 
     try:
-        store = SqliteStore(*(await disk(opened)), clock=clock, disk=disk)
+        store = SqliteStore(*(await disk(opened)), beside=beside, clock=clock, disk=disk)
         try:
             yield store
         finally:
             await store.aclose()
+            await disk(beside.closed)
     finally:
         if thread is not None:
             thread.close()

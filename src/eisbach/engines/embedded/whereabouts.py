@@ -1,10 +1,11 @@
 """Whether an opening of a store file may go on: it is the last, the file is whole, and no older copy of itself (P21).
 
 A copy that is put back (a snapshot of a machine, a file from a backup) has numbers that were given already. It is told
-by its place: the machine's boot and the file's identity on it. A file that is where it was when it was opened last is
-what the last opening left; of any other nothing is known until others have said what they hold
-(``bootstrap.older_copy``), and until then no transaction is written here, and no op of another region is applied. A
-damage that was met is kept in the file, which opens no more. May not know: who the others are.
+by its place: the machine's boot and the file's identity on it. A file that is where it was when it was opened last, and
+whose write-ahead log is, too (``log_beside``), is what the last opening left; of any other nothing is known until
+others have said what they hold (``bootstrap.older_copy``), and until then no transaction is written here, and no op of
+another region is applied. A damage that was met is kept in the file, which opens no more.
+May not know: who the others are.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ from typing import Any, Final
 import apsw
 
 from eisbach.engines.embedded.disk import Disk, rows
+from eisbach.engines.embedded.log_beside import LogBeside
 from eisbach.engines.embedded.reads import Reads
 from eisbach.engines.embedded.store_errors import StoreErrors
 from eisbach.engines.embedded.writer import Writer
-from eisbach.kernel.errors import EisbachError, FileDamaged
+from eisbach.kernel.errors import EisbachError, FileDamaged, Unavailable
 
 __all__ = ["StoreWhereabouts", "refuse_damaged"]
 
@@ -43,7 +45,8 @@ class StoreWhereabouts:
     _errors: StoreErrors
     _disk: Disk
 
-    def __init__(self) -> None:
+    def __init__(self, beside: LogBeside) -> None:
+        self.beside = beside
         self.unproved = ""
         """Why no transaction is written now: what this file is has still to be found out; empty: it is known."""
         self.condemned = ""
@@ -74,6 +77,10 @@ class StoreWhereabouts:
     async def stays_at(self, place: str) -> None:
         """It is no older copy, and this is where it is now; transactions are written from now on."""
         await self._note("place", place)
+        try:
+            await self._disk(self.beside.believed)
+        except OSError as error:
+            raise Unavailable(f"noting beside the store that it is no older copy: {error}") from error
         self.unproved = ""
         self._found_out.set()
 

@@ -3,19 +3,19 @@
 May not know: what is made of it.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import aiohttp
 import msgspec
 
-from eisbach.bootstrap.control_peers import told
 from eisbach.control.evacuation import EvacuationRecord
 from eisbach.control.moves import SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
 
-__all__ = ["HttpMoves"]
+__all__ = ["HttpMoves", "told"]
 
 _ANSWER_S: Final = 2.0
 T = TypeVar("T")
@@ -29,6 +29,17 @@ class _Listed(msgspec.Struct):
 
 class _Last(msgspec.Struct):
     last: EvacuationRecord | None
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str
+
+
+def told(said: bytes) -> str:
+    """What an answer that is not what was asked for says: the detail of a problem, or as it is."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(said, type=_Problem).detail
+    return said[:200].decode(errors="replace")
 
 
 class HttpMoves:

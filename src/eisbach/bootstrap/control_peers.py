@@ -4,33 +4,22 @@ The way is the one that cells pull through, so a cut between the regions cuts it
 EisbachError that says what was asked. May not know: what follows from the answer.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
 import msgspec
 
+from eisbach.bootstrap.control_client import told
 from eisbach.control.leaving import Standing
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.settings import PeerRegion
 
-__all__ = ["STANDING_PATH", "PeerControls", "told"]
+__all__ = ["STANDING_PATH", "PeerControls"]
 
 STANDING_PATH: Final = "/peer/standing"
 _ANSWER_S: Final = 4.0
 """The other one looks at the lease of each of its slots before it answers."""
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    detail: str
-
-
-def told(said: bytes) -> str:
-    """What an answer that is no standing says: the detail of a problem, or as it is."""
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.decode(said, type=_Problem).detail
-    return said[:200].decode(errors="replace")
 
 
 def _named(error: Exception) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -29,7 +29,6 @@ from eisbach.bootstrap.restore_owners import Decided, Kept, kept_by_others, sett
 from eisbach.cell.backup_format import days_between, decode_archived
 from eisbach.cell.puller import PeerTransport, PullAnswer, PullRequest
 from eisbach.engines.embedded.blobs import FileBlobs
-from eisbach.engines.embedded.log_beside import LogBeside
 from eisbach.kernel.errors import EisbachError, Invalid, LogGap, Retryable, Unavailable
 from eisbach.kernel.limits import BACKUPS_KEPT
 from eisbach.kernel.slots import Slot
@@ -37,6 +36,9 @@ from eisbach.kernel.versions import Mark, Vector
 from eisbach.ports.blobs import Blobs
 from eisbach.ports.moves import SlotChunk
 from eisbach.ports.store import Lease
+
+if TYPE_CHECKING:
+    from eisbach.engines.embedded.log_beside import LogBeside
 
 __all__ = ["WORD_MAX_S", "ProvableStore", "prove", "twin_says"]
 
@@ -56,7 +58,7 @@ class ProvableStore(CellStore, Protocol):
     """A store in a file of its own."""
 
     unproved: str
-    beside: LogBeside
+    beside: "LogBeside"
 
     async def whereabouts(self) -> tuple[str, str]:
         """(where it was opened last, why it was found to be an older copy)."""

@@ -31,7 +31,9 @@ _LEFT_OUT: Final = (
     "deploy/aws/cold_start.py", "deploy/aws/compiling.py", "deploy/aws/deployer.py", "deploy/aws/diff.py",
     "deploy/aws/key_material.py", "deploy/aws/lint.py", "deploy/aws/node.py", "deploy/aws/package.py",
     "deploy/aws/promises.py", "deploy/aws/proof.py", "deploy/aws/shrinking.py", "deploy/aws/synth.py",
-    "bootstrap/link.py", "media/demo.py", "media/scenes.py",
+    "bootstrap/agent.py", "bootstrap/bounded_http.py", "bootstrap/control.py", "bootstrap/control_calls.py",
+    "bootstrap/link.py", "bootstrap/restore_cell.py", "bootstrap/single.py", "control/burst.py", "control/lost_",
+    "control/slot_map.py", "media/demo.py", "media/scenes.py",
 )  # fmt: skip
 """Of our own: what no function imports; of the deployment only what functions read their documents with."""
 _ABSENT: Final = (b"\nimport apsw", b"\nfrom apsw", b"\nimport nats", b"\nfrom nats")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from eisbach.cli import accounts, cells, doctor, erase, regions
+from eisbach.cli import accounts, cells, doctor, erase, regions, talk
 from eisbach.cli.app import VERBS, application
 from eisbach.cli.changes import span_ms
 from eisbach.cli.events import dead_letters
@@ -54,6 +54,22 @@ def test_without_a_platform_it_says_how_to_start_one(tmp_path: Path, words: tupl
 
     assert code == 3
     assert f"no platform is running on {tmp_path}; start it with eisbach up" in said
+
+
+def test_a_token_that_is_not_there_or_cannot_be_read_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(talk, "read_lock", lambda _: {"console": "http://127.0.0.1:9", "pid": 1})
+    token = tmp_path / "secrets" / "operator-token"
+
+    gone = run("status", "--data", str(tmp_path))
+    token.mkdir(parents=True)  # root may read every file
+    unreadable = run("heal", "--data", str(tmp_path))
+
+    assert (gone[0], unreadable[0]) == (3, 3)
+    assert f"the operator's token {token} is not there" in gone[1]
+    assert "start it again: it makes a new one" in gone[1]
+    assert f"the operator's token {token} cannot be read: Is a directory; give commands as" in unreadable[1]
 
 
 def test_an_error_is_json_when_json_was_asked_for(tmp_path: Path) -> None:

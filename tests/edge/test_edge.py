@@ -59,6 +59,21 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield Rig(host, cells)
 
 
+async def test_who_has_no_slot_yet_signs_in_elsewhere_when_the_region_is_out_whichever_cell_is_asked_first(
+    rig: Rig,
+) -> None:
+    for name in ("c1", "c3"):
+        rig.cells[name].behave = Answering(status=421, headers={"Eisbach-Owner": "c2"})
+    rig.cells["c2"].behave = Answering(status=421, headers={"Eisbach-Owner": "eu-west"})
+    rig.cells["@eu-west"].behave = Answering(body=b"granted")
+
+    got = [await ask(EDGE, "/v1/auth/anonymous", method="POST", body=b"{}") for _ in range(9)]
+
+    assert {(g.status, g.body) for g in got} == {(200, b"granted")}
+    assert all(rig.cells[name].asked for name in ("c1", "c2", "c3"))
+    assert len(rig.cells["@eu-west"].asked) == 9
+
+
 async def test_fifty_callers_of_one_page_cost_one_fetch(rig: Rig) -> None:
     rig.all(Answering(headers=CACHED, body=b"home", delay_s=0.2))
 

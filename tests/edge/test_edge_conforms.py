@@ -114,11 +114,20 @@ SPECIAL = [
     Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: 504}),
     Row(call("PUT", "/v1/me/progress/t", f"{S}0", door="peer"), {C1: DROP}),
     Row(call("PUT", "/v1/me/progress/t"), {C1: DROP, C2: DROP, C3: DROP, DOOR_HOP: DROP}),
-    # 421: once, by every method, to a cell of this region or to the other region.
+    # 421: by every method, once to a cell of this region, once to the other region.
     *(Row(call(m, "/v1/me/profiles", f"{S}0"), {C1: (421, o)}) for m in ("GET", "POST") for o in (
         C2, "/c2", "eu-central/c2", "eu-west", "eu-west/c1", "eu-westerly", "us-east/c1", "c9", "", "eu-west/c1/c2", "c2/c1")),
     Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, C3)}),
     Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, C1)}),
+    *(Row(call(m, "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, o)})
+      for m in ("GET", "POST") for o in ("eu-west", "eu-west/c1", "us-east", "eu-central/c1", C2, "")),
+    *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: (421, C2), C2: (421, "eu-west"), DOOR_HOP: how})
+      for how in (DROP, 503, (421, C3), (421, "eu-west"), (421, "us-east"))),
+    *(Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: how, DOOR_HOP: (421, o)})
+      for how in (DROP, REFUSED) for o in (C3, "eu-west")),
+    Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, "eu-west"), DOOR_HOP: REFUSED}),
+    Row(call("GET", "/v1/me/profiles", f"{S}0", door="peer"), {C1: (421, C2), C2: (421, "eu-west")}),
+    Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, "eu-west"), DOOR_HOP: (421, C2)}),
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: REFUSED}),
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: DROP}),
     Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: DROP}),
@@ -154,7 +163,6 @@ def expected(row: Row) -> tuple[list[str], int]:
         return [], first.status
     hops: list[str] = []
     forward: Forward = first
-    followed = False
     while True:
         tried: list[str] = []
         outcomes: list[Outcome] = []
@@ -169,10 +177,10 @@ def expected(row: Row) -> tuple[list[str], int]:
         hops += tried
         if doubtful(forward, outcomes):
             return hops, 504
-        if outcome == 421 and not followed and isinstance(told, tuple):
+        if outcome == 421 and isinstance(told, tuple):
             following = follow(forward, told[1], region=CENTRAL, slot_map=MAP)
             if following is not None:
-                forward, followed = following, True
+                forward = following
                 continue
         break
     if outcome in (502, 504):

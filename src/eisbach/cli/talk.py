@@ -68,10 +68,26 @@ def find(data: str) -> Supervisor:
     """The supervisor of a data folder.
 
     Raises:
-        Unavailable: none runs; the message says how to start one.
+        Unavailable: none runs, or its token cannot be read; the message says what to do.
     """
     root = Path(data).absolute()
     facts = read_lock(root)
     if facts is None or "console" not in facts:
         raise Unavailable(f"no platform is running on {root}; start it with eisbach up, or name its folder with --data")
-    return Supervisor(facts, (root / "secrets" / "operator-token").read_text().strip())
+    return Supervisor(facts, _token(root / "secrets" / "operator-token"))
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError as error:
+        raise Unavailable(
+            f"the operator's token {path} is not there, and without it the platform takes no command; put it back from"
+            " a copy, or end eisbach up and start it again: it makes a new one"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Unavailable(
+            f"the operator's token {path} cannot be read: {why}; give commands as who started eisbach up,"
+            " or mend the file"
+        ) from error

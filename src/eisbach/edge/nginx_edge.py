@@ -241,7 +241,7 @@ def _passed() -> list[str]:
 
 
 def _again(peer: bool) -> list[Place]:
-    """The second try after silence, and the place that a 421 names; a second 421 goes to the caller.
+    """The second try after silence, and the places that 421s name: a cell, then another region.
 
     ``doubtful``: who was silent may have carried it out, so a refusal of the second is no word on the call.
     """
@@ -252,11 +252,10 @@ def _again(peer: bool) -> list[Place]:
             "internal;", *_passed(), "error_page 421 = @follow;", "error_page 502 504 = @silent;"]),
         ("location = /=doubtful", ["internal;", *_passed(), "error_page 421 429 502 503 504 = @unknown;"]),
         ("location @follow", [
-            "if ($followed) { rewrite ^ /=moved last; }",
             f'if ({owner} = "") {{ rewrite ^ /=moved last; }}',
-            f"set $followed 1; set $to {owner};",
+            f"set $to {owner}; set $followed $to;",
             *_passed(),
-            "error_page 421 = /=moved;",
+            "error_page 421 = @follow;",
             "error_page 502 504 = @next;"]),
     ]  # fmt: skip
 

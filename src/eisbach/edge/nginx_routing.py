@@ -107,19 +107,23 @@ def _places(region: Region, slot_map: SlotMap) -> list[str]:
 
 
 def _followed(region: Region, slot_map: SlotMap) -> list[str]:
-    """``Eisbach-Owner`` of a 421 -> upstream to ask; empty: not ours to follow (``rules.follow``)."""
+    """``Eisbach-Owner`` of a 421 -> upstream to ask; empty: not ours to follow (``rules.follow``).
+
+    ``$followed`` is the upstream that an earlier 421 led to: a cell's has a dot in its name, a door's has none.
+    """
     rows = [(name, cell) for cell in slot_map.cells for name in (cell, f"/{cell}", f"{region.name}/{cell}")]
     rows += [(f"~^{nginx.word(p.region)}(?:/[^/]+)?$", f"@{p.region}") for p in region.peers]
     reach = [
-        (f"{residency}:@{there}", f"door_{there}")
+        (rf"~^(?:[^:]*\.[^:]*)?:{residency}:@{there}$", f"door_{there}")
         for residency in _residencies(region, slot_map)
         if (there := beyond(region, residency))
     ]
     cell = "(?<owner_cell>[^@].*)$"
+    asked = '"$followed:$residency:$owner"'
     return [
-        *nginx.mapping("$upstream_http_eisbach_owner", "owner", rows),
-        *nginx.mapping('"$residency:$owner"', "owner_public", [*reach, (f"~^[^:]+:{cell}", "$owner_cell.$residency")]),
-        *nginx.mapping('"$residency:$owner"', "owner_peer", [(f"~^[^:]+:{cell}", "$owner_cell.local")]),
+        *nginx.mapping("$upstream_http_eisbach_owner", "owner", rows, volatile=True),
+        *nginx.mapping(asked, "owner_public", [*reach, (f"~^:[^:]+:{cell}", "$owner_cell.$residency")], volatile=True),
+        *nginx.mapping(asked, "owner_peer", [(f"~^:[^:]+:{cell}", "$owner_cell.local")], volatile=True),
     ]
 
 

@@ -165,6 +165,8 @@ class Forward:
     """It changes nothing, so that a refusal is the whole truth."""
     followed: bool
     """A 421 is followed; every cell has what is cached, and a streamed body is gone."""
+    moved: bool = False
+    """It was followed to a cell of this region: what is followed now leads to another region only."""
     cached: bool
     connections_max: int
     """Of the cell (or pool), all classes together, at which this call is refused with 503."""
@@ -340,16 +342,17 @@ def passed_on(code: str, *, waits: bool, repeatable: bool) -> bool:
 
 
 def follow(forward: Forward, owner: str, *, region: Region, slot_map: SlotMap) -> Forward | None:
-    """The call as it is sent after a 421 with ``Eisbach-Owner``: once, and for every method, because nothing was done.
+    """The call as it is sent after a 421 with ``Eisbach-Owner``, by every method, because nothing was done.
 
     ``owner`` is a cell of this region, with or without the region's name before it, or another region with or without
-    a cell. None: not ours to follow; the caller gets the 421.
+    a cell. At most once each, and the cell first: whoever was asked without a slot names the slot's cell, which alone
+    knows that the region has left the slot. None: not ours to follow; the caller gets the 421.
     """
     if not forward.followed:
         return None
     name, _, cell = owner.rpartition("/")
-    if name in ("", region.name) and cell in slot_map.cells:
-        return replace(forward, cells=(cell,), any=False, followed=False)
+    if not forward.moved and name in ("", region.name) and cell in slot_map.cells:
+        return replace(forward, cells=(cell,), any=False, moved=True)
     there = name or cell
     if forward.beyond is not None and there == forward.beyond:
         return replace(forward, cells=(f"@{there}",), beyond=None, any=False, followed=False)

@@ -4,7 +4,6 @@ Promises: an answer within the time limit, never an exception. ``None`` means re
 """
 
 import asyncio
-import contextlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,22 +22,11 @@ async def probe(check: Ready, *, seconds: float) -> str | None:
         async with asyncio.timeout(seconds):
             if check.kind == "file":
                 return None if Path(check.at).exists() else f"no file {check.at} yet"
-            if check.kind == "tcp":
-                await _connects(check.at)
-                return None
             return await _answers(check.at)
     except TimeoutError:
         return f"{check.at} did not answer within {seconds:g} s"
     except OSError as error:
         return f"{check.at}: {error.strerror or error}"
-
-
-async def _connects(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
 
 
 async def _answers(url: str) -> str | None:

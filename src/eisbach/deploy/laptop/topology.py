@@ -22,7 +22,7 @@ STAGES = ("single", "hub", "cells", "regions")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How readiness is seen: ``http`` (an URL that answers 200), ``tcp`` (``host:port``) or ``file`` (a path)."""
+    """How readiness is seen: ``http`` (an URL that answers 200) or ``file`` (a path)."""
 
     kind: str
     at: str
@@ -194,7 +194,8 @@ def _nginx(
         kind=target.partition("/")[0],
         region=region,
         argv=(str(documents.tools.nginx), "-p", f"{prefix}/", "-e", str(prefix / "error.log"), "-c", "nginx.conf"),
-        ready=tuple(Ready("tcp", address) for address in listens),
+        # An answer of nginx's own: to a connection alone the kernel says yes for a process that hangs.
+        ready=tuple(Ready("http", f"http://{address}/healthz") for address in listens),
         depends=depends,
         listens=listens,
         url=f"http://{listens[0]}",

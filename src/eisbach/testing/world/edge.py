@@ -125,11 +125,11 @@ class Edge:
         if isinstance(decided, Answer):
             return AsgiAnswer(decided.status, {}, b"")
         answer = await self._forward(decided, request)
-        owner = answer.headers.get("eisbach-owner", "")
-        if answer.status == 421 and owner:
-            followed = follow(decided, owner, region=self._region, slot_map=slot_map)
-            if followed is not None:
-                return await self._forward(followed, request)
+        following: Forward | None = decided
+        while following is not None and answer.status == 421 and (owner := answer.headers.get("eisbach-owner", "")):
+            following = follow(following, owner, region=self._region, slot_map=slot_map)
+            if following is not None:
+                answer = await self._forward(following, request)
         return answer
 
     async def _forward(self, forward: Forward, request: Request) -> AsgiAnswer:

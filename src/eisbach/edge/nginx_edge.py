@@ -268,7 +268,7 @@ def _upload() -> Place:
         f"client_max_body_size {UPLOAD_BYTES_MAX};",
         "client_body_timeout 60s;",
         "error_page 413 = @too_large;",
-        "error_page 502 504 = @silent;",
+        "error_page 500 502 504 = @silent;",
         *_timeouts(_UPLOAD_WAIT),
         "proxy_next_upstream off;",
         "proxy_request_buffering off;",
@@ -293,10 +293,16 @@ def _cache() -> list[str]:
 
 
 def _public(site: EdgeSite, importance: Importance, peer: bool) -> Place:
+    """A 500 of nginx's own (no file or connection is left) counts as silence; a cell's passes as it is.
+
+    A call's lane cannot tell them apart: what looks at a cell's 421 would take its 500, too, and keep no body of it.
+    """
+    silent = "@silent" if peer else "@public_beyond"
     return f"location = /=public_{importance}", [
         "internal;",
         *nginx.headers(private=False, extra=[("Eisbach-Cache", "$upstream_cache_status")]),
-        *_limits(site, importance, "@silent" if peer else "@public_beyond"),
+        *_limits(site, importance, silent),
+        f"error_page 500 = {silent};",
         *_timeouts(),
         *_tries(),
         *_cache(),
@@ -309,7 +315,7 @@ def _public_beyond() -> Place:
     return "location @public_beyond", [
         'if ($public_door = "") { rewrite ^ /=lost last; }',
         *nginx.headers(private=False, extra=[("Eisbach-Cache", "$upstream_cache_status")]),
-        "error_page 502 504 = @silent;",
+        "error_page 500 502 504 = @silent;",
         *_timeouts(),
         *_tries(),
         *_cache(),

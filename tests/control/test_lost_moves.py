@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.control.test_moves import SLOT, Crashed, Region, record, run_to_end
 
-from eisbach.cell.moving import LeaseView, Settle
+from eisbach.cell.moving import Freeze, LeaseView, Settle
 from eisbach.cell.slot_imports import PrepareImport
 from eisbach.control.lost_moves import LostMoves, how_it_ended
 from eisbach.control.moves import Mover
@@ -243,6 +243,30 @@ async def test_who_gives_up_a_move_that_never_began_wakes_no_source_whose_slot_i
     assert (await region.leases())["c1"] == cut
     await mended(region)
     assert (await record(mover)).owner == await region.check() == "c2"
+
+
+async def test_an_activation_that_comes_after_the_look_and_before_the_import_is_let_go_of_has_committed_the_move(
+    region: Region,
+) -> None:
+    """Seed 657419: it lay in the buffer of a cell that stood still; both were told of the same epoch, and both served."""
+    await freeze_first(region)
+    cut = (await region.leases())["c1"]
+    assert cut is not None
+    await lose_the_store(region)
+    settle, target = region.settle, region.cells["c2"].moving
+
+    async def late(cell: str, asked: Settle) -> LeaseView:
+        if cell == "c2" and asked.owner is not None:
+            await target.settle(Settle(slot=str(SLOT), move=cut.move, epoch=cut.epoch + 1))
+        return await settle(cell, asked)
+
+    await target.drain(Freeze(slot=str(SLOT), move=cut.move, epoch=cut.epoch, wait_ms=0))
+    region.settle = late  # type: ignore[method-assign]
+    mover = await mended(region)
+
+    assert await region.check() == "c2"
+    found = await record(mover)
+    assert (found.owner, found.outcome, set(found.told)) == ("c2", "committed", {"c1", "c2"})
 
 
 async def test_a_crash_after_the_end_is_on_record_and_before_an_import_is_let_go_of_goes_on(region: Region) -> None:

@@ -140,8 +140,8 @@ def versions_given_again(patch: Patch) -> None:
 
 @mutant("an import that a lost record left open is not let go of before its source takes the slot back")
 def lost_import_not_let_go(patch: Patch) -> None:
-    async def nothing(_self: LostMoves, _record: SlotRecord) -> None:
-        return
+    async def nothing(_self: LostMoves, _record: SlotRecord) -> bool:
+        return True
 
     patch(LostMoves, "_let_go", nothing)
 

@@ -257,9 +257,11 @@ class _Run:
             await asyncio.sleep(RELAY_LOOKS_S)  # before, an idle relay takes its old cursor for the wiped log's
         # A store that may be an older copy waits so long for a word, and decides no move meanwhile: a restore may have
         # to wait for it (seed 402761).
-        waits_s = WORD_MAX_S if any(cell.unproved for cell in self.world.cells.values()) else 0.0
+        waits_s = 0.0
         while self._loop.time() - calm_s <= CONVERGE_S + waits_s:
             await asyncio.sleep(0.5)
+            if any(cell.unproved for cell in self.world.cells.values()):
+                waits_s = WORD_MAX_S  # also of one that was dead until the calm (seeds 599739, 635093 and 656813)
             trouble = await self._trouble()
             if not trouble:
                 self.converged_s = self._loop.time() - calm_s

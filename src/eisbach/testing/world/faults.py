@@ -94,9 +94,9 @@ LOST_STORE: Final = "lost-store"
 _LOST: Final[tuple[Pair, ...]] = tuple(
     (phase, LOST_STORE) for phase in ("opening", "disk.control", *(f"{step}.ask" for step in _STEPS))
 )
-"""At most one in a seed."""
+"""At most one in a seed. A control process has opened before it can be hit: what is aimed there hits what follows."""
 PAIRS: Final[frozenset[Pair]] = frozenset(
-    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK) | set(_LOST)
+    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK) | set(_LOST[1:])
 )
 """Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
 _LATEST: Final = {"wiped": 1.5}

@@ -367,6 +367,27 @@ def test_what_the_cells_that_answered_cannot_know_is_waited_for(found: dict[str,
         how_it_ended("a/b/0", found, silent, now_ms=1)
 
 
+async def test_cells_that_all_fall_silent_after_they_told_their_leases_are_asked_again(region: Region) -> None:
+    """The process ended with a ValueError, over and over for as long as they were away."""
+    await moved_until(region, 0)
+    await lose_the_store(region)
+    look = region.look
+
+    async def silent(cell: str, slot: str) -> LeaseView:
+        raise Unavailable(f"{cell} is dead")
+
+    region.look = silent  # type: ignore[method-assign]
+    looking = lost(region)
+    running = asyncio.create_task(looking.run())
+    await region.clock.advance(0.1)
+    assert "no cell that answers has it; c1: c1 is dead; c2: c2 is dead" in looking.waits[str(SLOT)]
+
+    region.look = look  # type: ignore[method-assign]
+    await region.clock.advance(6)
+    await asyncio.wait_for(running, 5)
+    assert (await record(region.mover())).owner == "c2"
+
+
 def test_what_every_cell_has_left_behind_is_let_go_of() -> None:
     older = LeaseView(state="gone", epoch=3, move=2, owner="c1")
     found = how_it_ended("a/b/0", {"c1": GONE, "c2": ACTIVE, "c3": older}, "", now_ms=1)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from eisbach.cell.moving import LeaseView, Settle
-from eisbach.control.slot_record import LOST, RECORDS, SlotRecord
+from eisbach.control.slot_record import LOST, RECORD_LOST, RECORDS, SlotRecord
 from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -176,17 +176,16 @@ def how_it_ended(slot: str, found: Mapping[str, LeaseView], silent: str, *, now_
     Raises:
         Unavailable: it cannot be known by these.
     """
-    top = max(one.epoch for one in found.values())
+    top = max((one.epoch for one in found.values()), default=0)
     serving = [name for name, one in found.items() if one.state in _SERVES and one.epoch == top]
     frozen = [name for name, one in found.items() if one.state == "frozen" and one.epoch == top]
     importing = [name for name, one in found.items() if one.state == "importing"]
     owner = next(iter((*serving, *frozen)), None)
     agreed = any(one.state == "gone" and one.owner == owner for one in found.values())
     if owner is None or (silent and not (serving and agreed)):
-        has = ", ".join(
-            f"{name} has it {one.state} under epoch {one.epoch}" for name, one in found.items() if one.state
-        )
-        raise Unavailable(f"whose slot {slot} is cannot be known yet: {has}; {silent or 'nobody serves it'}")
+        has = [f"{name} has it {one.state} under epoch {one.epoch}" for name, one in found.items() if one.state]
+        known = ", ".join(has) or "no cell that answers has it"
+        raise Unavailable(f"whose slot {slot} is cannot be known yet: {known}; {silent or 'nobody serves it'}")
     # An import ends with an epoch above its source's; one that is away takes none, and keeps its own.
     aborted = not serving or (bool(importing) and found[owner].state == "active")
     epoch = top + 1 if aborted else top
@@ -203,7 +202,7 @@ def how_it_ended(slot: str, found: Mapping[str, LeaseView], silent: str, *, now_
         began_ms=now_ms,
         ended_ms=now_ms,
         outcome="aborted" if aborted else "committed",
-        reason=f"the record was lost; so say {'both' if silent else 'all'} cells",
+        reason=f"{RECORD_LOST}; so say {'both' if silent else 'all'} cells",
         told=tuple(sorted(name for name in {owner, other} if found[name].epoch >= epoch)),
         kept={n: found[n].move for n in others if n != other and found[n].state == "gone"},
     )

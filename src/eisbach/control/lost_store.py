@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from eisbach.control.slot_record import RECORDS, SlotRecord
+from eisbach.control.slot_record import RECORD_LOST, RECORDS, SlotRecord
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
@@ -16,7 +16,6 @@ __all__ = ["LostStore"]
 
 _KEY: Final = "lost-store"
 _TOLD_FOR_MS: Final = 24 * 3600 * 1000
-_REASON: Final = "the record was lost"
 _NAMED: Final = 20
 
 
@@ -46,7 +45,7 @@ class LostStore:
         if self._lost is not None and self.told():
             found = [await self._store.get(key) for key in await self._store.keys(RECORDS)]
             records = [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]
-            self._moves = [one for one in records if one.reason.startswith(_REASON)]
+            self._moves = [one for one in records if one.reason.startswith(RECORD_LOST)]
 
     def told(self) -> dict[str, Any]:
         """For ``/status``, as it was last read; empty: it was not lost, or longer than a day ago."""

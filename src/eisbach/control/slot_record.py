@@ -5,11 +5,13 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["LOST", "RECORDS", "SlotRecord"]
+__all__ = ["LOST", "RECORDS", "RECORD_LOST", "SlotRecord"]
 
 RECORDS: Final = "moves/"
 LOST: Final = "lost"
 """Phase of a move whose record was lost: its end is on record again, what was left open not let go of yet."""
+RECORD_LOST: Final = "the record was lost"
+"""With this begins the reason of every record that was made anew."""
 
 
 class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from eisbach.cell.projection import Projection
 from eisbach.domain.catalog import Title
@@ -79,6 +83,61 @@ async def test_a_deleted_file_is_filled_again_from_the_hub(tmp_path: Path) -> No
 
     async with projection(log, tmp_path / "projection.db") as second:
         await has(second, "one", "two")
+    await log.aclose()
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_projection as told
+
+async def main():
+    folder = Path(sys.argv[1])
+    log = await told.SqliteEventLog(folder / "hub.db", clock=told.ManualClock()).open()
+    await told.tell(log, told.upserted(2, "two"))
+    async with told.projection(log, folder / "projection.db") as found:
+        await told.has(found, "one", "two")
+        while (await log.state())["projection-c1"].backlog:
+            await asyncio.sleep(0)
+        await log.aclose()
+        os._exit(9)
+
+asyncio.run(main())
+"""
+
+
+def put_an_older_copy(file: Path, copy: Path) -> None:
+    shutil.copy2(copy, file.with_name("put-back"))
+    file.with_name("put-back").replace(file)
+    file.with_name(f"{file.name}-wal").unlink()
+
+
+@pytest.mark.parametrize("how", ["its write-ahead log is removed", "an older copy is put in its place"])
+async def test_what_a_killed_cell_kept_last_is_told_again_when_only_the_hub_still_has_it(
+    tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "projection.db"
+    log = await SqliteEventLog(tmp_path / "hub.db", clock=ManualClock()).open()
+    await tell(log, upserted(1, "one"))
+    async with projection(log, path) as first:
+        await has(first, "one")
+    await log.aclose()
+    shutil.copy2(path, tmp_path / "copy")
+    run = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
+    assert subprocess.run(run, check=False).returncode == 9
+    if how.startswith("an older copy"):
+        put_an_older_copy(path, tmp_path / "copy")
+    else:
+        path.with_name("projection.db-wal").unlink()
+
+    log = await SqliteEventLog(tmp_path / "hub.db", clock=ManualClock()).open()
+    async with projection(log, path) as second:
+        assert set(second.snapshot().titles) == {"one"}
+        await has(second, "one", "two")
+    async with projection(log, path) as third:
+        await has(third, "one", "two")
+        assert third.statistics().events == 0, "it is told once"
     await log.aclose()
 
 

@@ -2,8 +2,8 @@
 
 Promises: a reader sees one whole snapshot, swapped atomically; an event applied twice, or after a newer one, changes
 nothing; an envelope is acknowledged after its documents are on disk; with the hub away the last snapshot serves on,
-also after a restart; a deleted file is filled again from what
-the hub keeps. A poison event is counted, logged and passed over: one bad document never stops the others.
+also after a restart; a deleted file, and one that may be an older copy of itself, is filled again from what the hub
+keeps. A poison event is counted, logged and passed over: one bad document never stops the others.
 May not know: which engine the hub is, how the catalogue is shown.
 """
 
@@ -103,10 +103,16 @@ class Projection:
         while True:
             try:
                 # Nothing kept: the file is new, or somebody deleted it, and the hub's memory of what was read is void.
-                subscription = await self._log.subscribe(self._name, anew=not self._catalogue.versions)
+                # So it is when what is kept may be older.
+                if doubt := await self._store.doubt():
+                    _logger.warning("projection_read_anew", name=self._name, why=doubt)
+                subscription = await self._log.subscribe(self._name, anew=bool(doubt) or not self._catalogue.versions)
                 self._connected = True
                 try:
                     async for delivery in subscription:
+                        if doubt:  # not before: a hub that could not be reached was not asked yet
+                            await self._store.filled()
+                            doubt = ""
                         await self._take(delivery)
                         self._failures = 0
                 finally:

@@ -27,6 +27,18 @@ class ProjectionStore(Protocol):
         """
         ...
 
+    async def doubt(self) -> str:
+        """Why what is kept may be older than what the hub was told is kept, until ``filled``; empty: it is not."""
+        ...
+
+    async def filled(self) -> None:
+        """The hub tells everything from its start, and has begun to.
+
+        Raises:
+            Unavailable: the disk refused; the doubt stays.
+        """
+        ...
+
     async def keep(self, changes: Sequence[Kept]) -> None:
         """Replace these documents in one transaction, on disk when it returns.
 

@@ -6,6 +6,7 @@ writes, and that it has closed in good order, when SQLite has moved the log into
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,14 @@ _CLOSED: Final = "closed"
 class LogBeside:
     """Of one opening; every call blocks for a few small operations on files, two of them fsync."""
 
-    def __init__(self, path: Path, *, real: bool) -> None:
-        """``path``: the store's file; ``real``: on a disk of this machine, of others nothing is said."""
-        self._real = real
+    def __init__(
+        self, path: Path, *, real: bool, place: Callable[[Path], str] = file_place, file_too: bool = False
+    ) -> None:
+        """``path``: the store's file; ``real``: on a disk of this machine, of others nothing is said.
+
+        ``place``: what tells files apart; ``file_too``: a store's file that was put in place of another is missed, too.
+        """
+        self._real, self._place, self._file_too = real, place, file_too
         self.lost = ""
         """Why commits may lie in a log that is not there any more; empty: they do not."""
         self._file, self._log = path, path.with_name(f"{path.name}-wal")
@@ -39,14 +45,19 @@ class LogBeside:
             noted = self._note.read_text()
         except FileNotFoundError:
             return f"nothing beside {self._file} says which write-ahead log it was opened with last"
-        if noted == _CLOSED or noted == file_place(self._log):
+        if noted in (self._noted(_CLOSED), self._noted(self._place(self._log))):
             return ""
+        if not noted.startswith(self._noted("")):
+            return f"{self._file} is not the file that was opened here last"
         return f"{self._log} is not the write-ahead log that {self._file} was opened with last"
+
+    def _noted(self, log: str) -> str:
+        return f"{self._place(self._file)}\n{log}" if self._file_too else log
 
     def opened(self) -> None:
         """After the first commit, by which there is a log; of a lost one the next opening is to hear, too."""
         if not self.lost:
-            self._put(file_place(self._log))
+            self._put(self._noted(self._place(self._log)))
 
     def believed(self) -> None:
         """Who may hold more was asked, and does not."""
@@ -60,7 +71,7 @@ class LogBeside:
         """
         if not self.lost and not self._log.exists():
             with contextlib.suppress(OSError):
-                self._put(_CLOSED)
+                self._put(self._noted(_CLOSED))
 
     def _put(self, text: str) -> None:
         if not self._real:

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
-__all__ = ["file_place"]
+__all__ = ["file_identity", "file_place"]
 
 _AT_FDCWD: Final = -100
 _STATX_BTIME: Final = 0x800
@@ -20,10 +20,22 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 def file_place(path: Path) -> str:
     """The boot of this machine and the file on it; empty where the system does not tell boots and files apart."""
     try:
-        boot, found, born = _BOOT.read_text().strip(), path.stat(), _born(path)
+        boot, identity = _BOOT.read_text().strip(), file_identity(path)
+    except OSError:
+        return ""
+    return f"{boot} {identity}" if identity else ""
+
+
+def file_identity(path: Path) -> str:
+    """The file on this machine, whichever boot it is; empty where there is none, or files are not told apart.
+
+    A machine that is rolled back as a whole has the same ones again: ``file_place`` tells that.
+    """
+    try:
+        found, born = path.stat(), _born(path)
     except (OSError, AttributeError):
         return ""
-    return f"{boot} {found.st_dev} {found.st_ino} {born}" if born else ""
+    return f"{found.st_dev} {found.st_ino} {born}" if born else ""
 
 
 def _born(path: Path) -> str:

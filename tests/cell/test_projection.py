@@ -107,12 +107,6 @@ asyncio.run(main())
 """
 
 
-def put_an_older_copy(file: Path, copy: Path) -> None:
-    shutil.copy2(copy, file.with_name("put-back"))
-    file.with_name("put-back").replace(file)
-    file.with_name(f"{file.name}-wal").unlink()
-
-
 @pytest.mark.parametrize("how", ["its write-ahead log is removed", "an older copy is put in its place"])
 async def test_what_a_killed_cell_kept_last_is_told_again_when_only_the_hub_still_has_it(
     tmp_path: Path, how: str
@@ -127,7 +121,8 @@ async def test_what_a_killed_cell_kept_last_is_told_again_when_only_the_hub_stil
     run = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)]
     assert subprocess.run(run, check=False).returncode == 9
     if how.startswith("an older copy"):
-        put_an_older_copy(path, tmp_path / "copy")
+        await SqliteProjectionStore(path).aclose()
+        (tmp_path / "copy").replace(path)
     else:
         path.with_name("projection.db-wal").unlink()
 
@@ -135,9 +130,10 @@ async def test_what_a_killed_cell_kept_last_is_told_again_when_only_the_hub_stil
     async with projection(log, path) as second:
         assert set(second.snapshot().titles) == {"one"}
         await has(second, "one", "two")
+    await tell(log, upserted(3, "three"))
     async with projection(log, path) as third:
-        await has(third, "one", "two")
-        assert third.statistics().events == 0, "it is told once"
+        await has(third, "one", "two", "three")
+        assert third.statistics().events == 1, "what was told anew is told once"
     await log.aclose()
 
 

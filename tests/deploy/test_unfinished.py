@@ -65,3 +65,16 @@ def test_slots_whose_last_move_nobody_can_tell_are_named_with_whom_control_waits
     assert told.sentence.startswith("Of 5 slots of eu-west the record of the last move was lost")
     assert "eu/de/main/2 (whose slot 2 is cannot be known yet: c2 is dead) and 2 more" in told.sentence
     assert told.next == "eisbach cells list --region eu-west"
+
+
+def test_a_lost_store_of_the_spokes_is_told_with_what_is_gone_and_an_older_one_with_what_comes_again() -> None:
+    lost = {"at_ms": 0, "why": "it was empty, and the hub knows 7 of its spokes", "empty": True}
+    older = {"at_ms": 0, "why": "spokes.db-wal is not the write-ahead log", "empty": False}
+
+    gone, again = unfinished({"spokes/eu-central": {"store_lost": lost}, "spokes/eu-west": {"store_lost": older}})
+
+    assert gone.sentence.startswith("The store of eu-central's spokes was lost before 1970-01-01 00:00:00 UTC (it was")
+    assert "retries, dead letters" in gone.sentence and "docs/backup.md" in gone.sentence
+    assert "older copy of itself at 1970-01-01 00:00:00 UTC (spokes.db-wal is not" in again.sentence
+    assert "is handled again" in again.sentence
+    assert (gone.region, again.next) == ("eu-central", "eisbach why spokes/eu-west")

@@ -28,6 +28,7 @@ from eisbach.hub.failures import first_of
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.replay import forget_replays
 from eisbach.hub.runner import Surroundings
+from eisbach.hub.store_lost import StoreLost
 from eisbach.kernel.errors import EisbachError, Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
@@ -110,14 +111,20 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         own = UserSpokes(
             process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace, others={FILE: hooks}
         )
-        status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs)
+        lost = StoreLost(store, log, clock=clock)
+        status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs, lost=lost)
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
         await _together(
-            host.run(), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock), _clear(log, clock),
+            _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock), _clear(log, clock),
             status.run(clock), serve(app, host=process.host, port=process.port),
         )  # fmt: skip
+
+
+async def _host(host: SpokeHost, lost: StoreLost, store: SqliteSpokeStore) -> None:
+    await lost.look(host.names, was_empty=store.was_empty, older=store.lost)
+    await host.run()
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:
@@ -167,8 +174,9 @@ class SpokesStatus:
         store: SqliteSpokeStore,
         copies: MediaCopies,
         jobs: JobReconciler,
+        lost: StoreLost,
     ) -> None:
-        self._jobs = jobs
+        self._jobs, self._lost = jobs, lost
         self._host, self._own, self._log, self._store, self._copies = host, own, log, store, copies
         self._hub: str | None = "the event log was not asked yet"
         self._spokes: list[dict[str, Any]] = []
@@ -202,6 +210,7 @@ class SpokesStatus:
             },
             "jobs": asdict(self._jobs.statistics()),
             "hub": self._hub,
+            "store_lost": self._lost.told(),
         }
 
     async def refresh(self) -> None:

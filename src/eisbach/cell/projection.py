@@ -111,7 +111,7 @@ class Projection:
                 try:
                     async for delivery in subscription:
                         if doubt:  # not before: a hub that could not be reached was not asked yet
-                            await self._store.filled()
+                            await self._store.asked_anew()
                             doubt = ""
                         await self._take(delivery)
                         self._failures = 0

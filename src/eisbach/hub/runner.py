@@ -25,7 +25,7 @@ from eisbach.hub.effects import OWN_PREFIX, RecordedEffects
 from eisbach.hub.failures import first_of, stack_of
 from eisbach.hub.held import HeldEvents
 from eisbach.hub.inbox import Inbox, Verdict
-from eisbach.hub.intake import Intake
+from eisbach.hub.intake import Intake, open_subscription
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.turns import Turns
 from eisbach.kernel.errors import FileDamaged, Invalid, Rejected
@@ -115,8 +115,10 @@ class SpokeRunner:
             Exception: a bug of ours; the same holds.
         """
         await self._load()
-        subscription = await self._log.subscribe(self.spec.name, in_flight_max=_IN_FLIGHT_MAX)
-        intake = Intake(self._clock)
+        subscription, at_first = await open_subscription(
+            self._log, self._store, self.spec.name, in_flight_max=_IN_FLIGHT_MAX
+        )
+        intake = Intake(self._clock, at_first=at_first)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(intake.prolong())

@@ -28,10 +28,10 @@ class ProjectionStore(Protocol):
         ...
 
     async def doubt(self) -> str:
-        """Why what is kept may be older than what the hub was told is kept, until ``filled``; empty: it is not."""
+        """Why what is kept may be older than what the hub was told is kept, until ``asked_anew``; empty: it is not."""
         ...
 
-    async def filled(self) -> None:
+    async def asked_anew(self) -> None:
         """The hub tells everything from its start, and has begun to.
 
         Raises:

@@ -173,6 +173,14 @@ class SpokeStore(Protocol):
         """The spoke's own state."""
         ...
 
+    async def doubt(self, spoke: str) -> str:
+        """Why this may be older than what the spoke has acknowledged, until ``asked_anew``; empty: it is not."""
+        ...
+
+    async def asked_anew(self, spoke: str) -> None:
+        """The event log tells the spoke everything from its start, and has begun to."""
+        ...
+
     async def commands(self, *, limit: int) -> Sequence[Command]:
         """The oldest command of every (spoke, subject), in order of arrival: later ones wait behind it."""
         ...

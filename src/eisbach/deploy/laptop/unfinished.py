@@ -1,4 +1,4 @@
-"""Evacuations and returns that are not through, and control stores that were lost, as the control processes say.
+"""Evacuations and returns that are not through, and stores that were lost, as control and the spokes' hosts say.
 
 Pure. Nobody is hurt by one (each slot is served by one of the regions), and none goes on by itself.
 """
@@ -45,6 +45,11 @@ def unfinished(figures: Mapping[str, Mapping[str, Any]]) -> list[Unfinished]:
             for region, found in controls.items()
             if (one := found.get(key))
         ]
+    told += [
+        (target.removeprefix("spokes/"), _spokes(target, one), f"eisbach why {target}")
+        for target, found in sorted(figures.items())
+        if target.startswith("spokes/") and (one := found.get("store_lost"))
+    ]
     return [Unfinished(region=region, sentence=sentence, next=following) for region, sentence, following in told]
 
 
@@ -59,14 +64,31 @@ def _unknown(region: str, waits: Mapping[str, str]) -> str:
 
 def _lost(region: str, told: Mapping[str, Any]) -> str:
     """For a day: what to look at after it."""
-    at = datetime.fromtimestamp(told["at_ms"] / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     moves = [f"{slot} ({what})" for slot, what in list(told["moves"].items())[:_NAMED]]
     more = f" and {told['count'] - len(moves)} more" if told["count"] > len(moves) else ""
     ended = f"; how these slots' last moves ended was asked of the cells: {', '.join(moves)}{more}" if moves else ""
     return (
-        f"The control store of {region} was lost, control began from the map of its edge at {at}: its last evacuation"
+        f"The control store of {region} was lost, control began from the map of its edge at {_at(told)}: its last evacuation"
         f" and open losses are not known any more (docs/backup.md){ended}."
     )
+
+
+def _spokes(target: str, told: Mapping[str, Any]) -> str:
+    """For a day: what is gone, and what comes by itself."""
+    region, why = target.removeprefix("spokes/"), bounded(told["why"], _TROUBLE_CHARS)
+    if told["empty"]:
+        return (
+            f"The store of {region}'s spokes was lost before {_at(told)} ({why}): retries, dead letters, commands that"
+            " the studio had not answered, the audit log and pauses are gone (docs/backup.md, A damaged file)."
+        )
+    return (
+        f"The store of {region}'s spokes was an older copy of itself at {_at(told)} ({why}): what its spokes had"
+        " handled since is handled again, as far back as the hub keeps it (docs/backup.md, A damaged file)."
+    )
+
+
+def _at(told: Mapping[str, Any]) -> str:
+    return datetime.fromtimestamp(told["at_ms"] / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _sentence(region: str, told: Mapping[str, Any]) -> str:

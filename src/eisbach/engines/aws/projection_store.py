@@ -53,7 +53,7 @@ class DynamoProjectionStore:
         """See ``ports.projection_store``: a table that is put back from a backup has another name."""
         return ""
 
-    async def filled(self) -> None:
+    async def asked_anew(self) -> None:
         """See ``ports.projection_store``."""
 
     async def keep(self, changes: Sequence[Kept]) -> None:

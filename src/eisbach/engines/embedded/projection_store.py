@@ -53,7 +53,7 @@ class SqliteProjectionStore:
         """See ``ports.projection_store``."""
         return self._beside.lost
 
-    async def filled(self) -> None:
+    async def asked_anew(self) -> None:
         """See ``ports.projection_store``."""
         with _files(self._path):
             await self._disk(self._beside.believed)

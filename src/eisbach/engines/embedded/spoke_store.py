@@ -15,6 +15,10 @@ import msgspec
 from eisbach.engines.embedded.dead_rows import HISTORY, SELECT_DEAD, bury, dead_letter, found_dead
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
 from eisbach.engines.embedded.inbox_rows import mark_group
+from eisbach.engines.embedded.log_beside import LogBeside
+from eisbach.engines.embedded.place import file_identity
+from eisbach.engines.embedded.settled_rows import hold, send, settle
+from eisbach.engines.embedded.spoke_doubt import asked_anew, doubt, note_doubt
 from eisbach.kernel.errors import EisbachError, FileDamaged, Invalid, Unavailable
 from eisbach.kernel.limits import GROUP_COMMIT_MAX
 from eisbach.ports.spoke_store import (
@@ -75,6 +79,11 @@ class SqliteSpokeStore:
         self._database: apsw.Connection | None = None
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._beside = LogBeside(path, real=vfs is None, place=file_identity, file_too=True)
+        self.lost = ""
+        """Why the file may be an older copy of itself, as this opening found; empty: it is not."""
+        self.was_empty = False
+        """Whether this opening made the tables: there was no file, or an empty one."""
         self._damage = ""
         """Once the file was found damaged: every later call says so, and none touches the file."""
         self._stale: set[str] = set()
@@ -90,13 +99,22 @@ class SqliteSpokeStore:
 
         def work() -> apsw.Connection:
             with sqlite_errors(f"open spoke store {self._path}", damaged=_TO_DO):
+                self._beside.look()
                 database = apsw.Connection(str(self._path), vfs=self._vfs)
                 database.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+                self.was_empty = not rows(database, "SELECT 1 FROM sqlite_schema WHERE name = 'inbox'")
                 database.execute(_SCHEMA)
+                self.lost = "" if self.was_empty else self._beside.lost
+                if self.lost:
+                    note_doubt(database, self.lost)
+                self._beside.believed()
                 return database
             raise AssertionError("unreachable")
 
-        self._database = await self._disk(work)
+        try:
+            self._database = await self._disk(work)
+        except OSError as error:
+            raise Unavailable(f"open spoke store {self._path}: {error}") from error
         return self
 
     async def settle(self, settlement: Settlement) -> None:
@@ -156,6 +174,14 @@ class SqliteSpokeStore:
             return found[0][0] if found else None
 
         return await self._run(f"read state {key!r} of {spoke}", work)
+
+    async def doubt(self, spoke: str) -> str:
+        """See ``SpokeStore``."""
+        return await self._run(f"read whether {spoke} is behind", lambda database: doubt(database, spoke))
+
+    async def asked_anew(self, spoke: str) -> None:
+        """See ``SpokeStore``."""
+        await self._run(f"note what {spoke} asked for", lambda database: asked_anew(database, spoke))
 
     async def commands(self, *, limit: int) -> Sequence[Command]:
         """See ``SpokeStore``; soonest due first."""
@@ -248,7 +274,7 @@ class SqliteSpokeStore:
                     )
                 database.execute("DELETE FROM dead WHERE number = ?", (number,))
                 if letter.kind == "event":
-                    _hold(
+                    hold(
                         database,
                         letter.spoke,
                         Held(
@@ -259,7 +285,7 @@ class SqliteSpokeStore:
                 else:
                     command = msgspec.json.decode(letter.body, type=_CommandBody)
                     again = NewCommand(command.path, bytes(command.body), command.key)
-                    _send(database, letter.spoke, letter.event_id, letter.subject, again)
+                    send(database, letter.spoke, letter.event_id, letter.subject, again)
             return letter
 
         return await self._run(f"redrive dead letter {number}", work)
@@ -297,6 +323,7 @@ class SqliteSpokeStore:
         database, self._database = self._database, None
         if database is not None:
             await self._disk(database.close)
+            await self._disk(self._beside.closed)
 
     async def _run(self, doing: str, work: Callable[[apsw.Connection], T]) -> T:
         database = self._database
@@ -328,7 +355,7 @@ class SqliteSpokeStore:
                 with database:
                     mark_group(database, [settlement for settlement, _ in group])
                     for settlement, _ in group:
-                        _settle(database, settlement)
+                        settle(database, settlement)
 
             try:
                 await self._run(f"settle {len(group)} events", work)
@@ -351,42 +378,3 @@ class _CommandBody(msgspec.Struct):
     path: str
     body: msgspec.Raw
     key: str
-
-
-def _settle(database: apsw.Connection, settlement: Settlement) -> None:
-    """All but the mark."""
-    spoke = settlement.spoke
-    for command in settlement.commands:
-        _send(database, spoke, settlement.event_id, settlement.subject, command)
-    for key, value in settlement.state.items():
-        if value is None:
-            database.execute("DELETE FROM state WHERE spoke = ? AND key = ?", (spoke, key))
-        else:
-            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (spoke, key, value))
-    if settlement.hold is not None:
-        _hold(database, spoke, settlement.hold)
-    if settlement.release:
-        database.execute("DELETE FROM held WHERE spoke = ? AND event_id = ?", (spoke, settlement.event_id))
-    if settlement.dead is not None:
-        bury(database, settlement.dead)
-
-
-def _hold(database: apsw.Connection, spoke: str, held: Held) -> None:
-    database.execute(
-        "INSERT INTO held(spoke, event_id, subject, why, attempt, due_ms, event, history)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT(spoke, event_id) DO UPDATE SET why = excluded.why, attempt = excluded.attempt,"
-        " due_ms = excluded.due_ms, history = excluded.history",
-        (
-            spoke, held.event_id, held.subject, held.why, held.attempt, held.due_ms, held.event,
-            msgspec.json.encode(held.history),
-        ),
-    )  # fmt: skip
-
-
-def _send(database: apsw.Connection, spoke: str, event_id: str, subject: str, command: NewCommand) -> None:
-    database.execute(
-        "INSERT INTO commands(spoke, event_id, subject, path, body, key, attempt, due_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
-        (spoke, event_id, subject, command.path, command.body, command.key),
-    )

@@ -117,7 +117,8 @@ async def test_a_store_that_is_empty_though_the_hub_knows_its_spokes_is_told_for
     later = await told(hub, hub.clock)
     await hub.clock.advance(DAY_S + 1)
 
-    assert found["empty"] is True and "the hub knows 1 of its spokes" in str(found["why"])
+    assert found["empty"] is True
+    assert "the hub knows 1 of its spokes" in str(found["why"])
     assert later == found, "a restart still tells it"
     assert await told(hub, hub.clock) == {}
 

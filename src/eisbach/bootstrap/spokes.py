@@ -117,8 +117,8 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
         await _together(
-            _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock), _clear(log, clock),
-            status.run(clock), serve(app, host=process.host, port=process.port),
+            _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock),
+            _clear(log, clock), status.run(clock), serve(app, host=process.host, port=process.port),
         )  # fmt: skip
 
 

@@ -68,8 +68,8 @@ def _lost(region: str, told: Mapping[str, Any]) -> str:
     more = f" and {told['count'] - len(moves)} more" if told["count"] > len(moves) else ""
     ended = f"; how these slots' last moves ended was asked of the cells: {', '.join(moves)}{more}" if moves else ""
     return (
-        f"The control store of {region} was lost, control began from the map of its edge at {_at(told)}: its last evacuation"
-        f" and open losses are not known any more (docs/backup.md){ended}."
+        f"The control store of {region} was lost, control began from the map of its edge at {_at(told)}: its last"
+        f" evacuation and open losses are not known any more (docs/backup.md){ended}."
     )
 
 

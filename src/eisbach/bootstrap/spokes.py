@@ -112,10 +112,14 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace, others={FILE: hooks}
         )
         lost = StoreLost(store, log, clock=clock)
-        status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs, lost=lost)
+        status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs)
+
+        def told() -> Mapping[str, Any]:
+            return {**status.told(), "store_lost": lost.told()}
+
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
-        app = Starlette(routes=[*status_routes(status.told, missing=status.missing, tokens=tokens), *calls.routes()])
+        app = Starlette(routes=[*status_routes(told, missing=status.missing, tokens=tokens), *calls.routes()])
         await _together(
             _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock),
             _clear(log, clock), status.run(clock), serve(app, host=process.host, port=process.port),
@@ -174,9 +178,8 @@ class SpokesStatus:
         store: SqliteSpokeStore,
         copies: MediaCopies,
         jobs: JobReconciler,
-        lost: StoreLost,
     ) -> None:
-        self._jobs, self._lost = jobs, lost
+        self._jobs = jobs
         self._host, self._own, self._log, self._store, self._copies = host, own, log, store, copies
         self._hub: str | None = "the event log was not asked yet"
         self._spokes: list[dict[str, Any]] = []
@@ -210,7 +213,6 @@ class SpokesStatus:
             },
             "jobs": asdict(self._jobs.statistics()),
             "hub": self._hub,
-            "store_lost": self._lost.told(),
         }
 
     async def refresh(self) -> None:

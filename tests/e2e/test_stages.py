@@ -64,23 +64,30 @@ def test_in_stage_single_everything_is_gone_and_everything_acknowledged_comes_ba
         assert all(v.missing() == {} for v in viewers)
 
 
-@pytest.mark.parametrize(("stage", "network", "target"), [
-    ("cells", "127.0.63", "cell/eu-central/c1"),
-    ("single", "127.0.64", "single"),
+@pytest.mark.parametrize(("stage", "network", "removed"), [
+    ("cells", "127.0.63", {
+        "cell/eu-central/c1": "cells/c1/store.db",
+        "control/eu-central": "control/control.db",
+        "spokes/eu-central": "spokes/spokes.db",
+    }),
+    ("single", "127.0.64", {"single": "cells/c1/store.db"}),
 ])  # fmt: skip
 def test_a_process_whose_store_is_removed_ends_and_says_why(
-    tmp_path: Path, stage: str, network: str, target: str
+    tmp_path: Path, stage: str, network: str, removed: dict[str, str]
 ) -> None:
     """It would acknowledge into a file that nobody sees again."""
     with running(tmp_path / "data", stage=stage, network=network, arguments=("--no-demo",)) as platform:
-        for path in (platform.data / "regions/eu-central/cells/c1").glob("store.db*"):
-            path.unlink()
+        for name in removed.values():
+            file = platform.data / "regions/eu-central" / name
+            for path in file.parent.glob(f"{file.name}*"):
+                path.unlink()
 
-        def ended() -> str:
+        def ended(target: str) -> str:
             changes = platform.eisbach("why", target)["changes"]
             return next((c["why"] for c in changes if "was removed or replaced" in c["why"]), "")
 
-        why = platform.until("it has ended", ended, 20)
+        for target in removed:
+            why = platform.until(f"{target} has ended", lambda target=target: ended(target), 20)
 
-        assert "this process writes no more" in why
-        assert "Traceback" not in why
+            assert "this process writes no more" in why
+            assert "Traceback" not in why

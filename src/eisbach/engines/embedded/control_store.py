@@ -1,6 +1,7 @@
 """The control store in one SQLite file, served by the region's control process.
 
-Promises: ``ports.control_store``: a put compares and sets in one transaction and is fsynced when it returns.
+Promises: ``ports.control_store``: a put compares and sets in one transaction and is fsynced when it returns, in a file
+that still has its name then.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 import apsw
 
 from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
+from eisbach.engines.embedded.presence import Presence
 from eisbach.kernel.errors import VersionConflict
 from eisbach.ports.control_store import Document
 
@@ -45,9 +47,11 @@ class SqliteControlStore:
             # Small, and a start is rare: better here than in the middle of a move.
             if (found := rows(self._database, "PRAGMA quick_check(1)")) != [("ok",)]:
                 raise apsw.CorruptError(" ".join(str(found[0][0]).split()))
+        self._presence = Presence(path) if vfs is None else None
 
     async def get(self, key: str) -> Document | None:
         """See ``ports.control_store``."""
+        self._demand_presence()
         with sqlite_errors(f"reading control store {self._path}"):
             found = rows(self._database, "SELECT value, revision FROM documents WHERE key=?", (key,))
         return Document(*found[0]) if found else None
@@ -63,7 +67,12 @@ class SqliteControlStore:
             if revision != expected:
                 raise VersionConflict(f"document {key!r} is at revision {revision}, not {expected}; read it again")
             self._database.execute("INSERT OR REPLACE INTO documents VALUES(?,?,?)", (key, value, revision + 1))
+        self._demand_presence()
         return revision + 1
+
+    def _demand_presence(self) -> None:
+        if self._presence is not None:
+            self._presence.demand("control")
 
     async def keys(self, prefix: str) -> list[str]:
         """See ``ports.control_store``."""

@@ -7,6 +7,8 @@ for it. SQLite does not notice: with a write-ahead log it never goes by the name
 import os
 from pathlib import Path
 
+from eisbach.kernel.errors import FileDamaged
+
 __all__ = ["Presence"]
 
 
@@ -24,6 +26,15 @@ class Presence:
             if _identity(name) != identity:
                 return name
         return ""
+
+    def demand(self, whose: str) -> None:
+        """Raise when one does not.
+
+        Raises:
+            FileDamaged: which name; the process ends, the next one begins with what is there.
+        """
+        if name := self.lost():
+            raise FileDamaged(f"{name} was removed or replaced while {whose} had it open; this process writes no more")
 
 
 def _identity(name: str) -> tuple[int, int] | None:

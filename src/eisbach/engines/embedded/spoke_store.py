@@ -17,6 +17,7 @@ from eisbach.engines.embedded.disk import Disk, inline, rows, sqlite_errors
 from eisbach.engines.embedded.inbox_rows import mark_group
 from eisbach.engines.embedded.log_beside import LogBeside
 from eisbach.engines.embedded.place import file_identity
+from eisbach.engines.embedded.presence import Presence
 from eisbach.engines.embedded.settled_rows import hold, send, settle
 from eisbach.engines.embedded.spoke_doubt import asked_anew, doubt, note_doubt
 from eisbach.kernel.errors import EisbachError, FileDamaged, Invalid, Unavailable
@@ -84,6 +85,7 @@ class SqliteSpokeStore:
         """Why the file may be an older copy of itself, as this opening found; empty: it is not."""
         self.was_empty = False
         """Whether this opening made the tables: there was no file, or an empty one."""
+        self._presence: Presence | None = None
         self._damage = ""
         """Once the file was found damaged: every later call says so, and none touches the file."""
         self._stale: set[str] = set()
@@ -108,6 +110,7 @@ class SqliteSpokeStore:
                 if self.lost:
                     note_doubt(database, self.lost)
                 self._beside.believed()
+                self._presence = Presence(self._path) if self._vfs is None else None
                 return database
             raise AssertionError("unreachable")
 
@@ -334,8 +337,10 @@ class SqliteSpokeStore:
             if self._damage:
                 raise FileDamaged(self._damage)
             with sqlite_errors(f"{doing} in {self._path}", damaged=_TO_DO):
-                return work(database)
-            raise AssertionError("unreachable")
+                done = work(database)
+            if self._presence is not None:
+                self._presence.demand("the spokes' host")
+            return done
 
         try:
             return await self._disk(translated)

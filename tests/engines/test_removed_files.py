@@ -1,0 +1,42 @@
+"""A file that is removed, or replaced, under its process: nothing is said to be kept that nobody will find."""
+
+from pathlib import Path
+
+import pytest
+
+from eisbach.engines.embedded.control_store import SqliteControlStore
+from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
+from eisbach.kernel.errors import FileDamaged
+from eisbach.ports.spoke_store import Settlement
+
+
+def replace(path: Path) -> None:
+    path.rename(path.with_name("aside"))
+    path.touch()
+
+
+@pytest.mark.parametrize("how", [Path.unlink, replace])
+async def test_control_keeps_and_reads_nothing_in_a_file_that_lost_its_name(tmp_path: Path, how) -> None:
+    store = SqliteControlStore(tmp_path / "control.db")
+    revision = await store.put("a", b"1", expected=0)
+    how(tmp_path / "control.db")
+
+    with pytest.raises(FileDamaged, match=r"control\.db was removed or replaced while control had it open"):
+        await store.put("a", b"2", expected=revision)
+    with pytest.raises(FileDamaged, match="writes no more"):
+        await store.get("a")
+    await store.aclose()
+
+
+@pytest.mark.parametrize("name", ["spokes.db", "spokes.db-wal"])
+async def test_spokes_settle_nothing_in_a_file_that_lost_its_name(tmp_path: Path, name: str) -> None:
+    store = await SqliteSpokeStore(tmp_path / "spokes.db").open()
+    one = Settlement(spoke="one", event_id="e", subject="s", state={"k": b"1"})
+    await store.settle(one)
+    (tmp_path / name).unlink()
+
+    with pytest.raises(FileDamaged, match=rf"{name} was removed or replaced while the spokes' host"):
+        await store.settle(one)
+    with pytest.raises(FileDamaged, match="writes no more"):
+        await store.counts()
+    await store.aclose()

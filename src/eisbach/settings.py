@@ -81,6 +81,15 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Hexadecimal AES-256 key that wraps the keys of this region's backups; keep a copy away from the backups. Empty:
     there are no backups."""
 
+    def __post_init__(self) -> None:
+        """An empty token would be everybody's, an empty key sign for everybody."""
+        empty = [
+            name for name in ("map_key", "peer_token", "service_token", "operator_token") if not getattr(self, name)
+        ]
+        empty += [name for name in ("media_keys", "session_keys") if not all(getattr(self, name).values() or [""])]
+        if empty:
+            raise ValueError(f"{', '.join(empty)} must not be empty")
+
 
 class PeerRegion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another region, as seen from this one."""
@@ -277,6 +286,11 @@ def read_process(path: Path, kind: type[Document]) -> Document:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError as error:
+        raise Invalid(
+            f"{path}, which says what this process needs, is not there: eisbach up writes it at each start, so end it"
+            " and start it again, or put it back from a copy"
+        ) from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not a {kind.__name__} document: {error}") from error
 

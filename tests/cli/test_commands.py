@@ -65,8 +65,12 @@ def test_a_token_that_is_not_there_or_cannot_be_read_is_said_in_one_sentence(
     gone = run("status", "--data", str(tmp_path))
     token.mkdir(parents=True)  # root may read every file
     unreadable = run("heal", "--data", str(tmp_path))
+    token.rmdir()
+    token.touch()
+    empty = run("status", "--data", str(tmp_path))
 
-    assert (gone[0], unreadable[0]) == (3, 3)
+    assert (gone[0], unreadable[0], empty[0]) == (3, 3, 3)
+    assert f"the operator's token {token} is empty" in empty[1]
     assert f"the operator's token {token} is not there" in gone[1]
     assert "start it again: it makes a new one" in gone[1]
     assert f"the operator's token {token} cannot be read: Is a directory; give commands as" in unreadable[1]

@@ -1,5 +1,6 @@
 """Keys are made once, for the owner's eyes, and each region signs with its own."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -46,6 +47,28 @@ def test_a_second_start_changes_nothing_and_a_third_region_only_adds(tmp_path: P
     assert msgspec.structs.replace(after, jwt_public=before.jwt_public) == before
     assert after.jwt_public[:2] == before.jwt_public
     assert read(tmp_path / "c").peer_token == before.peer_token
+
+
+@pytest.mark.parametrize("held", ["", "\n", "short"])
+def test_a_token_that_anybody_could_guess_is_refused_and_kept(tmp_path: Path, held: str) -> None:
+    """Emptied by a full disk, or a hand, it made everybody the operator."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "operator-token").write_text(held)
+
+    with pytest.raises(Invalid, match=rf"has {len(held.strip())} characters, at least 16 .* move the file away"):
+        ensure_operator_token(tmp_path)
+    assert (tmp_path / "secrets" / "operator-token").read_text() == held
+
+
+@pytest.mark.parametrize("name", ["map_key", "peer_token", "service_token", "operator_token", "media_keys"])
+def test_secrets_of_which_one_is_empty_are_refused(tmp_path: Path, name: str) -> None:
+    ensure_secrets([("eu-central", tmp_path)], operator_token="t")
+    document = json.loads((tmp_path / "secrets.json").read_text())
+    document[name] = {"m1": ""} if name == "media_keys" else ""
+    (tmp_path / "secrets.json").write_text(json.dumps(document))
+
+    with pytest.raises(Invalid, match=f"{name} must not be empty"):
+        ensure_secrets([("eu-central", tmp_path)], operator_token="t")
 
 
 def test_a_broken_file_is_refused_and_kept(tmp_path: Path) -> None:

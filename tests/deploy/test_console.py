@@ -151,6 +151,13 @@ def test_unused_links_are_bounded() -> None:
     assert doors.exchange(tickets[-1]) is not None
 
 
+def test_without_a_token_nobody_is_the_operator() -> None:
+    doors = Doors(hosts=(), token="", random_token=lambda: "r")
+
+    assert not doors.is_operator(authorization="Bearer ", cookie=None)
+    assert not doors.is_operator(authorization="Bearer", cookie=None)
+
+
 @pytest.mark.processes
 async def test_status_is_the_contract(tmp_path: Path) -> None:
     async with console(tmp_path) as (app, _, _):

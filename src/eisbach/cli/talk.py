@@ -79,7 +79,12 @@ def find(data: str) -> Supervisor:
 
 def _token(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        if not (token := path.read_text().strip()):
+            raise Unavailable(
+                f"the operator's token {path} is empty, and without it the platform takes no command; put it back from a"
+                " copy, or move the file away, end eisbach up and start it again: it makes a new one"
+            )
+        return token
     except FileNotFoundError as error:
         raise Unavailable(
             f"the operator's token {path} is not there, and without it the platform takes no command; put it back from"

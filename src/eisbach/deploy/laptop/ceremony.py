@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from joserfc.jwk import OKPKey
@@ -16,6 +17,9 @@ from eisbach.kernel.errors import Invalid
 from eisbach.settings import Secrets
 
 __all__ = ["ensure_operator_token", "ensure_secrets", "write_private"]
+
+_TOKEN_CHARS_MIN: Final = 16
+"""Of URL-safe base64, 96 bits; those that are made here have 43 characters."""
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -31,11 +35,25 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def ensure_operator_token(root: Path) -> str:
-    """The operator token in ``secrets/operator-token``, made at the first start."""
+    """The operator token in ``secrets/operator-token``, made at the first start.
+
+    Raises:
+        Invalid: the file cannot be read, or what it holds is too short to be guessed by nobody; nothing was changed.
+    """
     path = root / "secrets" / "operator-token"
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32).encode())
-    return path.read_text().strip()
+    try:
+        token = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"the operator's token {path} cannot be read: {error}; mend the file, or move it away") from error
+    if len(token) < _TOKEN_CHARS_MIN:
+        raise Invalid(
+            f"the operator's token in {path} has {len(token)} characters, at least {_TOKEN_CHARS_MIN} are needed: with a"
+            " shorter one anybody may command the platform; put it back from a copy, or move the file away: the next"
+            " start makes a new one"
+        )
+    return token
 
 
 def ensure_secrets(folders: Sequence[tuple[str, Path]], *, operator_token: str) -> None:

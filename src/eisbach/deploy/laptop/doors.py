@@ -36,7 +36,7 @@ class Doors:
     def is_operator(self, *, authorization: str | None, cookie: str | None) -> bool:
         """The operator's token as Bearer, or a session's cookie."""
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme == "Bearer" and hmac.compare_digest(token.encode(), self._token):
+        if scheme == "Bearer" and token and hmac.compare_digest(token.encode(), self._token):
             return True
         return cookie is not None and cookie in self._sessions
 

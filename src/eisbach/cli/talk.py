@@ -79,12 +79,7 @@ def find(data: str) -> Supervisor:
 
 def _token(path: Path) -> str:
     try:
-        if not (token := path.read_text().strip()):
-            raise Unavailable(
-                f"the operator's token {path} is empty, and without it the platform takes no command; put it back from a"
-                " copy, or move the file away, end eisbach up and start it again: it makes a new one"
-            )
-        return token
+        token = path.read_text().strip()
     except FileNotFoundError as error:
         raise Unavailable(
             f"the operator's token {path} is not there, and without it the platform takes no command; put it back from"
@@ -96,3 +91,9 @@ def _token(path: Path) -> str:
             f"the operator's token {path} cannot be read: {why}; give commands as who started eisbach up,"
             " or mend the file"
         ) from error
+    if not token:
+        raise Unavailable(
+            f"the operator's token {path} is empty, and without it the platform takes no command; put it back from a"
+            " copy, or move the file away, end eisbach up and start it again: it makes a new one"
+        )
+    return token

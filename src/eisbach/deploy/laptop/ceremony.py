@@ -49,8 +49,8 @@ def ensure_operator_token(root: Path) -> str:
         raise Invalid(f"the operator's token {path} cannot be read: {error}; mend the file, or move it away") from error
     if len(token) < _TOKEN_CHARS_MIN:
         raise Invalid(
-            f"the operator's token in {path} has {len(token)} characters, at least {_TOKEN_CHARS_MIN} are needed: with a"
-            " shorter one anybody may command the platform; put it back from a copy, or move the file away: the next"
+            f"the operator's token in {path} has {len(token)} characters, at least {_TOKEN_CHARS_MIN} are needed: with"
+            " a shorter one anybody may command the platform; put it back from a copy, or move the file away: the next"
             " start makes a new one"
         )
     return token

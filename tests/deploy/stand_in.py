@@ -13,6 +13,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/exit":
             os._exit(3)
+        if self.path == "/close":
+            self.server.socket.close()
         body = b"x" * 100_000 if self.path == "/large" else b"fine"
         if self.path == "/readyz" and "--stuck" in sys.argv and Path("stuck").exists():
             body = b"disk full: write error"

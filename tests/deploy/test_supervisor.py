@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +182,23 @@ async def test_what_only_a_new_start_ends_is_started_anew_once_its_disk_has_room
     assert left_alone == 0
     assert why[0].startswith("it would not recover: ")
     assert "write error" in why[0]
+
+
+async def test_what_closed_its_door_and_does_not_end_is_ended_and_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives and serves nobody, for ever: no fault, and no exit that the supervisor could see."""
+    monkeypatch.setattr(supervised, "CLOSED_MAX", 5)
+    async with supervisor(tmp_path, spec(tmp_path, "spokes/r", 8223)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        process = one.processes["spokes/r"]
+        with suppress(aiohttp.ClientError):
+            await get(f"{process.spec.url}/close")
+        await until("started anew", lambda: process.restarts == 1, seconds=30)
+        await until("ready", lambda: process.state == "ready", seconds=20)
+        why = [change.why for change in one.changes if change.after == "restarting"]
+
+    assert why[0].startswith("it closed its door and did not end: http://127.0.25.1:8223/readyz: nobody listens there")
 
 
 async def test_hang_takes_connections_and_never_answers(tmp_path: Path) -> None:

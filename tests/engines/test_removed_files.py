@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from eisbach.engines.embedded import presence
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.kernel.errors import FileDamaged
@@ -39,4 +40,22 @@ async def test_spokes_settle_nothing_in_a_file_that_lost_its_name(tmp_path: Path
         await store.settle(one)
     with pytest.raises(FileDamaged, match="writes no more"):
         await store.counts()
+    await store.aclose()
+
+
+async def test_a_folder_that_may_not_be_looked_into_says_nothing_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told as removed, and every cell of a region ended for a moment's chmod."""
+    store = SqliteControlStore(tmp_path / "control.db")
+
+    def refused(name: str) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(presence.os, "stat", refused)
+    assert await store.put("a", b"1", expected=0) == 1
+    monkeypatch.undo()
+    (tmp_path / "control.db").unlink()
+    with pytest.raises(FileDamaged):
+        await store.get("a")
     await store.aclose()

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from eisbach.hub.failures import told_to_end
 from eisbach.kernel.errors import FileDamaged
 from eisbach.ports.clock import Clock
 
@@ -41,6 +42,8 @@ class Followers:
 
         async def follow() -> None:
             await work()
+            if told_to_end():
+                raise asyncio.CancelledError
             await asyncio.Event().wait()
 
         self.start(name, follow)
@@ -60,5 +63,7 @@ class Followers:
                 return
             except Exception:  # whatever it is, the other followers and the requests go on
                 _logger.exception("follower_died", name=name)
+            if told_to_end():
+                raise asyncio.CancelledError
             self.restarts[name] = self.restarts.get(name, 0) + 1
             await self._clock.sleep(_RESTART_S)

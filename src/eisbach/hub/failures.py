@@ -1,11 +1,12 @@
-"""What is kept of a failure, and which of several counts. Pure."""
+"""What is kept of a failure, which of several counts, and whether it is one at all: a task may be told to end."""
 
+import asyncio
 import traceback
 from typing import Final
 
 from eisbach.kernel.errors import Retryable
 
-__all__ = ["first_of", "stack_of"]
+__all__ = ["first_of", "stack_of", "told_to_end"]
 
 _STACK_CHARS: Final = 4000
 
@@ -20,6 +21,16 @@ def stack_of(error: Exception) -> str:
             frame.colno = None
         chain += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
     return "".join(found.format())[-_STACK_CHARS:]
+
+
+def told_to_end() -> bool:
+    """Whether this task was cancelled from outside; who begins again what failed asks before.
+
+    A task group of which a task fails in the moment in which its own task is cancelled raises what failed, and no
+    ``CancelledError`` (CPython 3.11, ``TaskGroup.__aexit__``): taken for a failure alone, the cancellation is lost.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -15,6 +15,7 @@ import structlog
 from eisbach.hub.backfill import BackfillCount, BackfillWish, Snapshots, backfill
 from eisbach.hub.commands import CommandSender, CommandTransport
 from eisbach.hub.delays import delay_after
+from eisbach.hub.failures import told_to_end
 from eisbach.hub.nudge import Nudge
 from eisbach.hub.replay import ReplayCount, ReplayWish, replay
 from eisbach.hub.runner import SpokeRunner, Surroundings
@@ -249,6 +250,8 @@ class SpokeHost:
                 # A bug in one spoke's running must not end the host: it is logged, counted and tried again.
                 _logger.exception("spoke_crashed", spoke=name)
                 self._trouble[name] = f"{type(error).__name__}: {error}"
+            if told_to_end():
+                raise asyncio.CancelledError
             self._restarts[name] += 1
             failures = 1 if self._clock.monotonic_ms() - started > 60_000 else failures + 1
             delay = delay_after(failures, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)

@@ -18,6 +18,7 @@ import msgspec
 
 from eisbach.domain.catalog import Asset
 from eisbach.domain.ingest import plain_id
+from eisbach.hub.failures import told_to_end
 from eisbach.kernel.errors import DigestMismatch, Invalid, Unavailable
 from eisbach.kernel.limits import MIB, UPLOAD_BYTES_MAX
 from eisbach.media.package import FileEntry, is_whole, sync_folder, sync_folders
@@ -138,7 +139,7 @@ class MediaFolder:
                 for entry in entries:
                     tasks.create_task(one(entry))
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise asyncio.CancelledError if told_to_end() else group.exceptions[0] from group
         return fetched
 
     async def _fetch_file(self, target: Path, entry: FileEntry, fetch: Fetch) -> None:

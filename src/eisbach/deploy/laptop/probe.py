@@ -5,12 +5,16 @@ Promises: an answer within the time limit, never an exception. ``None`` means re
 
 import asyncio
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from eisbach.deploy.laptop.topology import Ready
 from eisbach.deploy.laptop.words import bounded
 
-__all__ = ["probe"]
+__all__ = ["DOOR_CLOSED", "probe"]
+
+DOOR_CLOSED: Final = "nobody listens there"
+"""The end of what is found where a connection is refused."""
 
 _ANSWER_BYTES_MAX = 4096
 _TOLD_CHARS = 400
@@ -25,6 +29,8 @@ async def probe(check: Ready, *, seconds: float) -> str | None:
             return await _answers(check.at)
     except TimeoutError:
         return f"{check.at} did not answer within {seconds:g} s"
+    except ConnectionRefusedError:
+        return f"{check.at}: {DOOR_CLOSED}"
     except OSError as error:
         return f"{check.at}: {error.strerror or error}"
 

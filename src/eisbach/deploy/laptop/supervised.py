@@ -20,7 +20,7 @@ import msgspec
 from eisbach.deploy.laptop.ceremony import write_private
 from eisbach.deploy.laptop.children import Children
 from eisbach.deploy.laptop.fault_server import FaultServer
-from eisbach.deploy.laptop.probe import probe
+from eisbach.deploy.laptop.probe import DOOR_CLOSED, probe
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.words import bounded
 from eisbach.kernel.errors import Invalid, Unavailable
@@ -35,6 +35,8 @@ WATCH_EVERY = timedelta(seconds=2)
 SLOW_RUN, SLOW_STOP = timedelta(milliseconds=40), timedelta(milliseconds=160)
 """Duty cycle of ``slow``: a fifth of the CPU, and up to 160 ms of pause in every answer."""
 _MISSES_MAX = 3
+CLOSED_MAX = 15
+"""Looks in a row, two seconds apart, at a closed door of a process that lives: what it waits for has three."""
 _TERM_GRACE_S = 5.0
 _ROOM_BYTES = 16 * 1024 * 1024
 """Free on the disk of a process that is stuck, before it is started anew."""
@@ -202,7 +204,7 @@ class Supervised:
     async def _watch(self, pid: int) -> None:
         """Readiness of one life: quickly until it is ready, then every two seconds; faults that pause it."""
         started = self._clock.monotonic_ms()
-        pause, misses = 0.02, 0
+        pause, misses, closed = 0.02, 0, 0
         while True:
             changed = self._changed  # taken before looking, so that no fault in between is missed
             if self.fault == "hang":
@@ -210,6 +212,7 @@ class Supervised:
             elif self.fault == "slow":
                 await self._slow(pid)
             missing = await self._missing()
+            closed = closed + 1 if missing is not None and missing.endswith(DOOR_CLOSED) else 0
             if missing is None:
                 misses = 0
                 took = self._clock.monotonic_ms() - started
@@ -222,7 +225,7 @@ class Supervised:
                 pause = min(pause * 1.2, WATCH_EVERY.total_seconds())
                 if self.state != "starting" and misses >= _MISSES_MAX:
                     self._become("unready", missing)
-                    self._end_if_stuck(missing)
+                    self._end_if_stuck(missing, closed)
                 elif self.state == "starting":
                     self.why = missing
             with contextlib.suppress(TimeoutError):
@@ -238,8 +241,13 @@ class Supervised:
                 return found
         return None
 
-    def _end_if_stuck(self, missing: str) -> None:
-        """While its disk is full it goes on with what it can: a new start would do no better."""
+    def _end_if_stuck(self, missing: str, closed: int) -> None:
+        """What answered once and lets nobody in any more is on its way out, and does not get there.
+
+        While its disk is full it goes on with what it can: a new start would do no better.
+        """
+        if closed >= CLOSED_MAX:
+            self.kill(f"it closed its door and did not end: {missing}")
         if self.spec.stuck and self.spec.stuck in missing and shutil.disk_usage(self.spec.folder).free >= _ROOM_BYTES:
             self.kill(f"it would not recover: {missing}")
 

@@ -1,9 +1,11 @@
 """Whether the files that SQLite writes still have their names.
 
 Unlinked or moved away, an open file takes every commit and keeps it until the process ends, where nobody will ever look
-for it. SQLite does not notice: with a write-ahead log it never goes by the name again. May not know: SQL.
+for it. SQLite does not notice: with a write-ahead log it never goes by the name again. Where a folder may not be looked
+into any more nothing is known, and nothing was lost by that. May not know: SQL.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -23,8 +25,9 @@ class Presence:
     def lost(self) -> str:
         """The name that leads nowhere, or to another file; empty when all is as it was."""
         for name, identity in self._known:
-            if _identity(name) != identity:
-                return name
+            with contextlib.suppress(PermissionError):
+                if _identity(name) != identity:
+                    return name
         return ""
 
     def demand(self, whose: str) -> None:
@@ -42,6 +45,8 @@ def _identity(name: str) -> tuple[int, int] | None:
         found = os.stat(name)  # noqa: PTH116 - half the time of Path.stat, once a commit
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise
     except OSError:
         return (0, 0)
     return found.st_dev, found.st_ino

@@ -137,6 +137,8 @@ class CellProcess(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Region -> place -> milliseconds."""
     residencies: dict[str, str] = {}
     """Region -> residency."""
+    others_began: bool = False
+    """Another region has begun: an empty store takes no slots before each twin has said that it holds nothing of it."""
     owners: dict[str, dict[str, list[int]]] = {}
     """Cell of this region -> group -> slot numbers of the first map: whom a 421 names; the agent's map refreshes it."""
     agent: str = ""

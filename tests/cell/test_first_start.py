@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
-from kit import document, make_secrets, opened, signed_in
+from kit import document, make_secrets, opened, peer, signed_in
 from starlette.applications import Starlette
 
 from eisbach.bootstrap.cell import open_cell
@@ -124,3 +125,26 @@ async def test_a_twin_that_holds_an_op_of_this_region_speaks_against_a_first_sta
     pruned = Twin({})
     pruned.failed = {"eu/de/main/1": "log_gap"}
     assert "has long had ops" in await twin_knows(pruned, SLOTS, region="eu-central", twin="eu-west")
+
+
+@pytest.mark.parametrize("code", ["unavailable", "corrupt"])
+async def test_a_twin_that_cannot_tell_of_one_slot_is_no_word_for_a_first_start(code: str) -> None:
+    unsure = Twin({})
+    unsure.failed = {"eu/de/main/2": code}
+
+    with pytest.raises(Unavailable, match=f"eu-west does not tell of slot eu/de/main/2 now: {code}"):
+        await twin_knows(unsure, SLOTS, region="eu-central", twin="eu-west")
+
+
+async def test_where_another_region_has_begun_an_empty_store_waits_for_its_word(tmp_path: Path) -> None:
+    """All of a region was removed, control and backups too: its cells began under epoch 1 before the twin was up."""
+    async with control(tmp_path) as url:
+        alone = document(tmp_path, control=url, backups="", peers=[peer("eu-west")])
+        with pytest.raises(
+            Unavailable,
+            match=r"known to region eu-west alone, which does not answer \(.*eisbach restore cell/eu-central/c1",
+        ):
+            async with open_cell(msgspec.structs.replace(alone, others_began=True), KEYS["eu-central"]):
+                pass
+        async with open_cell(alone, KEYS["eu-central"]) as cell:
+            assert len(cell.ownership.owned()) == 4

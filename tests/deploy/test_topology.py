@@ -1,6 +1,7 @@
 """What runs where: every stage's processes have addresses of their own and every slot an owner."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,16 @@ def test_stage_single_is_one_process() -> None:
 def test_an_unknown_stage_is_refused() -> None:
     with pytest.raises(Invalid, match="stage 'two' is not one of single, hub, cells, regions"):
         build("two", documents(1), demo=False)
+
+
+def test_a_cell_is_told_that_another_region_has_begun_and_nothing_of_its_own(tmp_path: Path) -> None:
+    documents_ = replace(documents(2), root=tmp_path)
+    store = tmp_path / "regions" / "eu-west" / "cells" / "c1" / "store.db"
+    store.parent.mkdir(parents=True)
+    store.touch()
+    at_first = documents_.cell("eu-central", "c1").others_began
+    store.write_bytes(b"SQLite")
+
+    assert not at_first
+    assert documents_.cell("eu-central", "c1").others_began
+    assert not documents_.cell("eu-west", "c1").others_began

@@ -2,8 +2,9 @@
 
 Under epoch 1 a cell whose disk is gone would number its ops anew: the twin would take them for repeats and drop them.
 So an empty store takes slots only when the region's control process never heard of this cell, its backups have
-nothing of it, and no twin that answers holds an op of this region in its slots. Else the process ends and says how the
-cell is restored. Costs nothing after the first start. May not know: how a cell is restored.
+nothing of it, and no twin that answers holds an op of this region in its slots; where another region has begun each
+twin has to answer, since all that this region knew may be gone. Else the process ends and says how the cell is
+restored. Costs nothing after the first start. May not know: how a cell is restored.
 """
 
 import asyncio
@@ -37,8 +38,10 @@ async def refuse_a_lost_disk(parts: Parts, store: CellStore, slots: Sequence[Slo
 
     Raises:
         Invalid: the cell was there before.
+        Unavailable: a twin that has to answer does not, or not for all slots; the supervisor tries again.
     """
     process = parts.process
+    target = f"cell/{process.region}/{process.cell}"
     why = await _backups_know(parts)
     for peer in process.peers:
         if why:
@@ -48,13 +51,18 @@ async def refuse_a_lost_disk(parts: Parts, store: CellStore, slots: Sequence[Slo
             async with asyncio.timeout(_TWIN_S):
                 why = await twin_knows(transport, slots, region=process.region, twin=peer.region)
         except (EisbachError, TimeoutError) as error:
+            if process.others_began:
+                raise Unavailable(
+                    f"{target} has an empty store, and whether it had another is known to region {peer.region} alone,"
+                    f" which does not answer ({error or 'no answer in time'}): the cell begins once it does, or is"
+                    f" restored: eisbach fault down {target}, eisbach restore {target} --yes, eisbach heal {target}"
+                ) from error
             _logger.info("first_start_without_twin", region=peer.region, error=str(error))
         finally:
             await transport.aclose()
     if not why:
         why = await tell_control(parts, store, holds=False)
     if why:
-        target = f"cell/{process.region}/{process.cell}"
         raise Invalid(
             f"{target} has an empty store, but {why}. Its twin serves meanwhile. Fill it while it is down:"
             f" eisbach fault down {target}, eisbach restore {target} --yes, eisbach heal {target}"
@@ -73,7 +81,7 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
     """Where the twin holds an op of ``region`` in one of the slots; empty: nowhere, for all that it says now.
 
     Raises:
-        Unavailable: it does not answer.
+        Unavailable: it does not answer, or not for one of the slots.
     """
     groups = await transport.owners()
     gate = asyncio.Semaphore(_AT_ONCE)
@@ -85,8 +93,11 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
         async with gate:
             request = PullRequest(slots={str(slot): {}}, limit=1, wait_ms=0, region=region)
             answer = await transport.pull(owners[slot.number], request)
-        if answer.failed.get(str(slot)) == LogGap.code:  # its log is so old that the beginning is pruned
+        failed = answer.failed.get(str(slot), "")
+        if failed == LogGap.code:  # its log is so old that the beginning is pruned
             return f"region {twin} has long had ops in slot {slot}"
+        if failed or str(slot) in answer.moved:
+            raise Unavailable(f"{twin} does not tell of slot {slot} now: {failed or 'it is moving'}")
         batch = answer.batches.get(str(slot))
         mark = batch.heads.get(region) if batch is not None else None
         return f"region {twin} holds its op {mark.epoch}.{mark.seq} in slot {slot}" if mark is not None else ""

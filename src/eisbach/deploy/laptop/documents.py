@@ -118,6 +118,7 @@ class Documents:
             distances={r: DISTANCES[r] for r in self.regions},
             residencies={r: RESIDENCIES[r] for r in self.regions},
             owners=layout,
+            others_began=any(self._began(other) for other in self.regions if other != region),
             agent=f"http://{self.at.host(region)}:8201",
             control=f"http://{self.at.host(region)}:8200",
             backups="" if cell == "studio" else str(self.folder(region) / "backups"),
@@ -285,6 +286,10 @@ class Documents:
             unsafe_media=self.settings.unsafe_media,
         )
         return SingleProcess(cell=self.one_cell(region, folder=folder, url=url, hub=hub), spokes=spokes, worker=worker)
+
+    def _began(self, region: str) -> bool:
+        """Whether a cell of it has kept anything yet: all regions of a first start are new at once."""
+        return any(path.stat().st_size for path in (self.folder(region) / "cells").glob("*/store.db"))
 
     def _secrets(self, region: str) -> str:
         return str(self.folder(region) / "secrets.json")

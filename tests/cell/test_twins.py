@@ -179,6 +179,34 @@ async def test_a_slot_whose_log_has_a_gap_does_not_hold_up_the_others(tmp_path: 
             assert puller.statistics().slots_failing == 1
 
 
+async def test_what_a_full_disk_keeps_out_counts_as_behind_and_ages(tmp_path: Path) -> None:
+    """The twin of a cell with a full disk was told as 0 ops and 13 ms behind, while no second copy was made."""
+    rng = random.Random(5)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        apply = one.store.apply
+
+        async def full(slot: Slot, ops: Sequence[Op]) -> Applied:
+            if slot == SLOTS[0]:
+                raise Unavailable("the disk refused (FullError)")
+            return await apply(slot, ops)
+
+        one.store.apply = full  # type: ignore[method-assign]
+        for number in range(7):
+            await other.write(SLOTS[0], f"item-{number}", b"x")
+        async with pulling(one, LossyLink(other, rng, loss=0), "eu-west", rng) as puller, asyncio.timeout(5):
+            while not (first := puller.statistics()).slots_failing:
+                await asyncio.sleep(0.01)
+            while (later := puller.statistics()).lag_ms <= first.lag_ms:
+                await asyncio.sleep(0.01)
+            one.store.apply = apply  # type: ignore[method-assign]
+            while not await one.store.read(SLOTS[0], ItemKey("a", "item-6")):
+                await asyncio.sleep(0.01)
+            healed = puller.statistics()
+
+    assert later.ops_behind == 7
+    assert (healed.ops_behind, healed.slots_failing) == (0, 0)
+
+
 async def test_far_behind_the_next_answer_is_on_its_way_while_one_is_applied_and_acknowledges_only_what_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

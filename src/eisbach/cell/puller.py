@@ -9,7 +9,7 @@ May not know: HTTP (see ``PeerTransport``), what the items mean.
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
@@ -76,7 +76,8 @@ class PullerStatistics:
     silent_ms: int
     """Since the last answer."""
     lag_ms: int
-    """Age of the newest op when it was applied here; the silence, when that is longer than a held question."""
+    """Age of the newest op when it was applied here; the silence, when that is longer than a held question, and for how
+    long ops of a slot could not be applied, when that is longer."""
     ops_behind: int | None
     """None while the region is not heard: it may have written any number."""
     skew_ms: int
@@ -103,7 +104,8 @@ class Puller:
         self._owners: dict[str, str] = {}
         self._map_at_ms = -_MAP_EVERY_MS
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._failing: dict[str, tuple[int, int]] = {}
+        self._failing: dict[str, tuple[int, int, int]] = {}
+        """Slot -> failures in a row, when it is tried again, since when; by the monotonic clock."""
         self._behind: dict[str, int] = {}
         self._heads: dict[str, Mark] = {}
         """Slot -> how far that region's own log went when it last said so."""
@@ -120,7 +122,9 @@ class Puller:
 
     def statistics(self) -> PullerStatistics:
         """What happened since start."""
-        silent = self._clock.monotonic_ms() - self._heard_ms
+        now = self._clock.monotonic_ms()
+        silent = now - self._heard_ms
+        lag_ms = silent if silent > WAIT_MS + 1000 else self._lag_ms
         return PullerStatistics(
             region=self.region,
             ops=self._ops,
@@ -129,7 +133,7 @@ class Puller:
             failures_in_a_row=max(self._failures.values(), default=0),
             slots_failing=len(self._failing),
             silent_ms=silent,
-            lag_ms=silent if silent > WAIT_MS + 1000 else self._lag_ms,
+            lag_ms=max(lag_ms, *(now - since for _, _, since in self._failing.values()), 0),
             ops_behind=sum(self._behind.values()) if silent < 2 * WAIT_MS else None,
             skew_ms=self._skew_ms,
             ahead_ms=self._ahead_ms,
@@ -334,11 +338,13 @@ class Puller:
 
     def _fail(self, text: str, why: str) -> None:
         """Leave one slot out for a while; the others go on."""
-        count = self._failing.get(text, (0, 0))[0] + 1
+        now = self._clock.monotonic_ms()
+        count, _, since = self._failing.get(text, (0, 0, now))
+        count += 1
         if count in (1, 100):
             _logger.warning("slot_not_pulled", region=self.region, slot=text, failures=count, error=why)
         delay = delay_after(count, first=_FIRST_DELAY, longest=_LONGEST_DELAY, rng=self._rng)
-        self._failing[text] = (count, self._clock.monotonic_ms() + int(delay.total_seconds() * 1000))
+        self._failing[text] = (count, now + int(delay.total_seconds() * 1000), since)
 
     async def _apply(self, text: str, batch: Batch) -> None:
         """Apply one slot's ops; a failure is this slot's alone."""
@@ -346,17 +352,23 @@ class Puller:
             done = await self._store.apply(Slot.parse(text), batch.ops)
         except EisbachError as error:
             self._fail(text, str(error))
+            self._behind[text] = _behind(batch.heads, await self._store.vector(Slot.parse(text)))
             return
         self._failing.pop(text, None)
         self._ops += len(batch.ops)
         self._conflicts += done.conflicts
-        zero = Mark(0, 0)
-        self._behind[text] = sum(
-            max(0, head.seq - done.vector.get(origin, zero).seq)
-            for origin, head in batch.heads.items()
-            if head.epoch == done.vector.get(origin, zero).epoch
-        )
+        self._behind[text] = _behind(batch.heads, done.vector)
         self._lag_ms = max(0, self._clock.wall_ms() - hlc_ms(max(map(_hlc_of, batch.ops))))
+
+
+def _behind(heads: Mapping[str, Mark], vector: Mapping[str, Mark]) -> int:
+    """Ops over there that are not here; of an epoch that is not known here its own alone."""
+    held = {origin: vector.get(origin, Mark(0, 0)) for origin in heads}
+    return sum(
+        head.seq - (held[origin].seq if head.epoch == held[origin].epoch else 0)
+        for origin, head in heads.items()
+        if head > held[origin]
+    )
 
 
 def clock_is_ahead(found: Sequence[PullerStatistics]) -> str:

@@ -206,7 +206,7 @@ def failing_slot_left_out(patch: Patch) -> None:
 
     def for_ever(self: Puller, text: str, why: str) -> None:
         fail(self, text, why)
-        self._failing[text] = (1, 1 << 60)
+        self._failing[text] = (1, 1 << 60, 0)
 
     patch(Puller, "_fail", for_ever)
 

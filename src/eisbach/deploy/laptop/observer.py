@@ -20,6 +20,7 @@ from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, bui
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.unfinished import unfinished
+from eisbach.deploy.laptop.weighed import weighed_wrongly
 from eisbach.deploy.laptop.words import bounded
 from eisbach.kernel.slots import STUDIO_GROUP
 from eisbach.settings import CellProcess, SingleProcess
@@ -46,8 +47,10 @@ class Observer:
         token: str,
         regions: Sequence[tuple[str, str, str]],
         demo: Callable[[], Mapping[str, Any]],
+        weights: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """``regions``: (name, edge, origin); ``demo``: how far the demo content is."""
+        """``regions``: (name, edge, origin); ``demo``: how far the demo content is; ``weights``: at the front."""
+        self._weights = weights
         self._supervisor, self._regions, self._demo = supervisor, regions, demo
         self._headers = {"Authorization": f"Bearer {token}"}
         self._asked_ms, self._read_ms = 0, 0
@@ -131,6 +134,9 @@ class Observer:
         stage = supervisor.topology.stage
         open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
         out = outs(self._figures, away)
+        if supervisor.begun:
+            open_ = {one.region for one in open_ends}
+            open_ends += weighed_wrongly(self._weights(), out={one.region for one in out}, open_=open_)
         controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
         cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(

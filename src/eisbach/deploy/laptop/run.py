@@ -50,7 +50,10 @@ async def running(platform: Platform) -> AsyncIterator[Running]:
     supervisor, at = platform.supervisor, platform.documents.at
     demo = Demo(platform)
     regions = [(region, *_doors_of(platform, region)) for region in platform.topology.regions]
-    observer = Observer(supervisor, token=platform.operator_token, regions=regions, demo=demo.state)
+    observer = Observer(
+        supervisor, token=platform.operator_token, regions=regions, demo=demo.state,
+        weights=platform.front.weights if platform.front else dict,
+    )  # fmt: skip
     hosts = {f"{name}:{port}" for name in (at.named, at.first) for port in (8000, 8001)}
     doors = Doors(hosts=hosts, token=platform.operator_token, random_token=lambda: secrets.token_urlsafe(24))
     console_address = at.console.removeprefix("http://")

@@ -1,0 +1,27 @@
+"""A region whose weight does not follow its state is told: half of the capacity got nobody, and nobody said so."""
+
+from eisbach.deploy.laptop.weighed import weighed_wrongly
+
+
+def test_weights_that_follow_the_regions_state_are_not_spoken_of() -> None:
+    assert weighed_wrongly({"eu-central": 100, "eu-west": 100}, out=(), open_=()) == []
+    assert weighed_wrongly({"eu-central": 100, "eu-west": 0}, out=["eu-west"], open_=()) == []
+    assert weighed_wrongly({}, out=["eu-west"], open_=()) == [], "a stage without a front"
+
+
+def test_a_region_that_serves_and_gets_nobody_is_told_with_the_way_back() -> None:
+    (found,) = weighed_wrongly({"eu-central": 100, "eu-west": 0}, out=(), open_=())
+
+    assert found.sentence.startswith("The front sends nobody to eu-west (weight 0), though it serves")
+    assert found.next == "eisbach regions return eu-west"
+
+
+def test_a_region_that_is_out_and_gets_viewers_is_told() -> None:
+    (found,) = weighed_wrongly({"eu-central": 40, "eu-west": 100}, out=["eu-central"], open_=())
+
+    assert "to eu-central (weight 40), which is out" in found.sentence
+    assert found.next == "eisbach regions evacuate eu-central"
+
+
+def test_what_is_not_through_speaks_for_itself() -> None:
+    assert weighed_wrongly({"eu-central": 0, "eu-west": 100}, out=(), open_=["eu-central"]) == []

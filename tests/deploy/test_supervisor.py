@@ -73,6 +73,18 @@ async def test_a_folder_that_was_removed_under_a_process_is_filled_again_before_
         assert configuration.read_text() == "listen"
 
 
+async def test_what_cannot_be_started_says_the_path_and_why(tmp_path: Path) -> None:
+    """A folder without rights was told as a forked process that ended before it was set up."""
+    log = tmp_path / "logs" / "hub-r.log"
+    log.mkdir(parents=True)  # root may enter every folder
+    async with supervisor(tmp_path, spec(tmp_path, "hub/r", 8222)) as one:
+        process = one.processes["hub/r"]
+        await until("tried", lambda: process.state == "restarting")
+        why = process.why
+
+    assert f"Is a directory: '{log}'" in why
+
+
 async def test_the_terminals_ctrl_c_is_no_matter_of_the_zygote_from_its_first_moment(tmp_path: Path) -> None:
     async with supervisor(tmp_path, spec(tmp_path, "cell/r/c1", 8101)) as one:
         zygote = one._children._zygote

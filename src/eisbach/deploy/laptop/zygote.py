@@ -133,8 +133,12 @@ def _become(request: dict[str, Any], writing: int, supervisor: int) -> None:
         if os.getppid() != supervisor:
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _redirect(Path(request["log"]))
-        os.chdir(request["folder"] or "/")
+        try:
+            _redirect(Path(request["log"]))
+            os.chdir(request["folder"] or "/")
+        except OSError as error:  # a folder that may not be entered, a disk that is gone: its path and why
+            os.write(writing, json.dumps({"error": str(error)}).encode())
+            return
         os.environ.update(request.get("environment", {}))
         os.write(writing, json.dumps({"pid": os.getpid()}).encode())
         os.close(writing)

@@ -85,6 +85,16 @@ async def test_after_a_failover_the_twin_says_how_old_what_it_shows_is(world: Wo
     assert await world.read(world.twin, {HERE: mark}) is None
 
 
+async def test_a_position_that_neither_region_can_show_is_answered_and_not_sent_from_one_to_the_other(
+    world: World,
+) -> None:
+    """Both were restored to an earlier second, or somebody made it up: it was 421 at each, for ever."""
+    seen = {HERE: Mark(1, 99), THERE: Mark(1, 99)}
+
+    assert await world.read(world.c1, seen) == 4_711
+    assert await world.read(world.twin, seen) == 4_711
+
+
 async def test_an_op_that_the_twin_holds_back_is_not_yet_shown_though_its_log_has_it(world: World) -> None:
     """Its clock is more than 500 ms behind."""
     world.reachable = False

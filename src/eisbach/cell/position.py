@@ -1,8 +1,8 @@
 """Read-your-writes: a caller says what it has seen, and is never silently shown less.
 
 Served when this store's items show it (in the log is not enough: an op from the future waits there); else after at
-most 100 ms; else the caller is sent to the region that has it (421), if that region can be reached; else it is shown
-what there is, with its age (design section 3).
+most 100 ms; else the caller is sent to the region that has it (421), if that region can be reached, and nothing of this
+one's own is missing as well; else it is shown what there is, with its age (design section 3).
 May not know: HTTP's details, what is read.
 """
 
@@ -53,8 +53,10 @@ class Positions:
             missing = await self._wait(call.on, call.position)
         if not missing:
             return None
-        for region in missing:
-            if region != self._store.region and self._reachable(region):
+        # What this region itself does not hold of its own nobody shows: each would send the caller on to the other.
+        elsewhere = missing if self._store.region not in missing else []
+        for region in elsewhere:
+            if self._reachable(region):
                 self.sent_on += 1
                 raise SlotMoved(str(call.on), asked=self._cell, owner=region, epoch=call.position[region].epoch)
         self.aged += 1

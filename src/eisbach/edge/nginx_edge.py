@@ -182,12 +182,11 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
 
 
 def silent(lost: str, *, private: bool) -> list[Place]:
-    """``@silent``: what a call is told that nobody answered. What was sent and is no read may have been carried out."""
+    """``@silent``: what a call is told that nobody answered; with ``$doubt`` it may have been carried out."""
     return [
         ("location @unknown", ["rewrite ^ /=unknown last;"]),
         ("location @silent", [
-            "set $answer $request_method:$upstream_bytes_sent;",
-            'if ($answer ~ "^(?!GET|HEAD)[A-Z]+:.*[1-9]") { rewrite ^ /=unknown last; }',
+            "if ($doubt) { rewrite ^ /=unknown last; }",
             "rewrite ^ /=lost last;"]),
         ("location = /=lost", ["internal;", *nginx.problem(502, "unavailable", lost, retry=True, private=private)]),
         ("location = /=unknown", ["internal;", *nginx.problem(

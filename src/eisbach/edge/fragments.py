@@ -203,6 +203,7 @@ def doubt() -> list[str]:
 
     Each place of nginx's lists is one of them. It was sent the call, and no head of an answer came, or one that says
     that the outcome is not known; who answered anything else speaks for itself, and a refused connection did nothing.
+    And ``$told``: the last of them answered 500; without it, a 500 is nginx's own, and nothing could be opened to ask.
     """
     places = [f"(?:[^,:;]+[,:] ){{{before}}}" for before in range(_ASKED_MAX)]
     rows = [(rf"~^WRITE;{at}[0-9]*[1-9][^;]*;(?:{at}-[ ,;]|[^;]*;{at}504(?:[ ,]|$))", "1") for at in places]
@@ -210,6 +211,7 @@ def doubt() -> list[str]:
     return [
         *mapping("$request_method", "writes", [("GET", "READ"), ("HEAD", "READ")], default="WRITE"),
         *mapping(asked, "doubt", rows, volatile=True),
+        *mapping("$upstream_status", "told", [("~(?:^|[ ])500$", "1")], volatile=True),
     ]
 
 

@@ -220,3 +220,9 @@ async def test_a_refusal_is_a_problem_like_those_of_the_edge() -> None:
         "type": "about:blank", "title": "Bad Request", "status": 400, "code": "bad_request",
         "detail": "This is not an HTTP request that can be read.",
     }  # fmt: skip
+
+
+async def test_who_is_one_too_many_and_asks_nothing_is_let_go_at_the_first_look(one: One) -> None:
+    one.protocol.refuse(one.answer)
+
+    assert await one.passes(100) <= BOUNDS.look_every_s

@@ -110,6 +110,13 @@ SPECIAL = [
     *(Row(call("POST", "/v1/playback/sessions", f"{S}0", key="k"), {C1: DROP, DOOR_HOP: s}) for s in (200, 409, 429, 502, 503)),
     *(Row(call("GET", "/v1/me/rails", f"{S}0"), {C1: DROP, DOOR_HOP: s}) for s in (421, 429, 503)),
     *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: (421, C2), C2: how, DOOR_HOP: 503}) for how in (DROP, REFUSED)),
+    # Who refused by 421, or the connection, did nothing, and neither did an edge that reached nobody.
+    *(Row(call("POST", "/v1/me/profiles", f"{S}0", key=key, door=door), {C1: (421, C2), C2: REFUSED, DOOR_HOP: how})
+      for key in ("", "k") for door in ("public", "peer") for how in (REFUSED, DROP, 502, 504, 200)),
+    *(Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, "eu-west"), DOOR_HOP: how})
+      for how in (REFUSED, DROP, 502, 504)),
+    *(Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: REFUSED, DOOR_HOP: how}) for how in (REFUSED, 502, 504)),
+    *(Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: REFUSED, DOOR_HOP: (421, C2), C2: how}) for how in (REFUSED, DROP)),
     Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: DROP, DOOR_HOP: (421, C2)}),
     Row(call("PUT", "/v1/me/progress/t", f"{S}0"), {C1: 504}),
     Row(call("PUT", "/v1/me/progress/t", f"{S}0", door="peer"), {C1: DROP}),
@@ -183,7 +190,7 @@ def expected(row: Row) -> tuple[list[str], int]:
                 forward = following
                 continue
         break
-    if outcome in (502, 504):
+    if outcome == 504:
         return hops, 502 if row.call.method in READS else 504
     return hops, outcome if isinstance(outcome, int) else 502
 

@@ -223,6 +223,17 @@ async def test_a_refusal_behind_a_region_that_was_silent_is_no_word_on_what_that
     assert rig.asked() == {"central": 1, "west": 2}
 
 
+@pytest.mark.parametrize(("told", "method", "status"), [(502, "POST", 502), (504, "POST", 504), (504, "GET", 502)])
+async def test_an_edge_that_says_that_it_reached_nobody_is_believed_and_one_that_does_not_know_too(
+    rig: Rig, told: int, method: str, status: int
+) -> None:
+    rig.at["central"].behave = Answering(status=told)
+
+    got = await ask(FRONT, "/v1/me/profiles", method=method, headers={"Eisbach-Slot": "eu/de/main/0"}, body=b"{}")
+
+    assert (got.status, rig.asked()) == (status, {"central": 1})
+
+
 async def test_an_unkeyed_post_is_never_sent_twice_and_a_keyed_one_reaches_the_other_region(rig: Rig) -> None:
     rig.at["central"].behave = Answering(drop=True)
     slot = {"Eisbach-Slot": "eu/de/main/0"}

@@ -15,6 +15,20 @@ from .nginx_host import PROCESS, Answering, Got, ask, nginx, stubs
 pytestmark = pytest.mark.processes
 
 
+SLOT = {"Eisbach-Slot": "eu/de/main/0"}
+PROBLEM = b'{"status": 500, "code": "bug", "detail": "KeyError; \\u00fc \\"log\\""}'
+
+
+async def lanes() -> list[Got]:
+    return [
+        await ask(EDGE, "/v1/me/rails", headers=SLOT),
+        await ask(EDGE, "/v1/me/progress/t", headers=SLOT, method="PUT", body=b"{}"),
+        await ask(EDGE, "/v1/me/profiles", headers=SLOT, method="POST", body=b"{}"),
+        await ask(PEER_DOOR, "/v1/me/profiles", headers=SLOT, method="POST", body=b"{}"),
+        await ask(EDGE, "/studio/titles"),
+    ]
+
+
 async def calls() -> list[Got]:
     return [
         await ask(EDGE, "/v1/de/titles/t-1"),
@@ -39,9 +53,27 @@ async def test_without_files_an_edge_answers_a_problem_and_a_500_of_a_cell_stays
         free = next(number for number in range(1000) if number not in opened)
         # Room for the caller's connection and for none beyond it.
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (free + 1, most))
-        without = await calls()
+        without = [*await lanes(), *await calls()]
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (most, most))
         own = await calls()
+        for cell in cells.values():
+            cell.behave = Answering(
+                status=500, headers={"Eisbach-Problem": PROBLEM.decode(), "Eisbach-Code": "bug"}, body=b"a cell's own"
+            )
+        told = await lanes()
+        cells["c1"].behave = Answering(status=421, headers={"Eisbach-Owner": "c2"})
+        followed = await lanes()
+        cells["c1"].behave, cells["@eu-west"].behave = Answering(drop=True), cells["c2"].behave
+        behind = (await lanes())[1]
+        for cell in cells.values():
+            cell.behave = Answering(status=500, body=b"no word of ours")
+        mute = await lanes()
 
-    assert [(g.status, json.loads(g.body)["code"]) for g in without] == [(502, "unavailable")] * 2
+    assert [(g.status, json.loads(g.body)["code"]) for g in without] == [(502, "unavailable")] * 7
+    for got in (*told, *followed, behind):
+        assert (got.status, got.body) == (500, PROBLEM)
+        assert got.headers["content-type"] == "application/problem+json"
+        assert got.headers["eisbach-code"] == "bug"
+        assert got.headers["eisbach-cell"]
+    assert [(g.status, json.loads(g.body)["code"]) for g in mute] == [(500, "internal")] * 5
     assert [(g.status, g.body) for g in own] == [(500, b"a cell's own")] * 2

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 import httptools
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["BOUNDS", "BoundedProtocol", "HttpBounds"]
@@ -69,6 +70,12 @@ class BoundedProtocol(HttpToolsProtocol):
     """Whether a head may be over its bound although its pieces are not."""
     _refusal: int | None = None
     """Why nothing more is read, a status or 0; said when its turn comes."""
+    _refusing = False
+    """There is one connection too many; what it asks is not for the process's own application."""
+
+    def refuse(self, app: ASGIApp) -> None:
+        """Let ``app`` answer in the place of the process's own, and do not wait long for the question."""
+        self._refusing, self.app, self.timeout_keep_alive = True, app, 0
 
     # --- bytes ---------------------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class _DirectProtocol(BoundedProtocol):
     def _short(self) -> _Exchange | None:
         """None: not a plain request of the table, or one whose head the long way has to look at first."""
         url, headers, parser = self.url, dict(self.headers), self.parser
-        if len(headers) != len(self.headers) or self._exact or b"host" not in headers:
+        if self._refusing or len(headers) != len(self.headers) or self._exact or b"host" not in headers:
             return None  # a name twice, a head that may be too long, or none to answer: the long way looks
         if b"transfer-encoding" in headers or self.expect_100_continue or parser.should_upgrade():
             return None

@@ -1,14 +1,15 @@
 """Serve an ASGI application on one address until cancelled: what every Python process of the platform does.
 
-uvicorn with uvloop and httptools (reference/dataplane.md section 1), access log off, a bounded backlog. Cancelling the
-task stops it gracefully: open requests have three seconds to finish, and no connection
-outlives ``serve``.
+uvicorn with uvloop and httptools (reference/dataplane.md section 1), access log off, a bounded backlog, and as many
+connections as leave it files of its own (``entrance``). Cancelling the task stops it gracefully: open requests have
+three seconds to finish, and no connection outlives ``serve``.
 """
 
 import asyncio
 import contextlib
 import gc
 import hmac
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -19,9 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from eisbach.bootstrap.bounded_http import BoundedProtocol
 from eisbach.bootstrap.direct_http import direct_protocol
+from eisbach.bootstrap.entrance import Entrance, overloaded
 from eisbach.cell.app import CellApp
 
 __all__ = ["authorised", "problem", "serve", "settle_process", "status_routes"]
@@ -33,6 +36,27 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn passes it
+        """Listen with an entrance of our own, in the place of the loop's server."""
+        config, state = self.config, self.server_state
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        try:
+            listener = socket.create_server((config.host, config.port), family=family, backlog=config.backlog)
+        except OSError as error:
+            sys.stderr.write(f"{config.host}:{config.port} cannot be listened on: {error.strerror or error}\n")
+            raise SystemExit(STARTUP_FAILURE) from error
+        await super().startup(sockets=[])
+        make: Any = config.http_protocol_class
+
+        def protocol(refuse: bool) -> BoundedProtocol:
+            made: BoundedProtocol = make(config=config, server_state=state, app_state=self.lifespan.state)
+            if refuse:
+                made.refuse(overloaded)
+            return made
+
+        entrance: Any = Entrance(listener, protocol, open_now=lambda: len(state.connections))
+        self.servers.append(entrance)  # uvicorn asks for ``close`` and ``wait_closed``
 
 
 _COLLECT_AFTER: Final = (20_000, 20, 50)
@@ -60,7 +84,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, grace_s: int = 3) -> None
         grace_s: what requests in work have to finish.
 
     Raises:
-        SystemExit: the address is taken; uvicorn has said so.
+        SystemExit: the address is taken; standard error says so.
     """
     protocol = direct_protocol(app.direct) if isinstance(app, CellApp) else BoundedProtocol
     config = uvicorn.Config(

@@ -4,6 +4,7 @@ One table from the error tree to HTTP. Never 403 for "not yet": what may succeed
 ``Retry-After``. A caller that was sent to the wrong cell is told the right one (421).
 """
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -94,6 +95,10 @@ _STATUS: tuple[tuple[type[EisbachError], int, str], ...] = (
 """From the special to the general; the first that fits counts."""
 
 
+_DETAIL_CHARS = 300
+"""Six bytes each, at most."""
+
+
 def problem_of(error: EisbachError, *, rng: random.Random, request_id: str = "") -> Problem:
     """The problem that an expected failure is."""
     if isinstance(error, FileDamaged):  # the path is the operator's; the process ends, and the twin has everything
@@ -120,8 +125,11 @@ def problem_answer(problem: Problem) -> Answer:
     """The problem as an answer, with ``Retry-After``, ``Eisbach-Owner`` and ``WWW-Authenticate`` where they belong.
 
     ``Eisbach-Code`` is for who sees the head only: a 503 does not say by itself whether it may be tried elsewhere.
+    ``Eisbach-Problem`` is the whole of a 500, for an edge that cannot let the body pass where it looks at the status.
     """
     headers = [("Cache-Control", "no-store"), ("Eisbach-Code", problem.code)]
+    if problem.status == 500:
+        headers.append(("Eisbach-Problem", _in_a_header(problem)))
     if problem.retry_after_ms:
         headers.append(("Retry-After", str(-(-problem.retry_after_ms // 1000))))
     if problem.owner:
@@ -129,3 +137,9 @@ def problem_answer(problem: Problem) -> Answer:
     if problem.status == 401:
         headers.append(("WWW-Authenticate", f'Bearer error="{problem.code}"'))
     return Answer(problem.status, msgspec.json.encode(problem), headers, content_type="application/problem+json")
+
+
+def _in_a_header(problem: Problem) -> str:
+    """ASCII, and short enough for a head that nginx takes (4 KiB with all the others)."""
+    short = msgspec.structs.replace(problem, detail=problem.detail[:_DETAIL_CHARS], more={})
+    return json.dumps(msgspec.to_builtins(short))

@@ -17,6 +17,7 @@ __all__ = [
     "EXPOSED",
     "Process",
     "address",
+    "doubt",
     "headers",
     "indented",
     "main",
@@ -71,6 +72,8 @@ _PROTOCOL: Final = {
     505: ("unknown_version", 505, "http_version", "Spoken here are HTTP/1.0 and HTTP/1.1."),
 }
 """nginx's own refusals, which would be HTML: status there -> (location, status here, code, detail)."""
+_ASKED_MAX: Final = 6
+"""Two cells and two doors, at most, and two more."""
 _FACTS: Final = (
     '"t":$msec,"method":"$request_method","path":"$logged_path","status":$status,"bytes":$body_bytes_sent,'
     '"ms":$request_time_ms,"rid":"$rid","upstream":"$upstream_addr","upstream_status":"$upstream_status",'
@@ -193,6 +196,23 @@ def headers(*, private: bool, extra: Sequence[tuple[str, str]] = ()) -> list[str
         *extra,
     ]
     return [f'add_header {name} "{value}" always;' for name, value in lines]
+
+
+def doubt() -> list[str]:
+    """``$doubt``: a write with "1" may have been carried out by one of those who were asked (``rules.doubtful``).
+
+    Each place of nginx's lists is one of them. It was sent the call, and no head of an answer came, or one that says
+    that the outcome is not known; who answered anything else speaks for itself, and a refused connection did nothing.
+    And ``$told``: the last of them answered 500; without it, a 500 is nginx's own, and nothing could be opened to ask.
+    """
+    places = [f"(?:[^,:;]+[,:] ){{{before}}}" for before in range(_ASKED_MAX)]
+    rows = [(rf"~^WRITE;{at}[0-9]*[1-9][^;]*;(?:{at}-[ ,;]|[^;]*;{at}504(?:[ ,]|$))", "1") for at in places]
+    asked = '"$writes;$upstream_bytes_sent;$upstream_header_time;$upstream_status"'
+    return [
+        *mapping("$request_method", "writes", [("GET", "READ"), ("HEAD", "READ")], default="WRITE"),
+        *mapping(asked, "doubt", rows, volatile=True),
+        *mapping("$upstream_status", "told", [("~(?:^|[ ])500$", "1")], volatile=True),
+    ]
 
 
 def preflight(*, private: bool, allowed: str, methods: str) -> list[str]:

@@ -52,6 +52,8 @@ _PULL_BYTES_MAX: Final = 2 * MIB
 _STANDING_WAIT: Final = timedelta(seconds=4)
 """A lease is looked at for each slot of the region."""
 _UPLOAD_WAIT: Final = timedelta(seconds=60)
+_TOLD: Final = "if ($told) { rewrite ^ /=told last; }"
+"""A 500 is the cell's answer; else it is nginx's own, which is as good as silence."""
 _IMPORTANCES: Final[tuple[Importance, ...]] = ("critical", "degraded", "best_effort", "bulk")
 
 Place = tuple[str, list[str]]
@@ -177,21 +179,36 @@ def _refusals(site: EdgeSite, slot_map: SlotMap) -> list[Place]:
         ("location = /=moved", ["internal;", *nginx.problem(
             421, "slot_moved", "Another cell owns this slot; ask the one in Eisbach-Owner, or sign in again.",
             extra=[("Eisbach-Owner", "$upstream_http_eisbach_owner")])]),
-        *silent("Nobody who can answer this was reached; try again.", private=True),
+        *silent("Nobody who can answer this was reached; try again.", private=True, first=[_TOLD]),
+        _told(),
     ]  # fmt: skip
 
 
-def silent(lost: str, *, private: bool) -> list[Place]:
-    """``@silent``: what a call is told that nobody answered. What was sent and is no read may have been carried out."""
+def silent(lost: str, *, private: bool, first: Sequence[str] = ()) -> list[Place]:
+    """``@silent``: what a call is told that nobody answered; with ``$doubt`` it may have been carried out."""
     return [
-        ("location @unknown", ["rewrite ^ /=unknown last;"]),
         ("location @silent", [
-            "set $answer $request_method:$upstream_bytes_sent;",
-            'if ($answer ~ "^(?!GET|HEAD)[A-Z]+:.*[1-9]") { rewrite ^ /=unknown last; }',
+            *first,
+            "if ($doubt) { rewrite ^ /=unknown last; }",
             "rewrite ^ /=lost last;"]),
         ("location = /=lost", ["internal;", *nginx.problem(502, "unavailable", lost, retry=True, private=private)]),
         ("location = /=unknown", ["internal;", *nginx.problem(
             504, "outcome_unknown", UNKNOWN, retry=True, private=private)]),
+    ]  # fmt: skip
+
+
+def _told() -> Place:
+    """A cell's 500 in its own words, from a header: who looks at a 421 can let no body of a 500 pass."""
+    passed = [f"Eisbach-{name}" for name in ("Problem", "Code", "Cell", "Region")]
+    kind, *heads, mute = nginx.problem(
+        500,
+        "internal",
+        "The cell that was asked does not say more; its log does.",
+        extra=[(name, f"$upstream_http_{name.lower().replace('-', '_')}") for name in passed],
+    )
+    problem = "$upstream_http_eisbach_problem"
+    return "location = /=told", [
+        "internal;", kind, *heads, f'if ({problem} = "") {{ {mute} }}', f"return 500 {problem};",
     ]  # fmt: skip
 
 
@@ -214,7 +231,7 @@ def _limits(site: EdgeSite, importance: Importance, silent: str = "@silent") -> 
         f"client_max_body_size {BODY_BYTES_MAX};",
         "error_page 413 = @too_large;",
         "error_page 529 = @shed;",
-        f"error_page 502 504 = {silent};",
+        f"error_page 500 502 504 = {silent};",
     ]
 
 
@@ -247,16 +264,17 @@ def _again(peer: bool) -> list[Place]:
     """
     owner = "$owner_peer" if peer else "$owner_public"
     return [
-        ("location @next", ["rewrite ^ /=$next last;"]),
+        ("location @next", [_TOLD, "rewrite ^ /=$next last;"]),
+        ("location @unknown", [_TOLD, "rewrite ^ /=unknown last;"]),
         ("location = /=second", [
-            "internal;", *_passed(), "error_page 421 = @follow;", "error_page 502 504 = @silent;"]),
-        ("location = /=doubtful", ["internal;", *_passed(), "error_page 421 429 502 503 504 = @unknown;"]),
+            "internal;", *_passed(), "error_page 421 = @follow;", "error_page 500 502 504 = @silent;"]),
+        ("location = /=doubtful", ["internal;", *_passed(), "error_page 421 429 500 502 503 504 = @unknown;"]),
         ("location @follow", [
             f'if ({owner} = "") {{ rewrite ^ /=moved last; }}',
             f"set $to {owner}; set $followed $to;",
             *_passed(),
             "error_page 421 = @follow;",
-            "error_page 502 504 = @next;"]),
+            "error_page 500 502 504 = @next;"]),
     ]  # fmt: skip
 
 
@@ -293,16 +311,12 @@ def _cache() -> list[str]:
 
 
 def _public(site: EdgeSite, importance: Importance, peer: bool) -> Place:
-    """A 500 of nginx's own (no file or connection is left) counts as silence; a cell's passes as it is.
-
-    A call's lane cannot tell them apart: what looks at a cell's 421 would take its 500, too, and keep no body of it.
-    """
+    """A 500 of nginx's own (no file or connection is left) counts as silence; a cell's passes as it is."""
     silent = "@silent" if peer else "@public_beyond"
     return f"location = /=public_{importance}", [
         "internal;",
         *nginx.headers(private=False, extra=[("Eisbach-Cache", "$upstream_cache_status")]),
         *_limits(site, importance, silent),
-        f"error_page 500 = {silent};",
         *_timeouts(),
         *_tries(),
         *_cache(),

@@ -46,11 +46,6 @@ _TYPES: Final = [
     "charset utf-8;",
     "charset_types text/css text/javascript text/plain;",
 ]
-_DOUBT: Final = (
-    'set $hops "$request_method;$upstream_bytes_sent;$upstream_header_time";',
-    'if ($hops ~ "^(?!GET|HEAD)[A-Z]+;[1-9][0-9]*, [^;]*;-, ") { rewrite ^ /=unknown last; }',
-)
-"""The first region was sent the call and was silent: the second one's refusal is no word on it (``rules.doubtful``)."""
 _SLOT: Final = "(?:[a-z0-9-]{1,16})/[a-z0-9-]{1,16}/[a-z0-9-]{1,16}/(?:0|[1-9][0-9]{0,3})"
 
 
@@ -103,6 +98,7 @@ def front_config(site: FrontSite) -> str:
         f"js_path {nginx.quoted(str(Path(__file__).parent))};",
         "js_import media_whole from media_whole.js;",
         f"subrequest_output_buffer_size {_SEGMENT_BYTES_MAX};",
+        *nginx.doubt(),
         *_heads(site),
         *_orders(site),
         *_upstreams(site),
@@ -302,7 +298,8 @@ def _calls() -> list[Place]:
         (r"location ~ ^/(?:v1/|steer$|studio/)", ["client_max_body_size 0;", "rewrite ^ /=call_$again last;"]),
         *lanes,
         ("location @another", [
-            *_DOUBT,
+            # Of the first region: the second one's refusal is no word on that.
+            "if ($doubt) { rewrite ^ /=unknown last; }",
             'if ($after_refusal != "") { rewrite ^ /=$after_refusal last; }',
             *_passed(),
             "proxy_next_upstream off;",

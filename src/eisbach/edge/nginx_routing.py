@@ -34,7 +34,7 @@ def _whole(pattern: str) -> str:
 def routing(region: Region, slot_map: SlotMap) -> list[str]:
     """All maps; ``$lane`` is the result of the checks in the order of ``rules.decide``."""
     return [
-        *_heads(slot_map), *_lanes(), *_places(region, slot_map), *_followed(region, slot_map),
+        *nginx.doubt(), *_heads(slot_map), *_lanes(), *_places(region, slot_map), *_followed(region, slot_map),
         *_second_tries(region, slot_map),
     ]  # fmt: skip
 
@@ -140,14 +140,12 @@ def _second_tries(region: Region, slot_map: SlotMap) -> list[str]:
     more = [(f"~[:, ](?:{doors})$", "")] if doors else []  # behind a door there is nothing left to try
     more += [(f"~^(?:{several}):", "1")] if several else []
     rows = [
-        ("~^(?:GET|HEAD);1;.*-$", "second"),
-        ("~^(?:GET|HEAD);", "lost"),
-        ("~^[A-Z]+;1;[a-z]+;(?:[^;]* )?[-0];[^;]*-$", "second"),  # not sent
-        ("~^(?:PUT|DELETE);1;[a-z]+;[^;]*;[^;]*-$", "doubtful"),
-        ("~^[A-Z]+;1;keyed;[^;]*;[^;]*-$", "doubtful"),
-        ("~^[A-Z]+;1?;[a-z]+;[^;]*[1-9]", "unknown"),
+        ("~^[A-Z]+;1;[a-z]+;;(?:.* )?-$", "second"),  # a read, or not sent
+        ("~^(?:PUT|DELETE);1;[a-z]+;1;(?:.* )?-$", "doubtful"),
+        ("~^[A-Z]+;1;keyed;1;(?:.* )?-$", "doubtful"),
+        ("~^[A-Z]+;1?;[a-z]+;1;", "unknown"),
     ]
-    tried = '"$request_method;$more;$again;$upstream_bytes_sent;$upstream_header_time"'
+    tried = '"$request_method;$more;$again;$doubt;$upstream_header_time"'
     return [
         *nginx.mapping('"$to:$upstream_addr"', "more", more, volatile=True),
         *nginx.mapping(tried, "next", rows, default="lost", volatile=True),

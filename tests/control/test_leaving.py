@@ -29,13 +29,14 @@ class Cells:
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNERS, "active"))
     dead: set[str] = field(default_factory=set)
     ahead: dict[str, str] = field(default_factory=dict)
+    differing: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
         if cell in self.dead:
             raise Unavailable(f"{cell} is dead")
         return StoodAside(
             state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True,
-            writes_stopped=self.ahead.get(cell, ""),
+            writes_stopped=self.ahead.get(cell, ""), differing=self.differing.get(asked.slot, {}),
         )  # fmt: skip
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
@@ -78,7 +79,10 @@ async def regions(tmp_path: Path) -> AsyncIterator[tuple[Region, Region]]:
 
 def record(action: str, *proved: bool) -> EvacuationRecord:
     slots = {str(n): SlotProof(cell="c1", epoch=1, vector={}, other={}, proved=one) for n, one in enumerate(proved)}
-    return EvacuationRecord(region="eu-west", other="eu-central", action=action, began_ms=1, slots=slots)
+    ended_ms = int(bool(proved) and all(proved))
+    return EvacuationRecord(
+        region="eu-west", other="eu-central", action=action, began_ms=1, ended_ms=ended_ms, slots=slots
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,6 +234,24 @@ async def test_a_region_whose_control_does_not_answer_is_not_taken_for_one_that_
     assert (await here.leave("eu-west", force=True)).proved
 
 
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_slot_that_only_the_other_regions_cell_knows_to_differ_is_not_called_proved(
+    regions: tuple[Region, Region], force: bool
+) -> None:
+    """This region's cell began anew a moment ago, and its first comparisons are still to come."""
+    here, there = regions
+    there.cells.differing = {"eu/de/main/1": {"eu-central": [3]}, "eu/de/main/0": {"us-east": [1]}}
+
+    found = await here.leave("eu-west", force=force)
+
+    assert {slot: one.proved for slot, one in found.slots.items()} == {"eu/de/main/0": True, "eu/de/main/1": False}
+    assert "differs from its twin in eu-west as the cell in eu-west found" in found.slots["eu/de/main/1"].trouble
+    assert here.cells.states == {"eu/de/main/0": "away", "eu/de/main/1": "away" if force else "active"}
+    assert bool(here.evacuation.out()) is force
+    back = await here.leaving.come_back("eu-west", wait_ms=0, force=force)
+    assert [back.through, back.proved, await here.leaving.why_out() == ""] == [force, False, force]
+
+
 async def test_force_goes_though_the_other_region_is_out(regions: tuple[Region, Region]) -> None:
     here, there = regions
     await here.leave("eu-west")
@@ -274,7 +296,9 @@ async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_
     assert (await peer.send("GET", "/region/leave?to=eu-west")).status == 401
     refused = await operator.send("POST", "/region/evacuate", body)
     assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
-    assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":"","missing":""}'
+    assert (
+        await peer.send("GET", "/region/standing")
+    ).body == b'{"region":"eu-central","why_not":"","missing":"","differing":{}}'
     assert (await AsgiClient(app).send("GET", "/region/standing")).status == 401
     assert (await peer.send("POST", "/region/evacuate", body)).status == 401
     assert (await peer.send("GET", "/region")).status == 401

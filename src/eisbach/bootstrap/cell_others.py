@@ -77,6 +77,9 @@ def moving(parts: Parts, main: Slots) -> Moving:
         acknowledged=parts.acknowledged,
     )
     found.writes_stopped = lambda: clock_is_ahead(parts.twins())
+    found.differing = lambda slot: {
+        one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))
+    }
     return found
 
 

@@ -81,6 +81,8 @@ class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the peer has asked within the last ten seconds."""
     writes_stopped: str = ""
     """Why the cell takes no writes in any of its slots, and what to do; empty: it does, or is of an earlier version."""
+    differing: dict[str, list[int]] = {}
+    """Region -> buckets of the slot that differ there though both applied the same ops (``twin_digests``)."""
 
 
 class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,8 @@ class Moving:
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
         self.writes_stopped: Callable[[], str] = lambda: ""
         """Why this process takes no writes now, and what to do; empty: it does."""
+        self.differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
+        """Slot -> see ``StoodAside``."""
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -231,6 +235,7 @@ class Moving:
             peer=told.vector(asked.peer, slot) if told is not None else {},
             listening=told is not None and told.listens(asked.peer),
             writes_stopped=self.writes_stopped(),
+            differing=self.differing(asked.slot),
         )
 
     async def discard(self, asked: Settle) -> bool:

@@ -11,7 +11,7 @@ Promises, of two regions A and B whose control processes both run, without ``for
   stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
   on disk: a control process that dies in between has stopped nothing, and its evacuation has died with it.
 
-What does not hold: with ``force`` nobody is asked, so both may go. A cut between the regions refuses a planned
+What does not hold: with ``force`` no answer stops it, so both may go. A cut between the regions refuses a planned
 evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
 declared so in the one that survives (``losses``), which asks nobody. A region that answered and burns a moment later
 was asked too early, and so was one whose clock went ahead a moment later. A cell that answers and whose disk is full
@@ -44,6 +44,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Which of its slots nobody answers for, or takes writes of, and why; empty: none. Left to it, these would be
     served, or written, by nobody.
     """
+    differing: dict[str, list[str]] = {}
+    """Region -> slots that differ there from what is here, as cells of this one found (``cell.twin_digests``)."""
 
 
 def why_out(leaving: str, last: EvacuationRecord | None) -> str:
@@ -55,7 +57,7 @@ def why_out(leaving: str, last: EvacuationRecord | None) -> str:
     """
     if leaving:
         return f"it is being evacuated to {leaving} at this moment"
-    if last is None or (last.action == "return" and last.proved):
+    if last is None or (last.action == "return" and last.through):
         return ""
     if last.action != "return":
         return f"it was evacuated to {last.other} and has not returned"
@@ -100,7 +102,11 @@ class Leaving:
         """What this region says of itself."""
         found = await self._evacuation.states()
         why = await self.why_out() or why_out_by_cells({slot: one.state for slot, one in found.items()})
-        return Standing(region=self._region, why_not=why, missing=missing(found))
+        differing: dict[str, list[str]] = {}
+        for slot, one in found.items():
+            for region in one.differing:
+                differing.setdefault(region, []).append(slot)
+        return Standing(region=self._region, why_not=why, missing=missing(found), differing=differing)
 
     async def why_out(self) -> str:
         """Why it does not serve, by what is known here; empty: nothing speaks against it."""
@@ -119,21 +125,46 @@ class Leaving:
         # Before the question: of two regions that ask each other at once, one at least hears of the other.
         self._under_way.append(other)
         try:
-            if not force:
-                await self.refuse_unless_serving(other)
+            stands = await self._heard(other) if force else await self.refuse_unless_serving(other)
             await announce()
             left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
-            return await self._evacuation.perform("evacuate", other, wait_ms=left_ms)
+            return await self._evacuation.perform(
+                "evacuate", other, wait_ms=left_ms, force=force, differing=self._differing(stands)
+            )
         finally:
             self._under_way.remove(other)
 
-    async def refuse_unless_serving(self, other: str) -> None:
+    async def come_back(self, other: str, *, wait_ms: int, force: bool) -> EvacuationRecord:
+        """Return from ``other``, within ``wait_ms`` altogether; ``force``: also with slots that differ there.
+
+        Raises:
+            Unavailable, VersionConflict: see ``Evacuation.perform``.
+        """
+        began = self._clock.monotonic_ms()
+        stands = await self._heard(other)
+        left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
+        return await self._evacuation.perform(
+            "return", other, wait_ms=left_ms, force=force, differing=self._differing(stands)
+        )
+
+    def _differing(self, stands: Standing | None) -> list[str]:
+        return stands.differing.get(self._region, []) if stands is not None else []
+
+    async def _heard(self, other: str) -> Standing | None:
+        """What the other region says of itself where nothing depends on its answer; None: it does not answer."""
+        try:
+            return await self._ask(other)
+        except EisbachError:
+            return None
+
+    async def refuse_unless_serving(self, other: str) -> Standing:
         """Ask whether this region may be left to ``other``, and change nothing: for who has something to do before it.
 
         Raises:
             Denied: see ``leave``, which asks again.
         """
         heal = f"eisbach status says what is not well in {other}: that first"
+        stands = None
         try:
             stands = await self._ask(other)
         except EisbachError as error:
@@ -147,3 +178,5 @@ class Leaving:
                 f" stopped. {advice}; --force goes all the same, and then perhaps nobody serves",
                 code=OTHER_OUT,
             )
+        assert stands is not None, "it was refused otherwise"
+        return stands

@@ -4,8 +4,8 @@ Promises, of two regions A and B whose control processes both run, without ``for
 
 - a region is left only after the other one's control answered that it serves: it is neither evacuated, nor being
   evacuated, nor on its way back, every viewers' slot of it has a cell that answers and takes writes (its clock is not
-  ahead), and none of these has left a slot to another region (the leases say so also when the control store, and the
-  record in it, was lost);
+  ahead, and its disk took the one that was tried), and none of these has left a slot to another region (the leases say
+  so also when the control store, and the record in it, was lost);
 - asked of both at the same moment, at most one goes, and perhaps none: each says first that it is leaving and asks
   then, so whichever of the two questions comes later finds the other one leaving. Both then step back, nothing is
   stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
@@ -14,8 +14,8 @@ Promises, of two regions A and B whose control processes both run, without ``for
 What does not hold: with ``force`` no answer stops it, so both may go. A cut between the regions refuses a planned
 evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
 declared so in the one that survives (``losses``), which asks nobody. A region that answered and burns a moment later
-was asked too early, and so was one whose clock went ahead a moment later. A cell that answers and whose disk is full
-counts as one that serves.
+was asked too early, and so was one whose clock went ahead, or whose disk refused, a moment later: a full disk still
+takes what fits into the room that SQLite's log has.
 May not know: HTTP, the front.
 """
 

@@ -53,14 +53,20 @@ class SlotFound(NamedTuple):
     """Regions whose twin of the slot is known to differ."""
 
 
+class _Differs(NamedTuple):
+    """A slot that no vectors prove."""
+
+    cell: str
+    found: StoodAside
+    trouble: str
+
+
 class _Tried(NamedTuple):
-    """What came of one try with a slot."""
+    """What came of a slot."""
 
     proof: "SlotProof"
     through: bool
     """Proved; or gone, or back, though it differs, because who asked says ``force``."""
-    final: bool
-    """Another try would find the same."""
 
 
 class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,23 +188,20 @@ class Evacuation:
         gate = asyncio.Semaphore(_AT_ONCE)
         step = self._leave if action == "evacuate" else self._take_back
 
-        async def once(slot: str, cell: str) -> _Tried:
+        async def one(slot: str, cell: str) -> tuple[str, _Tried]:
             async with gate:
                 differs = await self._differs(slot, cell, other, told=slot in differing)
                 if differs is not None and not force:
-                    return _Tried(differs, through=False, final=True)
+                    return slot, _Tried(_untouched(differs, other), through=False)
                 proof = await step(slot, cell, other)
-            if differs is None or not proof.proved:
-                return _Tried(proof, through=proof.proved, final=proof.proved)
-            forced = f"--force {'left' if action == 'evacuate' else 'took back'} it all the same; {differs.trouble}"
-            return _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True, final=True)
-
-        async def one(slot: str, cell: str) -> tuple[str, _Tried]:
-            tried = await once(slot, cell)
-            while not tried.final and self._clock.monotonic_ms() - began < wait_ms:
+            while not proof.proved and self._clock.monotonic_ms() - began < wait_ms:
                 await self._clock.sleep(_TRY_EVERY_S)
-                tried = await once(slot, cell)
-            return slot, tried
+                async with gate:
+                    proof = await step(slot, cell, other)
+            if differs is None or not proof.proved:
+                return slot, _Tried(proof, through=proof.proved)
+            forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
+            return slot, _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True)
 
         record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms)
         # Before the first slot is touched: after a crash in between it is known that some may be away.
@@ -215,24 +218,17 @@ class Evacuation:
         await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
         self._known = record
 
-    async def _differs(self, slot: str, cell: str, other: str, *, told: bool) -> SlotProof | None:
-        """Why no vectors prove the slot; None: nobody knows that it differs. ``told``: the other region's cells do."""
+    async def _differs(self, slot: str, cell: str, other: str, *, told: bool) -> _Differs | None:
+        """What speaks against vectors as a proof; None: nothing. ``told``: by the other region's cells it differs."""
         try:
             found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
         except EisbachError:
-            return None  # whoever asks next is told the same, with its reason
+            return None  # who asks next is told the same, with its reason
         buckets = found.differing.get(other, [])
-        if not buckets and not told:
+        if _not_the_owners(cell, found) or not (buckets or told):
             return None
         what = f"in buckets {buckets}" if buckets else f"as the cell in {other} found"
-        served = f"region {other} serves it" if found.state == "away" else "it is served here"
-        why = (
-            f"it differs from its twin in {other} {what} though both applied the same ops: what one acknowledged may be"
-            f" missing in the other. It stays as it is, {served}. Find out which of the two cells is damaged and make"
-            " that one anew (docs/backup.md); they are compared every ten minutes: once they are equal, repeat this."
-            " With --force it goes now, unproved"
-        )
-        return _proof(cell, found, False, why)
+        return _Differs(cell, found, f"it differs from its twin in {other} {what} though both applied the same ops")
 
     async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
         """Stop writes of the slot here; proved when the other disk covers this one."""
@@ -275,6 +271,17 @@ def _not_the_owners(cell: str, found: StoodAside) -> str:
     return (
         f"{cell} has it {found.state or 'not'}: the slot map does not know yet whose it is; try again in some seconds"
     )
+
+
+def _untouched(differs: _Differs, other: str) -> SlotProof:
+    """Of a slot that nobody forced: what that means, and what to do."""
+    served = f"region {other} serves it" if differs.found.state == "away" else "it is served here"
+    why = (
+        f"{differs.trouble}: what one acknowledged may be missing in the other. It stays as it is, {served}. Find out"
+        " which of the two cells is damaged and make that one anew (docs/backup.md); they are compared every ten"
+        " minutes: once they are equal, repeat this. With --force it goes now, unproved"
+    )
+    return _proof(differs.cell, differs.found, False, why)
 
 
 def _proof(cell: str, found: StoodAside, proved: bool, trouble: str) -> SlotProof:

@@ -1,11 +1,15 @@
 """``eisbach regions evacuate`` where control itself refuses, and with ``--force``."""
 
+import email.message
+import io
+import json
+import urllib.error
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from eisbach.cli import regions
+from eisbach.cli import cells, regions
 from eisbach.cli.app import application
 from eisbach.kernel.errors import Denied, Unavailable
 
@@ -24,6 +28,19 @@ class Supervisor:
 
     def post(self, _path: str, body: Any) -> None:
         self.posted.append(f"{body['region']}={body['weight']}")
+
+
+@pytest.mark.parametrize("code", ["other_region_out", "region_under_way"])
+def test_what_control_refuses_without_stopping_anything_is_told_apart(code: str) -> None:
+    """The front's weight goes back by it."""
+    answer = io.BytesIO(json.dumps({"detail": "no", "code": code}).encode())
+    error = urllib.error.HTTPError("http://x", 409, "", email.message.Message(), answer)
+    control = cells.Control.__new__(cells.Control)
+
+    found = control._refusal("/region/evacuate", error)
+
+    assert isinstance(found, Denied)
+    assert found.code == code
 
 
 @pytest.mark.parametrize("ended_ms", [0, 1])

@@ -170,11 +170,11 @@ def test_of_silent_and_of_unwriting_cells_both_are_said_and_not_every_one_is_nam
 async def test_who_asks_beforehand_is_told_the_same_and_changes_nothing(regions: tuple[Region, Region]) -> None:
     here, there = regions
 
-    await here.leaving.refuse_unless_serving("eu-west")
+    await here.leaving.may_leave("eu-west")
     assert await there.leaving.why_out() == await here.leaving.why_out() == "", "asking is not leaving"
     there.cells.dead.add("c2")
     with pytest.raises(Denied, match="no cell that answers"):
-        await here.leaving.refuse_unless_serving("eu-west")
+        await here.leaving.may_leave("eu-west")
 
     assert set(here.cells.states.values()) == {"active"}
 
@@ -250,6 +250,51 @@ async def test_a_slot_that_only_the_other_regions_cell_knows_to_differ_is_not_ca
     assert bool(here.evacuation.out()) is force
     back = await here.leaving.come_back("eu-west", wait_ms=0, force=force)
     assert [back.through, back.proved, await here.leaving.why_out() == ""] == [force, False, force]
+
+
+def _waits_at_the_question(region: Region, other: Region) -> tuple[asyncio.Event, asyncio.Event]:
+    """(It asks the other region for the first time, which may answer)."""
+    asks, may = asyncio.Event(), asyncio.Event()
+
+    async def ask(_: str) -> Standing:
+        if not asks.is_set():
+            asks.set()
+            await may.wait()
+        return await other.leaving.standing()
+
+    region.answers = ask
+    return asks, may
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_while_a_region_is_being_left_it_is_not_returned_and_the_other_way_round(
+    regions: tuple[Region, Region], force: bool
+) -> None:
+    """Each undid what the other had just proved, and the record of whichever ended last was a story that is not true."""
+    here, there = regions
+    asks, may = _waits_at_the_question(here, there)
+    leaving = asyncio.create_task(here.leave("eu-west", force=force))
+    await asks.wait()
+
+    with pytest.raises(Denied, match=r"is being evacuated to eu-west.*Nothing was changed.*try again") as refused:
+        await here.leaving.come_back("eu-west", wait_ms=0, force=force)
+    may.set()
+
+    assert refused.value.code == "region_under_way"
+    assert (await leaving).proved
+    asks, may = _waits_at_the_question(here, there)
+    returning = asyncio.create_task(here.leaving.come_back("eu-west", wait_ms=0, force=force))
+    await asks.wait()
+    here.told.clear()
+    with pytest.raises(Denied, match=r"is being returned from eu-west.*Nothing was changed"):
+        await here.leaving.may_leave("eu-west")
+    with pytest.raises(Denied, match=r"is being returned from eu-west.*Nothing was changed"):
+        await here.leave("eu-west", force=force)
+    may.set()
+
+    assert (await returning).proved
+    assert (set(here.cells.states.values()), here.told) == ({"active"}, [])
+    assert (await here.leave("eu-west", force=force)).proved, "once that is over it may be left again"
 
 
 async def test_force_goes_though_the_other_region_is_out(regions: tuple[Region, Region]) -> None:

@@ -67,6 +67,22 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
         await region.mover().request(SLOT, owner="c2", target="c1")
 
 
+async def test_of_two_moves_of_a_slot_to_two_cells_at_once_one_is_taken_and_the_other_hears_of_it(
+    region: Region,
+) -> None:
+    await region.open("c3")
+    mover = region.mover()
+
+    found = await asyncio.gather(
+        *(mover.request(SLOT, owner="c1", target=target) for target in ("c3", "c2")), return_exceptions=True
+    )
+
+    (taken,) = (one for one in found if isinstance(one, SlotRecord))
+    (refused,) = (one for one in found if isinstance(one, VersionConflict))
+    assert str(refused) == f"slot {SLOT} is on its way to {taken.target} (move 0); wait for its end"
+    assert [(one.slot, one.target, one.phase) for one in await mover.records()] == [(str(SLOT), taken.target, "queued")]
+
+
 async def test_what_a_move_waited_for_is_said_no_more_once_its_end_was_heard(region: Region) -> None:
     mover, settle = region.mover(), region.settle
 

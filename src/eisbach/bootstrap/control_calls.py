@@ -228,7 +228,7 @@ def region_routes(
 
     async def leave(request: Request) -> Response:
         to = request.query_params.get("to", "")
-        await leaving.refuse_unless_serving(to)
+        await leaving.may_leave(to)
         return _json({"region": region, "to": to})
 
     async def evacuate(request: Request) -> Response:

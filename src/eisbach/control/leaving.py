@@ -9,7 +9,9 @@ Promises, of two regions A and B whose control processes both run, without ``for
 - asked of both at the same moment, at most one goes, and perhaps none: each says first that it is leaving and asks
   then, so whichever of the two questions comes later finds the other one leaving. Both then step back, nothing is
   stopped, and who asks may ask again. What a region says of itself is kept in memory until the evacuation's record is
-  on disk: a control process that dies in between has stopped nothing, and its evacuation has died with it.
+  on disk: a control process that dies in between has stopped nothing, and its evacuation has died with it;
+- a region is not left while it is being returned, nor returned while it is being left, with ``force`` neither: each
+  would undo what the other has just proved. The same command twice at once is one more hand at the same work.
 
 What does not hold: with ``force`` no answer stops it, so both may go. A cut between the regions refuses a planned
 evacuation (the other cannot be shown to serve, nor hold the last ops); a region that is lost without a plan is
@@ -28,10 +30,12 @@ from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotFound
 from eisbach.kernel.errors import Denied, EisbachError
 from eisbach.ports.clock import Clock
 
-__all__ = ["OTHER_OUT", "Leaving", "Standing", "missing", "why_out", "why_out_by_cells"]
+__all__ = ["OTHER_OUT", "UNDER_WAY", "Leaving", "Standing", "missing", "why_out", "why_out_by_cells"]
 
 OTHER_OUT: Final = "other_region_out"
 """Code of the refusal: nothing was stopped."""
+UNDER_WAY: Final = "region_under_way"
+"""Code of the refusal while the opposite is under way: nothing was changed."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +101,8 @@ class Leaving:
         self._evacuation, self._region, self._ask, self._clock = evacuation, region, ask, clock
         self._under_way: list[str] = []
         """Regions that this one is being left to at this moment, one a call."""
+        self._coming_back: list[str] = []
+        """Regions that it is being returned from at this moment, one a call."""
 
     async def standing(self) -> Standing:
         """What this region says of itself."""
@@ -118,14 +124,15 @@ class Leaving:
         """Evacuate to ``other`` if that serves, within ``wait_ms`` altogether; ``announce``: before the first slot.
 
         Raises:
-            Denied: ``other_region_out``: it does not, or does not say so; nothing was stopped.
+            Denied: ``other_region_out``: it does not, or does not say so; nothing was stopped. ``region_under_way``.
             Unavailable, VersionConflict: see ``Evacuation.perform``.
         """
+        self._refuse_while_coming_back()
         began = self._clock.monotonic_ms()
         # Before the question: of two regions that ask each other at once, one at least hears of the other.
         self._under_way.append(other)
         try:
-            stands = await self._heard(other) if force else await self.refuse_unless_serving(other)
+            stands = await self._heard(other) if force else await self._serving(other)
             await announce()
             left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
             return await self._evacuation.perform(
@@ -138,13 +145,31 @@ class Leaving:
         """Return from ``other``, within ``wait_ms`` altogether; ``force``: also with slots that differ there.
 
         Raises:
+            Denied: ``region_under_way``.
             Unavailable, VersionConflict: see ``Evacuation.perform``.
         """
+        if self._under_way:
+            raise self._busy(f"evacuated to {self._under_way[-1]}")
         began = self._clock.monotonic_ms()
-        stands = await self._heard(other)
-        left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
-        return await self._evacuation.perform(
-            "return", other, wait_ms=left_ms, force=force, differing=self._differing(stands)
+        self._coming_back.append(other)
+        try:
+            stands = await self._heard(other)
+            left_ms = max(0, wait_ms - (self._clock.monotonic_ms() - began))
+            return await self._evacuation.perform(
+                "return", other, wait_ms=left_ms, force=force, differing=self._differing(stands)
+            )
+        finally:
+            self._coming_back.remove(other)
+
+    def _refuse_while_coming_back(self) -> None:
+        if self._coming_back:
+            raise self._busy(f"returned from {self._coming_back[-1]}")
+
+    def _busy(self, what: str) -> Denied:
+        return Denied(
+            f"region {self._region} is being {what} at this moment. Nothing was changed; try again once that is over"
+            " (eisbach regions list), within a minute",
+            code=UNDER_WAY,
         )
 
     def _differing(self, stands: Standing | None) -> list[str]:
@@ -157,12 +182,16 @@ class Leaving:
         except EisbachError:
             return None
 
-    async def refuse_unless_serving(self, other: str) -> Standing:
+    async def may_leave(self, other: str) -> None:
         """Ask whether this region may be left to ``other``, and change nothing: for who has something to do before it.
 
         Raises:
             Denied: see ``leave``, which asks again.
         """
+        self._refuse_while_coming_back()
+        await self._serving(other)
+
+    async def _serving(self, other: str) -> Standing:
         heal = f"eisbach status says what is not well in {other}: that first"
         stands = None
         try:

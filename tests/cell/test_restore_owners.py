@@ -4,14 +4,17 @@ import http.server
 import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 import pytest
+from kit import document, make_secrets, peer
 
 from eisbach.bootstrap import restore_owners
 from eisbach.bootstrap.control_client import HttpMoves
 from eisbach.control.moves import SlotRecord
+from eisbach.deploy.laptop.restoring import restore
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.testing.store_host import OTHER, SLOT
@@ -60,17 +63,21 @@ async def test_a_move_to_or_from_the_cell_is_given_up_and_no_other() -> None:
     others = msgspec.structs.replace(AWAY, slot=str(THIRD), phase="queued", source="c2", target="c3", owner="c2")
     moves = Kept(moving, others)
 
-    owners = (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners
+    whose = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
 
     assert moves.given_up == [str(OTHER)]
-    assert owners == {SLOT: "c1", OTHER: "c2", THIRD: "c2"}
+    assert whose.owners == {SLOT: "c1", OTHER: "c2", THIRD: "c2"}
+    assert [(one.slot, one.phase, one.owner) for one in whose.ended] == [(str(OTHER), "settled", "c2")]
 
 
 async def test_a_move_that_commits_before_it_can_be_given_up_counts() -> None:
     moves = Kept(msgspec.structs.replace(HERE, phase="moving", owner="c2"))
     moves.committed_first = True
 
-    assert (await restore_owners.owners_by_record(BY_MAP, "c1", moves)).owners[OTHER] == "c1"
+    whose = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+
+    assert whose.owners[OTHER] == "c1"
+    assert [(one.slot, one.owner) for one in whose.ended] == [(str(OTHER), "c1")]
 
 
 async def test_where_moves_never_end_nothing_is_restored() -> None:
@@ -106,7 +113,28 @@ class Control(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
+async def test_a_restore_names_the_moves_that_it_gave_up_also_when_it_fails_after_that(tmp_path: Path) -> None:
+    """Who tries again finds none under way, and nobody would have been told."""
+    Control.moving = msgspec.structs.replace(HERE, phase="moving", owner="c2")
+    secrets = msgspec.structs.replace(make_secrets()["eu-central"], service_token="service")
+    (tmp_path / "eu-central.json").write_bytes(msgspec.json.encode(secrets))
+    named: list[tuple[str, str, str]] = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        process = document(tmp_path, control=url, backups="", peers=[peer("eu-west", "http://127.0.0.1:1")])
+        Path(process.folder).mkdir(parents=True)
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await restore(
+                process, {}, lambda *_: None, ended=lambda one: named.append((one.slot, one.outcome, one.owner))
+            )
+        server.shutdown()
+
+    assert named == [(str(OTHER), "aborted", "c2")]
+
+
 async def test_the_command_asks_the_control_process_and_says_so_when_it_is_not_there() -> None:
+    Control.moving = msgspec.structs.replace(HERE, phase="moving", owner="c2")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         moves = HttpMoves(f"http://127.0.0.1:{server.server_port}", "service")

@@ -142,3 +142,19 @@ async def test_every_slot_has_its_turn_and_a_cut_link_only_makes_the_last_compar
     running.cancel()
     with pytest.raises(Unavailable):
         await two.compare()
+
+
+async def test_a_difference_in_a_slot_that_went_to_another_cell_is_not_told_for_ever(two: Two) -> None:
+    """Its new cell compares it; what was found here is of the past, also when the slot comes back."""
+    damage(two.other, "k3")
+    for _ in range(2):
+        await two.compare()
+    assert two.digests.differing(str(SLOTS[0]))
+    store, slot = two.one.store, SLOTS[0]
+
+    await store.freeze(slot, move=1, epoch=1)
+    await store.settle(slot, move=1, epoch=2, owner="c2")
+    await two.one.ownership.refresh()
+
+    assert two.digests.statistics().differing == []
+    assert two.digests.differing(str(slot)) == []

@@ -213,7 +213,13 @@ def test_a_region_that_never_left_has_nothing_to_return_from(away: bool, monkeyp
         weights={"weights": {"eu-central": 100, "eu-west": 100}},
     )
     asked = list[str]()
-    back = {"region": "eu-central", "other": "eu-west", "action": "return", "slots": {"a": {"proved": True}}}
+    back = {
+        "region": "eu-central",
+        "other": "eu-west",
+        "action": "return",
+        "slots": {"a": {"proved": True}},
+        "ended_ms": 1,
+    }
 
     class Control:
         def __init__(self, _data: str, region: str) -> None:
@@ -274,10 +280,10 @@ def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(mon
     ("last", "goes"),
     [
         (None, True),
-        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": True}}}, True),
-        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": False}}}, False),
-        ({"region": "eu-west", "action": "return", "slots": {}}, False),
-        ({"region": "eu-west", "action": "evacuate", "slots": {}}, False),
+        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": True}}, "ended_ms": 1}, True),
+        ({"region": "eu-west", "action": "return", "slots": {"eu/de/main/1": {"proved": False}}, "ended_ms": 0}, False),
+        ({"region": "eu-west", "action": "return", "slots": {}, "ended_ms": 0}, False),
+        ({"region": "eu-west", "action": "evacuate", "slots": {}, "ended_ms": 0}, False),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--lost",)])
@@ -289,7 +295,13 @@ def test_a_region_is_not_left_to_one_that_is_out_whatever_the_front_weighs(
         status={"regions": [{"name": "eu-central"}, {"name": "eu-west"}]},
         weights={"weights": {"eu-central": 100, "eu-west": 100}},
     )
-    done = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": {"a": {"proved": True}}}
+    done = {
+        "region": "eu-central",
+        "other": "eu-west",
+        "action": "evacuate",
+        "slots": {"a": {"proved": True}},
+        "ended_ms": 1,
+    }
     asked = list[tuple[str, str]]()
 
     class Control:

@@ -180,7 +180,7 @@ def test_a_list_of_regions_offers_the_way_back_while_one_is_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, action: str, follows: str
 ) -> None:
     slots = {"eu/de/main/0": {"cell": "c1", "proved": True, "trouble": ""}}
-    record = {"region": "eu-central", "other": "eu-west", "action": action, "slots": slots}
+    record = {"region": "eu-central", "other": "eu-west", "action": action, "ended_ms": 1, "slots": slots}
     with answering(monkeypatch, {"/region": {"last": record}, "/losses": {"losses": []}}):
         regions.list_regions(data=Path("/d"), as_json=False)
 
@@ -194,7 +194,7 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
 ) -> None:
     proofs = {"eu/de/main/0": (True, ""), "eu/de/main/3": (False, "eu-west has not asked; nothing was stopped")}
     slots = {slot: {"cell": "c1", "proved": proved, "trouble": why} for slot, (proved, why) in proofs.items()}
-    record = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": slots}
+    record = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "ended_ms": 0, "slots": slots}
     answers = {
         "/region/leave?to=eu-west": {},
         "/region/evacuate": record,

@@ -1,11 +1,15 @@
 """``eisbach regions evacuate`` where control itself refuses, and with ``--force``."""
 
+import email.message
+import io
+import json
+import urllib.error
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from eisbach.cli import regions
+from eisbach.cli import cells, regions
 from eisbach.cli.app import application
 from eisbach.kernel.errors import Denied, Unavailable
 
@@ -26,6 +30,47 @@ class Supervisor:
         self.posted.append(f"{body['region']}={body['weight']}")
 
 
+@pytest.mark.parametrize("code", ["other_region_out", "region_under_way"])
+def test_what_control_refuses_without_stopping_anything_is_told_apart(code: str) -> None:
+    """The front's weight goes back by it."""
+    answer = io.BytesIO(json.dumps({"detail": "no", "code": code}).encode())
+    error = urllib.error.HTTPError("http://x", 409, "", email.message.Message(), answer)
+    control = cells.Control.__new__(cells.Control)
+
+    found = control._refusal("/region/evacuate", error)
+
+    assert isinstance(found, Denied)
+    assert found.code == code
+
+
+@pytest.mark.parametrize("ended_ms", [0, 1])
+def test_what_came_back_with_force_though_it_differs_is_served_again_and_named(
+    ended_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The front sends to the region again once nothing is left to do, also where that is not proved."""
+    supervisor = Supervisor()
+    slots = {"a": {"cell": "c1", "proved": True}, "b": {"cell": "c1", "proved": False, "trouble": "it differs"}}
+    back = {"region": "eu-central", "other": "eu-west", "action": "return", "slots": slots, "ended_ms": ended_ms}
+
+    class Control:
+        def __init__(self, _data: str, _region: str) -> None: ...
+
+        def call(self, path: str, body: Any = None) -> Any:
+            if path == "/region/return":
+                assert body["force"] is True
+            return {"/region": {"last": back}, "/losses": {"losses": []}, "/region/return": back}[path]
+
+    monkeypatch.setattr(regions, "find", lambda _data: supervisor)
+    monkeypatch.setattr(regions, "Control", Control)
+
+    done = runner.invoke(application(), ["regions", "return", "eu-central", "--force"])
+
+    assert (done.exit_code, supervisor.posted) == (1, ["eu-central=100"] if ended_ms else [])
+    assert "1 of 2 slots proved back" in done.output
+    assert "b at c1: it differs" in done.output
+    assert ("goes on with the rest" in done.output) is (ended_ms == 0)
+
+
 @pytest.mark.parametrize(
     ("force", "early", "weighed"),
     [
@@ -39,7 +84,13 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
     force: bool, early: bool, weighed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor = Supervisor()
-    done = {"region": "eu-central", "other": "eu-west", "action": "evacuate", "slots": {"a": {"proved": True}}}
+    done = {
+        "region": "eu-central",
+        "other": "eu-west",
+        "action": "evacuate",
+        "slots": {"a": {"proved": True}},
+        "ended_ms": 1,
+    }
 
     class Control:
         def __init__(self, _data: str, region: str) -> None:

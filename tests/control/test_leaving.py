@@ -29,13 +29,14 @@ class Cells:
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNERS, "active"))
     dead: set[str] = field(default_factory=set)
     ahead: dict[str, str] = field(default_factory=dict)
+    differing: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
         if cell in self.dead:
             raise Unavailable(f"{cell} is dead")
         return StoodAside(
             state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True,
-            writes_stopped=self.ahead.get(cell, ""),
+            writes_stopped=self.ahead.get(cell, ""), differing=self.differing.get(asked.slot, {}),
         )  # fmt: skip
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
@@ -78,7 +79,10 @@ async def regions(tmp_path: Path) -> AsyncIterator[tuple[Region, Region]]:
 
 def record(action: str, *proved: bool) -> EvacuationRecord:
     slots = {str(n): SlotProof(cell="c1", epoch=1, vector={}, other={}, proved=one) for n, one in enumerate(proved)}
-    return EvacuationRecord(region="eu-west", other="eu-central", action=action, began_ms=1, slots=slots)
+    ended_ms = int(bool(proved) and all(proved))
+    return EvacuationRecord(
+        region="eu-west", other="eu-central", action=action, began_ms=1, ended_ms=ended_ms, slots=slots
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,11 +170,11 @@ def test_of_silent_and_of_unwriting_cells_both_are_said_and_not_every_one_is_nam
 async def test_who_asks_beforehand_is_told_the_same_and_changes_nothing(regions: tuple[Region, Region]) -> None:
     here, there = regions
 
-    await here.leaving.refuse_unless_serving("eu-west")
+    await here.leaving.may_leave("eu-west")
     assert await there.leaving.why_out() == await here.leaving.why_out() == "", "asking is not leaving"
     there.cells.dead.add("c2")
     with pytest.raises(Denied, match="no cell that answers"):
-        await here.leaving.refuse_unless_serving("eu-west")
+        await here.leaving.may_leave("eu-west")
 
     assert set(here.cells.states.values()) == {"active"}
 
@@ -230,6 +234,69 @@ async def test_a_region_whose_control_does_not_answer_is_not_taken_for_one_that_
     assert (await here.leave("eu-west", force=True)).proved
 
 
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_slot_that_only_the_other_regions_cell_knows_to_differ_is_not_called_proved(
+    regions: tuple[Region, Region], force: bool
+) -> None:
+    """This region's cell began anew a moment ago, and its first comparisons are still to come."""
+    here, there = regions
+    there.cells.differing = {"eu/de/main/1": {"eu-central": [3]}, "eu/de/main/0": {"us-east": [1]}}
+
+    found = await here.leave("eu-west", force=force)
+
+    assert {slot: one.proved for slot, one in found.slots.items()} == {"eu/de/main/0": True, "eu/de/main/1": False}
+    assert "differs from its twin in eu-west as the cell in eu-west found" in found.slots["eu/de/main/1"].trouble
+    assert here.cells.states == {"eu/de/main/0": "away", "eu/de/main/1": "away" if force else "active"}
+    assert bool(here.evacuation.out()) is force
+    back = await here.leaving.come_back("eu-west", wait_ms=0, force=force)
+    assert [back.through, back.proved, await here.leaving.why_out() == ""] == [force, False, force]
+
+
+def _waits_at_the_question(region: Region, other: Region) -> tuple[asyncio.Event, asyncio.Event]:
+    """(It asks the other region for the first time, which may answer)."""
+    asks, may = asyncio.Event(), asyncio.Event()
+
+    async def ask(_: str) -> Standing:
+        if not asks.is_set():
+            asks.set()
+            await may.wait()
+        return await other.leaving.standing()
+
+    region.answers = ask
+    return asks, may
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_while_a_region_is_being_left_it_is_not_returned_and_the_other_way_round(
+    regions: tuple[Region, Region], force: bool
+) -> None:
+    """Each undid what the other had just proved, and the record of whichever ended last was a story that is not true."""
+    here, there = regions
+    asks, may = _waits_at_the_question(here, there)
+    leaving = asyncio.create_task(here.leave("eu-west", force=force))
+    await asks.wait()
+
+    with pytest.raises(Denied, match=r"is being evacuated to eu-west.*Nothing was changed.*try again") as refused:
+        await here.leaving.come_back("eu-west", wait_ms=0, force=force)
+    may.set()
+
+    assert refused.value.code == "region_under_way"
+    assert (await leaving).proved
+    asks, may = _waits_at_the_question(here, there)
+    returning = asyncio.create_task(here.leaving.come_back("eu-west", wait_ms=0, force=force))
+    await asks.wait()
+    here.told.clear()
+    with pytest.raises(Denied, match=r"is being returned from eu-west.*Nothing was changed"):
+        await here.leaving.may_leave("eu-west")
+    with pytest.raises(Denied, match=r"is being returned from eu-west.*Nothing was changed"):
+        await here.leave("eu-west", force=force)
+    may.set()
+
+    assert (await returning).proved
+    assert (set(here.cells.states.values()), here.told) == ({"active"}, [])
+    assert (await here.leave("eu-west", force=force)).proved, "once that is over it may be left again"
+
+
 async def test_force_goes_though_the_other_region_is_out(regions: tuple[Region, Region]) -> None:
     here, there = regions
     await here.leave("eu-west")
@@ -274,7 +341,9 @@ async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_
     assert (await peer.send("GET", "/region/leave?to=eu-west")).status == 401
     refused = await operator.send("POST", "/region/evacuate", body)
     assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
-    assert (await peer.send("GET", "/region/standing")).body == b'{"region":"eu-central","why_not":"","missing":""}'
+    assert (
+        await peer.send("GET", "/region/standing")
+    ).body == b'{"region":"eu-central","why_not":"","missing":"","differing":{}}'
     assert (await AsgiClient(app).send("GET", "/region/standing")).status == 401
     assert (await peer.send("POST", "/region/evacuate", body)).status == 401
     assert (await peer.send("GET", "/region")).status == 401

@@ -67,6 +67,22 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
         await region.mover().request(SLOT, owner="c2", target="c1")
 
 
+async def test_of_two_moves_of_a_slot_to_two_cells_at_once_one_is_taken_and_the_other_hears_of_it(
+    region: Region,
+) -> None:
+    await region.open("c3")
+    mover = region.mover()
+
+    found = await asyncio.gather(
+        *(mover.request(SLOT, owner="c1", target=target) for target in ("c3", "c2")), return_exceptions=True
+    )
+
+    (taken,) = (one for one in found if isinstance(one, SlotRecord))
+    (refused,) = (one for one in found if isinstance(one, VersionConflict))
+    assert str(refused) == f"slot {SLOT} is on its way to {taken.target} (move 0); wait for its end"
+    assert [(one.slot, one.target, one.phase) for one in await mover.records()] == [(str(SLOT), taken.target, "queued")]
+
+
 async def test_what_a_move_waited_for_is_said_no_more_once_its_end_was_heard(region: Region) -> None:
     mover, settle = region.mover(), region.settle
 
@@ -154,7 +170,7 @@ async def test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it(
 
 
 class Cells:
-    """One cell that is written between two questions of the control process."""
+    """One cell that is written between the last question of the control process and the stop."""
 
     def __init__(self, *, state: str, mine: int, theirs: Mapping[str, Mark], written: int = 0) -> None:
         self.state, self.mine, self.theirs, self.written = state, mine, theirs, written
@@ -165,13 +181,11 @@ class Cells:
         return StoodAside(state=self.state, epoch=1, vector=vector, peer=dict(self.theirs), listening=True)
 
     async def vectors(self, _cell: str, _asked: StandAside) -> StoodAside:
-        told = self._told()
-        if self.state == "active":
-            self.mine += self.written
-        return told
+        return self._told()
 
     async def stand_aside(self, _cell: str, asked: StandAside) -> StoodAside:
         self.asked.append(asked)
+        self.mine += self.written
         self.state = "active" if asked.owner is None else "away"
         return self._told()
 
@@ -185,7 +199,7 @@ async def _performed(folder: Path, cells: Cells, action: str) -> Any:
 
 
 async def test_a_slot_is_proved_by_what_it_held_after_its_writes_were_stopped(tmp_path: Path) -> None:
-    """P12: a write between the first look and the stop is on no other disk."""
+    """P12: a write between the last look and the stop is on no other disk."""
     cells = Cells(state="active", mine=5, theirs={"eu-central": Mark(1, 5)}, written=1)
 
     record = await _performed(tmp_path, cells, "evacuate")

@@ -54,6 +54,9 @@ AWAY = "eu-central is out: evacuated, its cells have left every viewers' slot to
         ({"control/eu-central": EVACUATED}, ["eu-central"],
          ("eu-central is out: evacuated to eu-west since 2026-11-28 09:40:00 UTC, 128 slots are proved. eisbach regions"
          " return eu-central brings it back, with a proof."), SINCE, "eisbach regions return eu-central"),
+        ({"control/eu-central": {"out": {**EVACUATED["out"], "slots": 127, "unproved": ["eu/de/main/3"]}}}, [],
+         ("127 slots are proved, not proved is eu/de/main/3, which differed from its twin and was left with --force."
+          " eisbach regions return eu-central"), SINCE, "eisbach regions return eu-central"),
         ({"control/eu-west": LOST}, [],
          "eu-central is out: declared lost in eu-west since 2026-11-28 09:40:00 UTC, 7 ranges are open", SINCE,
          "eisbach regions return eu-central"),

@@ -4,6 +4,7 @@ May not know: what viewers call.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 
@@ -21,6 +22,9 @@ from eisbach.cell.twin_digests import TwinDigests
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
 from eisbach.settings import PeerRegion
+
+if TYPE_CHECKING:
+    from eisbach.bootstrap.older_copy import ProvableStore
 
 __all__ = ["follow_map", "follow_twins", "log_keeper", "losses", "may_send", "moving", "positions"]
 
@@ -76,7 +80,14 @@ def moving(parts: Parts, main: Slots) -> Moving:
         clock=parts.clock,
         acknowledged=parts.acknowledged,
     )
-    found.writes_stopped = lambda: clock_is_ahead(parts.twins())
+
+    def unproved() -> str:
+        return "" if parts.process.store else cast("ProvableStore", main.store).unproved
+
+    found.writes_stopped = lambda: clock_is_ahead(parts.twins()) or unproved()
+    found.differing = lambda slot: {
+        one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))
+    }
     return found
 
 

@@ -55,7 +55,7 @@ class _Evacuate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     other: str
     wait_ms: int = 5_000
     force: bool = False
-    """Go, though the other region does not show that it serves; of a return it means nothing."""
+    """Go, though the other region does not show that it serves; of both: with slots that differ from their twins."""
 
 
 class _Lost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,7 +211,7 @@ def region_routes(
     ``GET /region/leave?to=R``: whether that would be refused now; it stops nothing.
     ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
-    of a return once it is proved.
+    of a return once it is through.
     """
 
     async def last(_: Request) -> Response:
@@ -228,7 +228,7 @@ def region_routes(
 
     async def leave(request: Request) -> Response:
         to = request.query_params.get("to", "")
-        await leaving.refuse_unless_serving(to)
+        await leaving.may_leave(to)
         return _json({"region": region, "to": to})
 
     async def evacuate(request: Request) -> Response:
@@ -238,8 +238,8 @@ def region_routes(
 
     async def come_back(request: Request) -> Response:
         body, wait_ms = await asked(request)
-        record = await evacuation.perform("return", body.other, wait_ms=wait_ms)
-        if record.proved:
+        record = await leaving.come_back(body.other, wait_ms=wait_ms, force=body.force)
+        if record.through:
             await announce(True)
         return _json(record)
 

@@ -20,6 +20,8 @@ __all__ = ["STANDING_PATH", "PeerControls"]
 STANDING_PATH: Final = "/peer/standing"
 _ANSWER_S: Final = 4.0
 """The other one looks at the lease of each of its slots before it answers."""
+_ANSWER_BYTES_MAX: Final = 1024 * 1024
+"""It may name every slot."""
 
 
 def _named(error: Exception) -> str:
@@ -51,7 +53,11 @@ class PeerControls:
                 aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
                 session.get(url) as answer,
             ):
-                said = (await answer.content.read(4096))[:4096]
+                said = b""
+                async for piece in answer.content.iter_any():
+                    said += piece
+                    if len(said) > _ANSWER_BYTES_MAX:
+                        raise Unavailable(f"{url} answers with more than {_ANSWER_BYTES_MAX} bytes")
                 if answer.status != 200:
                     raise Unavailable(f"{url} answered {answer.status}: {told(said)}")
             found = msgspec.json.decode(said, type=Standing)

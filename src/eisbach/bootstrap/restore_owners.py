@@ -37,6 +37,8 @@ class Whose(NamedTuple):
     """Of slots of the cell that is made anew."""
     epochs: dict[Slot, int]
     """Of every slot that ever moved: the cell's next epoch is above."""
+    ended: Sequence[SlotRecord] = ()
+    """Moves of the cell that were under way, and how each ended: given up by this, or by itself before that."""
 
 
 class Moves(Protocol):
@@ -78,9 +80,9 @@ async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
     """
-    records = await settled_records(cell, moves, _WHY)
+    records, ended = await settled_records(cell, moves, _WHY)
     owners = {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
-    return Whose(owners, kept_by_others(records, cell), {Slot.parse(one.slot): one.epoch for one in records})
+    return Whose(owners, kept_by_others(records, cell), {Slot.parse(one.slot): one.epoch for one in records}, ended)
 
 
 def kept_by_others(records: Iterable[SlotRecord], cell: str) -> dict[Slot, Kept]:
@@ -94,17 +96,19 @@ def kept_by_others(records: Iterable[SlotRecord], cell: str) -> dict[Slot, Kept]
     }
 
 
-async def settled_records(cell: str, moves: Moves, why: str) -> Sequence[SlotRecord]:
-    """The records of moves, once those that the cell takes part in have ended or were given up.
+async def settled_records(cell: str, moves: Moves, why: str) -> tuple[Sequence[SlotRecord], Sequence[SlotRecord]]:
+    """The records of moves, once those that the cell takes part in have ended or were given up; and these again alone.
 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
     """
+    seen = set[str]()
     for _ in range(_TRIES):
         records = await moves.records()
         on_their_way = [one for one in records if one.phase != "settled" and cell in (one.source, one.target)]
         if not on_their_way:
-            return records
+            return records, [one for one in records if one.slot in seen]
+        seen.update(one.slot for one in on_their_way)
         for one in on_their_way:
             try:
                 await moves.abort(Slot.parse(one.slot), why)

@@ -1,10 +1,11 @@
-"""What a cell does in a move of a slot: both sides, as calls that may come late, twice or never.
+"""What a cell does in a move of a slot, and when its region is left: calls that may come late, twice or never.
 
 Every call is fenced in the store by move id and epoch (``ports.moves``); this adds what the process must know: whose
-the slot is now, whether the hub has everything up to the cut, and that a copy runs.
+the slot is now, whether the hub has everything up to the cut, that a copy runs, and whether it can write at all.
 May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -21,14 +22,18 @@ from eisbach.cell.slot_imports import (
     SlotImports,
 )
 from eisbach.cell.within import within
-from eisbach.kernel.errors import SlotMoved
+from eisbach.kernel.errors import EisbachError, Overloaded, Rejected, SlotMoved
+from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
+from eisbach.ports.store import Lease
 
 __all__ = ["Freeze", "Frozen", "LeaseView", "LeftBehind", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
 
 _LOOK_EVERY_S: Final = 0.002
+_WRITE_EVERY_MS: Final = 1000
+"""Between two writes that are made to see whether they can be; a region asks of every slot at once."""
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,7 +72,7 @@ class StandAside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     epoch: int
     owner: str | None = None
     peer: str
-    """The region whose vector is asked for."""
+    """The region whose vector is asked for; empty: none is, but whether the cell can write, which is tried."""
 
 
 class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +86,8 @@ class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the peer has asked within the last ten seconds."""
     writes_stopped: str = ""
     """Why the cell takes no writes in any of its slots, and what to do; empty: it does, or is of an earlier version."""
+    differing: dict[str, list[int]] = {}
+    """Region -> buckets of the slot that differ there though both applied the same ops (``twin_digests``)."""
 
 
 class LeaseView(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +143,10 @@ class Moving:
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
         self.writes_stopped: Callable[[], str] = lambda: ""
         """Why this process takes no writes now, and what to do; empty: it does."""
+        self.differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
+        """Slot -> see ``StoodAside``."""
+        self._writing, self._wrote_ms, self._refused = asyncio.Lock(), -_WRITE_EVERY_MS, ""
+        """When a write was last tried, and why it was refused."""
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -221,17 +232,40 @@ class Moving:
         return await self.vectors(asked)
 
     async def vectors(self, asked: StandAside) -> StoodAside:
-        """The same without changing anything."""
+        """The same without changing anything; without a ``peer``, also whether this disk takes a write now."""
         slot, told = self._ownership.slot(asked.slot), self._acknowledged
         lease = await self._store.lease(slot)
+        stopped = self.writes_stopped()
+        if not stopped and not asked.peer and lease is not None:
+            stopped = await self._refusal(slot, lease)
         return StoodAside(
             state=lease.state if lease is not None else "",
             epoch=lease.epoch if lease is not None else 0,
             vector=dict(await self._store.vector(slot)),
             peer=told.vector(asked.peer, slot) if told is not None else {},
             listening=told is not None and told.listens(asked.peer),
-            writes_stopped=self.writes_stopped(),
+            writes_stopped=stopped,
+            differing=self.differing(asked.slot),
         )
+
+    async def _refusal(self, slot: Slot, lease: Lease) -> str:
+        """Why no write gets to the disk, and what to do; empty: one did, a moment ago at most.
+
+        The lease row is written as it is. Where it is another by now, somebody's write has passed.
+        """
+        async with self._writing:
+            if self._clock.monotonic_ms() - self._wrote_ms < _WRITE_EVERY_MS:
+                return self._refused
+            try:
+                await self._store.set_lease(slot, expected=lease, lease=lease)
+            except (Overloaded, Rejected):
+                self._refused = ""  # it has much to write, or the row has just been written
+            except EisbachError as error:
+                self._refused = f"a write was tried and refused: {error}; free space on its disk, or mend it"
+            else:
+                self._refused = ""
+            self._wrote_ms = self._clock.monotonic_ms()
+            return self._refused
 
     async def discard(self, asked: Settle) -> bool:
         """Set aside what a slot has left behind here, and sweep some of what was."""

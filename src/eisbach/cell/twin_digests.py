@@ -92,6 +92,16 @@ class TwinDigests:
             differing=[f"{text} buckets {buckets}" for text, buckets in sorted(self._differing.items())],
         )
 
+    @property
+    def region(self) -> str:
+        """The other one."""
+        return self._region
+
+    def differing(self, text: str) -> list[int]:
+        """Buckets of a slot that differ, as ``statistics`` has it; empty: none is known to."""
+        self._slots()
+        return self._differing.get(text, [])
+
     async def run(self) -> None:
         """Slot after slot; ends only by cancellation."""
         while True:
@@ -141,4 +151,11 @@ class TwinDigests:
         return False
 
     def _slots(self) -> list[str]:
-        return sorted(text for text in map(str, self._ownership.followed()) if self._owner(text) is not None)
+        """What is compared. What was found of slots that went to another cell is forgotten: that one compares them now,
+        and here they would be said to differ for ever.
+        """
+        followed = set(map(str, self._ownership.followed()))
+        for found in (self._suspected, self._differing):
+            for text in found.keys() - followed:
+                del found[text]
+        return sorted(text for text in followed if self._owner(text) is not None)

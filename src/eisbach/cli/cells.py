@@ -11,7 +11,7 @@ import typer
 
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import find
-from eisbach.control.leaving import OTHER_OUT
+from eisbach.control.leaving import OTHER_OUT, UNDER_WAY
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, Unavailable
 
 __all__ = ["COMMANDS"]
@@ -72,8 +72,8 @@ class Control:
                 f"control of {self.region} answered {error.code} to {path} and did not say why; look with eisbach logs"
                 f" control/{self.region}"
             )
-        if code == OTHER_OUT:  # apart from the rest: nothing was stopped
-            return Denied(detail, code=OTHER_OUT)
+        if code in (OTHER_OUT, UNDER_WAY):  # apart from the rest: nothing was stopped
+            return Denied(detail, code=code)
         return Unavailable(f"control of {self.region}: {detail}") if code == Unavailable.code else Invalid(detail)
 
 

@@ -44,11 +44,11 @@ def list_regions(*, shared: Shared) -> None:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
         serves = one.get("trouble") or (_line(one["last"]) if one["last"] else one["why_not"] or "serves")
         say(f"{one['region']:<12} {weight:<12} {serves}")
-        if one["last"] and not _proved(one["last"]):
+        if one["last"] and not _all_proved(one["last"]):
             _say_rest(one["last"])
         for loss in one["losses"]:
             say(f"  {_loss_line(loss)}")
-    begun = [one["last"] for one in found if one["last"] and not _proved(one["last"])]
+    begun = [one["last"] for one in found if one["last"] and not _through(one["last"])]
     lost = [loss["region"] for one in found for loss in one["losses"] if not loss["closed_ms"]]
     if lost:
         say(f"Next: eisbach heal region/{lost[0]} when it can come back, then eisbach regions return {lost[0]}")
@@ -76,7 +76,12 @@ def evacuate(
         bool, typer.Option("--lost", help="It is gone and does not answer: record what may be missing.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Though the other region does not show that it serves: perhaps nobody does.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Though the other region does not show that it serves (perhaps nobody does), and with slots that"
+            " differ from their twins (unproved).",
+        ),
     ] = False,
 ) -> None:
     """Take a region out if the other one serves: weight 0 at the front, writes stop slot by slot, with a proof."""
@@ -89,9 +94,16 @@ def evacuate(
 
 
 @verb
-def come_back(*, shared: Shared, region: _NAME) -> None:
+def come_back(
+    *,
+    shared: Shared,
+    region: _NAME,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also slots that are known to differ from their twins, unproved.")
+    ] = False,
+) -> None:
     """Take a region back into service, once it holds everything that the other one has."""
-    _perform(shared, region, "return")
+    _perform(shared, region, "return", force=force)
 
 
 def _other(supervisor: Supervisor, region: str) -> str:
@@ -118,7 +130,7 @@ def _is_out(data: str, region: str) -> bool:
         return False  # its cells serve without it; the control that is asked to leave says whether that is enough
     if last is None:
         return False
-    return last["action"] != "return" or not _proved(last)
+    return last["action"] != "return" or not _through(last)
 
 
 def _declare_lost(shared: Shared, region: str) -> None:
@@ -215,10 +227,11 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
     else:
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)
-        record = Control(data, region).call("/region/return", {"other": other, "wait_ms": _WAIT_MS})
+        asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
+        record = Control(data, region).call("/region/return", asked)
     loss = _close_loss(data, region, other, record) if action == "return" else None
-    proved = _proved(record)
-    if action == "return" and proved and weights:
+    through = _through(record)
+    if action == "return" and through and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 100})
     if shared.as_json:
         show_json({**record, "loss": loss} if loss else record)
@@ -231,8 +244,8 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
                     say(f"  {slot}: {found['trouble']}")
         _say_rest(record)
         done = f"regions return {region}" if action == "evacuate" else "regions list"
-        say(f"Next: eisbach {done}" if proved else _rest(record))
-    if not proved or (loss and not loss["closed_ms"]):
+        say(f"Next: eisbach {done}" if through else _rest(record))
+    if not _all_proved(record) or (loss and not loss["closed_ms"]):
         raise typer.Exit(NOT_WELL)
 
 
@@ -255,7 +268,12 @@ def _weights(supervisor: Any) -> dict[str, int]:
     return found
 
 
-def _proved(record: Any) -> bool:
+def _through(record: Any) -> bool:
+    """Whether nothing is left to do; what is not proved then went with ``--force``."""
+    return bool(record["ended_ms"])
+
+
+def _all_proved(record: Any) -> bool:
     return bool(record["slots"]) and all(slot["proved"] for slot in record["slots"].values())
 
 

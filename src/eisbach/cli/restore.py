@@ -3,7 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -12,6 +12,9 @@ from eisbach.cli.accounts import ask_cell, ask_owners, cells, time_ms
 from eisbach.cli.shared import Shared, out, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from eisbach.control.slot_record import SlotRecord
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -94,6 +97,19 @@ def _cell_at(shared: Shared, target: str, body: dict[str, Any]) -> None:
     say("Next: the same with --yes" if body["dry_run"] else "Next: eisbach status, until the twin has it")
 
 
+def _move(record: "SlotRecord", region: str, cell: str) -> dict[str, Any]:
+    """What became of a move that was under way when the cell was to be made anew."""
+    gone = record.outcome == "committed"
+    what = "had committed before it could be given up" if gone else "is given up"
+    has = "and is restored here" if record.owner == cell else "and is not restored here"
+    again = "" if gone else f"; eisbach cells move {record.slot} --to {record.target} --region {region} begins it anew"
+    sentence = (
+        f"{record.slot}: its move from {record.source} to {record.target} {what}: it is {record.owner}'s {has}{again}"
+    )
+    told = {name: getattr(record, name) for name in ("slot", "source", "target", "outcome", "owner")}
+    return {**told, "sentence": sentence}
+
+
 def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None:
     from eisbach.bootstrap.restore_cell import holds_data
     from eisbach.deploy.laptop.restoring import other_cells, read_cell, restore
@@ -118,9 +134,20 @@ def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None
         say(f"would fill {store} from {process.backups or 'no backups'} and {twins}")
         say("Next: the same with --yes")
         return
+    moves: list[dict[str, Any]] = []
+
+    def ended(record: "SlotRecord") -> None:
+        moves.append(_move(record, process.region, process.cell))
+        if not shared.as_json:
+            say(moves[-1]["sentence"])
+
     with Progress(console=out(), transient=True, disable=shared.as_json) as bars:
         bar = bars.add_task("slots", total=None)
-        found = asyncio.run(restore(process, others, lambda done, total: bars.update(bar, completed=done, total=total)))
+
+        def progress(done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        found = asyncio.run(restore(process, others, progress, ended=ended))
     if shared.as_json:
         show_json(
             {
@@ -130,6 +157,7 @@ def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None
                 "ops": found.ops,
                 "older": found.older,
                 "epochs": found.epochs,
+                "moves": moves,
             }
         )
         return

@@ -4,11 +4,13 @@ Evacuate: every viewers' slot is left to the other region (its cell takes no wri
 following), then waited for until that region's disk holds everything this one has; only then it is called evacuated.
 Return is the same backwards: this region must hold everything the other had when it last asked, then takes the slot
 back. Both raise the slot's epoch, may be repeated at any time and go on where they were.
+Vectors say which ops were applied, not what came of them: a slot that a cell knows to differ from its twin's is never
+called proved. It stays where it is served, unless who asks says ``force`` (decision 0028).
 May not know: the front (who calls weighs it), whether the other region serves (``leaving`` asks first).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -47,6 +49,24 @@ class SlotFound(NamedTuple):
     """Of its lease; empty: the cell does not answer."""
     writes_stopped: str = ""
     """Why it takes no writes though it answers; empty: it does."""
+    differing: Collection[str] = ()
+    """Regions whose twin of the slot is known to differ."""
+
+
+class _Differs(NamedTuple):
+    """A slot that no vectors prove."""
+
+    cell: str
+    found: StoodAside
+    trouble: str
+
+
+class _Tried(NamedTuple):
+    """What came of a slot."""
+
+    proof: "SlotProof"
+    through: bool
+    """Proved; or gone, or back, though it differs, because who asked says ``force``."""
 
 
 class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +79,7 @@ class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     other: dict[str, Mark]
     """What the other region's disk held when it last asked."""
     proved: bool
-    """The one that serves from now on holds everything that the other has."""
+    """The one that serves from now on holds everything that the other has, and no cell knows that the two differ."""
     trouble: str = ""
 
 
@@ -72,13 +92,18 @@ class EvacuationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """``evacuate`` or ``return``."""
     began_ms: int
     ended_ms: int = 0
-    """When the last slot was proved; 0 while some are not."""
+    """When the last slot was proved, or went though it differs, by ``force``; 0 while some are left."""
     slots: dict[str, SlotProof] = {}
 
     @property
     def proved(self) -> bool:
         """Whether every slot is."""
         return bool(self.slots) and all(one.proved for one in self.slots.values())
+
+    @property
+    def through(self) -> bool:
+        """Whether nothing is left to do; what is not proved then was forced."""
+        return self.ended_ms > 0
 
 
 class Evacuation:
@@ -108,7 +133,7 @@ class Evacuation:
         itself, who asks again does. Without slots: it is under way, or was broken off.
         """
         last = self._known
-        if last is None or last.proved:
+        if last is None or last.through:
             return {}
         left = {slot: one.trouble for slot, one in last.slots.items() if not one.proved}
         named = dict(list(left.items())[:_NAMED])
@@ -119,9 +144,12 @@ class Evacuation:
         through (``unfinished``).
         """
         last = self._known
-        if last is None or last.action == "return" or not last.proved:
+        if last is None or last.action == "return" or not last.through:
             return {}
-        return {"other": last.other, "since_ms": last.began_ms, "slots": len(last.slots)}
+        proved = sum(one.proved for one in last.slots.values())
+        unproved = [slot for slot, one in last.slots.items() if not one.proved][:_NAMED]
+        told: dict[str, Any] = {"other": last.other, "since_ms": last.began_ms, "slots": proved}
+        return {**told, "unproved": unproved} if unproved else told
 
     async def states(self) -> dict[str, SlotFound]:
         """Viewers' slot -> what its cell says of it now."""
@@ -133,14 +161,23 @@ class Evacuation:
                     found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))
                 except EisbachError:
                     return slot, SlotFound(cell, "")
-                return slot, SlotFound(cell, found.state, found.writes_stopped)
+                return slot, SlotFound(cell, found.state, found.writes_stopped, sorted(found.differing))
 
         return dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
 
-    async def perform(self, action: str, other: str, *, wait_ms: int) -> EvacuationRecord:
+    async def perform(
+        self, action: str, other: str, *, wait_ms: int, force: bool = False, differing: Collection[str] = ()
+    ) -> EvacuationRecord:
         """Evacuate to, or return from, region ``other``; what is proved within ``wait_ms``, recorded.
 
         Slots that could not be proved say why; calling again goes on with them.
+
+        Args:
+            action: ``evacuate`` or ``return``.
+            other: the other region.
+            wait_ms: how long altogether.
+            force: also with slots that differ; they are not proved by it.
+            differing: slots that cells of the other region know to differ from this one's.
 
         Raises:
             Unavailable: the control store refused; when that was at the start, nothing was stopped.
@@ -149,23 +186,29 @@ class Evacuation:
         began = self._clock.monotonic_ms()
         began_ms = self._clock.wall_ms()
         gate = asyncio.Semaphore(_AT_ONCE)
-        leave = self._leave if action == "evacuate" else self._take_back
+        step = self._leave if action == "evacuate" else self._take_back
 
-        async def one(slot: str, cell: str) -> tuple[str, SlotProof]:
+        async def one(slot: str, cell: str) -> tuple[str, _Tried]:
             async with gate:
-                proof = await leave(slot, cell, other)
+                differs = await self._differs(slot, cell, other, told=slot in differing)
+                if differs is not None and not force:
+                    return slot, _Tried(_untouched(differs, other), through=False)
+                proof = await step(slot, cell, other)
             while not proof.proved and self._clock.monotonic_ms() - began < wait_ms:
                 await self._clock.sleep(_TRY_EVERY_S)
                 async with gate:
-                    proof = await leave(slot, cell, other)
-            return slot, proof
+                    proof = await step(slot, cell, other)
+            if differs is None or not proof.proved:
+                return slot, _Tried(proof, through=proof.proved)
+            forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
+            return slot, _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True)
 
         record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms)
         # Before the first slot is touched: after a crash in between it is known that some may be away.
         await self._keep(record)
-        slots = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
-        record = msgspec.structs.replace(record, slots=slots)
-        if record.proved:
+        tries = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
+        record = msgspec.structs.replace(record, slots={slot: tried.proof for slot, tried in tries.items()})
+        if tries and all(tried.through for tried in tries.values()):
             record = msgspec.structs.replace(record, ended_ms=self._clock.wall_ms())
         await self._keep(record)
         return record
@@ -174,6 +217,18 @@ class Evacuation:
         stored = await self._store.get(EVACUATION)
         await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
         self._known = record
+
+    async def _differs(self, slot: str, cell: str, other: str, *, told: bool) -> _Differs | None:
+        """What speaks against vectors as a proof; None: nothing. ``told``: by the other region's cells it differs."""
+        try:
+            found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
+        except EisbachError:
+            return None  # who asks next is told the same, with its reason
+        buckets = found.differing.get(other, [])
+        if _not_the_owners(cell, found) or not (buckets or told):
+            return None
+        what = f"in buckets {buckets}" if buckets else f"as the cell in {other} found"
+        return _Differs(cell, found, f"it differs from its twin in {other} {what} though both applied the same ops")
 
     async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
         """Stop writes of the slot here; proved when the other disk covers this one."""
@@ -216,6 +271,17 @@ def _not_the_owners(cell: str, found: StoodAside) -> str:
     return (
         f"{cell} has it {found.state or 'not'}: the slot map does not know yet whose it is; try again in some seconds"
     )
+
+
+def _untouched(differs: _Differs, other: str) -> SlotProof:
+    """Of a slot that nobody forced: what that means, and what to do."""
+    served = f"region {other} serves it" if differs.found.state == "away" else "it is served here"
+    why = (
+        f"{differs.trouble}: what one acknowledged may be missing in the other. It stays as it is, {served}. Find out"
+        " which of the two cells is damaged and make that one anew (docs/backup.md); they are compared every ten"
+        " minutes: once they are equal, repeat this. With --force it goes now, unproved"
+    )
+    return _proof(differs.cell, differs.found, False, why)
 
 
 def _proof(cell: str, found: StoodAside, proved: bool, trouble: str) -> SlotProof:

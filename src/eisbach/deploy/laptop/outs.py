@@ -55,6 +55,8 @@ def _evacuated(region: str, control: Mapping[str, Any] | None) -> RegionOut:
     back = f"eisbach regions return {region}"
     if told := (control or {}).get("out"):
         what = f"evacuated to {told['other']} since {_time(told['since_ms'])}, {told['slots']} slots are proved"
+        if unproved := told.get("unproved"):
+            what += f", not proved is {', '.join(unproved)}, which differed from its twin and was left with --force"
         sentence = f"{region} is out: {what}. {back} brings it back, with a proof."
         return RegionOut(region=region, how="evacuated", since_ms=told["since_ms"], sentence=sentence, next=back)
     what = f"{region} is out: evacuated, its cells have left every viewers' slot to another region"

@@ -20,6 +20,7 @@ from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.ownership import slots_in
 from eisbach.cell.peer_http import HttpPeer
+from eisbach.control.slot_record import SlotRecord
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
@@ -66,9 +67,20 @@ def other_cells(data: Path, process: CellProcess, *, without: Collection[str]) -
 
 
 async def restore(
-    process: CellProcess, others: Mapping[str, str], progress: Callable[[int, int], None]
+    process: CellProcess,
+    others: Mapping[str, str],
+    progress: Callable[[int, int], None],
+    *,
+    ended: Callable[[SlotRecord], None],
 ) -> RestoredCell:
-    """Fill the cell's store; ``others``: ``other_cells``; ``progress`` is told (slots done, slots in all).
+    """Fill the cell's store.
+
+    Args:
+        process: the cell.
+        others: ``other_cells``.
+        progress: is told (slots done, slots in all).
+        ended: is told of each move of the cell that was under way, as it ended, before anything else is done: who
+            tries again after a failure finds none.
 
     Raises:
         Invalid: there is a store.
@@ -81,6 +93,8 @@ async def restore(
     whose = Whose(owners, {}, {})
     if process.control:
         whose = await owners_by_record(owners, process.cell, HttpMoves(process.control, secrets.service_token))
+    for record in whose.ended:
+        ended(record)
     owners = whose.owners
     slots = [slot for slot, owner in owners.items() if owner == process.cell]
     moved = {slot: owners[slot] for slot in slots_in(process.slots) if owners.get(slot, "") not in ("", process.cell)}

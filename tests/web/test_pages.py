@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
+
+from eisbach.deploy.laptop.cuts import Cuts
+from eisbach.deploy.laptop.impact import Circumstances, summarise
+from eisbach.deploy.laptop.outs import outs
+from eisbach.deploy.laptop.unfinished import unfinished
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 AXE = (Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js").read_text
@@ -180,3 +186,86 @@ def test_the_console_follows_a_fault_without_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Faults").click()
     page.get_by_role("button", name="Heal everything").click()
     expect(page.get_by_text("Nothing is broken on purpose.")).to_be_visible(timeout=10_000)
+
+
+def said_open() -> dict[str, Any]:
+    """What status says while a region is out, slots are frozen and a control store was lost, by the code that says it."""
+    now = 1_800_000_000_000
+    cuts = Cuts()
+    cuts.note("cell/eu-west/c1", ["eu/de/main/0", "eu/de/main/1"], now_ms=now - 42_000)
+    frozen = cuts.standing({"eu-west": ("down", True)}, now_ms=now)
+    figures = {
+        "control/eu-central": {"out": {"other": "eu-west", "since_ms": now - 60_000, "slots": 128}},
+        "control/eu-west": {"store_lost": {"at_ms": now - 90_000, "from": "map.json", "moves": {}, "count": 0}},
+    }
+    ends = unfinished(figures)
+    summary = summarise((), Circumstances(stage="regions", now_ms=now, cuts=frozen, unfinished=ends))
+    told = {"sentence": summary.sentence, "next": summary.next, "unfinished": ends, "frozen": frozen}
+    return dict(msgspec.to_builtins(told | {"out": outs(figures, ["eu-central"])}))
+
+
+@pytest.mark.parametrize("page_of", ["console", "faults"])
+def test_the_console_says_each_thing_that_stands_open_once_with_where_it_is_and_what_to_do(
+    page: Page, page_of: str
+) -> None:
+    said = said_open()
+    page.request.post("/dev/status", data=said)
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    page.goto(PAGES[page_of])
+    settled(page, page_of)
+
+    box = page.get_by_role("status", name="Who is hurt")
+    expect(box.locator(".said")).to_have_text(said["sentence"].split(" 2 slots of")[0])
+    expect(box.locator(".ends li")).to_have_count(3)
+    for one, word, target in zip(
+        [*said["out"], *said["frozen"], *said["unfinished"]],
+        ["evacuated", "frozen", "open"],
+        ["region/eu-central", "cell/eu-west/c1", "region/eu-west"],
+        strict=True,
+    ):
+        item = box.get_by_role("listitem").filter(has_text=word)
+        expect(item.get_by_text(one["sentence"], exact=True)).to_have_count(1)
+        expect(item.locator("code")).to_have_text(one["next"])
+        item.get_by_role("button", name=target).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog", name=target)).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(item.get_by_role("button", name=target)).to_be_focused()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert barriers(page) == []
+
+
+def test_region_and_cell_bear_what_stands_open_and_lose_it_when_it_is_over(page: Page) -> None:
+    page.request.post("/dev/status", data=said_open())
+    page.goto("/console/")
+    settled(page, "console")
+    central, west = (page.locator(".region").filter(has_text=name) for name in ("eu-central", "eu-west"))
+    expect(central.locator("header")).to_contain_text("evacuated")
+    expect(west.locator("header")).not_to_contain_text("evacuated")
+    expect(west.locator(".cell").filter(has_text="frozen")).to_have_count(1)
+    expect(west.locator(".cell").filter(has_text="2 frozen")).to_contain_text("c1")
+
+    page.request.post("/ops/heal", data={})
+
+    expect(page.locator(".ends")).to_have_count(0)
+    expect(page.get_by_text("evacuated")).to_have_count(0)
+    expect(page.get_by_text("frozen")).to_have_count(0)
+
+
+def test_a_home_without_any_title_says_so(page: Page) -> None:
+    page.route("**/home", lambda route: route.fulfill(json={"version": 1, "rails": []}))
+
+    page.goto("/")
+
+    expect(page.get_by_role("heading", name="Nothing here yet")).to_be_visible()
+
+
+def test_a_phone_shows_every_page_of_the_console_without_a_swipe(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/console/")
+    settled(page, "console")
+
+    assert page.locator("nav[aria-label=Console]").evaluate("n => n.scrollWidth - n.clientWidth") <= 0

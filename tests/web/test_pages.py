@@ -1,5 +1,6 @@
 """What the pages promise whoever opens them, whatever serves them: they load, keys suffice, nothing bars the way."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,41 @@ def test_a_phone_shows_every_page_of_the_console_without_a_swipe(page: Page) -> 
     settled(page, "console")
 
     assert page.locator("nav[aria-label=Console]").evaluate("n => n.scrollWidth - n.clientWidth") <= 0
+
+
+def test_a_phone_shows_the_hint_about_sound_whole_and_programme_times_by_24_hours(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/#/live")
+    expect(page.locator(".channel-line").first).to_contain_text(re.compile(r"\d\d:\d\d"))
+    assert not re.search(r"\d (AM|PM)", page.locator("main").inner_text())
+
+    page.add_init_script("""
+        const play = HTMLMediaElement.prototype.play;  // as a browser does that lets nothing play aloud by itself
+        HTMLMediaElement.prototype.play = function () {
+            return this.muted ? play.call(this) : Promise.reject(new DOMException("aloud", "NotAllowedError"));
+        };
+    """)
+    page.goto("/#/watch/bunny")
+    page.reload()
+
+    box = page.locator(".unmute").bounding_box(timeout=30_000)
+    assert box is not None
+    assert box["x"] >= 12
+    assert box["x"] + box["width"] <= 390 - 12
+
+
+def test_a_phone_breaks_no_heading_of_a_table_of_the_console_within_a_word(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/console/")
+    settled(page, "console")
+
+    lines = page.evaluate("""() => [...document.querySelectorAll("section[aria-labelledby=processes] thead th:not(.wide)")].map(th => {
+        const range = document.createRange();
+        range.selectNodeContents(th);
+        return [th.innerText, range.getClientRects().length];
+    })""")
+
+    assert lines == [["Target", 1], ["State", 1], ["Requests", 1], ["Restarts", 1]]
+    assert (
+        page.locator("section[aria-labelledby=processes] .scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0
+    )

@@ -74,7 +74,7 @@ const clocks = new Map<Lang, Intl.DateTimeFormat>();
 
 export function clock(lang: Lang, ms: number): string {
   let format = clocks.get(lang);
-  if (!format) clocks.set(lang, (format = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" })));
+  if (!format) clocks.set(lang, (format = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })));
   return format.format(ms);
 }
 

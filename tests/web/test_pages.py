@@ -308,3 +308,17 @@ def test_a_phone_breaks_no_heading_of_a_table_of_the_console_within_a_word(page:
     assert (
         page.locator("section[aria-labelledby=processes] .scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0
     )
+
+
+def test_on_a_phone_nothing_of_channels_and_demo_is_cut_or_squeezed(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/#/live")
+    expect(page.locator(".on-next").first).to_be_visible()
+    wide = "found => found.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert page.locator(".on-now, .on-next").evaluate_all(wide) == []
+
+    page.goto("/demo/")
+    expect(page.locator(".verdict").nth(1)).to_have_text("playing", timeout=40_000)
+
+    assert page.locator(".figures > div").evaluate_all(wide) == []
+    assert page.locator(".demo-top .brand svg").evaluate("e => e.getBoundingClientRect().width") == 30

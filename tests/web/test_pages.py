@@ -321,4 +321,6 @@ def test_on_a_phone_nothing_of_channels_and_demo_is_cut_or_squeezed(page: Page) 
     expect(page.locator(".verdict").nth(1)).to_have_text("playing", timeout=40_000)
 
     assert page.locator(".figures > div").evaluate_all(wide) == []
+    heights = page.locator(".chip.plain").evaluate_all("found => found.map(e => e.getBoundingClientRect().height)")
+    assert max(heights) < 28, "the cell's name is on one line"
     assert page.locator(".demo-top .brand svg").evaluate("e => e.getBoundingClientRect().width") == 30

@@ -79,26 +79,27 @@ async def test_an_account_is_found_as_it_was_at_any_second(region: Region) -> No
         assert await region.at(at_ms) == wanted
 
 
-async def test_a_base_changes_no_answer_and_shortens_the_way(region: Region) -> None:
+async def days(region: Region, count: int) -> list[int]:
+    """A write, an archive and a base a day; when the writes were."""
     moments = []
-    for day in range(4):
-        moments.append((await region.put("a", b"day %d" % day), b"day %d" % day))
-        await region.archiver.archive()
-        await region.archiver.rebase()
-        await region.clock.advance(DAY_S)
-
-    assert [(await region.at(at_ms))["a"] for at_ms, _ in moments] == [value for _, value in moments]
-    assert (await region.at(region.clock.wall_ms()))["a"] == b"day 3"
-    assert region.archiver.statistics().based_ms == moments[-1][0]
-
-
-async def test_backups_are_kept_for_35_days_and_no_longer(region: Region) -> None:
-    moments = []
-    for day in range(50):
+    for day in range(count):
         moments.append(await region.put("a", b"day %d" % day))
         await region.archiver.archive()
         await region.archiver.rebase()
         await region.clock.advance(DAY_S)
+    return moments
+
+
+async def test_a_base_changes_no_answer_and_shortens_the_way(region: Region) -> None:
+    moments = await days(region, 4)
+
+    assert [(await region.at(at_ms))["a"] for at_ms in moments] == [b"day 0", b"day 1", b"day 2", b"day 3"]
+    assert (await region.at(region.clock.wall_ms()))["a"] == b"day 3"
+    assert region.archiver.statistics().based_ms == moments[-1]
+
+
+async def test_backups_are_kept_for_35_days_and_no_longer(region: Region) -> None:
+    moments = await days(region, 50)
 
     for day in range(16, 50):
         assert (await region.at(moments[day]))["a"] == b"day %d" % day
@@ -110,12 +111,7 @@ async def test_backups_are_kept_for_35_days_and_no_longer(region: Region) -> Non
 
 
 async def test_a_clock_that_jumps_ahead_has_nothing_forgotten(region: Region) -> None:
-    moments = []
-    for day in range(40):
-        moments.append(await region.put("a", b"day %d" % day))
-        await region.archiver.archive()
-        await region.archiver.rebase()
-        await region.clock.advance(DAY_S)
+    moments = await days(region, 40)
     region.clock.shift_wall(60 * DAY_S * 1000)
     await region.put("b", b"in between")
     await region.archiver.archive()

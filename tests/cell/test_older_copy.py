@@ -120,6 +120,21 @@ async def write(cell: OpenCell) -> None:
     await cell.store.transact(Transaction(slot=SLOT, writes=[Write(ItemChange("a", "k", b"1"))]))
 
 
+async def writes_once_the_twin_has_said(folder: Path, twin: Twin, *, boot: str = "") -> None:
+    """The cell writes nothing until its twin says that it holds no more, and from its next start on asks nobody."""
+    twin.up = False
+    async with started(folder, twin, boot=boot) as cell:
+        with pytest.raises(Unavailable, match="older copy"):
+            await write(cell)
+        twin.up = True
+        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
+        await write(cell)
+
+    twin.up = False
+    async with started(folder, twin, boot=boot) as cell:
+        await write(cell)
+
+
 def store_of(folder: Path) -> Path:
     return folder / "eu-central" / "c1"
 
@@ -226,17 +241,7 @@ async def test_an_older_copy_is_told_by_its_backups_alone(tmp_path: Path, twin: 
 async def test_a_machine_that_was_started_anew_writes_as_soon_as_the_others_say_that_they_hold_no_more(
     tmp_path: Path, twin: Twin
 ) -> None:
-    twin.up = False
-    async with started(tmp_path, twin, boot="second") as cell:
-        with pytest.raises(Unavailable, match="older copy"):
-            await write(cell)
-        twin.up = True
-        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
-        await write(cell)
-
-    twin.up = False
-    async with started(tmp_path, twin, boot="second") as cell:
-        await write(cell)
+    await writes_once_the_twin_has_said(tmp_path, twin, boot="second")
 
 
 async def test_until_then_it_takes_nothing_of_its_twin_which_would_hide_that_its_log_is_shorter_than_the_hub_says(

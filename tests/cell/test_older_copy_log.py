@@ -3,11 +3,8 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from kit import signed_in, until
-from test_older_copy import Twin, started, store_of, twin, write
-
-from eisbach.kernel.errors import Unavailable
+from test_older_copy import Twin, started, store_of, twin, writes_once_the_twin_has_said
 
 __all__ = ["twin"]
 
@@ -16,17 +13,8 @@ async def test_a_store_whose_log_is_gone_writes_nothing_until_the_others_say_tha
     tmp_path: Path, twin: Twin
 ) -> None:
     (store_of(tmp_path) / "store.db-opened").write_text("the log of somebody")
-    twin.up = False
-    async with started(tmp_path, twin) as cell:
-        with pytest.raises(Unavailable, match="older copy"):
-            await write(cell)
-        twin.up = True
-        await until(lambda: not cell.store.unproved)  # type: ignore[attr-defined]
-        await write(cell)
 
-    twin.up = False
-    async with started(tmp_path, twin) as cell:
-        await write(cell)
+    await writes_once_the_twin_has_said(tmp_path, twin)
 
 
 async def test_a_file_that_was_written_over_in_place_is_told_by_the_hub(tmp_path: Path, twin: Twin) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.control.test_moves import SLOT, Crashed, Region, record, run_to_end
 
 from eisbach.cell.moving import Freeze, LeaseView, Settle
 from eisbach.cell.slot_imports import PrepareImport
@@ -17,18 +16,15 @@ from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import EisbachError, Unavailable, VersionConflict
 from eisbach.ports.store import ItemKey, Lease
 
+from .test_moves import SLOT, Crashed, Region, record, run_to_end
+
 
 @pytest.fixture
 async def region(tmp_path: Path) -> AsyncIterator[Region]:
     found = Region(tmp_path)
     await found.open("c1", "c2", "c3")
     yield found
-    await closed(found)
-
-
-async def closed(region: Region) -> None:
-    await region.stack.aclose()
-    await region.control.aclose()
+    await found.aclose()
 
 
 def lost(region: Region) -> LostMoves:
@@ -105,7 +101,7 @@ async def test_at_whatever_step_the_store_is_lost_one_cell_serves_all_and_the_sl
         await mover.request(SLOT, owner=region.published.get(str(SLOT), "c1"), target="c3")
         assert (await run_to_end(region, mover, seconds=30)).owner == "c3"
         assert await region.check() == "c3"
-        await closed(region)
+        await region.aclose()
         if not crashed:
             break
         step += 1

@@ -6,7 +6,7 @@ The model is the exhaustive one of the design; here its mutants are planted into
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import pytest
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, Moving, Settle
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport, SlotImports
-from eisbach.control.moves import Mover, SlotRecord
+from eisbach.control.moves import Mover
+from eisbach.control.slot_record import SlotRecord, SlotRecords
 from eisbach.engines.embedded import move_works, reads
 from eisbach.engines.embedded.apply_work import ApplyWork
 from eisbach.engines.embedded.control_store import SqliteControlStore
@@ -90,6 +91,10 @@ class Region:
             self.cells[name] = cell = CellUnderTest(self, name, store)
             await cell.ownership.open([SLOT] if name == "c1" else [])
             self.stack.push_async_callback(cell.imports.aclose)
+
+    async def aclose(self) -> None:
+        await self.stack.aclose()
+        await self.control.aclose()
 
     def mover(self) -> Mover:
         async def publish(owners: Any) -> None:
@@ -202,15 +207,6 @@ class Region:
         return active[0]
 
 
-@pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[Region]:
-    region = Region(tmp_path)
-    await region.open("c1", "c2")
-    yield region
-    await region.stack.aclose()
-    await region.control.aclose()
-
-
 async def record(mover: Mover) -> SlotRecord:
     return (await mover.records())[0]
 
@@ -293,8 +289,7 @@ async def test_a_coordinator_that_dies_at_any_step_is_followed_by_one_that_ends_
         assert found.epoch == 2
         assert await region.check() == found.owner
         reached = region.crash_at == 0
-        await region.stack.aclose()
-        await region.control.aclose()
+        await region.aclose()
         if not reached:
             break  # the move ends before this step
         crashed += 1
@@ -398,7 +393,7 @@ async def test_an_operator_may_give_up_a_move_and_only_one_outcome_wins(region: 
     aborted = await mover.abort(SLOT, "no")
 
     with pytest.raises(VersionConflict):  # the commit that was on its way
-        await mover._put(msgspec.structs.replace(aborted, owner="c2"), 1)
+        await SlotRecords(region.control).put(msgspec.structs.replace(aborted, owner="c2"), expected=1)
     with pytest.raises(Invalid):
         await mover.abort(SLOT, "again")
     assert (await run_to_end(region, mover)).owner == await region.check() == "c1"

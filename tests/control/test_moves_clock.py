@@ -1,25 +1,15 @@
 """What a move's durations are measured by: the wall clock of control's machine jumps, and the process starts again."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from tests.control.test_moves import SLOT, Region, moved, record, run_to_end
 
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.control.moves import DEADLINE_MS, DISCARD_AFTER_MS, Mover
 
+from .test_moves import SLOT, Region, moved, record, run_to_end
+
 HOURS_MS = 5 * 3_600_000
-
-
-@pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[Region]:
-    region = Region(tmp_path)
-    await region.open("c1", "c2")
-    yield region
-    await region.stack.aclose()
-    await region.control.aclose()
 
 
 def never_ready(region: Region) -> None:

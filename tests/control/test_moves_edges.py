@@ -1,17 +1,15 @@
 """Narrow windows of moves and evacuations: each was a bug planted by somebody who did not know the tests, and unseen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from tests.control.test_moves import SLOT, Region
 
 from eisbach.cell.moving import Freeze, LeaseView, Settle, StandAside, StoodAside
 from eisbach.control.evacuation import Evacuation
-from eisbach.control.moves import RECORDS, SlotRecord
+from eisbach.control.slot_record import SlotRecord, SlotRecords
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import SlotMoved, Unavailable, VersionConflict
 from eisbach.kernel.events import EventDraft
@@ -19,14 +17,7 @@ from eisbach.kernel.versions import Mark
 from eisbach.ports.store import Lease, Transaction, Write
 from eisbach.testing.manual_clock import ManualClock, settle
 
-
-@pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[Region]:
-    region = Region(tmp_path)
-    await region.open("c1", "c2")
-    yield region
-    await region.stack.aclose()
-    await region.control.aclose()
+from .test_moves import SLOT, Region
 
 
 async def test_who_only_has_a_copy_serves_nobody(region: Region) -> None:
@@ -61,7 +52,7 @@ async def test_a_slot_moves_on_only_when_both_cells_have_heard_of_the_last_move(
         slot=str(SLOT), owner="c2", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
         outcome="committed", told=("c2",),
     )  # fmt: skip
-    await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
+    await SlotRecords(region.control).put(ended, expected=0)
 
     with pytest.raises(VersionConflict, match="not all heard"):
         await region.mover().request(SLOT, owner="c2", target="c1")
@@ -111,7 +102,7 @@ async def test_who_was_told_before_the_records_were_read_and_is_not_on_record_is
         slot=str(SLOT), owner="c1", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
         outcome="aborted",
     )  # fmt: skip
-    await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
+    await SlotRecords(region.control).put(ended, expected=0)
     mover, told, answered, tell = region.mover(), list[str](), asyncio.Event(), region.settle
 
     async def held(cell: str, asked: Settle) -> LeaseView:
@@ -144,7 +135,7 @@ async def test_what_a_slot_left_behind_is_kept_until_its_new_owner_has_shown_it(
         slot=str(SLOT), owner="c2", epoch=2, move=1, phase="settled", source="c1", target="c2", began_ms=0,
         outcome="committed", told=("c1", "c2"),
     )  # fmt: skip
-    await region.control.put(f"{RECORDS}{SLOT}", msgspec.json.encode(ended), expected=0)
+    await SlotRecords(region.control).put(ended, expected=0)
     mover = region.mover()
     await mover.activate()
     await region.clock.advance(61)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 
 from eisbach.testing.world import network
 from eisbach.testing.world.clients import Viewer
@@ -176,3 +177,14 @@ def _run(play: Coroutine[Any, Any, None]) -> None:
         loop.run_until_complete(play)
     finally:
         loop.close()
+
+
+def test_logs_are_silent_only_as_long_as_the_worlds_disks_are_there() -> None:
+    """A test that came after the world in the same process heard nothing of what it waited for."""
+    with structlog.testing.capture_logs() as said:
+        volumes()
+        structlog.get_logger().error("unheard")
+        close_volumes()
+        structlog.get_logger().error("heard")
+
+    assert [line["event"] for line in said] == ["heard"]

@@ -274,6 +274,7 @@ class Supervisor:
     def __init__(self, regions: list[Side], single: Side, front: str) -> None:
         self.regions, self.single, self.front, self.operator = regions, single, front, True
         self.changes: list[dict[str, Any]] = []
+        self.said: dict[str, Any] = {}
         self.started = int(time.time() * 1000)
 
     def _find(self, target: str) -> list[Side]:
@@ -307,12 +308,19 @@ class Supervisor:
                 {"id": f"{s.name}/{c}", "region": s.name, "group": g, "slots": n, "state": "down" if s.fault else "active", "version": "0.1.0", "requests_per_s": None if s.fault else round(30 + 20 * wave, 1)}
                 for s in self.regions for c, g, n in (("c1", "eu/de/main", 32), ("c2", "eu/de/main", 32), ("c3", "eu/at/main", 64), ("studio", "any/all/studio", 64))
             ],
+            "unfinished": [], "frozen": [], "out": [],
             "replication": [{"from": a.name, "to": b.name, "lag_ms": None if a.fault or b.fault else round(3 + 9 * wave), "ops_behind": None if a.fault or b.fault else int(3 * wave)} for a in self.regions for b in self.regions if a is not b],
             "hub": [{"region": s.name, "spoke": spoke, "backlog": 0 if not s.fault else None, "oldest_ms": 0, "dead_letters": 0} for s in self.regions for spoke in ("catalogue", "transcode", "copy", "search")],
             "jobs": [{"region": "eu-central", "asset": "dev-bunny", "kind": "transcode", "done": int(10 * wave), "total": 10, "state": "running"}],
             "faults": [{"target": f"region/{s.name}" if s in self.regions else "single", "kind": s.fault, "since_ms": s.since, "other": ""} for s in broken],
             "demo": {"state": "ready", "done": 5, "total": 5, "detail": ""},
+            **self.said,
         }  # fmt: skip
+
+    async def say(self, request: Request) -> Response:
+        """Keys of the status as a test wants them, until all is healed."""
+        self.said = await request.json()
+        return JSONResponse({})
 
     async def faults(self, request: Request) -> Response:
         body = await request.json()
@@ -325,7 +333,7 @@ class Supervisor:
         return JSONResponse({"faults": self.status()["faults"], "targets": [body["target"]]})
 
     async def heal(self, request: Request) -> Response:
-        target = (await request.json()).get("target")
+        target, self.said = (await request.json()).get("target"), {}
         healed = [s for s in (*self.regions, self.single) if s.fault and (not target or s in self._find(target))]
         for side in healed:
             await side.heal()
@@ -374,7 +382,7 @@ class Supervisor:
         return [
             Route("/healthz", session), Route("/ops/session", session), Route("/ops/status", status), Route("/ops/changes", changes), Route("/ops/why", why),
             Route("/ops/faults", self.faults, methods=["POST"]), Route("/ops/heal", self.heal, methods=["POST"]),
-            Route("/ops/events", self.events), Route("/demo/config", self.demo), Route("/dev/log", self.log),
+            Route("/ops/events", self.events), Route("/demo/config", self.demo), Route("/dev/log", self.log), Route("/dev/status", self.say, methods=["POST"]),
         ]  # fmt: skip
 
 

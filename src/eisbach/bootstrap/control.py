@@ -7,6 +7,7 @@ changes stops: edges and cells go on with what they have (P7).
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -55,23 +56,17 @@ _EVERY_S: Final = 5.0
 _logger = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenControl:
     """A region's reconcilers over one control store."""
 
-    def __init__(
-        self,
-        reconciler: SlotMapReconciler,
-        mover: Mover,
-        evacuation: Evacuation,
-        losses: RegionLosses,
-        *,
-        lost_moves: LostMoves,
-        clock: Clock,
-    ) -> None:
-        self.reconciler, self.mover, self.evacuation, self.losses = reconciler, mover, evacuation, losses
-        self.lost_moves, self._clock = lost_moves, clock
-        self.lost_store: LostStore | None = None
-        """What people are told of a store that was lost."""
+    reconciler: SlotMapReconciler
+    mover: Mover
+    evacuation: Evacuation
+    losses: RegionLosses
+    lost_moves: LostMoves
+    lost_store: LostStore
+    clock: Clock
 
     async def run(self) -> None:
         """Reconcile for ever."""
@@ -82,10 +77,12 @@ class OpenControl:
 
     async def _look(self) -> None:
         while True:
-            await self._clock.sleep(_EVERY_S)
+            await self.clock.sleep(_EVERY_S)
             await self.reconciler.activate()
-            if self.lost_store is not None:
-                await self.lost_store.look()
+
+    def store_lost(self) -> dict[str, Any]:
+        """What people are told of a store that was lost."""
+        return self.lost_store.told(self.mover.seen)
 
 
 async def open_control(
@@ -135,10 +132,11 @@ async def open_control(
         slots=lambda: sorted(viewers_slots(reconciler)),
         clock=clock,
     )
-    found = OpenControl(reconciler, mover, evacuation, losses, lost_moves=lost_moves, clock=clock)
     await lost.look()
-    found.lost_store = lost if lost.told() else None
-    return found
+    return OpenControl(
+        reconciler=reconciler, mover=mover, evacuation=evacuation, losses=losses, lost_moves=lost_moves,
+        lost_store=lost, clock=clock,
+    )  # fmt: skip
 
 
 async def run(process: ControlProcess) -> None:
@@ -233,7 +231,7 @@ def _app(control: OpenControl, tokens: tuple[str, ...], confinement: str, more: 
             "unknown_moves": control.lost_moves.waits,
             "out": control.evacuation.out(),
             "lost": control.losses.lost(),
-            "store_lost": control.lost_store.told() if control.lost_store else {},
+            "store_lost": control.store_lost(),
         }
 
     async def slot_map(request: Request) -> Response:

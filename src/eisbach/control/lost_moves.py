@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from eisbach.cell.moving import LeaseView, Settle
-from eisbach.control.slot_record import LOST, RECORD_LOST, RECORDS, SlotRecord
+from eisbach.control.slot_record import LOST, RECORD_LOST, SlotRecord, SlotRecords
 from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -60,7 +60,8 @@ class LostMoves:
         clock: Clock,
     ) -> None:
         """``names``: every cell that can have slots, whatever its state; ``slots``: those that can move."""
-        self._store, self._cells, self._names, self._slots, self._clock = store, cells, names, slots, clock
+        self._cells, self._names, self._slots, self._clock = cells, names, slots, clock
+        self._records = SlotRecords(store)
         self.waits: dict[str, str] = {}
         """Slot -> why it is not known yet how its last move ended."""
 
@@ -99,7 +100,7 @@ class LostMoves:
     async def _known(self, slot: str, latest: int) -> str:
         """Why it cannot be known yet how the slot's last move ended; empty: it is on record."""
         try:
-            record, revision = await self._read(slot)
+            record, revision = await self._records.get(slot)
             if record is not None and record.move >= latest and record.phase != LOST:
                 return ""
             if record is None or record.phase != LOST:
@@ -107,24 +108,15 @@ class LostMoves:
                 _wait_for(record, found)
                 record = how_it_ended(slot, found, silent, now_ms=self._clock.wall_ms())
                 # On record before anybody is told: else a move that begins now could commit by what is let go of.
-                revision = await self._put(record, revision)
+                revision = await self._records.put(record, expected=revision)
             if not await self._let_go(record):
                 record = how_it_ended(slot, *await self._ask(slot), now_ms=self._clock.wall_ms())
-                revision = await self._put(record, revision)
-            await self._put(msgspec.structs.replace(record, phase="settled"), revision)
+                revision = await self._records.put(record, expected=revision)
+            await self._records.put(msgspec.structs.replace(record, phase="settled"), expected=revision)
         except EisbachError as error:
             return str(error)
         _logger.warning("move_record_was_lost", slot=slot, move=record.move, owner=record.owner)
         return ""
-
-    async def _read(self, slot: str) -> tuple[SlotRecord | None, int]:
-        stored = await self._store.get(f"{RECORDS}{slot}")
-        if stored is None:
-            return None, 0
-        return msgspec.json.decode(stored.value, type=SlotRecord), stored.revision
-
-    async def _put(self, record: SlotRecord, revision: int) -> int:
-        return await self._store.put(f"{RECORDS}{record.slot}", msgspec.json.encode(record), expected=revision)
 
     async def _ask(self, slot: str) -> tuple[dict[str, LeaseView], str]:
         """What every cell has, and which do not say."""

@@ -4,11 +4,12 @@ For people; the document ``lost-store``. A process that is killed between the be
 May not know: who makes the records of such moves anew.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
-from eisbach.control.slot_record import RECORD_LOST, RECORDS, SlotRecord
+from eisbach.control.slot_record import RECORD_LOST, SlotRecord
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
@@ -30,7 +31,6 @@ class LostStore:
     def __init__(self, store: ControlStore, *, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._lost: _Lost | None = None
-        self._moves: list[SlotRecord] = []
 
     async def note(self, began_from: str) -> None:
         """It began just now."""
@@ -39,17 +39,14 @@ class LostStore:
         await self._store.put(_KEY, msgspec.json.encode(lost), expected=stored.revision if stored else 0)
 
     async def look(self) -> None:
-        """Read it, and the records that were made anew since."""
+        """Read it; nobody writes it while a control process runs."""
         stored = await self._store.get(_KEY)
         self._lost = msgspec.json.decode(stored.value, type=_Lost) if stored else None
-        if self._lost is not None and self.told():
-            found = [await self._store.get(key) for key in await self._store.keys(RECORDS)]
-            records = [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]
-            self._moves = [one for one in records if one.reason.startswith(RECORD_LOST)]
 
-    def told(self) -> dict[str, Any]:
-        """For ``/status``, as it was last read; empty: it was not lost, or longer than a day ago."""
+    def told(self, records: Sequence[SlotRecord]) -> dict[str, Any]:
+        """For ``/status``, with the records as they are now; empty: it was not lost, or longer than a day ago."""
         if self._lost is None or self._clock.wall_ms() - self._lost.at_ms > _TOLD_FOR_MS:
             return {}
-        moves = {one.slot: f"{one.outcome}, {one.owner} has it" for one in self._moves[:_NAMED]}
-        return {"at_ms": self._lost.at_ms, "from": self._lost.began_from, "moves": moves, "count": len(self._moves)}
+        anew = [one for one in records if one.reason.startswith(RECORD_LOST)]
+        moves = {one.slot: f"{one.outcome}, {one.owner} has it" for one in anew[:_NAMED]}
+        return {"at_ms": self._lost.at_ms, "from": self._lost.began_from, "moves": moves, "count": len(anew)}

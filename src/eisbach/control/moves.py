@@ -23,13 +23,13 @@ from eisbach.cell.moving import Freeze, Frozen, LeaseView, Settle
 from eisbach.cell.slot_imports import ImportProgress, PrepareImport
 from eisbach.cell.within import within
 from eisbach.control.durations import Durations
-from eisbach.control.slot_record import LOST, RECORDS, SlotRecord
+from eisbach.control.slot_record import LOST, SlotRecord, SlotRecords
 from eisbach.kernel.errors import EisbachError, Invalid, Rejected, Retryable, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
-__all__ = ["RECORDS", "MoveCells", "Mover", "SlotRecord"]
+__all__ = ["MoveCells", "Mover", "SlotRecord"]
 
 FREEZE_MAX_MS: Final = 800
 DEADLINE_MS: Final = 120_000
@@ -104,7 +104,8 @@ class Mover:
             publish: bring slot -> owner into the slot map; safe to repeat.
             clock: deadlines and pauses.
         """
-        self._store, self._cells, self._names, self._publish, self._clock = store, cells, names, publish, clock
+        self._cells, self._names, self._publish, self._clock = cells, names, publish, clock
+        self._records = SlotRecords(store)
         self._durations = Durations(clock)
         self._wake = asyncio.Event()
         self._noting = asyncio.Lock()
@@ -112,6 +113,8 @@ class Mover:
         """Slot -> why its move did not get on when it was last looked at."""
         self._read_out = 0
         """How often records were given to somebody; see ``records``."""
+        self.seen: Sequence[SlotRecord] = ()
+        """Every record, as the last pass found it."""
 
     async def request(self, slot: Slot, *, owner: str, target: str) -> SlotRecord:
         """Queue a move; ``owner``: whose the slot is by the map, for a slot that never moved.
@@ -122,7 +125,7 @@ class Mover:
         """
         if target not in self._names():
             raise Invalid(f"cell {target[:40]!r} cannot take slots; those that can: {', '.join(self._names())}")
-        key, found, revision = await self._read(str(slot))
+        found, revision = await self._records.get(str(slot))
         if found is not None and found.phase != "settled":
             raise VersionConflict(f"slot {slot} is on its way to {found.target} (move {found.move}); wait for its end")
         if found is not None and not {found.source, found.target} <= set(found.told):
@@ -138,7 +141,7 @@ class Mover:
             slot=str(slot), owner=owner, epoch=found.epoch if found else 1, move=found.move if found else 0,
             phase="queued", source=owner, target=target, began_ms=self._clock.wall_ms(), kept=kept,
         )  # fmt: skip
-        await self._store.put(key, msgspec.json.encode(record), expected=revision)
+        await self._records.put(record, expected=revision)
         self._wake.set()
         return record
 
@@ -148,7 +151,7 @@ class Mover:
         Raises:
             Invalid: none is under way.
         """
-        _, found, revision = await self._read(str(slot))
+        found, revision = await self._records.get(str(slot))
         if found is None or found.phase == "settled":
             raise Invalid(f"slot {slot} is not being moved; nothing to abort")
         if found.phase == LOST:
@@ -165,11 +168,7 @@ class Mover:
         """
         async with self._noting:
             self._read_out += 1
-            return await self._records()
-
-    async def _records(self) -> list[SlotRecord]:
-        found = [await self._store.get(key) for key in await self._store.keys(RECORDS)]
-        return [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]
+            return await self._records.all()
 
     async def run(self) -> None:
         """Advance everything for ever; ends only by cancellation, at any point."""
@@ -185,7 +184,7 @@ class Mover:
 
     async def activate(self) -> float:
         """One step of every move that is not done; in how many seconds to look again."""
-        records = await self._records()
+        self.seen = records = await self._records.all()
         moving = [one for one in records if one.phase == "moving"]
         queued = [one for one in records if one.phase == "queued"][: max(0, AT_ONCE - len(moving))]
         settled = [one for one in records if one.phase == "settled" and not one.done]
@@ -198,7 +197,7 @@ class Mover:
 
     async def _advance(self, slot: str) -> None:
         try:
-            _, record, revision = await self._read(slot)
+            record, revision = await self._records.get(slot)
             if record is None or record.done:
                 return
             if record.phase == "queued":
@@ -230,7 +229,7 @@ class Mover:
         moving = msgspec.structs.replace(
             record, phase="moving", epoch=epoch, move=max(record.move, lease.move) + 1, began_ms=self._clock.wall_ms()
         )
-        await self._put(moving, revision)
+        await self._records.put(moving, expected=revision)
 
     async def _drive(self, record: SlotRecord, revision: int) -> None:
         """COPY, TAIL and VERIFY are the target's; FREEZE, DRAIN and the outcome follow when it is ready."""
@@ -320,7 +319,7 @@ class Mover:
             told=tuple(sorted({record.source, record.target})) if unheard else (),
             discarded=unheard,
         )
-        await self._put(ended, revision)
+        await self._records.put(ended, expected=revision)
         self.waits.pop(record.slot, None)
         _logger.info("move_ended", slot=record.slot, move=record.move, outcome=outcome, reason=reason)
         self._wake.set()
@@ -352,19 +351,9 @@ class Mover:
                 sure = record.told if read_out != self._read_out else tuple(sorted(told))
                 news = msgspec.structs.replace(record, told=sure, discarded=discarded, kept=kept)
                 if news != record:
-                    await self._put(news, revision)
+                    await self._records.put(news, expected=revision)
 
     async def _has_it(self, record: SlotRecord) -> bool:
         """Whether the owner shows the slot under its epoch: an older copy of its store does not (P21, seed 8517)."""
         lease = await self._cells.look(record.owner, record.slot)
         return lease.epoch >= record.epoch and lease.state in ("active", "frozen", "away")
-
-    async def _read(self, slot: str) -> tuple[str, SlotRecord | None, int]:
-        key = f"{RECORDS}{slot}"
-        found = await self._store.get(key)
-        if found is None:
-            return key, None, 0
-        return key, msgspec.json.decode(found.value, type=SlotRecord), found.revision
-
-    async def _put(self, record: SlotRecord, revision: int) -> None:
-        await self._store.put(f"{RECORDS}{record.slot}", msgspec.json.encode(record), expected=revision)

@@ -1,13 +1,15 @@
-"""The document ``moves/SLOT`` of a region's control store. May not know: who writes it, and when."""
+"""The documents ``moves/SLOT`` of a region's control store. May not know: who writes them, and when."""
 
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-__all__ = ["LOST", "RECORDS", "RECORD_LOST", "SlotRecord"]
+from eisbach.ports.control_store import ControlStore
 
-RECORDS: Final = "moves/"
+__all__ = ["LOST", "RECORD_LOST", "SlotRecord", "SlotRecords"]
+
+_KEYS: Final = "moves/"
 LOST: Final = "lost"
 """Phase of a move whose record was lost: its end is on record again, what was left open not let go of yet."""
 RECORD_LOST: Final = "the record was lost"
@@ -51,3 +53,28 @@ class SlotRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def other(self) -> str:
         """Of the two cells of the last move the one that is not the owner."""
         return self.target if self.owner == self.source else self.source
+
+
+class SlotRecords:
+    """Those of a control store."""
+
+    def __init__(self, store: ControlStore) -> None:
+        self._store = store
+
+    async def get(self, slot: str) -> tuple[SlotRecord | None, int]:
+        """A slot's, and its revision; None and 0: there is none."""
+        found = await self._store.get(f"{_KEYS}{slot}")
+        return (msgspec.json.decode(found.value, type=SlotRecord), found.revision) if found is not None else (None, 0)
+
+    async def put(self, record: SlotRecord, *, expected: int) -> int:
+        """Its new revision.
+
+        Raises:
+            VersionConflict: the one on record is not of revision ``expected``.
+        """
+        return await self._store.put(f"{_KEYS}{record.slot}", msgspec.json.encode(record), expected=expected)
+
+    async def all(self) -> list[SlotRecord]:
+        """Of every slot that was ever moved, by name."""
+        found = [await self._store.get(key) for key in await self._store.keys(_KEYS)]
+        return [msgspec.json.decode(one.value, type=SlotRecord) for one in found if one is not None]

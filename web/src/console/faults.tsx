@@ -14,7 +14,7 @@ const KINDS: { kind: string; what: string }[] = [
 ];
 const EDGES = /^(edge|origin|region)\/|^single$/;
 
-export function Faults({ status, who }: { status: Status; who: Session | null }): JSX.Element {
+export function Faults({ status, who, why }: { status: Status; who: Session | null; why: (target: string) => void }): JSX.Element {
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const may = who?.operator === true && who.rehearsal && !busy;
@@ -34,7 +34,7 @@ export function Faults({ status, who }: { status: Status; who: Session | null })
       <div class="red-banner" role="note"><strong>Rehearsal.</strong> What you press here really breaks: processes are killed, links are cut. It exists only in rehearsal mode, never in a deployment.</div>
       {who && !who.operator && <p class="only-watching">You are watching. Open the console link that <code>eisbach status</code> prints to press anything.</p>}
       {who?.operator && !who.rehearsal && <p class="only-watching">This platform was started without rehearsal mode: nothing can be broken here.</p>}
-      <Sentence status={status} />
+      <Sentence status={status} why={why} />
       {problem !== "" && <p class="problem" role="alert">{problem}</p>}
       <Active faults={status.faults} now={status.now_ms} may={may} heal={(body) => void run("/ops/heal", body)} />
       <Break status={status} may={may} inject={(body) => void run("/ops/faults", body)} />

@@ -55,7 +55,7 @@ function Console(): JSX.Element {
         {status && page === "overview" && <Overview status={status} history={history} changes={changes} theme={theme} why={setAsked} />}
         {status && page === "events" && <Events status={status} who={who} />}
         {status && page === "changes" && <section><h2>Changes</h2><Changes changes={changes} /></section>}
-        {status && page === "faults" && <Faults status={status} who={who} />}
+        {status && page === "faults" && <Faults status={status} who={who} why={setAsked} />}
       </main>
       {asked !== null && <Why target={asked} close={() => setAsked(null)} />}
     </div>

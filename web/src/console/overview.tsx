@@ -24,7 +24,7 @@ export function Overview({ status, history, changes, theme, why }: Props): JSX.E
   const version = `${history.lag.times.at(-1) ?? 0} ${theme}`;
   return (
     <>
-      <Sentence status={status} />
+      <Sentence status={status} why={why} />
       <section class="regions-grid" aria-label="Regions">
         {status.regions.map((r) => <RegionCard key={r.name} name={r.name} status={status} why={why} />)}
       </section>
@@ -48,11 +48,29 @@ export function Overview({ status, history, changes, theme, why }: Props): JSX.E
   );
 }
 
-export function Sentence({ status }: { status: Status }): JSX.Element {
+/** The words of `eisbach status`, each once: what it says of something that stands open is a line of its own, with where and what to do. */
+export function Sentence({ status, why }: { status: Status; why: (target: string) => void }): JSX.Element {
   const hurt = status.hurt.length > 0;
+  const open = [
+    ...status.out.map((o) => ({ ...o, word: o.how, target: `region/${o.region}` })),
+    ...status.frozen.map((f) => ({ ...f, word: "frozen" })),
+    ...status.unfinished.map((u) => ({ ...u, word: "open", target: `region/${u.region}` })),
+  ];
+  const first = open.reduce((said, one) => said.replace(` ${one.sentence}`, ""), status.sentence);
   return (
-    <section class={`sentence ${hurt ? "hurt" : "well"}`} role="status" aria-label="Who is hurt">
-      <p class="said">{status.sentence}</p>
+    <section class={`sentence ${hurt ? "hurt" : open.length > 0 ? "open" : "well"}`} role="status" aria-label="Who is hurt">
+      <p class="said">{first}</p>
+      {open.length > 0 && (
+        <ul class="ends">
+          {open.map((one, n) => (
+            <li key={`${one.word} ${one.target} ${n}`}>
+              <p class="end-where"><State state={one.word} /><button class="link" onClick={() => why(one.target)}>{one.target}<span class="hidden-label">: explain</span></button></p>
+              <p>{one.sentence}</p>
+              <p class="meta">what to do: <code>{one.next}</code></p>
+            </li>
+          ))}
+        </ul>
+      )}
       <p class="meta">
         Stage <b>{status.stage}</b> · up {ago(status.started_ms, status.now_ms)}
         {status.next !== "" && <> · next: <code>{status.next}</code></>}
@@ -64,12 +82,14 @@ export function Sentence({ status }: { status: Status }): JSX.Element {
 function RegionCard({ name, status, why }: { name: string; status: Status; why: (t: string) => void }): JSX.Element {
   const region = status.regions.find((r) => r.name === name);
   const cells = status.cells.filter((c) => c.region === name);
+  const out = status.out.find((o) => o.region === name);
+  const frozen = (cell: string): number => status.frozen.find((f) => f.target === `cell/${cell}`)?.slots.length ?? 0;
   if (!region) return <></>;
   return (
     <article class="region">
       <header>
         <h2>{name}</h2>
-        <State state={region.state} />
+        <span class="region-state">{out && <State state={out.how} />}<State state={region.state} /></span>
       </header>
       <p class="addresses"><code>{bare(region.edge)}</code> calls · <code>{bare(region.origin)}</code> media</p>
       <ul class="cells">
@@ -79,6 +99,7 @@ function RegionCard({ name, status, why }: { name: string; status: Status; why: 
               <span class="cell-name">{c.id.split("/")[1]}<State state={c.state} bare /><span class="hidden-label">{c.state}, in {name}; explain</span></span>
               <span class="cell-group">{c.group}</span>
               <span class="cell-facts"><b>{c.requests_per_s === null || c.requests_per_s === undefined ? "–" : c.requests_per_s.toFixed(c.requests_per_s < 10 ? 1 : 0)}</b>/s · {c.slots ?? "–"} slots</span>
+              {frozen(c.id) > 0 && <span class="cell-facts"><State state={`${frozen(c.id)} frozen`} /></span>}
             </button>
           </li>
         ))}

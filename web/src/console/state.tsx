@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 
 const GOOD = new Set(["ready", "up", "active", "done", "completed", "succeeded", "running", "leased"]);
-const BAD = new Set(["down", "hung", "failed", "error", "truncate", "killed", "dead", "rejected"]);
+const BAD = new Set(["down", "hung", "failed", "error", "truncate", "killed", "dead", "rejected", "lost"]);
 const QUIET = new Set(["stopped", "waiting", "queued", "pending", ""]);
 
 export function tone(state: string): "good" | "bad" | "warn" | "quiet" {

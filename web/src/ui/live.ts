@@ -8,6 +8,10 @@ export interface ProcessRow { target: string; kind: string; region: string; pid:
 export interface CellRow { id: string; region: string; group: string; slots: number | null; state: string; version: string; requests_per_s?: number | null }
 export interface Replication { from: string; to: string; lag_ms: number | null; ops_behind: number | null; differing?: number | null }
 export interface HubRow { region: string; spoke: string; backlog: number | null; oldest_ms: number | null; dead_letters: number | null }
+/** Something that stands open though processes may be ready: the words of `eisbach status`, where it is, and the command that goes on. */
+export interface Unfinished { region: string; sentence: string; next: string }
+export interface Frozen extends Unfinished { target: string; slots: string[]; since_ms: number }
+export interface Out extends Unfinished { how: string; since_ms: number | null }
 export interface JobRow { region: string; asset: string; kind: string; done: number; total: number; state: string }
 
 export interface Status {
@@ -17,6 +21,9 @@ export interface Status {
   sentence: string;
   hurt: string[];
   next: string;
+  unfinished: Unfinished[];
+  frozen: Frozen[];
+  out: Out[];
   rehearsal: boolean;
   now_ms: number;
   started_ms: number;

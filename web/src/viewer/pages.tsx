@@ -29,6 +29,7 @@ export function HomePage(): JSX.Element {
   return (
     <>
       {home.stale && <p class="stale" role="status">{t("stale")}</p>}
+      {home.value.rails.length === 0 && <div class="notice" role="status"><h1>{t("emptyList")}</h1><p>{t("emptyHomeHint")}</p></div>}
       {heroes[0] && <Hero cards={heroes} saved={new Set(watchlist.map((w) => w.title))} changed={mine.reload} />}
       {live.map((rail) => (
         <Row key={rail.id} id={rail.id} title={named(lang, rail.names)}>

@@ -6,7 +6,7 @@ const en = {
   minutes: "{n} min", minutesLeft: "{n} min left", age: "from {n}", allAges: "for all ages", audio: "Audio", subtitles: "Subtitles", off: "Off",
   pause: "Pause", back10: "Back 10 seconds", forward10: "Forward 10 seconds", mute: "Mute", unmute: "Unmute", unmuteHint: "Playing without sound. Tap for sound.", volume: "Volume",
   fullscreen: "Full screen", exitFullscreen: "Leave full screen", goBack: "Back", seek: "Position", goLive: "Go to live", technical: "Technical details",
-  loadFailed: "This did not load.", nothingAnswers: "No region answers at the moment. We keep trying.", tryAgain: "Try again", emptyList: "Nothing here yet", emptyListHint: "What you add with + appears here, on every device of yours and in every region.",
+  loadFailed: "This did not load.", nothingAnswers: "No region answers at the moment. We keep trying.", tryAgain: "Try again", emptyList: "Nothing here yet", emptyHomeHint: "Titles appear here as soon as they are published.", emptyListHint: "What you add with + appears here, on every device of yours and in every region.",
   browse: "Browse", notFound: "There is nothing at this address.", reconnecting: "Connection lost. Trying again …", starting: "Starting …",
   scrollLeft: "Show earlier", scrollRight: "Show more", stale: "Shown from memory; the service does not answer at the moment.", footage: "Footage",
   stopTakenOver: "This playback continues on another device.", stopConcurrency: "Your plan plays no more streams at once.", watchHere: "Watch here",
@@ -25,7 +25,7 @@ const de: Record<Key, string> = {
   minutes: "{n} Min.", minutesLeft: "noch {n} Min.", age: "ab {n}", allAges: "ohne Altersbeschränkung", audio: "Ton", subtitles: "Untertitel", off: "Aus",
   pause: "Anhalten", back10: "10 Sekunden zurück", forward10: "10 Sekunden vor", mute: "Ton aus", unmute: "Ton an", unmuteHint: "Läuft ohne Ton. Tippen für Ton.", volume: "Lautstärke",
   fullscreen: "Vollbild", exitFullscreen: "Vollbild verlassen", goBack: "Zurück", seek: "Position", goLive: "Zur Liveposition", technical: "Technische Angaben",
-  loadFailed: "Das konnte nicht geladen werden.", nothingAnswers: "Zurzeit antwortet keine Region. Wir versuchen es weiter.", tryAgain: "Noch einmal", emptyList: "Noch nichts da", emptyListHint: "Was Sie mit + merken, steht hier, auf jedem Ihrer Geräte und in jeder Region.",
+  loadFailed: "Das konnte nicht geladen werden.", nothingAnswers: "Zurzeit antwortet keine Region. Wir versuchen es weiter.", tryAgain: "Noch einmal", emptyList: "Noch nichts da", emptyHomeHint: "Titel stehen hier, sobald sie veröffentlicht sind.", emptyListHint: "Was Sie mit + merken, steht hier, auf jedem Ihrer Geräte und in jeder Region.",
   browse: "Stöbern", notFound: "Unter dieser Adresse gibt es nichts.", reconnecting: "Verbindung verloren. Neuer Versuch …", starting: "Es geht los …",
   scrollLeft: "Frühere zeigen", scrollRight: "Weitere zeigen", stale: "Aus dem Gedächtnis gezeigt; der Dienst antwortet zurzeit nicht.", footage: "Bildmaterial",
   stopTakenOver: "Diese Wiedergabe geht auf einem anderen Gerät weiter.", stopConcurrency: "Ihr Tarif erlaubt nicht mehr Wiedergaben zugleich.", watchHere: "Hier ansehen",
@@ -74,7 +74,7 @@ const clocks = new Map<Lang, Intl.DateTimeFormat>();
 
 export function clock(lang: Lang, ms: number): string {
   let format = clocks.get(lang);
-  if (!format) clocks.set(lang, (format = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" })));
+  if (!format) clocks.set(lang, (format = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })));
   return format.format(ms);
 }
 

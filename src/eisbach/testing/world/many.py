@@ -24,7 +24,8 @@ from eisbach.testing.world.run import Result, simulate
 __all__ = ["Found", "Summary", "close_volumes", "command", "hunt", "run_many", "shrunk", "volumes"]
 
 TWICE_EVERY: Final = 100
-_volumes: list[Volumes] = []
+_volumes: list[tuple[Volumes, Any]] = []
+"""The disks of this process, and what its logs went through before them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,15 +90,17 @@ def command(seed: int, *, mutant: str = "", without: Collection[str] = ()) -> st
 def volumes() -> Volumes:
     """The disks of this process; made once, and logs are silenced: a run is full of expected trouble."""
     if not _volumes:
+        _volumes.append((Volumes(), structlog.get_config()["wrapper_class"]))
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-        _volumes.append(Volumes())
-    return _volumes[0]
+    return _volumes[0][0]
 
 
 def close_volumes() -> None:
-    """Take this process's disks away."""
+    """Take this process's disks away; its logs are heard again."""
     while _volumes:
-        _volumes.pop().close()
+        disks, heard_by = _volumes.pop()
+        structlog.configure(wrapper_class=heard_by)
+        disks.close()
 
 
 def one(seed: int, mutant: str = "") -> tuple[Result, float]:

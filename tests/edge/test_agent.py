@@ -30,7 +30,7 @@ pytestmark = pytest.mark.processes  # nginx -t judges every configuration
 KEY = b"k" * 32
 COUNTS = {"any/all/studio": 4, "eu/at/main": 4, "eu/de/main": 4}
 SECRETS = Secrets(
-    jwt_private={}, jwt_public=[], media_keys=KEYS_HEX, session_keys={}, map_key=KEY.hex(), peer_token="peer-token",
+    jwt_private={}, jwt_public=[], media_keys=KEYS_HEX, session_keys={"s1": "00"}, map_key=KEY.hex(), peer_token="peer-token",
     service_token="service", operator_token="operator",
 )  # fmt: skip
 

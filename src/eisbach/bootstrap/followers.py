@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from eisbach.hub.failures import told_to_end
 from eisbach.kernel.errors import FileDamaged
 from eisbach.ports.clock import Clock
 
@@ -25,7 +24,7 @@ class Followers:
 
     def __init__(self, clock: Clock, *, asleep: bool = False) -> None:
         """``asleep``: start none: a process that is frozen between calls would only steal what it reads."""
-        self._clock, self._asleep = clock, asleep
+        self._clock, self._asleep, self._ending = clock, asleep, False
         self._tasks: list[asyncio.Task[None]] = []
         self.restarts: dict[str, int] = {}
         """Name -> times it was started anew since the process started."""
@@ -42,14 +41,14 @@ class Followers:
 
         async def follow() -> None:
             await work()
-            if told_to_end():
-                raise asyncio.CancelledError
-            await asyncio.Event().wait()
+            if not self._ending:
+                await asyncio.Event().wait()
 
         self.start(name, follow)
 
     async def aclose(self) -> None:
         """End them all."""
+        self._ending = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -63,7 +62,7 @@ class Followers:
                 return
             except Exception:  # whatever it is, the other followers and the requests go on
                 _logger.exception("follower_died", name=name)
-            if told_to_end():
-                raise asyncio.CancelledError
+            if self._ending:  # what failed in that moment may have hidden the cancellation (``told_to_end``)
+                return
             self.restarts[name] = self.restarts.get(name, 0) + 1
             await self._clock.sleep(_RESTART_S)

@@ -28,6 +28,8 @@ def told_to_end() -> bool:
 
     A task group of which a task fails in the moment in which its own task is cancelled raises what failed, and no
     ``CancelledError`` (CPython 3.11, ``TaskGroup.__aexit__``): taken for a failure alone, the cancellation is lost.
+    Wait inside the group's block where you ask this: a group whose task fails while its end is waited for leaves its
+    own cancellation counted.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

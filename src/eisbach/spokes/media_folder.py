@@ -136,8 +136,8 @@ class MediaFolder:
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for entry in entries:
-                    tasks.create_task(one(entry))
+                if works := [tasks.create_task(one(entry)) for entry in entries]:
+                    await asyncio.wait(works)  # here, see ``told_to_end``
         except BaseExceptionGroup as group:
             raise asyncio.CancelledError if told_to_end() else group.exceptions[0] from group
         return fetched

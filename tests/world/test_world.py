@@ -12,10 +12,11 @@ import pytest
 from eisbach.kernel import merge
 from eisbach.kernel.errors import NotFound
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.faults import PAIRS, STRIKE_PAIRS, draw
+from eisbach.testing.world.faults import draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
 from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.pairs import PAIRS, STRIKE_PAIRS
 from eisbach.testing.world.planting import Mutant
 from eisbach.testing.world.run import simulate
 

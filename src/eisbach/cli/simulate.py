@@ -34,6 +34,9 @@ def command(
     without: Annotated[str, typer.Option(help="With --seed: faults to leave out, as a failure prints them.")] = "",
     workers: Annotated[int, typer.Option(help="Processes; 0: one a core.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Write a dated report into this folder.")] = None,
+    every_pair: Annotated[
+        bool, typer.Option("--every-pair", help="With --seeds: fail also when a (phase x fault) pair is not hit.")
+    ] = False,
     elle: Annotated[
         Path | None, typer.Option("--elle", "--history", help="With --seed: write the history for Elle (EDN) here.")
     ] = None,
@@ -48,6 +51,8 @@ def command(
         )
     if seed is None and (without or elle is not None):
         raise Invalid("--without and --history are for one seed: say which with --seed")
+    if every_pair and (seed is not None or mutant):
+        raise Invalid("--every-pair is for many seeds of the world as it is; leave out --seed and --mutant")
     seeds, first = 100 if seeds is None else seeds, first or 0
     if mutant == "list":
         _list_mutants(shared)
@@ -56,7 +61,9 @@ def command(
     elif seed is not None:
         _one(shared, seed, mutant, [part for part in without.split(",") if part], elle)
     else:
-        _many(shared, iter(range(first, first + seeds)) if seeds else count(first), mutant, workers, report)
+        played = iter(range(first, first + seeds)) if seeds else count(first)
+        summary = _many(shared, played, mutant, workers, report)
+        raise typer.Exit(NOT_WELL if summary.failed or (every_pair and summary.missing) else 0)
 
 
 def _list_mutants(shared: Shared) -> None:
@@ -103,7 +110,7 @@ def _verdict(result: "Result") -> None:
         )
 
 
-def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, report: Path | None) -> None:
+def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, report: Path | None) -> "Summary":
     from eisbach.testing.world.many import Summary
 
     summary = Summary()
@@ -121,7 +128,7 @@ def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, repor
         show_json(summary.document())
     else:
         _show(summary, mutant)
-    raise typer.Exit(NOT_WELL if summary.failed else 0)
+    return summary
 
 
 def _play(shared: Shared, summary: "Summary", seeds: Iterator[int], mutant: str, workers: int) -> None:

@@ -17,9 +17,11 @@ from typing import Any, Final
 import structlog
 
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.faults import PAIRS, Pair, draw
+from eisbach.testing.world.faults import draw
 from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.pairs import PAIRS
 from eisbach.testing.world.run import Result, simulate
+from eisbach.testing.world.strikes import Pair
 
 __all__ = ["Found", "Summary", "close_volumes", "command", "hunt", "run_many", "shrunk", "volumes"]
 
@@ -56,6 +58,11 @@ class Summary:
         if result.breaches:
             self.failed.append(result)
 
+    @property
+    def missing(self) -> list[str]:
+        """Pairs that can occur and were not hit."""
+        return sorted(" x ".join(pair) for pair in PAIRS - self.covered)
+
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
@@ -64,7 +71,7 @@ class Summary:
             "coverage": {
                 "pairs": len(PAIRS),
                 "hit": len(self.covered & PAIRS),
-                "missing": sorted(" x ".join(pair) for pair in PAIRS - self.covered),
+                "missing": self.missing,
             },
             "strikes": self.strikes,
             "acknowledged_writes": self.acknowledged,

@@ -4,19 +4,22 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from eisbach.kernel import merge
 from eisbach.kernel.errors import NotFound
+from eisbach.testing.world.aimed import SEEDS, aims_of
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.faults import draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
 from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
-from eisbach.testing.world.pairs import PAIRS, STRIKE_PAIRS
+from eisbach.testing.world.pairs import ALONE, PAIRS, STRIKE_PAIRS
 from eisbach.testing.world.planting import Mutant
 from eisbach.testing.world.run import simulate
 
@@ -123,6 +126,34 @@ def test_every_pair_leads_the_plan_of_some_seed(shape: Shape) -> None:
 
     assert led == {pair for _, pair in STRIKE_PAIRS[shape.name]}
     assert led <= PAIRS
+
+
+@pytest.mark.parametrize(
+    "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
+)
+def test_every_pair_but_those_of_a_lost_region_is_aimed_at_in_several_seeds_of_the_suite(shape: Shape) -> None:
+    plans = [draw(seed) for seeds in SEEDS for seed in seeds if shape_of(seed) is shape]
+    times = Counter((strike.phase, strike.kind) for plan in plans for strike in plan.strikes if strike.amount in (0, 4))
+
+    assert {pair for _, pair in aims_of(shape)} >= {p for _, p in STRIKE_PAIRS[shape.name] if p[0] != ALONE}
+    assert min(times[pair] for _, pair in aims_of(shape)) >= 2
+    assert all(seeds.stop <= 2000 for seeds in SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [("drain.serve", "pause"), ("freeze.serve", "cut-off"), ("holding", "pause"), ("look.ask", "cut-off")],
+)
+def test_a_pair_that_2000_seeds_missed_is_hit_by_a_seed_that_is_aimed_at_it(
+    disks: Volumes, phase: str, kind: str
+) -> None:
+    aimed = (seed for seeds in SEEDS for seed in seeds if _aims(seed, phase, kind))
+
+    assert any((phase, kind) in simulate(seed, disks).covered for seed in islice(aimed, 30))
+
+
+def _aims(seed: int, phase: str, kind: str) -> bool:
+    return any((strike.phase, strike.kind) == (phase, kind) for strike in draw(seed).strikes)
 
 
 def test_a_failure_tells_its_history_to_elle(disks: Volumes) -> None:

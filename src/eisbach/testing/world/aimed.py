@@ -71,13 +71,13 @@ def add_aimed(
         )
         if kind != LOST_STORE or not any(one.kind in (LOST_STORE, OLDER_COPY) for one in (*strikes, *found)):
             found.append(strike)
-        moves += _to_and_fro(at_s, chance)
+        moves += _to_and_fro(shape, at_s, place, chance)
     for later in range(1, _ROUNDS + 1):
-        moves += _to_and_fro(viewing_s + later * CALM_AFTER_S / (_ROUNDS + 2), chance)
+        moves += _to_and_fro(shape, viewing_s + later * CALM_AFTER_S / (_ROUNDS + 2), _STRIKES + later, chance)
     return found, moves if shape.control else []
 
 
-def _to_and_fro(at_s: float, chance: random.Random) -> Iterator[Action]:
-    """Two slots change places, so that each cell gives one and gets one."""
-    for slot in (0, 1):
+def _to_and_fro(shape: Shape, at_s: float, nth: int, chance: random.Random) -> Iterator[Action]:
+    """Two slots change cells, others than the last two: those may still be on their way."""
+    for slot in (2 * nth % shape.slots, (2 * nth + 1) % shape.slots):
         yield Action(at_s=at_s + chance.uniform(0.02, 0.15), kind="move", region=REGIONS[0], slot=slot, seconds=0)

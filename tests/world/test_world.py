@@ -121,7 +121,7 @@ def test_faults_that_do_not_matter_are_shrunk_away(disks: Volumes) -> None:
     "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
 )
 def test_every_pair_leads_the_plan_of_some_seed(shape: Shape) -> None:
-    first = [draw(seed) for seed in range(2000) if shape_of(seed) is shape]
+    first = [draw(seed) for seed in range(2000) if shape_of(seed) is shape and not any(seed in some for some in SEEDS)]
     led = {(plan.strikes[0].phase, plan.strikes[0].kind) for plan in first}
 
     assert led == {pair for _, pair in STRIKE_PAIRS[shape.name]}

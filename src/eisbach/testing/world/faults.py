@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from eisbach.testing.world.aimed import add_aimed
+from eisbach.testing.world.aimed import with_aimed
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
 from eisbach.testing.world.pairs import ALONE, LOST, LOST_STORE, OLDER_COPY, PUT_BACK, STRIKE_PAIRS, Aim
@@ -161,8 +161,7 @@ def draw(seed: int) -> Plan:
         strikes += _lost_store(seed, viewing_s, strikes)
     archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
     strikes += _kept_apart(chance, archived, strikes)
-    more_strikes, aimed_moves = add_aimed(seed, shape, viewing_s, strikes, actions)
-    strikes, actions = strikes + more_strikes, (*actions, *aimed_moves)
+    strikes, actions = with_aimed(seed, shape, viewing_s, strikes, actions)
     return Plan(
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns,
         archived=archived,

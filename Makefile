@@ -99,7 +99,7 @@ bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
 	$(BIN)/python -m bench $(ARGS)
 
 simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn disks and wrong clocks; they hit every pair of phase and fault
-	$(BIN)/eisbach simulate $(if $(findstring --seed,$(ARGS)),,--seeds 2000 $(if $(findstring --mutant,$(ARGS)),,--every-pair)) $(ARGS)
+	$(BIN)/eisbach simulate $(if $(findstring --seed ,$(ARGS)),,--seeds 2000) $(ARGS)
 
 properties: .venv/dev  ## property tests with many more examples
 	HYPOTHESIS_PROFILE=many $(BIN)/pytest -m 'not processes and not browser and not aws' tests/engines tests/domain tests/cell tests/kernel tests/plan/cost

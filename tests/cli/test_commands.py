@@ -98,7 +98,6 @@ def test_an_error_is_json_when_json_was_asked_for(tmp_path: Path) -> None:
         ),
         (("simulate", "--seed", "5", "--seeds", "6"), {}, "--seed plays that one seed"),
         (("simulate", "--without", "cut"), {}, "say which with --seed"),
-        (("simulate", "--every-pair", "--mutant", "all"), {}, "leave out --seed and --mutant"),
         (("ingest", "/no/such.mp4", "--title", "t"), {}, "/no/such.mp4 is not a file"),
         (("logs", "cell/eu-central/c1"), {}, "no log of 'cell/eu-central/c1'"),
     ],
@@ -420,12 +419,3 @@ def test_what_the_laptop_has_not_is_one_sentence_with_what_brings_it(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "needs the extra [deploy], which is not installed; in a clone: make deploy-tools" in done.stderr
     assert "\ndeploy-tools:" in (root / "Makefile").read_text()
-
-
-def test_a_run_that_is_to_hit_every_pair_fails_and_names_what_it_missed() -> None:
-    hit = run("simulate", "--seeds", "1", "--workers", "1")
-    missed = run("simulate", "--seeds", "1", "--workers", "1", "--every-pair")
-
-    assert (hit[0], missed[0]) == (0, 1)
-    assert "not hit: alone x failed-sync" in missed[1]
-    assert "pairs were not hit, and --every-pair asks for all" in missed[1]

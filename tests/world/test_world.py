@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,15 +14,15 @@ import pytest
 
 from eisbach.kernel import merge
 from eisbach.kernel.errors import NotFound
-from eisbach.testing.world.aimed import SEEDS, aims_of
+from eisbach.testing.world.aimed import SEEDS, SUITE, aims_of
 from eisbach.testing.world.disks import Volumes
 from eisbach.testing.world.faults import draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
-from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
+from eisbach.testing.world.many import Summary, close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
 from eisbach.testing.world.pairs import ALONE, PAIRS, STRIKE_PAIRS
 from eisbach.testing.world.planting import Mutant
-from eisbach.testing.world.run import simulate
+from eisbach.testing.world.run import Result, simulate
 
 WORLD = Path(__file__).parents[2] / "src" / "eisbach" / "testing" / "world"
 REGRESSIONS = [
@@ -138,6 +139,26 @@ def test_every_pair_but_those_of_a_lost_region_is_aimed_at_in_several_seeds_of_t
     assert {pair for _, pair in aims_of(shape)} >= {p for _, p in STRIKE_PAIRS[shape.name] if p[0] != ALONE}
     assert min(times[pair] for _, pair in aims_of(shape)) >= 2
     assert all(seeds.stop <= 2000 for seeds in SEEDS)
+
+
+def test_a_run_of_the_whole_suite_that_misses_a_pair_is_not_well_and_names_it() -> None:
+    nothing = simulate_nothing()
+    part, whole, all_hit = Summary(), Summary(), Summary()
+    for seed in range(SUITE):
+        for summary, covered in ((whole, PAIRS - {("look.ask", "cut-off")}), (all_hit, PAIRS)):
+            summary.add(replace(nothing, seed=seed, covered=set(covered)), 0.1)
+        if seed:
+            part.add(replace(nothing, seed=seed, covered=set()), 0.1)
+
+    assert (part.well, all_hit.well, whole.well) == (True, True, False)
+    assert whole.missed == ["look.ask x cut-off"]
+
+
+def simulate_nothing() -> Result:
+    return Result(
+        seed=0, breaches=[], trace="", covered=set(), strikes=0, acknowledged=0, conflicts=0, seconds=1.0,
+        converged_s=0.0, steps=1,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

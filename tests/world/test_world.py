@@ -122,7 +122,8 @@ def test_faults_that_do_not_matter_are_shrunk_away(disks: Volumes) -> None:
     "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
 )
 def test_every_pair_leads_the_plan_of_some_seed(shape: Shape) -> None:
-    first = [draw(seed) for seed in range(2000) if shape_of(seed) is shape and not any(seed in some for some in SEEDS)]
+    seeds = [seed for seed in range(SUITE) if shape_of(seed) is shape]
+    first = [draw(seed) for seed in seeds if not (shape.control and any(seed in aimed for aimed in SEEDS))]
     led = {(plan.strikes[0].phase, plan.strikes[0].kind) for plan in first}
 
     assert led == {pair for _, pair in STRIKE_PAIRS[shape.name]}
@@ -132,12 +133,12 @@ def test_every_pair_leads_the_plan_of_some_seed(shape: Shape) -> None:
 @pytest.mark.parametrize(
     "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
 )
-def test_every_pair_but_those_of_a_lost_region_is_aimed_at_in_several_seeds_of_the_suite(shape: Shape) -> None:
+def test_every_pair_but_those_of_a_lost_region_is_aimed_at_in_seeds_of_the_suite(shape: Shape) -> None:
     plans = [draw(seed) for seeds in SEEDS for seed in seeds if shape_of(seed) is shape]
     times = Counter((strike.phase, strike.kind) for plan in plans for strike in plan.strikes if strike.amount in (0, 4))
 
     assert {pair for _, pair in aims_of(shape)} >= {p for _, p in STRIKE_PAIRS[shape.name] if p[0] != ALONE}
-    assert min(times[pair] for _, pair in aims_of(shape)) >= 2
+    assert min(times[pair] for _, pair in aims_of(shape)) >= 1
     assert all(seeds.stop <= 2000 for seeds in SEEDS)
 
 

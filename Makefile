@@ -98,7 +98,7 @@ bench: .venv/dev web  ## figures: tables, and JSON under bench/results/
 	@.ci/postgresql
 	$(BIN)/python -m bench $(ARGS)
 
-simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn disks and wrong clocks
+simulate: .venv/dev  ## the simulated world: 2,000 seeds of crashes, cuts, torn disks and wrong clocks; they hit every pair of phase and fault
 	$(BIN)/eisbach simulate $(if $(findstring --seed ,$(ARGS)),,--seeds 2000) $(ARGS)
 
 properties: .venv/dev  ## property tests with many more examples

@@ -13,7 +13,7 @@ from kit import document, make_secrets, peer
 
 from eisbach.bootstrap import restore_owners
 from eisbach.bootstrap.control_client import HttpMoves
-from eisbach.control.moves import SlotRecord
+from eisbach.control.slot_record import LOST, SlotRecord
 from eisbach.deploy.laptop.restoring import restore
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
@@ -86,6 +86,21 @@ async def test_where_moves_never_end_nothing_is_restored() -> None:
 
     with pytest.raises(Unavailable, match="try again"):
         await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+
+
+async def test_a_store_that_is_asked_about_does_not_wait_for_an_import_that_waits_for_it_to_be_let_go_of() -> None:
+    """Seed 1689: it was unproved, and its import not let go of, until it gave up waiting for a word (30 s)."""
+    open_import = msgspec.structs.replace(HERE, phase=LOST, owner="c2", outcome="aborted")
+    given = msgspec.structs.replace(AWAY, phase=LOST, owner="c1", outcome="aborted")
+    moves = Kept(open_import)
+    moves.again = True
+
+    assert await restore_owners.settled_records("c1", moves, "asked", lets_go=False) == ([open_import], [])
+    with pytest.raises(Unavailable, match="try again"):
+        await restore_owners.settled_records("c1", moves, "asked")
+    moves.kept = {given.slot: given}  # its target may have activated it: that is asked for first
+    with pytest.raises(Unavailable, match="try again"):
+        await restore_owners.settled_records("c1", moves, "asked", lets_go=False)
 
 
 class Control(http.server.BaseHTTPRequestHandler):

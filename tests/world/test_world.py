@@ -4,20 +4,25 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from eisbach.kernel import merge
 from eisbach.kernel.errors import NotFound
+from eisbach.testing.world.aimed import SEEDS, SUITE, aims_of
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.faults import PAIRS, STRIKE_PAIRS, draw
+from eisbach.testing.world.faults import draw
 from eisbach.testing.world.genesis import SHAPES, Shape, shape_of
-from eisbach.testing.world.many import close_volumes, command, shrunk, volumes
+from eisbach.testing.world.many import Summary, close_volumes, command, shrunk, volumes
 from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.pairs import ALONE, PAIRS, STRIKE_PAIRS
 from eisbach.testing.world.planting import Mutant
-from eisbach.testing.world.run import simulate
+from eisbach.testing.world.run import Result, simulate
 
 WORLD = Path(__file__).parents[2] / "src" / "eisbach" / "testing" / "world"
 REGRESSIONS = [
@@ -117,11 +122,60 @@ def test_faults_that_do_not_matter_are_shrunk_away(disks: Volumes) -> None:
     "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
 )
 def test_every_pair_leads_the_plan_of_some_seed(shape: Shape) -> None:
-    first = [draw(seed) for seed in range(2000) if shape_of(seed) is shape]
+    seeds = [seed for seed in range(SUITE) if shape_of(seed) is shape]
+    first = [draw(seed) for seed in seeds if not (shape.control and any(seed in aimed for aimed in SEEDS))]
     led = {(plan.strikes[0].phase, plan.strikes[0].kind) for plan in first}
 
     assert led == {pair for _, pair in STRIKE_PAIRS[shape.name]}
     assert led <= PAIRS
+
+
+@pytest.mark.parametrize(
+    "shape", [s for n, s in enumerate(SHAPES) if s not in SHAPES[:n]], ids=lambda shape: shape.name
+)
+def test_every_pair_but_those_of_a_lost_region_is_aimed_at_in_seeds_of_the_suite(shape: Shape) -> None:
+    plans = [draw(seed) for seeds in SEEDS for seed in seeds if shape_of(seed) is shape]
+    times = Counter((strike.phase, strike.kind) for plan in plans for strike in plan.strikes if strike.amount in (0, 4))
+
+    assert {pair for _, pair in aims_of(shape)} >= {p for _, p in STRIKE_PAIRS[shape.name] if p[0] != ALONE}
+    assert min(times[pair] for _, pair in aims_of(shape)) >= 1
+    assert all(seeds.stop <= 2000 for seeds in SEEDS)
+
+
+def test_a_run_of_the_whole_suite_that_misses_a_pair_is_not_well_and_names_it() -> None:
+    nothing = simulate_nothing()
+    part, whole, all_hit = Summary(), Summary(), Summary()
+    for seed in range(SUITE):
+        for summary, covered in ((whole, PAIRS - {("look.ask", "cut-off")}), (all_hit, PAIRS)):
+            summary.add(replace(nothing, seed=seed, covered=set(covered)), 0.1)
+        if seed:
+            part.add(replace(nothing, seed=seed, covered=set()), 0.1)
+
+    assert (part.well, all_hit.well, whole.well) == (True, True, False)
+    assert whole.missed == ["look.ask x cut-off"]
+
+
+def simulate_nothing() -> Result:
+    return Result(
+        seed=0, breaches=[], trace="", covered=set(), strikes=0, acknowledged=0, conflicts=0, seconds=1.0,
+        converged_s=0.0, steps=1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [("drain.serve", "pause"), ("freeze.serve", "cut-off"), ("holding", "pause"), ("look.ask", "cut-off")],
+)
+def test_a_pair_that_2000_seeds_missed_is_hit_by_a_seed_that_is_aimed_at_it(
+    disks: Volumes, phase: str, kind: str
+) -> None:
+    aimed = (seed for seeds in SEEDS for seed in seeds if _aims(seed, phase, kind))
+
+    assert any((phase, kind) in simulate(seed, disks).covered for seed in islice(aimed, 30))
+
+
+def _aims(seed: int, phase: str, kind: str) -> bool:
+    return any((strike.phase, strike.kind) == (phase, kind) for strike in draw(seed).strikes)
 
 
 def test_a_failure_tells_its_history_to_elle(disks: Volumes) -> None:

@@ -207,7 +207,7 @@ def _is_ours(begun: _Begun, word: RecordsWord | None, slot: Slot) -> bool:
 
 
 async def _records_say(decided: Decided, begun: _Begun, cell: str) -> str:
-    records, _ = await settled_records(cell, decided, _WHY)
+    records, _ = await settled_records(cell, decided, _WHY, lets_go=False)
     word = records_say(records, begun.leases, cell)
     begun.givers.update({slot: kept for slot, kept in kept_by_others(records, cell).items() if slot in word.arrived})
     why = word.why or evacuation_says(await decided.evacuation(), begun.leases, cell)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from eisbach.control.evacuation import EvacuationRecord
-from eisbach.control.moves import SlotRecord
+from eisbach.control.slot_record import LOST, SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 
@@ -96,8 +96,13 @@ def kept_by_others(records: Iterable[SlotRecord], cell: str) -> dict[Slot, Kept]
     }
 
 
-async def settled_records(cell: str, moves: Moves, why: str) -> tuple[Sequence[SlotRecord], Sequence[SlotRecord]]:
+async def settled_records(
+    cell: str, moves: Moves, why: str, *, lets_go: bool = True
+) -> tuple[Sequence[SlotRecord], Sequence[SlotRecord]]:
     """The records of moves, once those that the cell takes part in have ended or were given up; and these again alone.
+
+    ``lets_go``: whether the cell can be told to let go of an import that a lost record has left open. If not, that is
+    not waited for: it would wait for the cell (seed 1689), and as long as it lasts the import is not activated.
 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
@@ -105,7 +110,13 @@ async def settled_records(cell: str, moves: Moves, why: str) -> tuple[Sequence[S
     seen = set[str]()
     for _ in range(_TRIES):
         records = await moves.records()
-        on_their_way = [one for one in records if one.phase != "settled" and cell in (one.source, one.target)]
+        on_their_way = [
+            one
+            for one in records
+            if one.phase != "settled"
+            and cell in (one.source, one.target)
+            and (lets_go or one.phase != LOST or one.owner == cell)
+        ]
         if not on_their_way:
             return records, [one for one in records if one.slot in seen]
         seen.update(one.slot for one in on_their_way)

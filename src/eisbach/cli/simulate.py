@@ -121,7 +121,7 @@ def _many(shared: Shared, seeds: Iterator[int], mutant: str, workers: int, repor
         show_json(summary.document())
     else:
         _show(summary, mutant)
-    raise typer.Exit(NOT_WELL if summary.failed else 0)
+    raise typer.Exit(0 if summary.well else NOT_WELL)
 
 
 def _play(shared: Shared, summary: "Summary", seeds: Iterator[int], mutant: str, workers: int) -> None:
@@ -138,6 +138,7 @@ def _play(shared: Shared, summary: "Summary", seeds: Iterator[int], mutant: str,
 
 
 def _show(summary: "Summary", mutant: str) -> None:
+    from eisbach.testing.world.aimed import SUITE
     from eisbach.testing.world.many import close_volumes, shrunk
     from eisbach.testing.world.many import command as repeat
 
@@ -155,6 +156,10 @@ def _show(summary: "Summary", mutant: str) -> None:
     )
     for missing in coverage["missing"][:10]:
         say(f"not hit: {missing}")
+    if summary.missed:
+        say(
+            f"{len(summary.missed)} pairs were not hit: seeds below {SUITE} have to hit all, see testing/world/aimed.py"
+        )
     if not summary.failed:
         say("Next: eisbach simulate --seed 17 shows a run; --mutant all shows that the judge is not blind")
         return

@@ -178,9 +178,9 @@ def how_it_ended(slot: str, found: Mapping[str, LeaseView], silent: str, *, now_
         has = [f"{name} has it {one.state} under epoch {one.epoch}" for name, one in found.items() if one.state]
         known = ", ".join(has) or "no cell that answers has it"
         raise Unavailable(f"whose slot {slot} is cannot be known yet: {known}; {silent or 'nobody serves it'}")
+    aborted = not serving or bool(importing)
     # An import ends with an epoch above its source's; one that is away takes none, and keeps its own.
-    aborted = not serving or (bool(importing) and found[owner].state == "active")
-    epoch = top + 1 if aborted else top
+    epoch = top + 1 if aborted and found[owner].state != "away" else top
     others = sorted((n for n in found if n != owner), key=lambda name: (found[name].move, found[name].epoch))
     other = importing[0] if aborted and importing else others[-1] if others else owner
     return SlotRecord(

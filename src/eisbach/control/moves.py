@@ -304,7 +304,8 @@ class Mover:
         """The only point of decision: one compare-and-set, COMMIT or ABORT, under a higher epoch either way.
 
         Of a move that no cell has heard of nobody is told: under an epoch that a lost record gave to another cell, the
-        source would wake up as a second owner.
+        source would wake up as a second owner. What was still to be done of the move before it, whose record it took
+        the place of, is done: the map follows, and the target lets go of what it kept (seed 875).
         """
         unheard = record.phase == "queued"
         ended = msgspec.structs.replace(
@@ -317,7 +318,7 @@ class Mover:
             reason=reason,
             freeze_ms=freeze_ms,
             told=tuple(sorted({record.source, record.target})) if unheard else (),
-            discarded=unheard,
+            discarded=False,
         )
         await self._records.put(ended, expected=revision)
         self.waits.pop(record.slot, None)

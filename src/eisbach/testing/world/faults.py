@@ -2,7 +2,6 @@
 
 A strike waits until its target is in the phase it is aimed at, so that rare windows are hit as often as wide ones.
 Promises: the plan depends on the seed alone; leaving strikes out changes nothing of the others.
-Coverage is the set of (phase, fault) pairs that were hit; ``PAIRS`` are those that can occur.
 May not know: who carries it out (``nemesis``).
 """
 
@@ -11,57 +10,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from eisbach.testing.world.control import FORGED
+from eisbach.testing.world.aimed import with_aimed
 from eisbach.testing.world.genesis import REGIONS, Shape, nth_of_shape, shape_of
 from eisbach.testing.world.nodes import CATCHING_UP, CUT_TOLD, MOVE_NEAR
-from eisbach.testing.world.strikes import Action, Pair, Strike
+from eisbach.testing.world.pairs import ALONE, LOST, LOST_STORE, OLDER_COPY, PUT_BACK, STRIKE_PAIRS, Aim
+from eisbach.testing.world.strikes import CALM_AFTER_S, Action, Pair, Strike
 
-__all__ = [
-    "ALONE",
-    "LOST_STORE",
-    "MESSAGE_PAIRS",
-    "OLDER_COPY",
-    "PAIRS",
-    "STRIKE_PAIRS",
-    "Action",
-    "Pair",
-    "Plan",
-    "Strike",
-    "copied_s",
-    "draw",
-]
+__all__ = ["Plan", "copied_s", "draw"]
 
-Aim = tuple[str, Pair]
-_CELL_PHASES: Final = ("opening", "disk.store", "call.serve", "pull.ask", "pull.serve", "publish.ask", "cursor.ask")
-_HUB_PHASES: Final = ("opening", "disk.log", "disk.spokes", "publish.serve", "cursor.serve")
-_PREPARED: Final = (("c1", "holding"), ("hub", "acknowledge"), ("hub", CATCHING_UP))
-"""Windows that hardly open by themselves: ops from the future wait in a log; a spoke acknowledges; a hub comes back and
-much waits for it. Before a strike waits for the first or the last of them it sees to it that there is something to
-wait for."""
-ALONE: Final = "alone"
-"""The other region is lost; a plan that is led by this has it lost."""
-_STEPS: Final = ("look", "prepare", "freeze", "drain", "settle")
-"""Calls of a move from its coordinator to cells; between cells there is ``export``."""
-_DEATHS: Final = ("kill", "power", "pause", "full", "failed-sync")
-_CLOCKS: Final = ("jump-ahead", "jump-back", "drift", "freeze")
-_CUTS: Final = ("cut", "cut-one-way", "cut-off")
-_TWINS: Final[tuple[Aim, ...]] = (
-    *(("c1", (phase, kind)) for phase in _CELL_PHASES for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
-    *(("hub", (phase, kind)) for phase in _HUB_PHASES for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
-    *(("hub", (phase, "wiped")) for phase in _HUB_PHASES),
-    *((process, (phase, kind)) for process, phase in _PREPARED for kind in _DEATHS),
-)
-_MOVING: Final[tuple[Aim, ...]] = (
-    *(("control", (f"{step}.ask", kind)) for step in _STEPS for kind in (*_DEATHS, *_CLOCKS, "cut-off")),
-    *(("control", (phase, kind)) for phase in ("opening", "disk.control") for kind in (*_DEATHS, "freeze")),
-    # A cell answers ``look`` and ``export`` without waiting for anything: there is no time in which to hit it.
-    *(("cell", (f"{step}.serve", kind)) for step in _STEPS[1:] for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
-    *(("cell", ("export.ask", kind)) for kind in (*_DEATHS, *_CLOCKS, *_CUTS)),
-    *((process, (ALONE, kind)) for process in ("cell", "control") for kind in _DEATHS),
-    *(("cell", (CUT_TOLD, kind)) for kind in ("kill", "power")),
-    *(("hub", (MOVE_NEAR, kind)) for kind in (*_DEATHS, "cut-off")),
-    *(("agent", (phase, kind)) for phase in ("opening", "fetch.ask") for kind in ("kill", "power", "pause", "cut-off")),
-)
 _OFTEN: Final[frozenset[Pair]] = frozenset(
     {
         ("disk.spokes", "failed-sync"), ("disk.spokes", "full"), ("disk.log", "full"), ("disk.store", "failed-sync"),
@@ -72,33 +28,6 @@ _OFTEN: Final[frozenset[Pair]] = frozenset(
 )  # fmt: skip
 """Beside the pair that a seed is led by, these come twelve times as often as others and kills four times as often: they
 show most."""
-STRIKE_PAIRS: Final[Mapping[str, tuple[Aim, ...]]] = {
-    "twins": _TWINS, "residency": _TWINS, "moving": _MOVING,
-}  # fmt: skip
-"""Shape -> (process, (phase, fault)) that a strike can hit; ``cell`` is any cell of the region where slots move."""
-_CALLS: Final = ("edge", "door", "call", "pull", "publish", "cursor", "fetch", *_STEPS, "export")
-_LEGS: Final = tuple(f"{call}.{leg}" for call in _CALLS for leg in ("ask", "answer"))
-MESSAGE_PAIRS: Final[tuple[Pair, ...]] = (
-    *((leg, fault) for leg in _LEGS for fault in ("loss", "lateness")),
-    *((leg, "doubling") for leg in _LEGS if leg.endswith(".ask")),
-    *((leg, "cut") for leg in _LEGS if not leg.startswith("edge.")),
-    *(("fetch.answer", f"forged-{kind}") for kind in FORGED),
-)
-"""(message, fault): viewers' own links are never cut, they only lose."""
-OLDER_COPY: Final = "older-copy"
-"""The machine is put back from a copy of its disk that was made a while before."""
-_PUT_BACK: Final[tuple[Pair, ...]] = tuple((phase, OLDER_COPY) for phase in _CELL_PHASES)
-"""At most one in a seed."""
-LOST_STORE: Final = "lost-store"
-"""The control process comes back with an empty disk, and begins from the map that its edge keeps."""
-_LOST: Final[tuple[Pair, ...]] = tuple(
-    (phase, LOST_STORE) for phase in ("opening", "disk.control", *(f"{step}.ask" for step in _STEPS))
-)
-"""At most one in a seed. A control process has opened before it can be hit: what is aimed there hits what follows."""
-PAIRS: Final[frozenset[Pair]] = frozenset(
-    {pair for aims in STRIKE_PAIRS.values() for _, pair in aims} | set(MESSAGE_PAIRS) | set(_PUT_BACK) | set(_LOST[1:])
-)
-"""Every pair that can occur; a process in ``opening`` is a cell, a hub, a control process or an agent."""
 _LATEST: Final = {"wiped": 1.5}
 """Share of the viewers' time in which a kind may strike, 0.9 for the others: a relay that has nothing more to say must
 notice that its log is gone."""
@@ -138,8 +67,6 @@ _CROWD_MOVING: Final[tuple[tuple[Aim, ...], ...]] = (
 """The first and the second strike."""
 ILL_SHARE: Final = 0.15
 """Of seeds, drawn by itself: a second spoke, which fails and has its poison."""
-CALM_AFTER_S: Final = 3.0
-"""After the viewers' last call something may still go wrong for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +114,7 @@ def draw(seed: int) -> Plan:
     chance = random.Random(f"{seed}:plan")  # noqa: S311 - must be repeatable
     shape = shape_of(seed)
     aims = STRIKE_PAIRS[shape.name]
-    any_of = tuple(dict.fromkeys((*aims, *_TWINS)))
+    any_of = tuple(dict.fromkeys((*aims, *STRIKE_PAIRS["twins"])))
     weights = [12 if pair in _OFTEN else 4 if pair[1] == "kill" else 1 for _, pair in any_of]
     viewing_s = chance.uniform(1.5, 5.0)
     strikes: list[Strike] = []
@@ -234,6 +161,7 @@ def draw(seed: int) -> Plan:
         strikes += _lost_store(seed, viewing_s, strikes)
     archived = ("", 0.0) if shape.control else _archived(chance, burns, strikes, viewing_s)
     strikes += _kept_apart(chance, archived, strikes)
+    strikes, actions = with_aimed(seed, shape, viewing_s, strikes, actions)
     return Plan(
         shape=shape, viewing_s=viewing_s, strikes=tuple(strikes), actions=actions, weather=weather, burns=burns,
         archived=archived,
@@ -292,7 +220,7 @@ def _put_back(
         number=len(others),
         at_s=at_s,
         target=f"{region}/{chance.choice(shape.cells[region])}",
-        phase=chance.choice(_PUT_BACK)[0],
+        phase=chance.choice(PUT_BACK)[0],
         kind=OLDER_COPY,
         seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
         amount=chance.randint(0, 12),
@@ -308,7 +236,7 @@ def _lost_store(seed: int, viewing_s: float, others: Sequence[Strike]) -> Iterat
         number=len(others),
         at_s=chance.uniform(0.1, 0.9) * viewing_s,
         target=f"{REGIONS[0]}/control",
-        phase=chance.choice(_LOST)[0],
+        phase=chance.choice(LOST)[0],
         kind=LOST_STORE,
         seconds=chance.choice((0.1, 0.5, 1.5)) * chance.uniform(0.5, 1.5),
         amount=chance.randint(0, 12),

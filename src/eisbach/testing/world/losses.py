@@ -16,9 +16,10 @@ from eisbach.kernel.versions import Mark
 from eisbach.testing.world.control import ControlNode
 from eisbach.testing.world.edge import World
 from eisbach.testing.world.evidence import Evidence, owners
-from eisbach.testing.world.faults import ALONE, Action
 from eisbach.testing.world.genesis import REGIONS
+from eisbach.testing.world.pairs import ALONE
 from eisbach.testing.world.process import Process
+from eisbach.testing.world.strikes import Action
 
 __all__ = ["Losses"]
 

@@ -16,10 +16,13 @@ from typing import Any, Final
 
 import structlog
 
+from eisbach.testing.world.aimed import SUITE
 from eisbach.testing.world.disks import Volumes
-from eisbach.testing.world.faults import PAIRS, Pair, draw
+from eisbach.testing.world.faults import draw
 from eisbach.testing.world.mutants import MUTANTS, planted
+from eisbach.testing.world.pairs import PAIRS
 from eisbach.testing.world.run import Result, simulate
+from eisbach.testing.world.strikes import Pair
 
 __all__ = ["Found", "Summary", "close_volumes", "command", "hunt", "run_many", "shrunk", "volumes"]
 
@@ -42,6 +45,7 @@ class Summary:
     longest_convergence_s: float = 0.0
     cpu_s: float = 0.0
     repeated: int = 0
+    of_suite: int = 0
 
     def add(self, result: Result, cpu_s: float) -> None:
         """Count one more."""
@@ -54,8 +58,24 @@ class Summary:
         self.longest_convergence_s = max(self.longest_convergence_s, result.converged_s)
         self.cpu_s += cpu_s
         self.repeated += result.seed % TWICE_EVERY == 0
+        self.of_suite += result.seed < SUITE
         if result.breaches:
             self.failed.append(result)
+
+    @property
+    def missing(self) -> list[str]:
+        """Pairs that can occur and were not hit."""
+        return sorted(" x ".join(pair) for pair in PAIRS - self.covered)
+
+    @property
+    def missed(self) -> list[str]:
+        """Of those, what should have been: all of the suite was played."""
+        return self.missing if self.of_suite >= SUITE else []
+
+    @property
+    def well(self) -> bool:
+        """Nothing failed, and nothing was missed."""
+        return not self.failed and not self.missed
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -65,7 +85,7 @@ class Summary:
             "coverage": {
                 "pairs": len(PAIRS),
                 "hit": len(self.covered & PAIRS),
-                "missing": sorted(" x ".join(pair) for pair in PAIRS - self.covered),
+                "missing": self.missing,
             },
             "strikes": self.strikes,
             "acknowledged_writes": self.acknowledged,

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from eisbach.testing.world.disks import Files
-from eisbach.testing.world.faults import OLDER_COPY, PAIRS, Pair, Plan, Strike, copied_s
+from eisbach.testing.world.faults import Plan, copied_s
 from eisbach.testing.world.genesis import REGIONS
 from eisbach.testing.world.network import Network
 from eisbach.testing.world.nodes import CATCHING_UP
+from eisbach.testing.world.pairs import OLDER_COPY, PAIRS
 from eisbach.testing.world.process import Process
+from eisbach.testing.world.strikes import Pair, Strike
 
 __all__ = ["Nemesis"]
 

@@ -15,11 +15,11 @@ from eisbach.kernel.versions import Vector, covers
 from eisbach.testing.world.control import ControlNode
 from eisbach.testing.world.edge import World
 from eisbach.testing.world.evidence import owners
-from eisbach.testing.world.faults import Action
 from eisbach.testing.world.genesis import GROUP, REGIONS
 from eisbach.testing.world.losses import Losses
 from eisbach.testing.world.nodes import CellNode
 from eisbach.testing.world.process import Process
+from eisbach.testing.world.strikes import Action
 
 __all__ = ["Operator"]
 

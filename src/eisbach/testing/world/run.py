@@ -27,7 +27,7 @@ from eisbach.testing.world.convergence import backlogs, differences
 from eisbach.testing.world.disks import Files, Volumes
 from eisbach.testing.world.edge import CALLS, Edge, World
 from eisbach.testing.world.evidence import Evidence, gather, owners
-from eisbach.testing.world.faults import Pair, draw
+from eisbach.testing.world.faults import draw
 from eisbach.testing.world.genesis import (
     GROUP,
     REGIONS,
@@ -48,6 +48,7 @@ from eisbach.testing.world.nodes import MOVE_NEAR, CellNode, HubNode
 from eisbach.testing.world.operator import Operator
 from eisbach.testing.world.process import Process
 from eisbach.testing.world.put_back import note_put_back
+from eisbach.testing.world.strikes import Pair
 
 __all__ = ["Result", "simulate"]
 

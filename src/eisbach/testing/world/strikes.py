@@ -1,8 +1,12 @@
 """What a plan is made of: faults that wait for a phase, and what an operator does. May not know: how they are drawn."""
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Action", "Pair", "Strike"]
+__all__ = ["CALM_AFTER_S", "Action", "Pair", "Strike"]
+
+CALM_AFTER_S: Final = 3.0
+"""After the viewers' last call something may still go wrong for so long."""
 
 Pair = tuple[str, str]
 """(phase, fault)."""

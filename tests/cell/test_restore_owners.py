@@ -103,6 +103,16 @@ async def test_a_store_that_is_asked_about_does_not_wait_for_an_import_that_wait
         await restore_owners.settled_records("c1", moves, "asked", lets_go=False)
 
 
+async def test_a_cell_is_restored_though_a_lost_record_waits_for_it_to_let_go_of_an_import() -> None:
+    """It is down, with an empty disk: it waited for the record, and the record for it."""
+    moves = Kept(msgspec.structs.replace(HERE, phase=LOST, owner="c2", outcome="aborted"))
+    moves.again = True
+
+    whose = await restore_owners.owners_by_record(BY_MAP, "c1", moves)
+
+    assert whose.owners[OTHER] == "c2"
+
+
 class Control(http.server.BaseHTTPRequestHandler):
     """The calls of a control process that keeps one move, and lets go of it when it is asked to."""
 

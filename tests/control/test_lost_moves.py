@@ -178,6 +178,28 @@ async def test_a_cell_that_does_not_answer_is_waited_for_it_may_be_the_one_that_
     assert await region.check() == "c1"
 
 
+async def test_a_cell_that_is_silent_is_waited_for_once_a_look_and_not_at_each_slot(region: Region) -> None:
+    """Its time-out at every slot that ever moved: minutes, until status named the first."""
+    await freeze_first(region)
+    await lose_the_store(region)
+    region.down = {"c3"}
+    asked: list[str] = []
+    look = region.look
+
+    async def counted(cell: str, slot: str) -> LeaseView:
+        asked.append(cell)
+        return await look(cell, slot)
+
+    region.look = counted  # type: ignore[method-assign]
+    looking = lost(region)
+    running = asyncio.create_task(looking.run())
+    await region.clock.advance(12)
+
+    assert set(asked) == {"c1", "c2"}
+    assert "c3: " in looking.waits[str(SLOT)]
+    running.cancel()
+
+
 async def test_a_move_that_is_asked_for_before_it_is_known_waits(region: Region) -> None:
     """Given up at once it would have woken the source under the epoch that the target may serve under."""
     await freeze_first(region)

@@ -80,7 +80,8 @@ async def owners_by_record(by_map: Mapping[Slot, str], cell: str, moves: Moves) 
     Raises:
         Unavailable: the control process does not answer, or new moves begin all the time.
     """
-    records, ended = await settled_records(cell, moves, _WHY)
+    # The disk is empty: no import is there that an order of the lost control process could activate.
+    records, ended = await settled_records(cell, moves, _WHY, lets_go=False)
     owners = {**by_map, **{Slot.parse(one.slot): one.owner for one in records}}
     return Whose(owners, kept_by_others(records, cell), {Slot.parse(one.slot): one.epoch for one in records}, ended)
 

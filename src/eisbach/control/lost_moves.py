@@ -64,6 +64,8 @@ class LostMoves:
         self._records = SlotRecords(store)
         self.waits: dict[str, str] = {}
         """Slot -> why it is not known yet how its last move ended."""
+        self._silent: dict[str, str] = {}
+        """Cell -> why it did not answer in this look: it is not waited for at each slot anew."""
 
     async def run(self) -> None:
         """Until every cell has answered, and no move is unknown."""
@@ -75,7 +77,8 @@ class LostMoves:
         """Which of these cells must be asked again."""
         names = sorted(todo)
         told = await asyncio.gather(*(self._cells.all_leases(name) for name in names), return_exceptions=True)
-        heard, silent = dict[str, Mapping[str, LeaseView]](), dict[str, str]()
+        heard = dict[str, Mapping[str, LeaseView]]()
+        silent = self._silent = {}
         for name, found in zip(names, told, strict=True):
             if isinstance(found, EisbachError):
                 silent[name] = str(found)
@@ -120,17 +123,17 @@ class LostMoves:
 
     async def _ask(self, slot: str) -> tuple[dict[str, LeaseView], str]:
         """What every cell has, and which do not say."""
-        names = list(self._names())
+        names = [name for name in self._names() if name not in self._silent]
         told = await asyncio.gather(*(self._cells.look(name, slot) for name in names), return_exceptions=True)
-        found, silent = dict[str, LeaseView](), list[str]()
+        found = dict[str, LeaseView]()
         for name, one in zip(names, told, strict=True):
             if isinstance(one, EisbachError):
-                silent.append(f"{name}: {one}")
+                self._silent[name] = str(one)
             elif isinstance(one, BaseException):
                 raise one
             else:
                 found[name] = one
-        return found, "; ".join(silent)
+        return found, "; ".join(f"{name}: {why}" for name, why in self._silent.items())
 
     async def _let_go(self, record: SlotRecord) -> bool:
         """Before ``Mover`` tells anybody: else an ACTIVATE of the lost process, still on its way, makes two owners.

@@ -93,6 +93,12 @@ def test_a_region_that_is_evacuated_takes_nobody_over(
     assert len(out) == 1 or summary.next == "eisbach regions return eu-central"
 
 
+def test_where_nothing_is_broken_the_next_command_takes_an_evacuated_region_back() -> None:
+    assert summarise(parts("regions", 2, {}), replace(about("regions"), out=["eu-west"])).next == (
+        "eisbach regions return eu-west"
+    )
+
+
 def test_a_region_is_evacuated_when_no_cell_that_answers_serves_a_viewer() -> None:
     layouts = parts("regions", 2, {})
     told = {"cell/eu-central/c1": 0, "cell/eu-central/c2": 0, "cell/eu-west/c1": 0, "cell/eu-west/c2": 1}

@@ -185,7 +185,8 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         away = "".join(f"; {region} is evacuated" for region in about.out if region not in about.lost)
         away += "".join(f"; {region} was declared lost and has not returned" for region in about.lost)
         well = f"Nobody is hurt: {all_ready}{away}; last change: {about.last}."
-        following = f"eisbach regions return {about.lost[0]}" if about.lost else "eisbach changes"
+        back = next(iter((*about.lost, *about.out)), "")
+        following = f"eisbach regions return {back}" if back else "eisbach changes"
         return Summary(sentence=well, hurt=[], next=following)
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p], about.out)) for p in broken]
     hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad)) + frozen

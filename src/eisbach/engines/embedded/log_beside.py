@@ -33,6 +33,8 @@ class LogBeside:
         """Why commits may lie in a log that is not there any more; empty: they do not."""
         self._file, self._log = path, path.with_name(f"{path.name}-wal")
         self._note = path.with_name(f"{path.name}{_SUFFIX}")
+        self._mine = ""
+        """The file that was opened; at the end another may bear its name."""
 
     def look(self) -> None:
         """Before the file is opened. Where files cannot be told apart nothing is lost: there every opening asks."""
@@ -45,19 +47,21 @@ class LogBeside:
             noted = self._note.read_text()
         except FileNotFoundError:
             return f"nothing beside {self._file} says which write-ahead log it was opened with last"
-        if noted in (self._noted(_CLOSED), self._noted(self._place(self._log))):
+        here = self._place(self._file)
+        if noted in (self._noted(here, _CLOSED), self._noted(here, self._place(self._log))):
             return ""
-        if not noted.startswith(self._noted("")):
+        if not noted.startswith(self._noted(here, "")):
             return f"{self._file} is not the file that was opened here last"
         return f"{self._log} is not the write-ahead log that {self._file} was opened with last"
 
-    def _noted(self, log: str) -> str:
-        return f"{self._place(self._file)}\n{log}" if self._file_too else log
+    def _noted(self, file: str, log: str) -> str:
+        return f"{file}\n{log}" if self._file_too else log
 
     def opened(self) -> None:
         """After the first commit, by which there is a log; of a lost one the next opening is to hear, too."""
         if not self.lost:
-            self._put(self._noted(self._place(self._log)))
+            self._mine = self._mine or self._place(self._file)
+            self._put(self._noted(self._mine, self._place(self._log)))
 
     def believed(self) -> None:
         """Who may hold more was asked, and does not."""
@@ -71,7 +75,7 @@ class LogBeside:
         """
         if not self.lost and not self._log.exists():
             with contextlib.suppress(OSError):
-                self._put(self._noted(_CLOSED))
+                self._put(self._noted(self._mine, _CLOSED))
 
     def _put(self, text: str) -> None:
         if not self._real:

@@ -207,6 +207,48 @@ async def test_what_a_full_disk_keeps_out_counts_as_behind_and_ages(tmp_path: Pa
     assert (healed.ops_behind, healed.slots_failing) == (0, 0)
 
 
+async def test_a_slot_that_the_twin_could_not_tell_of_for_a_moment_is_not_behind_for_ever(tmp_path: Path) -> None:
+    """Nothing was written to it since, so nothing ever said that it is well."""
+    rng = random.Random(5)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+        whole = other.store.ops_after
+
+        async def refused(slot: Slot, vector: object, *, limit: int) -> OpBatch:
+            if slot == SLOTS[0]:
+                raise Unavailable("the disk refused")
+            return await whole(slot, vector, limit=limit)  # type: ignore[arg-type]
+
+        other.store.ops_after = refused  # type: ignore[method-assign]
+        async with pulling(one, LossyLink(other, rng, loss=0), "eu-west", rng) as puller, asyncio.timeout(5):
+            while not puller.statistics().slots_failing:
+                await asyncio.sleep(0.01)
+            other.store.ops_after = whole  # type: ignore[method-assign]
+            while puller.statistics().slots_failing:
+                await asyncio.sleep(0.01)
+
+            assert puller.statistics().lag_ms == 0
+
+
+async def test_a_slot_that_another_cell_follows_by_now_is_not_behind_here(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as other:
+
+        async def full(slot: Slot, ops: Sequence[Op]) -> Applied:
+            raise Unavailable("the disk refused (FullError)")
+
+        one.store.apply = full  # type: ignore[method-assign]
+        await other.write(SLOTS[0], "item", b"x")
+        async with pulling(one, LossyLink(other, rng, loss=0), "eu-west", rng) as puller, asyncio.timeout(5):
+            while puller.statistics().ops_behind != 1:
+                await asyncio.sleep(0.01)
+            followed = [slot for slot in one.ownership.followed() if slot != SLOTS[0]]
+            one.ownership.followed = lambda: followed  # type: ignore[method-assign]
+            while puller.statistics().slots_failing:
+                await asyncio.sleep(0.01)
+
+            assert puller.statistics().ops_behind == 0
+
+
 async def test_far_behind_the_next_answer_is_on_its_way_while_one_is_applied_and_acknowledges_only_what_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,9 @@ class Puller:
         mine = {str(slot) for slot in self._ownership.followed()}
         for gone in self._owners.keys() - mine:
             del self._owners[gone]
+        for known in (self._failing, self._behind):
+            for gone in known.keys() - mine:  # another cell follows it: here it would be behind for ever
+                del known[gone]
         stale = self._clock.monotonic_ms() - self._map_at_ms >= _MAP_EVERY_MS
         if mine <= self._owners.keys() and not stale:
             return
@@ -325,6 +328,8 @@ class Puller:
         if not answer.full and sum(len(batch.ops) for batch in answer.batches.values()) < PULL_OPS_MAX:
             for text in set(asked) - answer.batches.keys():
                 self._behind.pop(text, None)
+                if text not in answer.failed:  # it has nothing new
+                    self._failing.pop(text, None)
         if not answer.batches:
             self._lag_ms = 0
 

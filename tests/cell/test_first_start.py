@@ -136,6 +136,16 @@ async def test_a_twin_that_cannot_tell_of_one_slot_is_no_word_for_a_first_start(
         await twin_knows(unsure, SLOTS, region="eu-central", twin="eu-west")
 
 
+async def test_a_twin_that_cannot_tell_of_one_slot_still_speaks_of_the_others() -> None:
+    """Where no other region is known to have begun, its silence on one slot let the cell number its ops anew."""
+    knows = Twin({"eu/de/main/3": {"eu-central": Mark(3, 7)}})
+    knows.failed = {"eu/de/main/1": "unavailable"}
+
+    found = await twin_knows(knows, SLOTS, region="eu-central", twin="eu-west")
+
+    assert found == "region eu-west holds its op 3.7 in slot eu/de/main/3"
+
+
 async def test_where_another_region_has_begun_an_empty_store_waits_for_its_word(tmp_path: Path) -> None:
     """All of a region was removed, control and backups too: its cells began under epoch 1 before the twin was up."""
     async with control(tmp_path) as url:

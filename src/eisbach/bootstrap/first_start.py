@@ -81,7 +81,7 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
     """Where the twin holds an op of ``region`` in one of the slots; empty: nowhere, for all that it says now.
 
     Raises:
-        Unavailable: it does not answer, or not for one of the slots.
+        Unavailable: it does not answer, or not for one of the slots, and holds none in those that it tells of.
     """
     groups = await transport.owners()
     gate = asyncio.Semaphore(_AT_ONCE)
@@ -102,7 +102,14 @@ async def twin_knows(transport: PeerTransport, slots: Sequence[Slot], *, region:
         mark = batch.heads.get(region) if batch is not None else None
         return f"region {twin} holds its op {mark.epoch}.{mark.seq} in slot {slot}" if mark is not None else ""
 
-    return next(filter(None, await asyncio.gather(*map(look, slots))), "")
+    found = await asyncio.gather(*map(look, slots), return_exceptions=True)
+    for one in found:
+        if isinstance(one, str) and one:
+            return one  # whatever it does not tell of the others
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return ""
 
 
 async def tell_control(parts: Parts, store: CellStore, *, holds: bool) -> str:

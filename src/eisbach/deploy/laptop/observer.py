@@ -136,7 +136,8 @@ class Observer:
         out = outs(self._figures, away)
         if supervisor.begun:
             open_ = {one.region for one in open_ends}
-            open_ends += weighed_wrongly(self._weights(), out={one.region for one in out}, open_=open_)
+            answer = {target.partition("/")[2] for target in self._figures if target.startswith("control/")}
+            open_ends += weighed_wrongly(self._weights(), out={one.region for one in out}, open_=open_, answer=answer)
         controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
         cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(

@@ -19,7 +19,7 @@ def test_a_500_is_whole_in_its_head_too_for_an_edge_that_lets_no_body_pass() -> 
 
 
 def test_a_500_with_much_to_say_leaves_room_for_the_rest_of_the_head() -> None:
-    answer = problem_answer(problem_of(Corrupt("\u00fc" * 9000), rng=random.Random(1)))
+    answer = problem_answer(problem_of(Corrupt("\U0001f9ca" * 9000), rng=random.Random(1)))
 
     assert len(dict(answer.headers)["Eisbach-Problem"]) < 2048
 

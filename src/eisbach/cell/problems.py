@@ -95,8 +95,8 @@ _STATUS: tuple[tuple[type[EisbachError], int, str], ...] = (
 """From the special to the general; the first that fits counts."""
 
 
-_DETAIL_CHARS = 300
-"""Six bytes each, at most."""
+_DETAIL_CHARS = 150
+"""Twelve bytes each, at most."""
 
 
 def problem_of(error: EisbachError, *, rng: random.Random, request_id: str = "") -> Problem:

@@ -1,5 +1,6 @@
 """A spokes' store that somebody put back, whose write-ahead log was removed, or that is gone."""
 
+import asyncio
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.authoring import spoke
 from eisbach.hub.store_lost import StoreLost
+from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.events import Event
 from eisbach.ports.spoke import Effects, SpokeSpec
 from eisbach.testing.event_log_promises import an_event
@@ -121,6 +123,33 @@ async def test_a_store_that_is_empty_though_the_hub_knows_its_spokes_is_told_for
     assert "the hub knows 1 of its spokes" in str(found["why"])
     assert later == found, "a restart still tells it"
     assert await told(hub, hub.clock) == {}
+
+
+async def test_an_empty_store_whose_host_ends_before_the_hub_has_answered_is_told_by_the_next_one(hub) -> None:
+    """Its tables were there by then, so nothing said any more that it had begun empty."""
+    spec, _ = counter()
+    await hub.start(spec)
+    await hub.publish(an_event(1))
+    await stopped(hub)
+    for file in hub.folder.glob("spokes.db*"):
+        file.unlink()
+    await reopen(hub)
+    state, asked = hub.log.state, asyncio.Event()
+
+    async def silent() -> None:
+        asked.set()
+        raise Unavailable("the hub is away")
+
+    hub.log.state = silent
+    looking = asyncio.create_task(told(hub, hub.clock))
+    await asked.wait()
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    await hub.store.aclose()
+    hub.log.state = state
+    await reopen(hub)
+
+    assert "the hub knows 1 of its spokes" in str((await told(hub, hub.clock))["why"])
 
 
 async def test_an_older_copy_is_told_with_how_it_was_seen(hub, put_back) -> None:

@@ -3,7 +3,7 @@
 Promises: kept with the store, so that a restart still tells it. May not know: engines, which spokes there are.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ __all__ = ["StoreLost"]
 _ASK_AGAIN: Final = timedelta(seconds=1)
 _TOLD_FOR: Final = timedelta(days=1)
 _NOBODY, _KEY = "", "eisbach:store-lost"
+_EMPTY: Final = "eisbach:began-empty"
+"""Kept until the hub has said whether that was a loss: a process that ends before leaves a store that is not empty."""
 _logger = structlog.get_logger(__name__)
 
 
@@ -43,8 +45,12 @@ class StoreLost:
         """
         if older:
             await self._note(older, empty=False)
-        elif was_empty and (known := await self._known(spokes)):
-            await self._note(f"it was empty, and the hub knows {len(known)} of its spokes", empty=True)
+        if was_empty:
+            await self._keep({_EMPTY: b"1"})
+        if await self._store.get(_NOBODY, _EMPTY):
+            if known := await self._known(spokes):
+                await self._note(f"it was empty, and the hub knows {len(known)} of its spokes", empty=True)
+            await self._keep({_EMPTY: None})
         kept = await self._store.get(_NOBODY, _KEY)
         self._lost = msgspec.json.decode(kept, type=_Lost) if kept else None
 
@@ -64,4 +70,7 @@ class StoreLost:
     async def _note(self, why: str, *, empty: bool) -> None:
         _logger.warning("spoke_store_lost" if empty else "spoke_store_older", why=why)
         lost = msgspec.json.encode(_Lost(at_ms=self._clock.wall_ms(), why=why, empty=empty))
-        await self._store.settle(Settlement(spoke=_NOBODY, event_id="", subject="", state={_KEY: lost}))
+        await self._keep({_KEY: lost})
+
+    async def _keep(self, state: Mapping[str, bytes | None]) -> None:
+        await self._store.settle(Settlement(spoke=_NOBODY, event_id="", subject="", state=state))

@@ -99,7 +99,8 @@ class TwinDigests:
 
     def differing(self, text: str) -> list[int]:
         """Buckets of a slot that differ, as ``statistics`` has it; empty: none is known to."""
-        self._slots()
+        if text in self._differing:  # seldom; control asks of each slot in turn
+            self._slots()
         return self._differing.get(text, [])
 
     async def run(self) -> None:

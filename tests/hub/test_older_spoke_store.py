@@ -156,4 +156,4 @@ async def test_an_older_copy_is_told_with_how_it_was_seen(hub, put_back) -> None
     found = await told(hub, hub.clock)
 
     assert found["empty"] is False
-    assert "spokes.db is not the file that was opened here last" in str(found["why"])
+    assert "spokes.db is not known to be the file that was opened here last" in str(found["why"])

@@ -95,9 +95,8 @@ class Observer:
         found = await _json(session, f"{process.spec.url}/status") if answers else None
         if found is not None and isinstance(process.spec.document, SingleProcess):
             spokes = process.spec.document.spokes
-            found |= {
-                "spokes": ((await _json(session, f"http://{spokes.host}:{spokes.port}/status")) or {}).get("spokes", [])
-            }
+            told = (await _json(session, f"http://{spokes.host}:{spokes.port}/status")) or {}
+            found |= {"spokes": told.get("spokes", []), "store_lost": told.get("store_lost", {})}
         if found is None:
             for table in (self._figures, self._rates, self._counted):
                 table.pop(target, None)

@@ -48,7 +48,7 @@ def unfinished(figures: Mapping[str, Mapping[str, Any]]) -> list[Unfinished]:
     told += [
         (target.removeprefix("spokes/"), _spokes(target, one), f"eisbach why {target}")
         for target, found in sorted(figures.items())
-        if target.startswith("spokes/") and (one := found.get("store_lost"))
+        if target.startswith(("spokes/", "single")) and (one := found.get("store_lost"))
     ]
     return [Unfinished(region=region, sentence=sentence, next=following) for region, sentence, following in told]
 
@@ -76,13 +76,14 @@ def _lost(region: str, told: Mapping[str, Any]) -> str:
 def _spokes(target: str, told: Mapping[str, Any]) -> str:
     """For a day: what is gone, and what comes by itself."""
     region, why = target.removeprefix("spokes/"), bounded(told["why"], _TROUBLE_CHARS)
+    whose = "the single node's spokes" if region == "single" else f"{region}'s spokes"
     if told["empty"]:
         return (
-            f"The store of {region}'s spokes was lost before {_at(told)} ({why}): retries, dead letters, commands that"
+            f"The store of {whose} was lost before {_at(told)} ({why}): retries, dead letters, commands that"
             " the studio had not answered, the audit log and pauses are gone (docs/backup.md, A damaged file)."
         )
     return (
-        f"The store of {region}'s spokes was an older copy of itself at {_at(told)} ({why}): what its spokes had"
+        f"The store of {whose} may have been an older copy of itself at {_at(told)} ({why}): what its spokes had"
         " handled since is handled again, as far back as the hub keeps it (docs/backup.md, A damaged file)."
     )
 

@@ -51,7 +51,7 @@ class LogBeside:
         if noted in (self._noted(here, _CLOSED), self._noted(here, self._place(self._log))):
             return ""
         if not noted.startswith(self._noted(here, "")):
-            return f"{self._file} is not the file that was opened here last"
+            return f"{self._file} is not known to be the file that was opened here last"
         return f"{self._log} is not the write-ahead log that {self._file} was opened with last"
 
     def _noted(self, file: str, log: str) -> str:

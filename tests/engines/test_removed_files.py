@@ -66,7 +66,7 @@ async def test_a_spokes_store_whose_file_was_replaced_while_it_ran_knows_so_when
 
     again = await SqliteSpokeStore(path).open()
 
-    assert "is not the file that was opened here last" in again.lost
+    assert "is not known to be the file that was opened here last" in again.lost
     assert again.lost == await again.doubt("one")
     await again.aclose()
 
@@ -85,7 +85,7 @@ async def test_a_projection_whose_file_was_replaced_while_it_ran_knows_so_when_i
 
     again = SqliteProjectionStore(path)
 
-    assert "is not the file that was opened here last" in await again.doubt()
+    assert "is not known to be the file that was opened here last" in await again.doubt()
     await again.aclose()
 
 

@@ -146,6 +146,19 @@ def test_before_everything_was_ready_once_it_is_starting() -> None:
     assert f"Starting: {len(waiting) - 1} of {len(waiting)} processes are ready." == summary.sentence
 
 
+def test_what_ends_again_and_again_at_the_start_is_hurt_and_not_on_its_way() -> None:
+    """Cells on empty disks refused to begin, and status said to look at status."""
+    broken = [
+        replace(part, restarts=3) if part.state == "restarting" else part
+        for part in parts("regions", 2, {"cell/eu-west/c1": "restarting"}, fault=False)
+    ]
+
+    summary = summarise(broken, replace(about("regions"), begun=False))
+
+    assert "cell/eu-west/c1 crashed and restarts" in summary.sentence
+    assert summary.next == "eisbach why cell/eu-west/c1"
+
+
 def test_twins_that_differ_are_an_alarm_before_everything_else() -> None:
     alarm = "cell/eu-west/c1 and its twin in eu-central differ in slot eu/de/main/3 buckets [4]"
 

@@ -32,7 +32,7 @@ REGRESSIONS = [
 ]
 QUICK_MUTANTS = {
     "no-dedupe": 10, "key-not-kept": 10, "clock-not-persisted": 60, "cursor-before-apply": 10,
-    "deletion-not-replicated": 10, "last-publisher-wins": 20, "loser-forgotten": 20, "memory-not-rolled-back": 50,
+    "deletion-not-replicated": 10, "empty-map-accepted": 40, "last-publisher-wins": 20, "loser-forgotten": 20, "memory-not-rolled-back": 50,
 }  # fmt: skip
 
 

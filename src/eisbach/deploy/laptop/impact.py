@@ -16,6 +16,8 @@ __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 _WORKING = ("ready", "slow")
 _ALARM_CHARS = 300
 """Of each alarm in the sentence; ``alarms`` of the status document has all of it."""
+_TRIES_AT_START = 3
+"""What ended so often before all was ready waits for somebody, not for its turn."""
 _WORDS = {
     "down": "is down", "hung": "hangs", "error": "answers 503", "truncate": "cuts every answer", "slow": "is slow",
     "restarting": "crashed and restarts", "unready": "is not ready", "stopped": "is stopped",
@@ -35,6 +37,7 @@ class Part:
     """Of a cell: group -> slots; else empty."""
     writes_stopped: bool = False
     """Of a cell: it says that its clock is ahead, and serves all but writes."""
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +170,8 @@ def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
 
 def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
     broken = _worst_first([p for p in parts if p.state != "ready"], about.stage)
-    if broken and not about.begun and not any(p.fault for p in parts):
+    given_up = any(p.fault or p.restarts >= _TRIES_AT_START for p in broken)
+    if broken and not about.begun and not given_up:
         ready = f"{len(parts) - len(broken)} of {len(parts)}"
         return Summary(sentence=f"Starting: {ready} processes are ready.", hurt=[], next="eisbach status")
     if about.out and {p.spec.region for p in parts if p.spec.kind == "cell"} <= set(about.out):

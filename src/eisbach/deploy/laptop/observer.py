@@ -225,7 +225,7 @@ def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -
 def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
     return Part(
         spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process),
-        writes_stopped=bool(_writes_stopped(told)),
+        writes_stopped=bool(_writes_stopped(told)), restarts=process.restarts,
     )  # fmt: skip
 
 

@@ -301,7 +301,9 @@ def _line(record: Any) -> str:
     slots = record["slots"].values()
     proved = sum(slot["proved"] for slot in slots)
     what = (
-        f"left to {record['other']}" if record["action"] == "evacuate" else f"back, with all that {record['other']} had"
+        f"left to {record['other']}"
+        if record["action"] == "evacuate"
+        else f"back, with all that the cells of {record['other']} had when they were last heard"
     )
     return f"{record['region']}: {proved} of {len(slots)} slots proved {what}"
 

@@ -134,9 +134,7 @@ class Observer:
         open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
         out = outs(self._figures, away)
         if supervisor.begun:
-            open_ = {one.region for one in open_ends}
-            answer = {target.partition("/")[2] for target in self._figures if target.startswith("control/")}
-            open_ends += weighed_wrongly(self._weights(), out={one.region for one in out}, open_=open_, answer=answer)
+            open_ends += weighed_wrongly(self._weights(), self._figures, out={one.region for one in out})
         controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
         cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(

@@ -11,14 +11,16 @@ from test_peer_durability import Link
 from test_twins import GROUPS, SLOTS, Twin, digests, pulling, twin
 
 from eisbach.cell.acknowledged import Acknowledged
-from eisbach.cell.moving import Moving, StandAside, StoodAside
+from eisbach.cell.last_word import LastWord
+from eisbach.cell.moving import Moving, StandAside, StoodAside, Surroundings
 from eisbach.cell.puller import PullServer
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.control.evacuation import Evacuation
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import SlotMoved
-from eisbach.kernel.versions import covers
+from eisbach.kernel.slots import Slot
+from eisbach.kernel.versions import Mark, covers
 
 CLOCK = SystemClock()
 
@@ -39,11 +41,25 @@ class Side:
         acknowledged = Acknowledged(region=region, peers=[other], clock=CLOCK)
         self.link = Link(PullServer(it.store, it.ownership, clock=CLOCK, acknowledged=acknowledged))
         imports = SlotImports(it.store, it.ownership, self, clock=CLOCK, rng=random.Random(1))  # type: ignore[arg-type]
-        self.moving = Moving(it.store, it.ownership, imports, relayed=NoHub(), clock=CLOCK, acknowledged=acknowledged)
+        self.moving = Moving(
+            it.store, it.ownership, imports, relayed=NoHub(), clock=CLOCK, surroundings=self.surroundings(acknowledged)
+        )
         self.control = SqliteControlStore(folder / f"{region}-control.db")
         self.evacuation = Evacuation(
             self.control, self, region=region, owners=lambda: {str(slot): "c1" for slot in SLOTS}, clock=CLOCK
         )
+
+    def surroundings(self, acknowledged: Acknowledged) -> Surroundings:
+        return Surroundings(acknowledged=acknowledged, last_word=self.asked)
+
+    def meets(self, link: Link) -> None:
+        """As the production's composition has it: the other region's cell is asked by the puller's way."""
+        one = self.twin
+        self.last_word = LastWord(one.store, link, owner=lambda _: "c1", region=self.other, clock=CLOCK)
+
+    async def asked(self, peer: str, slot: Slot) -> dict[str, Mark]:
+        assert peer == self.other
+        return await self.last_word.vector(slot)
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
         return await self.moving.stand_aside(asked)
@@ -58,6 +74,8 @@ async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
     async with twin(tmp_path, "eu-central") as one, twin(tmp_path, "eu-west") as two:
         here = Side(one, region="eu-central", other="eu-west", folder=tmp_path)
         there = Side(two, region="eu-west", other="eu-central", folder=tmp_path)
+        here.meets(there.link)
+        there.meets(here.link)
         async with pulling(two, here.link, "eu-central", rng), pulling(one, there.link, "eu-west", rng):  # type: ignore[arg-type]
             for n in range(20):
                 await one.write(SLOTS[n % 4], f"k{n}", b"1")
@@ -131,6 +149,42 @@ async def test_the_region_returns_with_everything_and_under_a_higher_epoch(sides
             await asyncio.sleep(0.01)
     found = [item.key.sk for slot in SLOTS for item in await here.twin.store.query(slot, "a", limit=1000)]
     assert sum(sk.startswith("meanwhile") for sk in found) == 40
+
+
+async def test_what_the_other_region_took_while_it_was_not_heard_is_missing_in_no_return_that_is_called_proved(
+    sides: tuple[Side, Side],
+) -> None:
+    """Its cells said last that they hold what is here; they have acknowledged more since, and then stood still."""
+    here, there = sides
+    assert (await here.evacuation.perform("evacuate", "eu-west", wait_ms=10_000)).proved
+    here.link.cut = there.link.cut = True
+    await there.twin.write(SLOTS[0], "unheard", b"1")
+
+    in_the_cut = await here.evacuation.perform("return", "eu-west", wait_ms=0)
+    here.link.cut = there.link.cut = False
+    after_it = await here.evacuation.perform("return", "eu-west", wait_ms=10_000)
+
+    assert [one.proved for one in in_the_cut.slots.values()] == [False] * 4
+    assert "does not say what it has now" in in_the_cut.slots[str(SLOTS[0])].trouble
+    assert after_it.proved
+    assert "unheard" in {item.key.sk for item in await here.twin.store.query(SLOTS[0], "a", limit=1000)}
+
+
+async def test_a_region_returns_though_the_other_one_goes_on_writing(sides: tuple[Side, Side]) -> None:
+    here, there = sides
+    await here.evacuation.perform("evacuate", "eu-west", wait_ms=10_000)
+    acknowledged: list[str] = []
+    writing = asyncio.create_task(_writing(there.twin, "meanwhile", acknowledged))
+    while len(acknowledged) < 8:
+        await asyncio.sleep(0)
+    before = list(acknowledged)
+
+    record = await here.evacuation.perform("return", "eu-west", wait_ms=10_000)
+
+    writing.cancel()
+    assert record.proved
+    found = {item.key.sk for slot in SLOTS for item in await here.twin.store.query(slot, "a", limit=1000)}
+    assert set(before) - found == set()
 
 
 async def test_without_the_other_region_nothing_is_stopped_and_nothing_is_called_proved(tmp_path: Path) -> None:

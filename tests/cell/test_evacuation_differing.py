@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from test_peer_durability import Link
 from test_twin_digests import damage
 from test_twins import SLOTS, digests, pulling, twin
 
+from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.moving import Surroundings
 from eisbach.cell.twin_digests import TwinDigests
 from eisbach.control.evacuation import EvacuationRecord
 from eisbach.engines.embedded.clock import SystemClock
@@ -28,7 +31,12 @@ class Compared(Side):
         self.digests = TwinDigests(
             self.twin.store, self.twin.ownership, link, owner=lambda _: "c1", region=self.other, clock=self.clock
         )
-        self.moving.differing = lambda slot: {self.other: found} if (found := self.digests.differing(slot)) else {}
+
+    def surroundings(self, acknowledged: Acknowledged) -> Surroundings:
+        return replace(super().surroundings(acknowledged), differing=self.differing)
+
+    def differing(self, slot: str) -> dict[str, list[int]]:
+        return {self.other: found} if (found := self.digests.differing(slot)) else {}
 
     async def compare(self) -> None:
         comparing = asyncio.create_task(self.digests.compare(SLOT))
@@ -49,6 +57,7 @@ async def sides(tmp_path: Path) -> AsyncIterator[tuple[Compared, Compared]]:
         here = Compared(one, region="eu-central", other="eu-west", folder=tmp_path)
         there = Compared(two, region="eu-west", other="eu-central", folder=tmp_path)
         here.compares(there.link)
+        here.meets(there.link)
         async with pulling(two, here.link, "eu-central", rng), pulling(one, there.link, "eu-west", rng):  # type: ignore[arg-type]
             for n in range(20):
                 await one.write(SLOTS[n % 4], f"k{n}", b"1")

@@ -45,6 +45,21 @@ async def test_control_is_told_in_which_regions_a_slot_is_known_to_differ(
         assert (await told(cell)).differing == {"eu-west": [3]}
 
 
+async def test_control_has_a_cell_ask_the_other_regions_cell_for_its_last_word(tmp_path: Path) -> None:
+    async with opened(tmp_path, peers=[peer("eu-west")], demo=False) as cell:
+        control = AsgiClient(cell.app, {"Authorization": "Bearer service-eu-central"})
+
+        async def asked(region: str) -> tuple[int, bytes]:
+            question = msgspec.msgpack.encode(StandAside(slot=SLOT, epoch=0, peer=region, last_word=True))
+            answer = await control.send("POST", "/moves/vectors", question)
+            return answer.status, answer.body
+
+        status, body = await asked("eu-west")
+        assert (status, b"which cell of region eu-west has slot" in body) == (503, True), "its map was not read yet"
+        status, body = await asked("mars")
+        assert (status, b"pulls from no region 'mars'" in body) == (400, True)
+
+
 class Side(NamedTuple):
     store: SqliteStore
     moving: Moving

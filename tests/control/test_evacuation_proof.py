@@ -1,12 +1,19 @@
-"""What the record of a return says was proved is what was looked at, whatever the other region writes meanwhile."""
+"""What the record of a return calls proved is what was looked at, and what the other region said when it was asked."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
+import pytest
 
 from eisbach.cell.moving import StandAside, StoodAside
-from eisbach.control.evacuation import Evacuation
+from eisbach.control.evacuation import Evacuation, SlotProof
 from eisbach.engines.embedded.control_store import SqliteControlStore
+from eisbach.kernel.errors import Unavailable
 from eisbach.kernel.versions import Mark, covers
 from eisbach.testing.manual_clock import ManualClock
+
+SLOT = "eu/de/main/0"
 
 
 class BusyOtherRegion:
@@ -14,25 +21,84 @@ class BusyOtherRegion:
 
     def __init__(self) -> None:
         self.held, self.there = {"eu-west": Mark(1, 26)}, {"eu-west": Mark(1, 26)}
+        self.state, self.epoch, self.silent = "away", 2, False
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
-        return StoodAside(state="away", epoch=2, vector=self.held, peer=self.there, listening=True)
+        if asked.last_word and self.silent:
+            raise Unavailable("cell c1 of region eu-west does not say what it has now: no answer within 2 s")
+        return StoodAside(state=self.state, epoch=self.epoch, vector=self.held, peer=self.there, listening=True)
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
         self.there = {"eu-west": Mark(1, 27)}
-        return msgspec.structs.replace(await self.vectors(cell, asked), state="active", epoch=asked.epoch)
+        self.state, self.epoch = "active", asked.epoch
+        return await self.vectors(cell, msgspec.structs.replace(asked, last_word=False))
 
 
-async def test_a_return_records_the_vectors_that_proved_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+class Returning:
+    """A region of one slot."""
+
+    def __init__(self, store: SqliteControlStore) -> None:
+        self.cells = BusyOtherRegion()
+        self.evacuation = Evacuation(
+            store, self.cells, region="eu-central", owners=lambda: {SLOT: "c1"}, clock=ManualClock()
+        )
+
+    async def comes_back(self, *, force: bool = False) -> tuple[SlotProof, bool]:
+        record = await self.evacuation.perform("return", "eu-west", wait_ms=0, force=force)
+        return record.slots[SLOT], record.through
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[Returning]:
     store = SqliteControlStore(tmp_path / "control.db")
-    evacuation = Evacuation(
-        store, BusyOtherRegion(), region="eu-central", owners=lambda: {"eu/de/main/0": "c1"}, clock=ManualClock()
-    )
-
-    record = await evacuation.perform("return", "eu-west", wait_ms=0)
-
-    proof = record.slots["eu/de/main/0"]
-    assert proof.proved
-    assert proof.epoch == 3
-    assert covers(proof.vector, proof.other)
+    yield Returning(store)
     await store.aclose()
+
+
+async def test_a_return_records_the_vectors_that_proved_it(region: Returning) -> None:
+    proof, through = await region.comes_back()
+
+    assert (proof.proved, proof.epoch, through) == (True, 3, True)
+    assert covers(proof.vector, proof.other)
+
+
+async def test_what_the_other_region_said_before_proves_nothing_of_a_cell_that_does_not_answer(
+    region: Returning,
+) -> None:
+    """It stood still with acknowledged writes that nobody had pulled: "128 of 128 proved back", and they were 404."""
+    region.cells.silent = True
+
+    proof, through = await region.comes_back()
+
+    assert (proof.proved, region.cells.state, through) == (False, "away", False)
+    for said in ("what it has in region eu-west now is not known", "no answer within 2 s", "--force"):
+        assert said in proof.trouble
+
+
+async def test_with_force_such_a_slot_is_served_again_and_is_proved_only_once_the_other_region_answers(
+    region: Returning,
+) -> None:
+    region.cells.silent = True
+
+    forced, through = await region.comes_back(force=True)
+
+    assert (forced.proved, region.cells.state, through) == (False, "active", True)
+    assert forced.trouble.startswith("taken back by --force: what it has in region eu-west now is not known")
+    region.cells.there = region.cells.held  # as it was last heard
+    for _ in range(2):
+        assert not (await region.comes_back())[0].proved, "it serves, but nobody has said what is missing here"
+    region.cells.there = {"eu-west": Mark(1, 27)}
+    region.cells.silent = False
+    behind, _ = await region.comes_back()
+    assert (behind.proved, behind.trouble) == (False, "this region lacks ops of region eu-west")
+    region.cells.held = region.cells.there
+    assert (await region.comes_back())[0].proved
+
+
+async def test_a_slot_that_never_left_asks_nobody(region: Returning) -> None:
+    """An evacuation in a cut stopped nothing: the way back is not barred by the same cut."""
+    region.cells.state, region.cells.silent = "active", True
+
+    proof, through = await region.comes_back()
+
+    assert (proof.proved, through) == (True, True)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import ClosingDisk, Host
 from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.last_word import LastWord
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.puller import Puller, PullerStatistics
 from eisbach.cell.twin_digests import TwinDigests
@@ -64,6 +65,8 @@ class Parts:
     event_log: EventLog
     pullers: list[Puller] = field(default_factory=list)
     comparisons: list[TwinDigests] = field(default_factory=list)
+    last_words: dict[str, LastWord] = field(default_factory=dict)
+    """By region."""
     relays: dict[str, Relay] = field(default_factory=dict)
     acknowledged: Acknowledged | None = None
     """What other regions hold of ours; None where no other may hold any."""

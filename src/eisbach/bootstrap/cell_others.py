@@ -10,9 +10,10 @@ import aiohttp
 
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots
 from eisbach.cell.acknowledged import Acknowledged
+from eisbach.cell.last_word import LastWord
 from eisbach.cell.log_keeper import LogKeeper
 from eisbach.cell.losses import Losses
-from eisbach.cell.moving import Moving
+from eisbach.cell.moving import Moving, Surroundings
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.position import Positions
@@ -21,6 +22,7 @@ from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.twin_digests import TwinDigests
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Group, Slot
+from eisbach.kernel.versions import Mark
 from eisbach.settings import PeerRegion
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ def follow_twins(parts: Parts, main: Slots) -> None:
             main.store, main.ownership, transport, owner=puller.owner, region=peer.region, clock=parts.clock
         )
         parts.comparisons.append(digests)
+        parts.last_words[peer.region] = LastWord(
+            main.store, transport, owner=puller.owner, region=peer.region, clock=parts.clock
+        )
         parts.followers.start(f"digests-{peer.region}", digests.run)
 
 
@@ -72,23 +77,31 @@ def moving(parts: Parts, main: Slots) -> Moving:
     imports = SlotImports(main.store, main.ownership, cells, clock=parts.clock, rng=parts.rng)
     parts.stack.push_async_callback(imports.aclose)
     relay = next(iter(parts.relays.values()))
-    found = Moving(
+    return Moving(
         main.store,
         main.ownership,
         imports,
         relayed=relay,
         clock=parts.clock,
-        acknowledged=parts.acknowledged,
+        surroundings=_surroundings(parts, main),
     )
 
+
+def _surroundings(parts: Parts, main: Slots) -> Surroundings:
     def unproved() -> str:
         return "" if parts.process.store else cast("ProvableStore", main.store).unproved
 
-    found.writes_stopped = lambda: clock_is_ahead(parts.twins()) or unproved()
-    found.differing = lambda slot: {
-        one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))
-    }
-    return found
+    async def last_word(region: str, slot: Slot) -> dict[str, Mark]:
+        if region not in parts.last_words:
+            raise Invalid(f"this cell pulls from no region {region[:40]!r}")
+        return await parts.last_words[region].vector(slot)
+
+    return Surroundings(
+        acknowledged=parts.acknowledged,
+        last_word=last_word,
+        writes_stopped=lambda: clock_is_ahead(parts.twins()) or unproved(),
+        differing=lambda slot: {one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))},
+    )
 
 
 def log_keeper(parts: Parts, main: Slots, archived_lsn: Callable[[], int | None]) -> LogKeeper:

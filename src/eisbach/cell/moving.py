@@ -6,7 +6,8 @@ May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
@@ -22,14 +23,25 @@ from eisbach.cell.slot_imports import (
     SlotImports,
 )
 from eisbach.cell.within import within
-from eisbach.kernel.errors import EisbachError, Overloaded, Rejected, SlotMoved
+from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Rejected, SlotMoved
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
 from eisbach.ports.store import Lease
 
-__all__ = ["Freeze", "Frozen", "LeaseView", "LeftBehind", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
+__all__ = [
+    "Freeze",
+    "Frozen",
+    "LeaseView",
+    "LeftBehind",
+    "Moving",
+    "Relayed",
+    "Settle",
+    "StandAside",
+    "StoodAside",
+    "Surroundings",
+]
 
 _LOOK_EVERY_S: Final = 0.002
 _WRITE_EVERY_MS: Final = 1000
@@ -65,18 +77,22 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     owner: str | None = None
 
 
-class StandAside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Leave a slot to a region, or (``owner`` None) take it back."""
+class StandAside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Leave a slot to a region, or (``owner`` None) take it back; an earlier version's cell refuses ``last_word``."""
 
     slot: str
     epoch: int
     owner: str | None = None
     peer: str
     """The region whose vector is asked for; empty: none is, but whether the cell can write, which is tried."""
+    last_word: bool = False
+    """Whether ``peer`` is to be what the peer's cell says when it is asked now."""
 
 
 class StoodAside(msgspec.Struct, frozen=True, kw_only=True):
-    """Both regions' vectors of the slot: what this disk holds, and what the peer's disk held when it last asked."""
+    """Both regions' vectors of the slot: what this disk holds, and what the peer's disk held when it last asked, or,
+    with ``last_word``, when it was asked.
+    """
 
     state: str
     epoch: int
@@ -122,6 +138,24 @@ class Relayed(Protocol):
         ...
 
 
+async def _nobody(peer: str, _slot: Slot) -> dict[str, Mark]:
+    raise Invalid(f"this cell follows no region {peer[:40]!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What else in a cell's process bears on leaving a region and coming back; by default, of a cell without twins."""
+
+    acknowledged: Acknowledged | None = None
+    """What other regions hold."""
+    last_word: Callable[[str, Slot], Awaitable[dict[str, Mark]]] = _nobody
+    """(Region, slot) -> what its cell says to hold now; see ``LastWord``."""
+    writes_stopped: Callable[[], str] = lambda: ""
+    """Why this process takes no writes now, and what to do; empty: it does."""
+    differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
+    """Slot -> see ``StoodAside``."""
+
+
 class Moving:
     """One a store."""
 
@@ -133,18 +167,14 @@ class Moving:
         *,
         relayed: Relayed,
         clock: Clock,
-        acknowledged: Acknowledged | None = None,
+        surroundings: Surroundings = Surroundings(),
     ) -> None:
-        """``relayed``: what the hub has of this store's log; ``acknowledged``: what other regions hold."""
-        self._acknowledged = acknowledged
+        """``relayed``: what the hub has of this store's log."""
+        self._around = surroundings
         self._store, self._ownership, self._imports = store, ownership, imports
         self._relayed, self._clock = relayed, clock
         self._cuts: dict[tuple[str, int], int] = {}
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
-        self.writes_stopped: Callable[[], str] = lambda: ""
-        """Why this process takes no writes now, and what to do; empty: it does."""
-        self.differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
-        """Slot -> see ``StoodAside``."""
         self._writing, self._wrote_ms, self._refused = asyncio.Lock(), -_WRITE_EVERY_MS, ""
         """When a write was last tried, and why it was refused."""
 
@@ -232,20 +262,27 @@ class Moving:
         return await self.vectors(asked)
 
     async def vectors(self, asked: StandAside) -> StoodAside:
-        """The same without changing anything; without a ``peer``, also whether this disk takes a write now."""
-        slot, told = self._ownership.slot(asked.slot), self._acknowledged
+        """The same without changing anything; without a ``peer``, also whether this disk takes a write now.
+
+        Raises:
+            Unavailable: with ``last_word``: the peer's cell does not say so.
+        """
+        slot, told = self._ownership.slot(asked.slot), self._around.acknowledged
         lease = await self._store.lease(slot)
-        stopped = self.writes_stopped()
+        stopped = self._around.writes_stopped()
         if not stopped and not asked.peer and lease is not None:
             stopped = await self._refusal(slot, lease)
+        theirs = told.vector(asked.peer, slot) if told is not None else {}
+        if asked.last_word:
+            theirs = await self._around.last_word(asked.peer, slot)
         return StoodAside(
             state=lease.state if lease is not None else "",
             epoch=lease.epoch if lease is not None else 0,
             vector=dict(await self._store.vector(slot)),
-            peer=told.vector(asked.peer, slot) if told is not None else {},
+            peer=theirs,
             listening=told is not None and told.listens(asked.peer),
             writes_stopped=stopped,
-            differing=self.differing(asked.slot),
+            differing=self._around.differing(asked.slot),
         )
 
     async def _refusal(self, slot: Slot, lease: Lease) -> str:

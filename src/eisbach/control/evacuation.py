@@ -2,8 +2,9 @@
 
 Evacuate: every viewers' slot is left to the other region (its cell takes no writes and no reads, and goes on
 following), then waited for until that region's disk holds everything this one has; only then it is called evacuated.
-Return is the same backwards: this region must hold everything the other had when it last asked, then takes the slot
-back. Both raise the slot's epoch, may be repeated at any time and go on where they were.
+Return is the same backwards: this region must hold everything that the other's cell, asked then, says to have, then
+takes the slot back; ``force`` takes back what is not proved so. Both raise the slot's epoch, may be repeated at any
+time and go on where they were.
 Vectors say which ops were applied, not what came of them: a slot that a cell knows to differ from its twin's is never
 called proved. It stays where it is served, unless who asks says ``force`` (decision 0028).
 May not know: the front (who calls weighs it), whether the other region serves (``leaving`` asks first).
@@ -27,6 +28,7 @@ EVACUATION: Final = "evacuation"
 _TRY_EVERY_S: Final = 0.1
 _AT_ONCE: Final = 8
 _NAMED: Final = 20
+_FORCED: Final = "taken back by --force"
 
 
 class RegionCells(Protocol):
@@ -77,7 +79,7 @@ class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     vector: dict[str, Mark]
     """What this region's disk holds."""
     other: dict[str, Mark]
-    """What the other region's disk held when it last asked."""
+    """What the other region's disk held when it last asked; of a slot that was taken back: when it was asked."""
     proved: bool
     """The one that serves from now on holds everything that the other has, and no cell knows that the two differ."""
     trouble: str = ""
@@ -176,7 +178,8 @@ class Evacuation:
             action: ``evacuate`` or ``return``.
             other: the other region.
             wait_ms: how long altogether.
-            force: also with slots that differ; they are not proved by it.
+            force: also with slots that differ and, back, with those that no cell over there proves; they are not
+                proved by it.
             differing: slots that cells of the other region know to differ from this one's.
 
         Raises:
@@ -186,18 +189,26 @@ class Evacuation:
         began = self._clock.monotonic_ms()
         began_ms = self._clock.wall_ms()
         gate = asyncio.Semaphore(_AT_ONCE)
-        step = self._leave if action == "evacuate" else self._take_back
+        owed = _owed(await self.last())
+
+        async def step(slot: str, cell: str) -> SlotProof:
+            if action == "evacuate":
+                return await self._leave(slot, cell, other)
+            return await self._take_back(slot, cell, other, owed=slot in owed)
 
         async def one(slot: str, cell: str) -> tuple[str, _Tried]:
             async with gate:
                 differs = await self._differs(slot, cell, other, told=slot in differing)
                 if differs is not None and not force:
                     return slot, _Tried(_untouched(differs, other), through=False)
-                proof = await step(slot, cell, other)
+                proof = await step(slot, cell)
             while not proof.proved and self._clock.monotonic_ms() - began < wait_ms:
                 await self._clock.sleep(_TRY_EVERY_S)
                 async with gate:
-                    proof = await step(slot, cell, other)
+                    proof = await step(slot, cell)
+            if not proof.proved and force and action == "return":
+                proof = await self._take_back(slot, cell, other, forced=proof.trouble)
+                return slot, _Tried(proof, through=proof.trouble.startswith(_FORCED))
             if differs is None or not proof.proved:
                 return slot, _Tried(proof, through=proof.proved)
             forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
@@ -248,20 +259,45 @@ class Evacuation:
         proved = found.state == "away" and covers(found.peer, found.vector)
         return _proof(cell, found, proved, f"region {other} does not hold all of it yet")
 
-    async def _take_back(self, slot: str, cell: str, other: str) -> SlotProof:
-        """Serve the slot again once this disk covers what the other one held."""
+    async def _take_back(self, slot: str, cell: str, other: str, *, owed: bool = False, forced: str = "") -> SlotProof:
+        """Serve the slot again once this disk covers all that the other's cell says to have when it is asked.
+
+        What it said before is no proof: it may have stood still, or been cut off, and have acknowledged more since.
+        A slot that never left owes none. ``owed``: it is here again, and was forced; ``forced``: why there is no proof,
+        the slot is served again all the same.
+        """
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
-            found = await self._cells.vectors(cell, asked)
-            proved = bool(found.peer or not found.vector) and covers(found.vector, found.peer)
-            if proved and found.state == "away":
+            found, unsaid = await self._cells.vectors(cell, asked), forced
+            if (owed or found.state == "away") and not forced:
+                try:
+                    found = await self._cells.vectors(cell, msgspec.structs.replace(asked, last_word=True))
+                except EisbachError as error:
+                    unsaid = _unsaid(other, error)
+            proved = not unsaid and bool(found.peer or not found.vector) and covers(found.vector, found.peer)
+            if (proved or forced) and found.state == "away":
                 back = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
                 # The other region goes on writing meanwhile: what was proved is what was looked at before.
                 found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
             return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
-        why = _not_the_owners(cell, found) or f"this region lacks ops of region {other}"
+        why = _not_the_owners(cell, found) or unsaid or f"this region lacks ops of region {other}"
+        if forced and found.state == "active":
+            why = f"{_FORCED}: {why}"
         return _proof(cell, found, proved and found.state == "active", why)
+
+
+def _unsaid(other: str, error: EisbachError) -> str:
+    return (
+        f"what it has in region {other} now is not known, and what it took there last may be missing here: {error}."
+        f" See that it answers (eisbach status), then repeat this; if it is gone for good, --force takes the slot back"
+    )
+
+
+def _owed(last: EvacuationRecord | None) -> set[str]:
+    """Slots that no return has proved yet; some may be here again, by ``force``."""
+    returned = last.slots if last is not None and last.action == "return" else {}
+    return {slot for slot, one in returned.items() if not one.proved}
 
 
 def _not_the_owners(cell: str, found: StoodAside) -> str:

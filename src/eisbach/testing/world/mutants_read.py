@@ -160,7 +160,7 @@ def evacuated_without_proof(patch: Patch) -> None:
 
 @mutant("a region takes its slots back before it has what the other one wrote meanwhile", by="reader")
 def returned_too_early(patch: Patch) -> None:
-    async def hasty(self: Evacuation, slot: str, cell: str, other: str) -> SlotProof:
+    async def hasty(self: Evacuation, slot: str, cell: str, other: str, **_more: Any) -> SlotProof:
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
             found = await self._cells.vectors(cell, asked)
@@ -172,6 +172,16 @@ def returned_too_early(patch: Patch) -> None:
         return SlotProof(cell=cell, epoch=found.epoch, vector=found.vector, other=found.peer, proved=proved)
 
     patch(Evacuation, "_take_back", hasty)
+
+
+@mutant("a return is proved by what the other region said last", by="reader")
+def returned_by_hearsay(patch: Patch) -> None:
+    vectors = Moving.vectors
+
+    async def hearsay(self: Moving, asked: StandAside) -> Any:
+        return await vectors(self, msgspec.structs.replace(asked, last_word=False))
+
+    patch(Moving, "vectors", hearsay)
 
 
 # --- store and twins -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 from eisbach.bootstrap.control import OpenControl
 from eisbach.kernel.errors import EisbachError, VersionConflict
 from eisbach.kernel.slots import Slot
-from eisbach.kernel.versions import Vector, covers
+from eisbach.kernel.versions import Mark, Vector, covers
 from eisbach.testing.world.control import ControlNode
 from eisbach.testing.world.edge import World
 from eisbach.testing.world.evidence import owners
@@ -25,6 +25,7 @@ __all__ = ["Operator"]
 
 _EVACUATION_WAIT_MS = 1_500
 _EMPTY_EVERY_S = 0.15
+_NOTHING = Mark(0, 0)
 
 
 class Operator:
@@ -39,6 +40,7 @@ class Operator:
         arrive: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._controls, self._cells, self._record = controls, list(world.cells.values()), record
+        self._history = world.history
         self.losses = Losses(controls, processes, world, self._ask, arrive)
         self.breaches: list[str] = []
         """Proofs that did not hold (P12)."""
@@ -104,7 +106,14 @@ class Operator:
         other = next(r for r in REGIONS if r != region)
 
         async def work(control: OpenControl) -> str:
+            owed = await self._owed(region, other) if what == "return" else {}
             found = await control.evacuation.perform(what, other, wait_ms=_EVACUATION_WAIT_MS)
+            self.breaches += [
+                f"P12 return of {region} is called proved, but {mark} of slot {slot}, which {other} had acknowledged"
+                f" before, is not in {proof.vector}"
+                for slot, mark in owed.items()
+                if (proof := found.slots.get(slot)) and proof.proved and proof.vector.get(other, _NOTHING) < mark
+            ]
             for slot, proof in found.slots.items():
                 have, need = (proof.other, proof.vector) if what == "evacuate" else (proof.vector, proof.other)
                 if proof.proved and not covers(have, need):
@@ -117,6 +126,24 @@ class Operator:
             return f"{what} of {region}: {'proved' if found.proved else trouble}"
 
         await self._ask(region, work)
+
+    async def _owed(self, region: str, other: str) -> dict[str, Mark]:
+        """Slot that is left -> the last op that the other region has acknowledged: its return must have that. Nothing
+        of one whose disk has burnt or was put back: what nobody had pulled may be gone with it.
+        """
+        forgetful = {one.region for one in self._history.put_back}
+        if other in forgetful or any(c.region == other and c.name in self._history.restored for c in self._cells):
+            return {}
+        left: set[str] = set()
+        for node in self._cells:
+            if node.region == region and node.cell is not None:
+                leases = await node.cell.store.leases()
+                left |= {str(slot) for slot, lease in leases.items() if lease.state == "away"}
+        marks: dict[str, Mark] = {}
+        for _, ack in self._history.acknowledged():
+            if ack.region == other and ack.slot in left:
+                marks[ack.slot] = max(ack.mark, marks.get(ack.slot, _NOTHING))
+        return marks
 
     async def _check(self, left: str, serving: str, *, what: str) -> None:
         """The proof says that ``serving`` holds all that ``left`` does; look at both disks (P12)."""

@@ -17,6 +17,8 @@ from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound, Unava
 __all__ = ["COMMANDS"]
 
 _WAIT_MS = 9_000
+_ANSWER_S = _WAIT_MS / 1000 + 9
+"""The last look at a slot may begin when that is over, and its cell has five seconds to answer, or asks for three."""
 _NAME = Annotated[str, typer.Argument(help="Region, e.g. eu-central.")]
 
 
@@ -99,10 +101,15 @@ def come_back(
     shared: Shared,
     region: _NAME,
     force: Annotated[
-        bool, typer.Option("--force", help="Also slots that are known to differ from their twins, unproved.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Also slots of which the other region's cell does not say what it has (it is gone for good), and those"
+            " that are known to differ from their twins; unproved.",
+        ),
     ] = False,
 ) -> None:
-    """Take a region back into service, once it holds everything that the other one has."""
+    """Take a region back into service, once it holds everything that the other one says to have."""
     _perform(shared, region, "return", force=force)
 
 
@@ -159,7 +166,7 @@ def _close_loss(data: str, region: str, other: str, record: Any) -> Any:
         return None
     # A slot whose cell did not answer has epoch 0, and its range stays open.
     ends = {s: proof["vector"].get(region, [0, 0]) for s, proof in record["slots"].items() if proof["epoch"]}
-    return control.call("/losses/close", {"region": region, "ends": ends, "wait_ms": _WAIT_MS})
+    return control.call("/losses/close", {"region": region, "ends": ends, "wait_ms": _WAIT_MS}, answer_s=_ANSWER_S)
 
 
 def _loss_line(loss: Any) -> str:
@@ -201,7 +208,7 @@ def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[s
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
     asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
     try:
-        return control.call("/region/evacuate", asked)
+        return control.call("/region/evacuate", asked, answer_s=_ANSWER_S)
     except Denied:
         if weights:
             supervisor.post("/ops/weights", {"region": region, "weight": weights.get(region, 100)})
@@ -228,7 +235,7 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)
         asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
-        record = Control(data, region).call("/region/return", asked)
+        record = Control(data, region).call("/region/return", asked, answer_s=_ANSWER_S)
     loss = _close_loss(data, region, other, record) if action == "return" else None
     through = _through(record)
     if action == "return" and through and weights:
@@ -303,7 +310,7 @@ def _line(record: Any) -> str:
     what = (
         f"left to {record['other']}"
         if record["action"] == "evacuate"
-        else f"back, with all that the cells of {record['other']} had when they were last heard"
+        else f"back, with all that {record['other']} had when it was asked for its last word"
     )
     return f"{record['region']}: {proved} of {len(slots)} slots proved {what}"
 

@@ -279,6 +279,38 @@ def test_a_region_is_lost_with_writes_it_never_sent_and_every_one_of_them_comes_
     assert platform.eisbach("regions", "list")["regions"][0]["weight"] == 100
 
 
+def test_a_return_is_not_proved_by_a_cell_that_stood_still_after_it_had_acknowledged_more(platform: Platform) -> None:
+    """Evacuate, cut, write there, stop such a cell, heal the link, return: it was "128 of 128 proved", and a 404."""
+    edge = edges(platform)
+    viewers = crowd(edge[CENTRAL], "unheard", 10)
+    for viewer in viewers:
+        assert viewer.write(edge=edge[CENTRAL]), viewer.last
+    assert "error" not in platform.eisbach("regions", "evacuate", CENTRAL)
+    platform.eisbach("cut", CENTRAL, WEST)
+    for viewer in viewers:
+        assert viewer.write(edge=edge[WEST]), viewer.last
+    platform.fault("hang", f"cell/{WEST}/c1")
+    platform.eisbach("heal", f"link/{CENTRAL}/{WEST}")
+
+    held = platform.eisbach("regions", "return", CENTRAL, code=None)
+    platform.heal()
+    back = platform.until(
+        "back",
+        lambda: (found := platform.eisbach("regions", "return", CENTRAL, code=None)).get("ended_ms") and found,
+        60,
+    )
+
+    unproved = {slot: one for slot, one in held["slots"].items() if not one["proved"]}
+    hung = [viewer.slot for viewer in viewers if viewer.slot in unproved]
+    assert 0 < len(unproved) < 128, sorted({one["trouble"] for one in held["slots"].values()})
+    assert hung, "some of these viewers are of the cell that hangs"
+    assert all("does not say what it has now" in one["trouble"] for one in unproved.values())
+    assert all(one["proved"] for one in back["slots"].values())
+    missing = {viewer.slot: viewer.missing(edge=edge[CENTRAL]) for viewer in viewers}
+    assert {slot: ids for slot, ids in missing.items() if ids} == {}, "at once: that is what was proved"
+    assert platform.eisbach("regions", "list")["regions"][0]["weight"] == 100
+
+
 def _closed(returned: dict[str, Any]) -> dict[str, Any] | None:
     """The loss, once each of its ranges is closed."""
     loss = returned.get("loss")

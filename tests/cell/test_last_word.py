@@ -108,6 +108,7 @@ async def test_a_cell_that_hangs_is_asked_once_at_a_time_and_its_slots_wait_two_
     [
         (answer(moved={SLOT: "c2"}), "c1", "is just being moved in region eu-west"),
         (answer(failed={SLOT: "gap"}), "c1", "cannot say what it has now: gap"),
+        (answer(doubt="it may be an older copy"), "c1", "cannot say what it has now: it may be an older copy"),
         (answer(), None, "is not known here yet"),
     ],
 )

@@ -14,6 +14,7 @@ from test_evacuation import NoHub
 from eisbach.bootstrap.cell import OpenCell
 from eisbach.cell.moving import Moving, StandAside, StoodAside
 from eisbach.cell.ownership import Ownership, slots_in
+from eisbach.cell.pull_messages import PullAnswer, PullRequest
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.twin_digests import TwinDigests
 from eisbach.engines.embedded.disk import inline
@@ -58,6 +59,14 @@ async def test_control_has_a_cell_ask_the_other_regions_cell_for_its_last_word(t
         assert (status, b"which cell of region eu-west has slot" in body) == (503, True), "its map was not read yet"
         status, body = await asked("mars")
         assert (status, b"pulls from no region 'mars'" in body) == (400, True)
+
+
+async def doubt(cell: OpenCell) -> str:
+    twin = AsgiClient(cell.app, {"Authorization": "Bearer peer"})
+    question = PullRequest(slots={SLOT: {}}, wait_ms=0, region="eu-west")
+    answer = await twin.send("POST", "/peer/pull", msgspec.msgpack.encode(question))
+    assert answer.status == 200, answer.body
+    return msgspec.msgpack.decode(answer.body, type=PullAnswer).doubt
 
 
 class Side(NamedTuple):
@@ -122,4 +131,6 @@ async def test_a_cell_that_does_not_know_yet_whether_its_store_is_an_older_copy_
         assert (await told(cell)).writes_stopped == ""
         cell.store.unproved = "it is being asked"  # type: ignore[attr-defined]
         assert (await told(cell)).writes_stopped == "it is being asked"
+        assert await doubt(cell) == "it is being asked", "what it holds proves no region's return"
         cell.store.unproved = ""  # type: ignore[attr-defined]
+        assert await doubt(cell) == ""

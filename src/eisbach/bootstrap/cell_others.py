@@ -4,7 +4,7 @@ May not know: what viewers call.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import aiohttp
 
@@ -17,6 +17,7 @@ from eisbach.cell.moving import Moving, Surroundings
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.peer_http import fetch_map
 from eisbach.cell.position import Positions
+from eisbach.cell.pull_server import PullServer
 from eisbach.cell.puller import Puller, clock_is_ahead
 from eisbach.cell.slot_imports import SlotImports
 from eisbach.cell.twin_digests import TwinDigests
@@ -28,7 +29,11 @@ from eisbach.settings import PeerRegion
 if TYPE_CHECKING:
     from eisbach.bootstrap.older_copy import ProvableStore
 
-__all__ = ["follow_map", "follow_twins", "log_keeper", "losses", "may_send", "moving", "positions"]
+__all__ = ["follow_map", "follow_twins", "log_keeper", "losses", "moving", "positions", "sender"]
+
+
+_TWIN_COMPANY_MS: Final = 250
+"""Between two answers to a twin: each is a row of its log there, replicated back, and deleted again."""
 
 
 def follow_twins(parts: Parts, main: Slots) -> None:
@@ -70,6 +75,28 @@ def may_send(parts: Parts) -> Callable[[str, Slot], bool]:
     return allowed
 
 
+def sender(parts: Parts, main: Slots) -> PullServer:
+    """What answers other regions' pullers."""
+    found = PullServer(
+        main.store,
+        main.ownership,
+        clock=parts.clock,
+        acknowledged=parts.acknowledged,
+        may_send=may_send(parts),
+        export=main.store.export,
+    )
+    found.askers = parts.pullers
+    found.doubt = lambda: _unproved(parts, main)
+    if parts.process.store and not parts.host.asleep_between_calls:
+        found.company_ms = _TWIN_COMPANY_MS
+    return found
+
+
+def _unproved(parts: Parts, main: Slots) -> str:
+    """Why the store may be an older copy of itself; empty: it is none, or no file."""
+    return "" if parts.process.store else cast("ProvableStore", main.store).unproved
+
+
 def moving(parts: Parts, main: Slots) -> Moving:
     """Both sides of moves; other cells are reached by the address that PREPARE names."""
     cells = parts.host.source(parts.secrets.service_token)
@@ -88,9 +115,6 @@ def moving(parts: Parts, main: Slots) -> Moving:
 
 
 def _surroundings(parts: Parts, main: Slots) -> Surroundings:
-    def unproved() -> str:
-        return "" if parts.process.store else cast("ProvableStore", main.store).unproved
-
     async def last_word(region: str, slot: Slot) -> dict[str, Mark]:
         if region not in parts.last_words:
             raise Invalid(f"this cell pulls from no region {region[:40]!r}")
@@ -99,7 +123,7 @@ def _surroundings(parts: Parts, main: Slots) -> Surroundings:
     return Surroundings(
         acknowledged=parts.acknowledged,
         last_word=last_word,
-        writes_stopped=lambda: clock_is_ahead(parts.twins()) or unproved(),
+        writes_stopped=lambda: clock_is_ahead(parts.twins()) or _unproved(parts, main),
         differing=lambda slot: {one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))},
     )
 

@@ -18,7 +18,7 @@ from eisbach import __version__
 from eisbach.bootstrap.backups import Backups, open_backups
 from eisbach.bootstrap.cell_gauges import gauges
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place, usage_of
-from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, may_send, moving, positions
+from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, moving, positions, sender
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.bootstrap.older_copy import ProvableStore, prove
 from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
@@ -37,7 +37,7 @@ from eisbach.cell.places import Places
 from eisbach.cell.playback_calls import PlaybackCalls
 from eisbach.cell.projection import Projection
 from eisbach.cell.public_calls import PublicCalls
-from eisbach.cell.puller import PullServer, clock_is_ahead
+from eisbach.cell.puller import clock_is_ahead
 from eisbach.cell.routes import Route
 from eisbach.cell.search_calls import SearchCalls
 from eisbach.cell.sessions import Sessions
@@ -63,9 +63,6 @@ __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_na
 _RELEASE_EVERY_S: Final = 0.5
 _DYNAMO_PACE: Final[dict[str, Any]] = {"company_ms": 40, "flush_ops": 32_768, "flush_every_s": 600.0}
 """Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0022)."""
-
-_TWIN_COMPANY_MS: Final = 250
-"""Between two answers to a twin: each is a row of its log there, replicated back, and deleted again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,18 +200,8 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
             slot_count=process.groups[str(STUDIO_GROUP)],
         )
     routes += [*move_routes(moving(parts, main)), *loss_routes(losses(parts, main))]
-    sender = PullServer(
-        main.store,
-        main.ownership,
-        clock=parts.clock,
-        acknowledged=parts.acknowledged,
-        may_send=may_send(parts),
-        export=main.store.export,
-    )
-    sender.askers = parts.pullers
-    if process.store and not parts.host.asleep_between_calls:
-        sender.company_ms = _TWIN_COMPANY_MS
-    routes += sender.routes()
+    twins = sender(parts, main)
+    routes += twins.routes()
     status["limit"] = lambda: {**asdict(gate.limit.statistics()), "in_work": gate.in_work}
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(
@@ -229,7 +216,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     return OpenCell(
         app=app, store=main.store, studio_store=second.store if second else None, catalogue=projection,
         event_log=parts.event_log, ownership=main.ownership, gate=gate, metrics=metrics,
-        relays=parts.relays, status=report, stop=sender.stop, damage=lambda: parts.followers.damage,
+        relays=parts.relays, status=report, stop=twins.stop, damage=lambda: parts.followers.damage,
     )  # fmt: skip
 
 

@@ -72,8 +72,8 @@ class LastWord:
             raise Unavailable(why) from error
         if text in answer.moved:
             raise Unavailable(f"slot {text} is just being moved in region {self._region}")
-        if text in answer.failed:
-            raise Unavailable(f"{who} cannot say what it has now: {answer.failed[text]}")
+        if why := answer.failed.get(text) or answer.doubt:
+            raise Unavailable(f"{who} cannot say what it has now: {why}")
         if text not in answer.batches:
             return ours
         heads = answer.batches[text].heads

@@ -94,6 +94,8 @@ class PullAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Of the slots asked for, those that are the sender's and were not written meanwhile."""
     full: bool = False
     """There was no room for more: a slot without ops may have some."""
+    doubt: str = ""
+    """Why the sender may hold less than it had acknowledged, e.g. as an older copy of its store; empty: it does not."""
 
 
 class PeerTransport(Protocol):

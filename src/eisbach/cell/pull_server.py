@@ -87,6 +87,8 @@ class PullServer:
         write waits for that region to hold it, nor when it is far behind."""
         self.askers: Sequence[Asker] = ()
         """Of this store."""
+        self.doubt: Callable[[], str] = lambda: ""
+        """See ``PullAnswer``."""
         self._told_ms: dict[str, int] = {}
         """Region -> when it was last given ops, and few."""
         self._turn = 0
@@ -158,6 +160,7 @@ class PullServer:
                     digests=digests,
                     copies=copies,
                     full=full,
+                    doubt=self.doubt(),
                 )
             try:
                 async with asyncio.timeout(min(until - now, _SLICE_MS) / 1000):

@@ -60,6 +60,9 @@ def _evacuated(region: str, control: Mapping[str, Any] | None) -> RegionOut:
         sentence = f"{region} is out: {what}. {back} brings it back, with a proof."
         return RegionOut(region=region, how="evacuated", since_ms=told["since_ms"], sentence=sentence, next=back)
     what = f"{region} is out: evacuated, its cells have left every viewers' slot to another region"
+    if (told := (control or {}).get("unfinished")) and told["action"] == "return":
+        why = f"its return from {told['other']} is not through: {back} goes on with it"
+        return RegionOut(region=region, how="evacuated", since_ms=None, sentence=f"{what}; {why}.", next=back)
     if control is None:
         why = f"since when is not known while control/{region} does not answer. Once it does, {back} brings it back"
         return RegionOut(

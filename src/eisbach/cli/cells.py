@@ -24,11 +24,12 @@ _ANSWER_S = 10.0
 class Control:
     """The control process of a region, found through the supervisor."""
 
-    def __init__(self, data: str, region: str) -> None:
+    def __init__(self, data: str, region: str, *, status: Any = None) -> None:
+        """``status``: what the supervisor said just now; None: it is asked."""
         supervisor = find(data)
         found = {
             str(one["region"]): str(one["url"])
-            for one in supervisor.get("/ops/status")["processes"]
+            for one in (status or supervisor.get("/ops/status"))["processes"]
             if str(one["target"]).startswith("control/") and one["url"]
         }
         self.region = region or next(iter(found), "")

@@ -38,8 +38,9 @@ __all__ = ["SqliteSpokeStore"]
 T = TypeVar("T")
 
 _TO_DO: Final = (
-    "nothing else has what it holds: keep it, then put back a copy or what can be recovered, or move it aside to start"
-    " empty, which loses retries, dead letters, unsent commands and spokes' state (docs/backup.md, A damaged file)"
+    "nothing else has what it holds: stop its process (eisbach fault down), keep the file, then put back a copy or what"
+    " can be recovered, or move it aside to start empty, which loses retries, dead letters, unsent commands and spokes'"
+    " state, and heal the process (docs/backup.md, A damaged file)"
 )
 
 _SCHEMA: Final = """

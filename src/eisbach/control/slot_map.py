@@ -43,9 +43,7 @@ def first_groups(groups: Mapping[str, int], cells: Mapping[str, Mapping[str, Seq
     return owners
 
 
-_FROM_THE_EDGE: Final = (
-    "control then begins from the edge's map (docs/backup.md, A control store that is lost, says what that costs)"
-)
+_FROM_THE_EDGE: Final = "control then begins from the edge's map (docs/backup.md, A control store that is lost)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

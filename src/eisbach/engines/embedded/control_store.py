@@ -27,7 +27,7 @@ class SqliteControlStore:
             Unavailable: the disk refused.
         """
         self._disk, self._path = disk, path
-        with sqlite_errors(f"opening control store {path}", damaged=_to_do(path, target)):
+        with sqlite_errors(f"opening control store {path}", damaged=_to_do(target)):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = apsw.Connection(str(path), vfs=vfs)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -78,9 +78,9 @@ class SqliteControlStore:
         self._database.close()
 
 
-def _to_do(path: Path, target: str) -> str:
+def _to_do(target: str) -> str:
     return (
-        f"viewers do not need it, but no slot moves without it. Do eisbach fault down {target}, put a copy of {path}"
-        f" back, or move it away with its -wal and -shm (keep them), then eisbach heal {target}: without it control"
-        " begins from the slot map that the region's edge keeps (docs/backup.md, A control store that is lost)"
+        f"viewers do not need it, no slot moves without. Do eisbach fault down {target}, put a copy back or move it"
+        f" away with -wal and -shm (keep them), then eisbach heal {target}: without it control begins from the edge's map"
+        " (docs/backup.md, A control store that is lost)"
     )

@@ -81,6 +81,6 @@ class SqliteControlStore:
 def _to_do(target: str) -> str:
     return (
         f"viewers do not need it, no slot moves without. Do eisbach fault down {target}, put a copy back or move it"
-        f" away with -wal and -shm (keep them), then eisbach heal {target}: without it control begins from the edge's map"
-        " (docs/backup.md, A control store that is lost)"
+        f" away with -wal and -shm (keep them), then eisbach heal {target}: without it control begins from the"
+        " edge's map (docs/backup.md, A control store that is lost)"
     )

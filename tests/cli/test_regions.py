@@ -172,7 +172,9 @@ def test_a_request_that_reached_nobody_is_not_said_to_be_carried_out(
     for module in (cells, regions):
         monkeypatch.setattr(module, "find", lambda _: FakeSupervisor())
 
-    with pytest.raises(Unavailable, match=r"refused.*try again$"):
+    with pytest.raises(
+        Unavailable, match=r"at http://127\.0\.0\.1:1: connection refused; viewers do not need it, try again$"
+    ):
         Control("/d", "eu-central").call("/moves", {})
 
 
@@ -242,16 +244,16 @@ def test_many_slots_that_are_not_proved_are_told_by_cell_and_reason_with_a_few_b
     """Each was a line of its own, with the same words: 128 of them."""
     why = {"c1": "region eu-west has not asked for its ops lately", "c2": "cell c2 did not answer within 4 s"}
     slots = {
-        f"eu/de/main/{n:02}": {"cell": cell, "proved": False, "trouble": why[cell]}
-        for n, cell in enumerate(["c1", "c1", "c1", "c2", "c2", "c2", "c2", "c2"])
+        f"eu/de/main/{n}": {"cell": cell, "proved": False, "trouble": why[cell]}
+        for n, cell in zip((10, 0, 1, 9, 3, 11, 40, 5), ["c1", "c1", "c1", "c2", "c2", "c2", "c2", "c2"], strict=True)
     }
     slots["eu/de/main/99"] = {"cell": "c1", "proved": False, "trouble": "it is frozen"}
 
     regions._say_rest({"region": "eu-central", "action": "evacuate", "slots": slots})
 
     assert capsys.readouterr().out.splitlines() == [
-        "  5 slots (eu/de/main/03, eu/de/main/04, eu/de/main/05, …) at c2: cell c2 did not answer within 4 s",
-        "  3 slots (eu/de/main/00, eu/de/main/01, eu/de/main/02) at c1: region eu-west has not asked for its ops lately",
+        "  5 slots (eu/de/main/3, eu/de/main/5, eu/de/main/9, …) at c2: cell c2 did not answer within 4 s",
+        "  3 slots (eu/de/main/0, eu/de/main/1, eu/de/main/10) at c1: region eu-west has not asked for its ops lately",
         "  eu/de/main/99 at c1: it is frozen",
     ]
 

@@ -8,7 +8,7 @@ import os
 __all__ = ["unreached"]
 
 
-def unreached(error: Exception) -> str:
+def unreached(error: object) -> str:
     """E.g. ``connection refused``, ``no answer in time``, what the library says otherwise."""
     if isinstance(error, TimeoutError):
         return "no answer in time"

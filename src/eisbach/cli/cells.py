@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eisbach.cell.unreached import unreached
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.control.leaving import OTHER_OUT, UNDER_WAY
@@ -54,7 +55,8 @@ class Control:
 
     def _silence(self, path: str, error: Exception, *, asked: bool) -> str:
         """A request that was sent lies at a process that stands still, and is carried out when that goes on."""
-        said = f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it"
+        why = unreached(getattr(error, "reason", error))
+        said = f"control of {self.region} does not answer at {self._url}: {why}; viewers do not need it"
         if not asked or isinstance(getattr(error, "reason", None), ConnectionRefusedError):
             return f"{said}, try again"
         look = f"cells list --region {self.region}" if path.startswith("/moves") else "regions list"

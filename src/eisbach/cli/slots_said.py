@@ -42,4 +42,10 @@ def _named(slots: Sequence[str]) -> str:
     if len(slots) == 1:
         return slots[0]
     more = ", …" if len(slots) > _NAMED else ""
-    return f"{len(slots)} slots ({', '.join(sorted(slots)[:_NAMED])}{more})"
+    return f"{len(slots)} slots ({', '.join(sorted(slots, key=_in_order)[:_NAMED])}{more})"
+
+
+def _in_order(slot: str) -> tuple[str, int, str]:
+    """``eu/de/main/2`` before ``eu/de/main/10``."""
+    group, _, number = slot.rpartition("/")
+    return group, int(number) if number.isdecimal() else 0, number

@@ -24,6 +24,9 @@ from eisbach.kernel.errors import EisbachError, Invalid, Unavailable
 FULL = "writing control store /d/control.db: SQLite refused (FullError: full); nothing was written; free space there"
 
 
+STANDS: dict[str, Any] = {"/region/standing?wait_ms=1000": {"why_not": "", "silent": []}}
+
+
 class FakeSupervisor:
     token = "t"
 
@@ -169,7 +172,9 @@ def test_a_request_that_reached_nobody_is_not_said_to_be_carried_out(
     for module in (cells, regions):
         monkeypatch.setattr(module, "find", lambda _: FakeSupervisor())
 
-    with pytest.raises(Unavailable, match=r"refused.*try again$"):
+    with pytest.raises(
+        Unavailable, match=r"at http://127\.0\.0\.1:1: connection refused; viewers do not need it, try again$"
+    ):
         Control("/d", "eu-central").call("/moves", {})
 
 
@@ -181,7 +186,7 @@ def test_a_list_of_regions_offers_the_way_back_while_one_is_out(
 ) -> None:
     slots = {"eu/de/main/0": {"cell": "c1", "proved": True, "trouble": ""}}
     record = {"region": "eu-central", "other": "eu-west", "action": action, "ended_ms": 1, "slots": slots}
-    with answering(monkeypatch, {"/region": {"last": record}, "/losses": {"losses": []}}):
+    with answering(monkeypatch, {"/region": {"last": record}, "/losses": {"losses": []}, **STANDS}):
         regions.list_regions(data=Path("/d"), as_json=False)
 
     assert f"Next: {follows}" in capsys.readouterr().out.replace(
@@ -200,6 +205,7 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
         "/region/evacuate": record,
         "/region": {"last": record},
         "/losses": {"losses": []},
+        **STANDS,
     }
     with answering(monkeypatch, answers):
         with pytest.raises(typer.Exit):
@@ -214,3 +220,64 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
         assert "when eu-west follows eu-central again" in said
         assert "eisbach regions evacuate eu-central goes on with the rest" in said
         assert "eisbach regions return eu-central takes back what has left" in said
+
+
+def test_a_list_names_the_cell_that_hangs_and_says_what_it_knows_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It blamed control, after eleven seconds, and said nothing of its region."""
+    stands = {"/region/standing?wait_ms=1000": {"why_not": "", "silent": ["c2"]}}
+    with answering(monkeypatch, {"/region": {"last": None}, "/losses": {"losses": []}, **stands}):
+        regions.list_regions(data=Path("/d"), as_json=False)
+
+    said = capsys.readouterr().out
+    assert "eu-central   weight 100   serves\n" in said
+    assert (
+        "  cell/eu-central/c2 did not answer within 1 s: eisbach why cell/eu-central/c2; what is said here is without it"
+        in said
+    )
+
+
+def test_many_slots_that_are_not_proved_are_told_by_cell_and_reason_with_a_few_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each was a line of its own, with the same words: 128 of them."""
+    why = {"c1": "region eu-west has not asked for its ops lately", "c2": "cell c2 did not answer within 4 s"}
+    slots = {
+        f"eu/de/main/{n}": {"cell": cell, "proved": False, "trouble": why[cell]}
+        for n, cell in zip((10, 0, 1, 9, 3, 11, 40, 5), ["c1", "c1", "c1", "c2", "c2", "c2", "c2", "c2"], strict=True)
+    }
+    slots["eu/de/main/99"] = {"cell": "c1", "proved": False, "trouble": "it is frozen"}
+
+    regions._say_rest({"region": "eu-central", "action": "evacuate", "slots": slots})
+
+    assert capsys.readouterr().out.splitlines() == [
+        "  5 slots (eu/de/main/3, eu/de/main/5, eu/de/main/9, …) at c2: cell c2 did not answer within 4 s",
+        "  3 slots (eu/de/main/0, eu/de/main/1, eu/de/main/10) at c1: region eu-west has not asked for its ops lately",
+        "  eu/de/main/99 at c1: it is frozen",
+    ]
+
+
+def test_slots_that_each_have_a_reason_of_their_own_are_counted_behind_the_first_six(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slots = {f"s{n}": {"cell": "c1", "proved": False, "trouble": f"slot s{n} is busy"} for n in range(20)}
+
+    regions._say_rest({"region": "eu-central", "action": "evacuate", "slots": slots})
+
+    said = capsys.readouterr().out.splitlines()
+    assert (len(said), said[-1]) == (7, "  and 14 more slots, of other reasons: --json has all")
+
+
+def test_of_a_declared_loss_a_few_ranges_are_shown_and_the_rest_is_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = {f"eu/de/main/{n}": {"head": [1, n], "held": [1, 0], "until": None} for n in range(1, 41)}
+    record = {"region": "eu-west", "heard_ms": 0, "closed_ms": 0, "slots": slots}
+    with answering(monkeypatch, {"/losses/declare": record}):
+        regions._declare_lost(Shared(data=Path("/d"), as_json=False), "eu-west")
+
+    said = capsys.readouterr().out.splitlines()
+    assert "  eu/de/main/5: eu-west 1.0 is here, it wrote up to 1.5 at least" in said
+    assert "  and 35 more slots of which something is known to be missing: --json has all" in said
+    assert len(said) == 8

@@ -1,7 +1,7 @@
 """A region is left only to one that shows that it serves, and of two that are asked at once at most one goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +28,17 @@ class Cells:
 
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OWNERS, "active"))
     dead: set[str] = field(default_factory=set)
+    hung: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
     ahead: dict[str, str] = field(default_factory=dict)
     differing: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
+        self.asked.append(cell)
         if cell in self.dead:
             raise Unavailable(f"{cell} is dead")
+        if cell in self.hung:
+            await asyncio.Event().wait()
         return StoodAside(
             state=self.states[asked.slot], epoch=1, vector=HELD, peer=HELD, listening=True,
             writes_stopped=self.ahead.get(cell, ""), differing=self.differing.get(asked.slot, {}),
@@ -52,20 +57,21 @@ class Region:
         self.told: list[bool] = []
         self.again()
 
-    def again(self) -> None:
+    def again(self, owners: Mapping[str, str] = OWNERS) -> None:
         """A new control process over the same store."""
-        self.evacuation = Evacuation(self.store, self.cells, region=self.name, owners=lambda: OWNERS, clock=self.clock)
+        self.evacuation = Evacuation(self.store, self.cells, region=self.name, owners=lambda: owners, clock=self.clock)
         self.leaving = Leaving(self.evacuation, region=self.name, ask=self._ask, clock=self.clock)
 
     async def _ask(self, other: str) -> Standing:
-        assert self.answers is not None
+        if self.answers is None:
+            raise Unavailable(f"{other} does not answer")
         return await self.answers(other)
 
-    async def leave(self, other: str, *, force: bool = False) -> EvacuationRecord:
+    async def leave(self, other: str, *, force: bool = False, wait_ms: int = 0) -> EvacuationRecord:
         async def announce() -> None:
             self.told.append(False)
 
-        return await self.leaving.leave(other, wait_ms=0, force=force, announce=announce)
+        return await self.leaving.leave(other, wait_ms=wait_ms, force=force, announce=announce)
 
 
 @pytest.fixture
@@ -135,6 +141,45 @@ async def test_a_region_is_not_left_to_one_in_which_a_cell_does_not_answer(
     assert (await here.leave("eu-west", force=True)).proved
 
 
+MANY = {f"eu/de/main/{n}": "c1" if n % 2 else "c2" for n in range(40)}
+
+
+@pytest.fixture
+async def many(tmp_path: Path) -> AsyncIterator[Region]:
+    """A region of many slots, of whose two cells one hangs."""
+    region = Region("eu-central", tmp_path)
+    region.cells = Cells(states=dict.fromkeys(MANY, "active"), hung={"c2"})
+    region.again(MANY)
+    yield region
+    await region.store.aclose()
+
+
+async def test_a_cell_that_hangs_is_waited_for_once_and_named(many: Region) -> None:
+    """It was waited for at each of its slots anew, eight at a time: who asked had gone, and blamed control."""
+    asking = asyncio.create_task(many.leaving.standing(answer_s=1.0))
+
+    await many.clock.advance(1.0)
+
+    found = asking.result()
+    assert (found.silent, found.why_not) == (["c2"], "")
+    assert found.missing == "20 of its 40 slots have no cell that answers, eu/de/main/0 first: cell c2 did not"
+    assert many.cells.asked.count("c1") == 20
+    assert many.cells.asked.count("c2") < 20
+
+
+async def test_an_evacuation_leaves_what_it_can_and_does_not_wait_for_a_cell_that_hangs_at_each_of_its_slots(
+    many: Region,
+) -> None:
+    leaving = asyncio.create_task(many.leave("eu-west", force=True, wait_ms=9_000))
+
+    await many.clock.advance(4.0)
+
+    record = leaving.result()
+    assert {one.proved for one in record.slots.values() if one.cell == "c1"} == {True}
+    assert {one.trouble for one in record.slots.values() if one.cell == "c2"} == {"cell c2 did not answer within 4 s"}
+    assert not record.through
+
+
 async def test_a_region_is_not_left_to_one_in_which_a_cell_answers_and_takes_no_writes(
     regions: tuple[Region, Region],
 ) -> None:
@@ -162,8 +207,8 @@ def test_of_silent_and_of_unwriting_cells_both_are_said_and_not_every_one_is_nam
     }
 
     assert missing(found) == (
-        "1 of its 4 slots have no cell that answers, a first; 2 of its 4 slots have no writer, b first: cell c2 and 1"
-        " more cannot write though it answers: its clock"
+        "1 of its 4 slots have no cell that answers, a first: cell c1 did not; 2 of its 4 slots have no writer, b first:"
+        " cell c2 and 1 more cannot write though it answers: its clock"
     )
 
 
@@ -245,7 +290,7 @@ async def test_a_slot_that_only_the_other_regions_cell_knows_to_differ_is_not_ca
     found = await here.leave("eu-west", force=force)
 
     assert {slot: one.proved for slot, one in found.slots.items()} == {"eu/de/main/0": True, "eu/de/main/1": False}
-    assert "differs from its twin in eu-west as the cell in eu-west found" in found.slots["eu/de/main/1"].trouble
+    assert "differs from its twin in eu-west, as the cell in eu-west found" in found.slots["eu/de/main/1"].trouble
     assert here.cells.states == {"eu/de/main/0": "away", "eu/de/main/1": "away" if force else "active"}
     assert bool(here.evacuation.out()) is force
     back = await here.leaving.come_back("eu-west", wait_ms=0, force=force)
@@ -343,7 +388,7 @@ async def test_control_itself_refuses_over_http_and_shows_its_standing_to_peers_
     assert (refused.status, b'"code":"other_region_out"' in refused.body, here.told) == (409, True, [])
     assert (
         await peer.send("GET", "/region/standing")
-    ).body == b'{"region":"eu-central","why_not":"","missing":"","differing":{}}'
+    ).body == b'{"region":"eu-central","why_not":"","missing":"","differing":{},"silent":[]}'
     assert (await AsgiClient(app).send("GET", "/region/standing")).status == 401
     assert (await peer.send("POST", "/region/evacuate", body)).status == 401
     assert (await peer.send("GET", "/region")).status == 401

@@ -13,7 +13,7 @@ from eisbach.cell.move_http import HttpCells
 from eisbach.control.slot_map import Placement, SlotMapReconciler, first_groups
 from eisbach.control.slot_record import SlotRecord
 from eisbach.deploy.laptop.documents import Documents
-from eisbach.deploy.laptop.unfinished import unfinished
+from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.edge.agent import MAP_FILE
 from eisbach.engines.embedded.control_store import SqliteControlStore
 from eisbach.kernel.errors import Corrupt, FileDamaged, Invalid
@@ -106,10 +106,13 @@ async def test_a_store_that_is_an_older_copy_says_so_and_changes_nothing(region:
     before = older.document
 
     with pytest.raises(
-        Corrupt, match=r"older copy: it has slot map 1, and its edge took map 2 .*Move control\.db away"
-    ):
+        Corrupt,
+        match=r"older copy: it has slot map 1, and its edge took map 2 .*Do eisbach fault down control/eu-central, move"
+        r" control\.db away with its -wal and -shm, then eisbach heal control/eu-central: control then begins",
+    ) as refused:
         await older.take_up(await moved_once(region), where="map.json")
 
+    assert len(str(refused.value)) < 400, "two paths come on top, and the supervisor shows 500 characters"
     await older.activate()
     assert older.document == before
 
@@ -128,7 +131,9 @@ async def test_an_empty_store_and_a_map_that_cannot_be_read_are_no_first_start(r
         (region.control("b", key=b"x" * 32), kept),
     ):
         with pytest.raises(
-            Corrupt, match=r"is empty, and the slot map that its edge keeps in map\.json cannot be read"
+            Corrupt,
+            match=r"is empty, and the slot map that its edge keeps in map\.json cannot be read.*fault down control/eu-c"
+            r".*move map\.json away, too, then eisbach heal",
         ):
             await control.take_up(document, where="map.json")
         assert control.document is None
@@ -166,9 +171,11 @@ async def test_a_damaged_store_says_what_to_do(spoil: str, tmp_path: Path) -> No
     path.write_bytes(raw)
 
     with pytest.raises(
-        FileDamaged, match=r"control\.db: the file is damaged .*move it away .*begins from the slot map"
-    ):
-        SqliteControlStore(path)
+        FileDamaged,
+        match=r"control\.db: the file is damaged .*fault down control/eu-central, .*move it away .*heal control/eu-central: .*begins from the",
+    ) as refused:
+        SqliteControlStore(path, target="control/eu-central")
+    assert len(str(refused.value)) - len(str(path)) < 440, "the supervisor shows 500 characters"
 
 
 async def test_that_the_store_was_lost_and_how_its_moves_ended_is_told_for_a_day_and_by_a_successor(
@@ -194,7 +201,7 @@ async def test_that_the_store_was_lost_and_how_its_moves_ended_is_told_for_a_day
     assert first.store_lost() == {"at_ms": at, "from": "map.json", "moves": {}, "count": 0}
     told = again.store_lost()
     assert (told["at_ms"], told["moves"], told["count"]) == (at, {"eu/de/main/3": "aborted, c1 has it"}, 1)
-    (said,) = unfinished({"control/eu-central": {"store_lost": told}, "control/eu-west": {"store_lost": {}}})
+    (said,) = lost_stores({"control/eu-central": {"store_lost": told}, "control/eu-west": {"store_lost": {}}})
     assert "control store of eu-central was lost, control began from the map of its edge at 2027-01-15" in said.sentence
     assert said.sentence.endswith("was asked of the cells: eu/de/main/3 (aborted, c1 has it).")
     assert said.next == "eisbach cells list --region eu-central"

@@ -209,7 +209,9 @@ async def test_a_rotated_key_signs_the_same_version_anew(store: SqliteControlSto
 async def test_a_damaged_document_stops_everything_and_is_left_as_it_is(store: SqliteControlStore) -> None:
     await store.put(PUBLISHED, b'{"half": ', expected=0)
 
-    with pytest.raises(Corrupt, match=r"Put a copy of control\.db back, or move it away"):
+    with pytest.raises(
+        Corrupt, match=r"fault down control/eu-central, put a copy of control\.db back, or move it away .*heal"
+    ):
         await reconciler(store).activate()
 
     stored = await store.get(PUBLISHED)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from eisbach.deploy.laptop.impact import summarise
+from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.deploy.laptop.unfinished import unfinished
 
 from .test_impact import about, parts
@@ -71,13 +72,43 @@ def test_a_lost_store_of_the_spokes_is_told_with_what_is_gone_and_an_older_one_w
     lost = {"at_ms": 0, "why": "it was empty, and the hub knows 7 of its spokes", "empty": True}
     older = {"at_ms": 0, "why": "spokes.db-wal is not the write-ahead log", "empty": False}
 
-    gone, again = unfinished({"spokes/eu-central": {"store_lost": lost}, "spokes/eu-west": {"store_lost": older}})
+    gone, again = lost_stores({"spokes/eu-central": {"store_lost": lost}, "spokes/eu-west": {"store_lost": older}})
 
     assert gone.sentence.startswith("The store of eu-central's spokes was lost before 1970-01-01 00:00:00 UTC (it was")
     assert "retries, dead letters" in gone.sentence
     assert "docs/backup.md" in gone.sentence
     assert "may have been an older copy of itself at 1970-01-01 00:00:00 UTC (spokes.db-wal is not" in again.sentence
     assert "is handled again" in again.sentence
-    (node,) = unfinished({"single": {"store_lost": lost}})
+    (node,) = lost_stores({"single": {"store_lost": lost}})
     assert node.sentence.startswith("The store of the single node's spokes was lost")
     assert (gone.region, again.next) == ("eu-central", "eisbach why spokes/eu-west")
+
+
+def test_of_many_notices_the_sentence_has_the_worst_and_counts_the_others_which_stand_below() -> None:
+    """Four stores that were lost, each told for a day, made it more than 1,000 characters long."""
+    why = "it was empty, and the hub knows 7 of its spokes; " + "more of this " * 30
+    moves = {f"eu/de/main/{n}": "committed, c2 has it" for n in range(20)}
+    regions = ("eu-central", "eu-west")
+    figures = {f"spokes/{r}": {"store_lost": {"at_ms": 0, "why": why, "empty": True}} for r in regions}
+    figures |= {f"control/{r}": {"store_lost": {"at_ms": 0, "moves": moves, "count": 20}} for r in regions}
+    open_ends = [*unfinished(said("evacuate", {"eu/de/main/3": STALLED})), *lost_stores(figures)]
+
+    found = summarise(parts("regions", 2, {}), replace(about("regions"), unfinished=open_ends))
+
+    assert found.who.startswith("Nobody is hurt: all ")
+    assert found.sentence == (
+        f"{found.who} {open_ends[0].sentence} And 4 more notices, each on a line of its own below."
+    )
+    assert found.next == "eisbach regions evacuate eu-central"
+    assert len(found.sentence) < 1000
+
+
+def test_a_notice_that_is_long_itself_is_cut_in_the_sentence() -> None:
+    slots = {f"eu/de/main/{n}": f"{n} " + "it waits for something " * 30 for n in range(9)}
+    (long,) = unfinished(said("evacuate", slots))
+
+    found = summarise(parts("regions", 2, {}), replace(about("regions"), unfinished=[long]))
+
+    assert len(long.sentence) > 600
+    assert found.sentence.endswith(" …")
+    assert len(found.sentence) < 600

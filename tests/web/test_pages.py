@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, summarise
+from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.deploy.laptop.outs import outs
-from eisbach.deploy.laptop.unfinished import unfinished
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 AXE = (Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js").read_text
@@ -199,9 +199,15 @@ def said_open() -> dict[str, Any]:
         "control/eu-central": {"out": {"other": "eu-west", "since_ms": now - 60_000, "slots": 128}},
         "control/eu-west": {"store_lost": {"at_ms": now - 90_000, "from": "map.json", "moves": {}, "count": 0}},
     }
-    ends = unfinished(figures)
+    ends = lost_stores(figures)
     summary = summarise((), Circumstances(stage="regions", now_ms=now, cuts=frozen, unfinished=ends))
-    told = {"sentence": summary.sentence, "next": summary.next, "unfinished": ends, "frozen": frozen}
+    told = {
+        "sentence": summary.sentence,
+        "who": summary.who,
+        "next": summary.next,
+        "unfinished": ends,
+        "frozen": frozen,
+    }
     return dict(msgspec.to_builtins(told | {"out": outs(figures, ["eu-central"])}))
 
 
@@ -219,12 +225,12 @@ def test_the_console_says_each_thing_that_stands_open_once_with_where_it_is_and_
     settled(page, page_of)
 
     box = page.get_by_role("status", name="Who is hurt")
-    expect(box.locator(".said")).to_have_text(said["sentence"].split(" 2 slots of")[0])
+    expect(box.locator(".said")).to_have_text(said["who"])
     expect(box.locator(".ends li")).to_have_count(3)
     for one, word, target in zip(
         [*said["out"], *said["frozen"], *said["unfinished"]],
         ["evacuated", "frozen", "open"],
-        ["region/eu-central", "cell/eu-west/c1", "region/eu-west"],
+        ["region/eu-central", "cell/eu-west/c1", "control/eu-west"],
         strict=True,
     ):
         item = box.get_by_role("listitem").filter(has_text=word)

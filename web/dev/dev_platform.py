@@ -300,7 +300,7 @@ class Supervisor:
         ok = [s for s in self.regions if not s.fault]
         sentence = "Nobody is hurt: every region answers." if not broken else f"Region {broken[0].name} is {broken[0].fault}; its viewers are served by {ok[0].name if ok else 'nobody'}."
         return {
-            "ready": True, "stage": "regions", "front": self.front, "sentence": sentence, "hurt": [s.name for s in broken], "next": "eisbach heal" if broken else "eisbach fault down region/eu-central",
+            "ready": True, "stage": "regions", "front": self.front, "sentence": sentence, "who": sentence, "hurt": [s.name for s in broken], "next": "eisbach heal" if broken else "eisbach fault down region/eu-central",
             "rehearsal": True, "now_ms": now, "started_ms": self.started,
             "regions": [{"name": s.name, "edge": s.api, "origin": s.media, "state": "down" if s.fault else "up"} for s in self.regions],
             "processes": processes,

@@ -144,17 +144,19 @@ async def run(process: ControlProcess) -> None:
     die_with_parent()
     secrets = read_process(Path(process.secrets), Secrets)
     clock = SystemClock()
+    path = Path(process.folder) / "control.db"
     placement = Placement(
         region=process.region,
         cells=process.cells,
         groups=first_groups(process.groups, process.slots),
         preferred=process.preferred,
+        store=str(path),
     )
     kept = _kept_map(process.edge_map)
     confinement = confine(read=python_paths(), write=[Path(process.folder)])
     if not confinement.confined:
         _logger.warning("not_confined", process="control", detail=confinement.detail)
-    store = SqliteControlStore(Path(process.folder) / "control.db")
+    store = SqliteControlStore(path, target=f"control/{process.region}")
     try:
         cells = HttpCells(process.cells, token=secrets.service_token)
         control = await open_control(

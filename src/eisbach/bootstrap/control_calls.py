@@ -18,7 +18,7 @@ from starlette.routing import Route
 from eisbach.bootstrap.serve import authorised, problem
 from eisbach.control.beginnings import Begin, Beginnings
 from eisbach.control.evacuation import Evacuation
-from eisbach.control.leaving import Leaving
+from eisbach.control.leaving import ANSWER_S, Leaving
 from eisbach.control.losses import RegionLosses
 from eisbach.control.moves import Mover, SlotRecord
 from eisbach.control.slot_map import SlotMapReconciler
@@ -209,7 +209,8 @@ def region_routes(
     """``GET /region``; ``POST /region/evacuate``, ``/region/return`` ``{other, wait_ms, force}`` -> EvacuationRecord.
 
     ``GET /region/leave?to=R``: whether that would be refused now; it stops nothing.
-    ``GET /region/standing`` -> Standing, for other regions too (``peer_token``): does this one serve?
+    ``GET /region/standing?wait_ms=N`` -> Standing, for other regions too (``peer_token``): does this one serve? A cell
+    that does not answer is waited for that long.
     ``announce``: tells the studio whether the region's workers may go on; of an evacuation before anything is stopped,
     of a return once it is through.
     """
@@ -217,8 +218,11 @@ def region_routes(
     async def last(_: Request) -> Response:
         return _json({"region": region, "last": await evacuation.last()})
 
-    async def standing(_: Request) -> Response:
-        return _json(await leaving.standing())
+    async def standing(request: Request) -> Response:
+        wait_ms = request.query_params.get("wait_ms", str(int(ANSWER_S * 1000)))
+        if not wait_ms.isdecimal() or int(wait_ms) > _WAIT_MS_MAX:
+            raise Invalid(f"wait_ms is {wait_ms[:40]!r}; use milliseconds, {_WAIT_MS_MAX} at most")
+        return _json(await leaving.standing(answer_s=int(wait_ms) / 1000))
 
     async def asked(request: Request) -> tuple[_Evacuate, int]:
         found = msgspec.json.decode(await request.body(), type=_Evacuate)

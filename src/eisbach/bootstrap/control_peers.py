@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from eisbach.bootstrap.control_client import told
+from eisbach.cell.unreached import unreached
 from eisbach.control.leaving import Standing
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.settings import PeerRegion
@@ -22,10 +23,6 @@ _ANSWER_S: Final = 4.0
 """The other one looks at the lease of each of its slots before it answers."""
 _ANSWER_BYTES_MAX: Final = 1024 * 1024
 """It may name every slot."""
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 class PeerControls:
@@ -62,7 +59,7 @@ class PeerControls:
                     raise Unavailable(f"{url} answered {answer.status}: {told(said)}")
             found = msgspec.json.decode(said, type=Standing)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{url} cannot be reached ({_named(error)})") from error
+            raise Unavailable(f"{url} cannot be reached: {unreached(error)}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unavailable(f"{url} does not answer as a region does: {error}") from error
         if found.region != region:

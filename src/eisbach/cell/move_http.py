@@ -14,6 +14,7 @@ from eisbach.cell.move_calls import AllSlots, SlotRef
 from eisbach.cell.moving import Freeze, Frozen, LeaseView, LeftBehind, Settle, StandAside, StoodAside
 from eisbach.cell.problems import Problem
 from eisbach.cell.slot_imports import ExportRequest, ImportProgress, PrepareImport
+from eisbach.cell.unreached import unreached
 from eisbach.kernel.errors import (
     EisbachError,
     EpochStale,
@@ -132,7 +133,7 @@ class HttpCells:
                     raise Unavailable(f"{url} sends {response.content_length} bytes; that is no piece of a slot")
                 return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+            raise Unavailable(f"{url} cannot be reached: {unreached(error)}") from error
 
 
 def _refusal(url: str, status: int, raw: bytes, *, slot: Any) -> EisbachError:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eisbach.cell.unreached import unreached
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
 from eisbach.cli.talk import find
 from eisbach.control.leaving import OTHER_OUT, UNDER_WAY
@@ -24,11 +25,12 @@ _ANSWER_S = 10.0
 class Control:
     """The control process of a region, found through the supervisor."""
 
-    def __init__(self, data: str, region: str) -> None:
+    def __init__(self, data: str, region: str, *, status: Any = None) -> None:
+        """``status``: what the supervisor said just now; None: it is asked."""
         supervisor = find(data)
         found = {
             str(one["region"]): str(one["url"])
-            for one in supervisor.get("/ops/status")["processes"]
+            for one in (status or supervisor.get("/ops/status"))["processes"]
             if str(one["target"]).startswith("control/") and one["url"]
         }
         self.region = region or next(iter(found), "")
@@ -53,7 +55,8 @@ class Control:
 
     def _silence(self, path: str, error: Exception, *, asked: bool) -> str:
         """A request that was sent lies at a process that stands still, and is carried out when that goes on."""
-        said = f"control of {self.region} does not answer at {self._url}: {error}; viewers do not need it"
+        why = unreached(getattr(error, "reason", error))
+        said = f"control of {self.region} does not answer at {self._url}: {why}; viewers do not need it"
         if not asked or isinstance(getattr(error, "reason", None), ConnectionRefusedError):
             return f"{said}, try again"
         look = f"cells list --region {self.region}" if path.startswith("/moves") else "regions list"

@@ -4,6 +4,7 @@
 """
 
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from eisbach.cli.cells import Control
 from eisbach.cli.shared import NOT_WELL, Shared, say, show_json, verb
+from eisbach.cli.slots_said import missing_ranges, unproved
 from eisbach.cli.talk import Supervisor, find
 from eisbach.kernel.errors import Denied, EisbachError, Invalid, NotFound, Unavailable
 
@@ -19,6 +21,9 @@ __all__ = ["COMMANDS"]
 _WAIT_MS = 9_000
 _ANSWER_S = _WAIT_MS / 1000 + 9
 """The last look at a slot may begin when that is over, and its cell has five seconds to answer, or asks for three."""
+_NAMED = 5
+_LOOK_MS = 1_000
+"""So long a list waits for a cell that hangs."""
 _NAME = Annotated[str, typer.Argument(help="Region, e.g. eu-central.")]
 
 
@@ -27,25 +32,23 @@ def list_regions(*, shared: Shared) -> None:
     """Regions with their weight at the front, and what was last proved of them."""
     data = shared.settings().data
     supervisor = find(data)
-    regions = [region["name"] for region in supervisor.get("/ops/status")["regions"]]
+    status = supervisor.get("/ops/status")
     weights = _weights(supervisor)
-    found: list[dict[str, Any]] = []
-    for region in regions:
-        row: dict[str, Any] = {"region": region, "weight": weights.get(region)}
-        try:
-            control = Control(data, region)
-            row |= {"last": control.call("/region")["last"], "losses": control.call("/losses")["losses"]}
-            row["why_not"] = _why_not(control, row["last"])
-        except EisbachError as error:  # a lost region must not hide what the other one knows of it
-            row |= {"last": None, "losses": [], "trouble": str(error)}
-        found.append(row)
+    regions = [str(region["name"]) for region in status["regions"]]
+    with ThreadPoolExecutor(len(regions) or 1) as asking:  # one in which a cell hangs takes its time
+        found = list(asking.map(lambda region: _asked(data, region, weights.get(region), status), regions))
     if shared.as_json:
         show_json({"regions": found})
         return
     for one in found:
         weight = "no front" if one["weight"] is None else f"weight {one['weight']}"
-        serves = one.get("trouble") or (_line(one["last"]) if one["last"] else one["why_not"] or "serves")
+        trouble = one.get("trouble")
+        serves = _line(one["last"]) if one["last"] else trouble or one["why_not"] or "serves"
         say(f"{one['region']:<12} {weight:<12} {serves}")
+        if one["last"] and trouble:
+            say(f"  {trouble}")
+        if one["silent"]:
+            say(f"  {_silent_line(one['region'], one['silent'])}")
         if one["last"] and not _all_proved(one["last"]):
             _say_rest(one["last"])
         for loss in one["losses"]:
@@ -62,6 +65,32 @@ def list_regions(*, shared: Shared) -> None:
         say(f"Next: eisbach regions return {out[0]} brings it back, with a proof")
     else:
         say("Next: eisbach regions evacuate REGION takes one out, with a proof")
+
+
+def _asked(data: str, region: str, weight: int | None, status: Any) -> dict[str, Any]:
+    """What is known of a region: a lost one hides nothing that the other one knows, nor a silent cell the rest."""
+    row: dict[str, Any] = {"region": region, "weight": weight, "last": None, "losses": [], "silent": []}
+    try:
+        control = Control(data, region, status=status)
+        row["last"] = control.call("/region")["last"]
+        row["losses"] = control.call("/losses")["losses"]
+        stands = control.call(f"/region/standing?wait_ms={_LOOK_MS}")
+        row["silent"] = stands["silent"]
+        row["why_not"] = stands["why_not"] if row["last"] is None else ""
+    except EisbachError as error:
+        row["trouble"] = str(error)
+    return row
+
+
+def _silent_line(region: str, cells: list[str]) -> str:
+    """Of cells that did not answer: what is said of the region is without them."""
+    names = ", ".join(f"cell/{region}/{cell}" for cell in cells)
+    look = f"eisbach why cell/{region}/{cells[0]}"
+    return f"{names} did not answer within {_LOOK_MS / 1000:g} s: {look}; what is said here is without {_it(cells)}"
+
+
+def _it(cells: list[str]) -> str:
+    return "them" if len(cells) > 1 else "it"
 
 
 def _why_not(control: Control, last: Any) -> str:
@@ -153,9 +182,11 @@ def _declare_lost(shared: Shared, region: str) -> None:
         show_json(record)
         return
     say(_loss_line(record))
-    for slot, found in record["slots"].items():
-        if found["head"] != found["held"]:
-            say(f"  {slot}: {region} {_mark(found['held'])} is here, it wrote up to {_mark(found['head'])} at least")
+    behind = {slot: found for slot, found in record["slots"].items() if found["head"] != found["held"]}
+    for slot, found in list(behind.items())[:_NAMED]:
+        say(f"  {slot}: {region} {_mark(found['held'])} is here, it wrote up to {_mark(found['head'])} at least")
+    if len(behind) > _NAMED:
+        say(f"  and {len(behind) - _NAMED} more slots of which something is known to be missing: --json has all")
     say(f"Next: eisbach heal region/{region} when it can come back, then eisbach regions return {region}")
 
 
@@ -246,9 +277,8 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
         say(_line(record))
         if loss:
             say(_loss_line(loss))
-            for slot, found in loss["slots"].items():
-                if found["trouble"]:
-                    say(f"  {slot}: {found['trouble']}")
+            for line in missing_ranges(loss["slots"]):
+                say(f"  {line}")
         _say_rest(record)
         done = f"regions return {region}" if action == "evacuate" else "regions list"
         say(f"Next: eisbach {done}" if through else _rest(record))
@@ -285,12 +315,11 @@ def _all_proved(record: Any) -> bool:
 
 
 def _say_rest(record: Any) -> None:
-    """Each slot that is not proved, and why."""
+    """Slots that are not proved, and why."""
     if not record["slots"]:
         say(f"  {record['action']} of {record['region']} is under way or was broken off: which slots is not known")
-    for slot, proof in record["slots"].items():
-        if not proof["proved"]:
-            say(f"  {slot} at {proof['cell']}: {proof['trouble']}")
+    for line in unproved(record["slots"]):
+        say(f"  {line}")
 
 
 def _rest(record: Any) -> str:

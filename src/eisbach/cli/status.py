@@ -38,6 +38,9 @@ def command(*, shared: Shared) -> None:
 
 def _show(status: dict[str, Any]) -> None:
     out().print(status["sentence"], style="bold red" if status["hurt"] else "bold", markup=False)
+    for one in (*status["frozen"], *status["unfinished"]):
+        if one["sentence"] not in status["sentence"]:
+            say(f"notice  {one['sentence']}")
     for region in status["regions"]:
         colour = _COLOURS.get(region["state"], "red")
         out().print(

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from eisbach.cell.unreached import unreached
 from eisbach.deploy.laptop.ground import read_lock
 from eisbach.kernel.errors import Invalid, NotFound, Unavailable
 
@@ -46,11 +47,12 @@ class Supervisor:
             raise _refusal(error) from error
         except (OSError, http.client.HTTPException) as error:
             sent = body is not None and not isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+            why = unreached(getattr(error, "reason", error))
             after = (
                 "it may carry the request out yet: look with eisbach status, then try again" if sent else "try again"
             )
             raise Unavailable(
-                f"the supervisor (pid {self.facts.get('pid')}) does not answer at {self._url}: {error}; {after}"
+                f"the supervisor (pid {self.facts.get('pid')}) does not answer at {self._url}: {why}; {after}"
             ) from error
 
 

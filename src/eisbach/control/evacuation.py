@@ -11,36 +11,29 @@ May not know: the front (who calls weighs it), whether the other region serves (
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from eisbach.cell.moving import StandAside, StoodAside
+from eisbach.control.patience import PatientCells, RegionCells
 from eisbach.kernel.errors import EisbachError
 from eisbach.kernel.versions import Mark, covers
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
 
-__all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "RegionCells", "SlotFound", "SlotProof"]
+__all__ = ["EVACUATION", "Evacuation", "EvacuationRecord", "SlotFound", "SlotProof"]
 
 EVACUATION: Final = "evacuation"
 _TRY_EVERY_S: Final = 0.1
 _AT_ONCE: Final = 8
+"""Of one cell: who waits for one that hangs holds up no other."""
+_ANSWER_S: Final = 4.0
+"""Of one that leaves, or comes back: then its slots say so, and who asks may ask again."""
 _NAMED: Final = 20
 _FORCED: Final = "taken back by --force"
-
-
-class RegionCells(Protocol):
-    """How cells of the region are reached by name."""
-
-    async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
-        """Leave a slot to another region, or take it back."""
-        ...
-
-    async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
-        """What both regions hold of a slot."""
-        ...
 
 
 class SlotFound(NamedTuple):
@@ -153,14 +146,15 @@ class Evacuation:
         told: dict[str, Any] = {"other": last.other, "since_ms": last.began_ms, "slots": proved}
         return {**told, "unproved": unproved} if unproved else told
 
-    async def states(self) -> dict[str, SlotFound]:
-        """Viewers' slot -> what its cell says of it now."""
-        gate = asyncio.Semaphore(_AT_ONCE)
+    async def states(self, *, answer_s: float) -> dict[str, SlotFound]:
+        """Viewers' slot -> what its cell says of it now; a cell is waited for ``answer_s``, once for all its slots."""
+        cells = PatientCells(self._cells, answer_s=answer_s, clock=self._clock)
+        gates = _gates()
 
         async def one(slot: str, cell: str) -> tuple[str, SlotFound]:
-            async with gate:
+            async with gates[cell]:
                 try:
-                    found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))
+                    found = await cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=""))
                 except EisbachError:
                     return slot, SlotFound(cell, "")
                 return slot, SlotFound(cell, found.state, found.writes_stopped, sorted(found.differing))
@@ -188,26 +182,26 @@ class Evacuation:
         """
         began = self._clock.monotonic_ms()
         began_ms = self._clock.wall_ms()
-        gate = asyncio.Semaphore(_AT_ONCE)
-        owed = _owed(await self.last())
+        patient = PatientCells(self._cells, answer_s=_ANSWER_S, clock=self._clock)
+        gates, owed = _gates(), _owed(await self.last())
 
         async def step(slot: str, cell: str) -> SlotProof:
             if action == "evacuate":
-                return await self._leave(slot, cell, other)
-            return await self._take_back(slot, cell, other, owed=slot in owed)
+                return await self._leave(patient, slot, cell, other)
+            return await self._take_back(patient, slot, cell, other, owed=slot in owed)
 
         async def one(slot: str, cell: str) -> tuple[str, _Tried]:
-            async with gate:
-                differs = await self._differs(slot, cell, other, told=slot in differing)
+            async with gates[cell]:
+                differs = await self._differs(patient, slot, cell, other, told=slot in differing)
                 if differs is not None and not force:
                     return slot, _Tried(_untouched(differs, other), through=False)
                 proof = await step(slot, cell)
-            while not proof.proved and self._clock.monotonic_ms() - began < wait_ms:
+            while not proof.proved and cell not in patient.silent and self._clock.monotonic_ms() - began < wait_ms:
                 await self._clock.sleep(_TRY_EVERY_S)
-                async with gate:
+                async with gates[cell]:
                     proof = await step(slot, cell)
             if not proof.proved and force and action == "return":
-                proof = await self._take_back(slot, cell, other, forced=proof.trouble)
+                proof = await self._take_back(patient, slot, cell, other, forced=proof.trouble)
                 return slot, _Tried(proof, through=proof.trouble.startswith(_FORCED))
             if differs is None or not proof.proved:
                 return slot, _Tried(proof, through=proof.proved)
@@ -229,23 +223,23 @@ class Evacuation:
         await self._store.put(EVACUATION, msgspec.json.encode(record), expected=stored.revision if stored else 0)
         self._known = record
 
-    async def _differs(self, slot: str, cell: str, other: str, *, told: bool) -> _Differs | None:
+    async def _differs(self, cells: RegionCells, slot: str, cell: str, other: str, *, told: bool) -> _Differs | None:
         """What speaks against vectors as a proof; None: nothing. ``told``: by the other region's cells it differs."""
         try:
-            found = await self._cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
+            found = await cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
         except EisbachError:
             return None  # who asks next is told the same, with its reason
         buckets = found.differing.get(other, [])
         if _not_the_owners(cell, found) or not (buckets or told):
             return None
-        what = f"in buckets {buckets}" if buckets else f"as the cell in {other} found"
-        return _Differs(cell, found, f"it differs from its twin in {other} {what} though both applied the same ops")
+        by = "as its cell found" if buckets else f"as the cell in {other} found"
+        return _Differs(cell, found, f"it differs from its twin in {other}, {by}, though both applied the same ops")
 
-    async def _leave(self, slot: str, cell: str, other: str) -> SlotProof:
+    async def _leave(self, cells: RegionCells, slot: str, cell: str, other: str) -> SlotProof:
         """Stop writes of the slot here; proved when the other disk covers this one."""
         asked = StandAside(slot=slot, epoch=0, owner=other, peer=other)
         try:
-            found = await self._cells.vectors(cell, asked)
+            found = await cells.vectors(cell, asked)
             if why := _not_the_owners(cell, found):
                 return _proof(cell, found, False, why)
             if found.state != "away" and not found.listening:
@@ -253,13 +247,15 @@ class Evacuation:
                     cell, found, False, f"region {other} has not asked for its ops lately; nothing was stopped"
                 )
             if found.state != "away":
-                found = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+                found = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
         except EisbachError as error:
             return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
         proved = found.state == "away" and covers(found.peer, found.vector)
         return _proof(cell, found, proved, f"region {other} does not hold all of it yet")
 
-    async def _take_back(self, slot: str, cell: str, other: str, *, owed: bool = False, forced: str = "") -> SlotProof:
+    async def _take_back(
+        self, cells: RegionCells, slot: str, cell: str, other: str, *, owed: bool = False, forced: str = ""
+    ) -> SlotProof:
         """Serve the slot again once this disk covers all that the other's cell says to have when it is asked.
 
         What it said before is no proof: it may have stood still, or been cut off, and have acknowledged more since.
@@ -268,15 +264,15 @@ class Evacuation:
         """
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
-            found, unsaid = await self._cells.vectors(cell, asked), forced
+            found, unsaid = await cells.vectors(cell, asked), forced
             if (owed or found.state == "away") and not forced:
                 try:
-                    found = await self._cells.vectors(cell, msgspec.structs.replace(asked, last_word=True))
+                    found = await cells.vectors(cell, msgspec.structs.replace(asked, last_word=True))
                 except EisbachError as error:
                     unsaid = _unsaid(other, error)
             proved = not unsaid and bool(found.peer or not found.vector) and covers(found.vector, found.peer)
             if (proved or forced) and found.state == "away":
-                back = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+                back = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
                 # The other region goes on writing meanwhile: what was proved is what was looked at before.
                 found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
@@ -298,6 +294,10 @@ def _owed(last: EvacuationRecord | None) -> set[str]:
     """Slots that no return has proved yet; some may be here again, by ``force``."""
     returned = last.slots if last is not None and last.action == "return" else {}
     return {slot for slot, one in returned.items() if not one.proved}
+
+
+def _gates() -> defaultdict[str, asyncio.Semaphore]:
+    return defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
 
 
 def _not_the_owners(cell: str, found: StoodAside) -> str:

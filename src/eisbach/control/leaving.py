@@ -21,7 +21,7 @@ takes what fits into the room that SQLite's log has.
 May not know: HTTP, the front.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,10 +30,12 @@ from eisbach.control.evacuation import Evacuation, EvacuationRecord, SlotFound
 from eisbach.kernel.errors import Denied, EisbachError
 from eisbach.ports.clock import Clock
 
-__all__ = ["OTHER_OUT", "UNDER_WAY", "Leaving", "Standing", "missing", "why_out", "why_out_by_cells"]
+__all__ = ["ANSWER_S", "OTHER_OUT", "UNDER_WAY", "Leaving", "Standing", "missing", "why_out", "why_out_by_cells"]
 
 OTHER_OUT: Final = "other_region_out"
 """Code of the refusal: nothing was stopped."""
+ANSWER_S: Final = 2.0
+"""Who asks from another region waits 4 s for all of it."""
 UNDER_WAY: Final = "region_under_way"
 """Code of the refusal while the opposite is under way: nothing was changed."""
 
@@ -50,6 +52,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """
     differing: dict[str, list[str]] = {}
     """Region -> slots that differ there from what is here, as cells of this one found (``cell.twin_digests``)."""
+    silent: list[str] = []
+    """Cells that have viewers' slots and did not answer."""
 
 
 def why_out(leaving: str, last: EvacuationRecord | None) -> str:
@@ -81,14 +85,19 @@ def missing(found: Mapping[str, SlotFound]) -> str:
     """Which slots are served by no cell that answers, or by one that takes no writes, and why; empty: none."""
     of = f"of its {len(found)} slots"
     silent = sorted(slot for slot, one in found.items() if not one.state)
-    told = [f"{len(silent)} {of} have no cell that answers, {silent[0]} first"] if silent else []
+    told = []
+    if silent:
+        told.append(f"{len(silent)} {of} have no cell that answers, {silent[0]} first: {_cells(silent, found)} did not")
     if stopped := sorted(slot for slot, one in found.items() if one.state and one.writes_stopped):
-        first = found[stopped[0]]
-        more = len({found[slot].cell for slot in stopped}) - 1
-        who = f"cell {first.cell}{f' and {more} more' if more else ''}"
-        why = f"{who} cannot write though it answers: {first.writes_stopped}"
+        why = f"{_cells(stopped, found)} cannot write though it answers: {found[stopped[0]].writes_stopped}"
         told.append(f"{len(stopped)} {of} have no writer, {stopped[0]} first: {why}")
     return "; ".join(told)
+
+
+def _cells(slots: Sequence[str], found: Mapping[str, SlotFound]) -> str:
+    """The first of them, and how many more."""
+    more = len({found[slot].cell for slot in slots}) - 1
+    return f"cell {found[slots[0]].cell}{f' and {more} more' if more else ''}"
 
 
 class Leaving:
@@ -104,15 +113,18 @@ class Leaving:
         self._coming_back: list[str] = []
         """Regions that it is being returned from at this moment, one a call."""
 
-    async def standing(self) -> Standing:
-        """What this region says of itself."""
-        found = await self._evacuation.states()
+    async def standing(self, *, answer_s: float = ANSWER_S) -> Standing:
+        """What this region says of itself; ``answer_s``: how long a cell that does not answer is waited for."""
+        found = await self._evacuation.states(answer_s=answer_s)
         why = await self.why_out() or why_out_by_cells({slot: one.state for slot, one in found.items()})
         differing: dict[str, list[str]] = {}
         for slot, one in found.items():
             for region in one.differing:
                 differing.setdefault(region, []).append(slot)
-        return Standing(region=self._region, why_not=why, missing=missing(found), differing=differing)
+        silent = sorted({one.cell for one in found.values() if not one.state})
+        return Standing(
+            region=self._region, why_not=why, missing=missing(found), differing=differing, silent=silent
+        )  # fmt: skip
 
     async def why_out(self) -> str:
         """Why it does not serve, by what is known here; empty: nothing speaks against it."""

@@ -43,6 +43,9 @@ def first_groups(groups: Mapping[str, int], cells: Mapping[str, Mapping[str, Seq
     return owners
 
 
+_FROM_THE_EDGE: Final = "control then begins from the edge's map (docs/backup.md, A control store that is lost)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """What a region's process document says."""
@@ -54,6 +57,8 @@ class Placement:
     """Group -> owner per slot: the first map; from then on the control store has the word."""
     preferred: Mapping[str, Sequence[str]]
     """Group -> preferred region per slot."""
+    store: str = "control.db"
+    """Where the control store is, for people."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,9 +112,15 @@ class SlotMapReconciler:
 
     def _damaged(self, error: Exception) -> Corrupt:
         return Corrupt(
-            f"control store of {self._placement.region} holds a document that is none of ours: {error}. Put a copy of"
-            " control.db back, or move it away with its -wal and -shm: control then begins from the edge's map"
+            f"control store of {self._placement.region} holds a document that is none of ours: {error}."
+            f" {self._mended(f'put a copy of {self._placement.store} back, or move it away with its -wal and -shm')}:"
+            f" {_FROM_THE_EDGE}"
         )
+
+    def _mended(self, what: str) -> str:
+        """Between these two, since a control process that ends is started again at once, over half of what was done."""
+        target = f"control/{self._placement.region}"
+        return f"Do eisbach fault down {target}, {what}, then eisbach heal {target}"
 
     async def take_up(self, document: bytes, *, where: str) -> bool:
         """Compare with the map that the region's edge keeps, signed; whether this store was empty and began from it.
@@ -132,8 +143,9 @@ class SlotMapReconciler:
                 return False  # the edge's affair; it tells so itself
             raise Corrupt(
                 f"control store of {self._placement.region} is empty, and the slot map that its edge keeps in {where}"
-                f" cannot be read: {error}. Put a copy of the store back, or move that file away, too: then slots are"
-                " laid out as at the first start"
+                f" cannot be read: {error}."
+                f" {self._mended(f'put a copy of {self._placement.store} back, or move {where} away, too')}: without"
+                " both, slots are laid out as at the first start"
             ) from error
         if stored is not None:
             self._refuse_an_older_copy(stored.value, kept, where)
@@ -154,8 +166,8 @@ class SlotMapReconciler:
         if version < kept.version:
             raise Corrupt(
                 f"control store of {self._placement.region} is an older copy: it has slot map {version}, and its"
-                f" edge took map {kept.version} from it ({where}). Move control.db away with its -wal and -shm:"
-                " control then begins from the edge's map"
+                f" edge took map {kept.version} from it ({where})."
+                f" {self._mended(f'move {self._placement.store} away with its -wal and -shm')}: {_FROM_THE_EDGE}"
             )
 
     async def assign(self, owners: Mapping[str, str], *, bulk: bool | None = None) -> None:

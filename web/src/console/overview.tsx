@@ -54,12 +54,11 @@ export function Sentence({ status, why }: { status: Status; why: (target: string
   const open = [
     ...status.out.map((o) => ({ ...o, word: o.how, target: `region/${o.region}` })),
     ...status.frozen.map((f) => ({ ...f, word: "frozen" })),
-    ...status.unfinished.map((u) => ({ ...u, word: "open", target: `region/${u.region}` })),
+    ...status.unfinished.map((u) => ({ ...u, word: "open", target: u.target || `region/${u.region}` })),
   ];
-  const first = open.reduce((said, one) => said.replace(` ${one.sentence}`, ""), status.sentence);
   return (
     <section class={`sentence ${hurt ? "hurt" : open.length > 0 ? "open" : "well"}`} role="status" aria-label="Who is hurt">
-      <p class="said">{first}</p>
+      <p class="said">{status.who}</p>
       {open.length > 0 && (
         <ul class="ends">
           {open.map((one, n) => (

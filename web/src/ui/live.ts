@@ -9,7 +9,7 @@ export interface CellRow { id: string; region: string; group: string; slots: num
 export interface Replication { from: string; to: string; lag_ms: number | null; ops_behind: number | null; differing?: number | null }
 export interface HubRow { region: string; spoke: string; backlog: number | null; oldest_ms: number | null; dead_letters: number | null }
 /** Something that stands open though processes may be ready: the words of `eisbach status`, where it is, and the command that goes on. */
-export interface Unfinished { region: string; sentence: string; next: string }
+export interface Unfinished { region: string; sentence: string; next: string; target?: string }
 export interface Frozen extends Unfinished { target: string; slots: string[]; since_ms: number }
 export interface Out extends Unfinished { how: string; since_ms: number | null }
 export interface JobRow { region: string; asset: string; kind: string; done: number; total: number; state: string }
@@ -19,6 +19,7 @@ export interface Status {
   stage: string;
   front: string;
   sentence: string;
+  who: string;
   hurt: string[];
   next: string;
   unfinished: Unfinished[];

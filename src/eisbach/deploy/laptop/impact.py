@@ -16,6 +16,8 @@ __all__ = ["Circumstances", "Part", "Summary", "effect", "summarise"]
 _WORKING = ("ready", "slow")
 _ALARM_CHARS = 300
 """Of each alarm in the sentence; ``alarms`` of the status document has all of it."""
+_NOTICE_CHARS = 400
+"""Of the one that the sentence has; its own line has all of it."""
 _TRIES_AT_START = 3
 """What ended so often before all was ready waits for somebody, not for its turn."""
 _WORDS = {
@@ -51,6 +53,8 @@ class Summary:
     """The next safe command."""
     alarms: Sequence[str] = ()
     """What no restart mends."""
+    who: str = ""
+    """The sentence without what stands open beside it."""
 
 
 def effect(part: Part, stage: str, others: Sequence[Part], out: Collection[str] = ()) -> tuple[bool, str]:
@@ -154,18 +158,30 @@ class Circumstances:
 
 
 def summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
-    """The first sentence of ``status``; an alarm comes before everything else."""
+    """The first sentence of ``status``; an alarm comes before everything else, what stands open behind it."""
     found = _summarise(parts, about)
-    behind: list[Cut | Unfinished] = [*about.cuts, *about.unfinished]
-    for one in behind:  # what is broken comes first, and may be why
-        following = one.next if found.next == "eisbach changes" else found.next
-        found = replace(found, sentence=f"{found.sentence} {one.sentence}", next=following)
-    if not about.alarms:
+    if about.alarms:
+        sentence = f"Alarm: {_some([bounded(one, _ALARM_CHARS) for one in about.alarms])}. {found.sentence}"
+        stopped = next((p.spec.target for p in parts if p.writes_stopped), "")
+        following = f"eisbach why {stopped}" if stopped else "eisbach status --json"
+        found = Summary(sentence=sentence, hurt=[*about.alarms, *found.hurt], next=following, alarms=about.alarms)
+    return _with_notices(found, [*about.cuts, *about.unfinished])
+
+
+def _with_notices(found: Summary, notices: Sequence[Cut | Unfinished]) -> Summary:
+    """The worst of them behind what is broken, which comes first and may be why; the others are counted.
+
+    Each stands in full in ``frozen`` and ``unfinished``: some stand for a day, and many in a row hid who is hurt.
+    """
+    found = replace(found, who=found.sentence)
+    if not notices:
         return found
-    sentence = f"Alarm: {_some([bounded(one, _ALARM_CHARS) for one in about.alarms])}. {found.sentence}"
-    stopped = next((p.spec.target for p in parts if p.writes_stopped), "")
-    following = f"eisbach why {stopped}" if stopped else "eisbach status --json"
-    return Summary(sentence=sentence, hurt=[*about.alarms, *found.hurt], next=following, alarms=about.alarms)
+    worst = notices[0]
+    said = f"{found.sentence} {bounded(worst.sentence, _NOTICE_CHARS)}"
+    if more := len(notices) - 1:
+        said += f" And {more} more notice{'s' if more > 1 else ''}, each on a line of its own below."
+    following = worst.next if found.next == "eisbach changes" else found.next
+    return replace(found, sentence=said, next=following)
 
 
 def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:

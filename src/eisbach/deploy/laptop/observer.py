@@ -12,10 +12,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from eisbach.deploy.laptop.beside import beside
 from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.deploy.laptop.outs import outs
-from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -129,18 +130,21 @@ class Observer:
             FaultRow(target=f.target, kind=f.kind, since_ms=f.since_ms, other=f.other)
             for f in supervisor.faults.values()
         ]
+        broken = beside(faults, now_ms=now)
         last = in_words(supervisor.changes[0]) if supervisor.changes else "none yet"
         stage = supervisor.topology.stage
-        open_ends, away = unfinished(self._figures), evacuated(parts, self._figures)
+        away = evacuated(parts, self._figures)
         out = outs(self._figures, away)
+        open_ends = unfinished(self._figures)
         if supervisor.begun:
             open_ends += weighed_wrongly(self._weights(), self._figures, out={one.region for one in out})
+        open_ends += lost_stores(self._figures)  # last: they stand for a day, and nothing is to be done
         controls = {p.spec.region: (p.state, bool(p.fault)) for p in parts if p.spec.kind == "control"}
         cuts = self._cuts.standing(controls, now_ms=now)
         about = Circumstances(
-            stage=stage, beside=_beside(faults), last=last, now_ms=now, alarms=alarms_in(self._figures),
-            begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
-            unfinished=open_ends, cuts=cuts,
+            stage=stage, beside=[(one.what, one.target) for one in broken], last=last, now_ms=now,
+            alarms=alarms_in(self._figures), begun=supervisor.begun, out=away, unfinished=open_ends, cuts=cuts,
+            lost=[one.region for one in out if one.how == "lost"],
         )  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
@@ -167,17 +171,6 @@ def in_words(change: Change) -> str:
     """``cell/eu-central/c1 down (fault down)``."""
     why = bounded(change.why, _WHY_CHARS)
     return f"{change.target} {change.after}{f' ({why})' if why else ''}"
-
-
-def _beside(faults: Sequence[FaultRow]) -> list[tuple[str, str]]:
-    """Faults of what is no process: links and single spokes."""
-    cuts = [f for f in faults if f.kind == "cut"]
-    spokes = [f for f in faults if spoke_of(f.target)]
-    words = {"down": "is down", "hang": "hangs", "slow": "is slow"}
-    return [
-        *((f"{f.target} and {f.other} are cut off from each other", f"link/{f.target}/{f.other}") for f in cuts),
-        *((f"{f.target} {words[f.kind]} and its events wait", f.target) for f in spokes),
-    ]
 
 
 def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:

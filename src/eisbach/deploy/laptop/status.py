@@ -116,14 +116,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     front: str
     sentence: str
+    who: str = ""
+    """The first part of ``sentence``: who is hurt, without what stands open beside it."""
     hurt: Sequence[str]
     next: str
     alarms: Sequence[str] = ()
     """What no restart mends and a person must look at; also in ``hurt``."""
     unfinished: Sequence[Unfinished] = ()
-    """Evacuations and returns that left slots behind, and lost control stores; also in ``sentence``."""
+    """Evacuations and returns that left slots behind, wrong weights, lost stores: the worst first, which is also in
+    ``sentence``.
+    """
     frozen: Sequence[Cut] = ()
-    """Cells with slots that are frozen by a move that nobody ends; also in ``sentence``."""
+    """Cells with slots that are frozen by a move that nobody ends; the first is also in ``sentence``."""
     out: Sequence[RegionOut] = ()
     """Regions that are evacuated, or declared lost and not back."""
     rehearsal: bool
@@ -178,6 +182,7 @@ def build_status(
     return Status(
         ready=bool(observed) and all(o.state == "ready" for o in observed) and not any(f.kind == "cut" for f in faults),
         sentence=summary.sentence,
+        who=summary.who or summary.sentence,
         hurt=summary.hurt,
         next=summary.next,
         alarms=summary.alarms,

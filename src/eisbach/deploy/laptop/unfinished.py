@@ -1,10 +1,9 @@
-"""Evacuations and returns that are not through, and stores that were lost, as control and the spokes' hosts say.
+"""Evacuations and returns that are not through, and moves whose end nobody can tell, as control says.
 
 Pure. Nobody is hurt by one (each slot is served by one of the regions), and none goes on by itself.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +24,8 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     next: str
     """The command that goes on."""
+    target: str = ""
+    """Whose affair it is alone; empty: the whole region's."""
 
 
 def unfinished(figures: Mapping[str, Mapping[str, Any]]) -> list[Unfinished]:
@@ -39,16 +40,10 @@ def unfinished(figures: Mapping[str, Mapping[str, Any]]) -> list[Unfinished]:
         for region, found in controls.items()
         if (one := found.get("unfinished"))
     ]
-    for key, sentence in (("unknown_moves", _unknown), ("store_lost", _lost)):
-        told += [
-            (region, sentence(region, one), f"eisbach cells list --region {region}")
-            for region, found in controls.items()
-            if (one := found.get(key))
-        ]
     told += [
-        (target.removeprefix("spokes/"), _spokes(target, one), f"eisbach why {target}")
-        for target, found in sorted(figures.items())
-        if target.startswith(("spokes/", "single")) and (one := found.get("store_lost"))
+        (region, _unknown(region, waits), f"eisbach cells list --region {region}")
+        for region, found in controls.items()
+        if (waits := found.get("unknown_moves"))
     ]
     return [Unfinished(region=region, sentence=sentence, next=following) for region, sentence, following in told]
 
@@ -60,36 +55,6 @@ def _unknown(region: str, waits: Mapping[str, str]) -> str:
         f"Of {len(waits)} slots of {region} the record of the last move was lost, and the cells that answer cannot tell"
         f" how it ended: {', '.join(named)}{more}; control asks them again every 5 s."
     )
-
-
-def _lost(region: str, told: Mapping[str, Any]) -> str:
-    """For a day: what to look at after it."""
-    moves = [f"{slot} ({what})" for slot, what in list(told["moves"].items())[:_NAMED]]
-    more = f" and {told['count'] - len(moves)} more" if told["count"] > len(moves) else ""
-    ended = f"; how these slots' last moves ended was asked of the cells: {', '.join(moves)}{more}" if moves else ""
-    return (
-        f"The control store of {region} was lost, control began from the map of its edge at {_at(told)}: its last"
-        f" evacuation and open losses are not known any more (docs/backup.md){ended}."
-    )
-
-
-def _spokes(target: str, told: Mapping[str, Any]) -> str:
-    """For a day: what is gone, and what comes by itself."""
-    region, why = target.removeprefix("spokes/"), bounded(told["why"], _TROUBLE_CHARS)
-    whose = "the single node's spokes" if region == "single" else f"{region}'s spokes"
-    if told["empty"]:
-        return (
-            f"The store of {whose} was lost before {_at(told)} ({why}): retries, dead letters, commands that"
-            " the studio had not answered, the audit log and pauses are gone (docs/backup.md, A damaged file)."
-        )
-    return (
-        f"The store of {whose} may have been an older copy of itself at {_at(told)} ({why}): what its spokes had"
-        " handled since is handled again, as far back as the hub keeps it (docs/backup.md, A damaged file)."
-    )
-
-
-def _at(told: Mapping[str, Any]) -> str:
-    return datetime.fromtimestamp(told["at_ms"] / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _sentence(region: str, told: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ that still has its name then.
 """
 
 from pathlib import Path
-from typing import Final
 
 import apsw
 
@@ -16,25 +15,19 @@ from eisbach.ports.control_store import Document
 
 __all__ = ["SqliteControlStore"]
 
-_TO_DO: Final = (
-    "viewers do not need it, but no slot moves without it. Put a copy of it back, or move it away with -wal and -shm"
-    " (keep them): control then begins from the slot map that the region's edge keeps (docs/backup.md, A control store"
-    " that is lost)"
-)
-
 
 class SqliteControlStore:
     """A few documents; one process."""
 
-    def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None) -> None:
-        """Open, or make an empty one.
+    def __init__(self, path: Path, *, disk: Disk = inline, vfs: str | None = None, target: str = "control") -> None:
+        """Open, or make an empty one; ``target``: the process whose it is, for people.
 
         Raises:
             FileDamaged: the file is no database, or a damaged one; the message says what to do.
             Unavailable: the disk refused.
         """
         self._disk, self._path = disk, path
-        with sqlite_errors(f"opening control store {path}", damaged=_TO_DO):
+        with sqlite_errors(f"opening control store {path}", damaged=_to_do(target)):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = apsw.Connection(str(path), vfs=vfs)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -83,3 +76,11 @@ class SqliteControlStore:
     async def aclose(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _to_do(target: str) -> str:
+    return (
+        f"viewers do not need it, no slot moves without. Do eisbach fault down {target}, put a copy back or move it"
+        f" away with -wal and -shm (keep them), then eisbach heal {target}: without it control begins from the"
+        " edge's map (docs/backup.md, A control store that is lost)"
+    )

@@ -15,8 +15,9 @@ from eisbach.ports.projection_store import Kept
 __all__ = ["SqliteProjectionStore"]
 
 _TO_DO: Final = (
-    "keep it, and put another cell's projection.db in its place: the hub alone gives back no more than seven days of"
-    " the catalogue (docs/backup.md, A damaged file)"
+    "stop the cell and the one that is copied (eisbach fault down), keep the file, put another cell's"
+    " projection.db in its place and heal both: the hub alone gives back no more than seven days of the catalogue"
+    " (docs/backup.md, A damaged file)"
 )
 """Why it does not fill itself anew: titles that are older would be missing here, without a word, and viewers who get a
 404 go nowhere else, while those of a cell that is down go to its twin."""

@@ -38,8 +38,9 @@ __all__ = ["SqliteSpokeStore"]
 T = TypeVar("T")
 
 _TO_DO: Final = (
-    "nothing else has what it holds: keep it, then put back a copy or what can be recovered, or move it aside to start"
-    " empty, which loses retries, dead letters, unsent commands and spokes' state (docs/backup.md, A damaged file)"
+    "stop its process (eisbach fault down), keep the file, put back a copy or what can be recovered, or start empty,"
+    " which loses retries, dead letters, unsent commands and spokes' state; then heal it (docs/backup.md, A damaged"
+    " file)"
 )
 
 _SCHEMA: Final = """

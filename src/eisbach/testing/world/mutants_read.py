@@ -8,6 +8,7 @@ from eisbach.bootstrap import cell_parts
 from eisbach.cell.moving import Freeze, Frozen, Moving, StandAside
 from eisbach.control.evacuation import Evacuation, SlotProof
 from eisbach.control.moves import Mover
+from eisbach.control.patience import RegionCells
 from eisbach.edge import agent
 from eisbach.engines.embedded import move_works, reads, works, writer
 from eisbach.engines.embedded.copies import read_chunk
@@ -151,8 +152,8 @@ def conflicts_stay_behind(patch: Patch) -> None:
 def evacuated_without_proof(patch: Patch) -> None:
     leave = Evacuation._leave
 
-    async def hasty(self: Evacuation, slot: str, cell: str, other: str) -> Any:
-        proof = await leave(self, slot, cell, other)
+    async def hasty(self: Evacuation, cells: RegionCells, slot: str, cell: str, other: str) -> Any:
+        proof = await leave(self, cells, slot, cell, other)
         return msgspec.structs.replace(proof, proved=not proof.trouble or proof.epoch > 0)
 
     patch(Evacuation, "_leave", hasty)
@@ -160,12 +161,12 @@ def evacuated_without_proof(patch: Patch) -> None:
 
 @mutant("a region takes its slots back before it has what the other one wrote meanwhile", by="reader")
 def returned_too_early(patch: Patch) -> None:
-    async def hasty(self: Evacuation, slot: str, cell: str, other: str, **_more: Any) -> SlotProof:
+    async def hasty(_: Evacuation, cells: RegionCells, slot: str, cell: str, other: str, **_more: Any) -> SlotProof:
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
-            found = await self._cells.vectors(cell, asked)
+            found = await cells.vectors(cell, asked)
             if found.state == "away":
-                found = await self._cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
+                found = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
         except EisbachError as error:
             return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
         proved = found.state == "active"

@@ -225,7 +225,7 @@ def test_a_region_that_never_left_has_nothing_to_return_from(away: bool, monkeyp
         def __init__(self, _data: str, region: str, *, status: Any = None) -> None:
             self._away = away and region == "eu-central"
 
-        def call(self, path: str, body: Any = None) -> Any:
+        def call(self, path: str, body: Any = None, **_: Any) -> Any:
             asked.append(path)
             standing = {"why_not": AWAY if self._away else "", "silent": []}
             return {
@@ -261,7 +261,7 @@ def test_a_move_that_does_not_end_says_how_far_it_came_and_who_has_not_heard(mon
 
         def __init__(self, _data: str, _region: str) -> None: ...
 
-        def call(self, path: str, body: Any = None) -> Any:
+        def call(self, path: str, body: Any = None, **_: Any) -> Any:
             return {"moves": [move], "refused": {}, "already": {}, "waits": {"eu/de/main/20": "c1 has no room"}}
 
     monkeypatch.setattr(cells, "Control", Control)
@@ -308,7 +308,7 @@ def test_a_region_is_not_left_to_one_that_is_out_whatever_the_front_weighs(
         def __init__(self, _data: str, region: str) -> None:
             self.region = region
 
-        def call(self, path: str, body: Any = None) -> Any:
+        def call(self, path: str, body: Any = None, **_: Any) -> Any:
             asked.append((self.region, path))
             lost = {"region": "eu-central", "closed_ms": 0, "heard_ms": 1, "slots": {}}
             answers = {"/region": {"last": last}, "/region/evacuate": done, "/losses/declare": lost}

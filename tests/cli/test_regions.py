@@ -222,6 +222,25 @@ def test_an_evacuation_that_leaves_slots_behind_says_which_and_how_to_finish_or_
         assert "eisbach regions return eu-central takes back what has left" in said
 
 
+def test_a_return_by_force_from_a_region_that_is_gone_gives_the_weight_back_and_says_what_it_does_not_know(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question about a loss reached nobody, and its error was all that was said; the front sent nobody."""
+    slots = {"eu/de/main/3": {"cell": "c1", "proved": False, "trouble": "taken back by --force: nobody says"}}
+    record = {"region": "eu-central", "other": "eu-west", "action": "return", "ended_ms": 1, "slots": slots}
+    with answering(monkeypatch, {"/region/return": record, "/region": {"last": {**record, "action": "evacuate"}}}):
+        supervisor = regions.find("/d")
+        supervisor.post("/ops/weights", {"region": "eu-central", "weight": 0})
+        with pytest.raises(typer.Exit):
+            regions._perform(Shared(data=Path("/d"), as_json=False), "eu-central", "return", force=True)
+
+    said = capsys.readouterr().out
+    assert supervisor.get("/ops/weights")["weights"]["eu-central"] == 100
+    assert "eu/de/main/3 at c1: taken back by --force: nobody says" in said
+    assert "whether eu-west has declared eu-central lost, and what came late, is not known: " in said
+    assert "eisbach regions return eu-central again closes what is open" in said
+
+
 def test_a_list_names_the_cell_that_hangs_and_says_what_it_knows_all_the_same(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

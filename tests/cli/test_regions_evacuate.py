@@ -55,7 +55,7 @@ def test_what_came_back_with_force_though_it_differs_is_served_again_and_named(
     class Control:
         def __init__(self, _data: str, _region: str) -> None: ...
 
-        def call(self, path: str, body: Any = None) -> Any:
+        def call(self, path: str, body: Any = None, **_: Any) -> Any:
             if path == "/region/return":
                 assert body["force"] is True
             return {"/region": {"last": back}, "/losses": {"losses": []}, "/region/return": back}[path]
@@ -96,7 +96,7 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
         def __init__(self, _data: str, region: str) -> None:
             self.region = region
 
-        def call(self, path: str, body: Any = None) -> Any:
+        def call(self, path: str, body: Any = None, **_: Any) -> Any:
             if self.region == "eu-west":
                 raise Unavailable("control of eu-west is dead")
             if path == "/region/leave?to=eu-west":

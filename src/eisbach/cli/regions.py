@@ -190,14 +190,19 @@ def _declare_lost(shared: Shared, region: str) -> None:
     say(f"Next: eisbach heal region/{region} when it can come back, then eisbach regions return {region}")
 
 
-def _close_loss(data: str, region: str, other: str, record: Any) -> Any:
-    """The loss of ``region`` as its return closes it; None when there was none open."""
-    control = Control(data, other)
-    if not any(loss["region"] == region and not loss["closed_ms"] for loss in control.call("/losses")["losses"]):
-        return None
-    # A slot whose cell did not answer has epoch 0, and its range stays open.
-    ends = {s: proof["vector"].get(region, [0, 0]) for s, proof in record["slots"].items() if proof["epoch"]}
-    return control.call("/losses/close", {"region": region, "ends": ends, "wait_ms": _WAIT_MS}, answer_s=_ANSWER_S)
+def _close_loss(data: str, region: str, other: str, record: Any) -> tuple[Any, str]:
+    """The loss of ``region`` as its return closes it, None when there was none open; and why that is not known."""
+    try:
+        control = Control(data, other)
+        if not any(loss["region"] == region and not loss["closed_ms"] for loss in control.call("/losses")["losses"]):
+            return None, ""
+        # A slot whose cell did not answer has epoch 0, and its range stays open.
+        ends = {s: proof["vector"].get(region, [0, 0]) for s, proof in record["slots"].items() if proof["epoch"]}
+        asked = {"region": region, "ends": ends, "wait_ms": _WAIT_MS}
+        return control.call("/losses/close", asked, answer_s=_ANSWER_S), ""
+    except EisbachError as error:
+        again = f"once it answers, eisbach regions return {region} again closes what is open"
+        return None, f"whether {other} has declared {region} lost, and what came late, is not known: {error}; {again}"
 
 
 def _loss_line(loss: Any) -> str:
@@ -267,14 +272,16 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
             _refuse_what_never_left(data, region, other)
         asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
         record = Control(data, region).call("/region/return", asked, answer_s=_ANSWER_S)
-    loss = _close_loss(data, region, other, record) if action == "return" else None
     through = _through(record)
     if action == "return" and through and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 100})
+    loss, unclosed = _close_loss(data, region, other, record) if action == "return" else (None, "")
     if shared.as_json:
-        show_json({**record, "loss": loss} if loss else record)
+        show_json(record | ({"loss": loss} if loss else {}) | ({"loss_trouble": unclosed} if unclosed else {}))
     else:
         say(_line(record))
+        if unclosed:
+            say(f"  {unclosed}")
         if loss:
             say(_loss_line(loss))
             for line in missing_ranges(loss["slots"]):
@@ -282,7 +289,7 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
         _say_rest(record)
         done = f"regions return {region}" if action == "evacuate" else "regions list"
         say(f"Next: eisbach {done}" if through else _rest(record))
-    if not _all_proved(record) or (loss and not loss["closed_ms"]):
+    if unclosed or not _all_proved(record) or (loss and not loss["closed_ms"]):
         raise typer.Exit(NOT_WELL)
 
 

@@ -85,6 +85,7 @@ def moving(parts: Parts, main: Slots) -> Moving:
         return "" if parts.process.store else cast("ProvableStore", main.store).unproved
 
     found.writes_stopped = lambda: clock_is_ahead(parts.twins()) or unproved()
+    found.trial = main.trial
     found.differing = lambda slot: {
         one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))
     }

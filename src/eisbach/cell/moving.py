@@ -5,7 +5,6 @@ the slot is now, whether the hub has everything up to the cut, that a copy runs,
 May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -22,18 +21,15 @@ from eisbach.cell.slot_imports import (
     SlotImports,
 )
 from eisbach.cell.within import within
-from eisbach.kernel.errors import EisbachError, Overloaded, Rejected, SlotMoved
-from eisbach.kernel.slots import Slot
+from eisbach.cell.write_trial import WriteTrial
+from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
-from eisbach.ports.store import Lease
 
 __all__ = ["Freeze", "Frozen", "LeaseView", "LeftBehind", "Moving", "Relayed", "Settle", "StandAside", "StoodAside"]
 
 _LOOK_EVERY_S: Final = 0.002
-_WRITE_EVERY_MS: Final = 1000
-"""Between two writes that are made to see whether they can be; a region asks of every slot at once."""
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,8 +141,7 @@ class Moving:
         """Why this process takes no writes now, and what to do; empty: it does."""
         self.differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
         """Slot -> see ``StoodAside``."""
-        self._writing, self._wrote_ms, self._refused = asyncio.Lock(), -_WRITE_EVERY_MS, ""
-        """When a write was last tried, and why it was refused."""
+        self.trial = WriteTrial(store, clock=clock)
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -237,7 +232,7 @@ class Moving:
         lease = await self._store.lease(slot)
         stopped = self.writes_stopped()
         if not stopped and not asked.peer and lease is not None:
-            stopped = await self._refusal(slot, lease)
+            stopped = await self.trial.refuses(slot, lease)
         return StoodAside(
             state=lease.state if lease is not None else "",
             epoch=lease.epoch if lease is not None else 0,
@@ -247,25 +242,6 @@ class Moving:
             writes_stopped=stopped,
             differing=self.differing(asked.slot),
         )
-
-    async def _refusal(self, slot: Slot, lease: Lease) -> str:
-        """Why no write gets to the disk, and what to do; empty: one did, a moment ago at most.
-
-        The lease row is written as it is. Where it is another by now, somebody's write has passed.
-        """
-        async with self._writing:
-            if self._clock.monotonic_ms() - self._wrote_ms < _WRITE_EVERY_MS:
-                return self._refused
-            try:
-                await self._store.set_lease(slot, expected=lease, lease=lease)
-            except (Overloaded, Rejected):
-                self._refused = ""  # it has much to write, or the row has just been written
-            except EisbachError as error:
-                self._refused = f"a write was tried and refused: {error}; free space on its disk, or mend it"
-            else:
-                self._refused = ""
-            self._wrote_ms = self._clock.monotonic_ms()
-            return self._refused
 
     async def discard(self, asked: Settle) -> bool:
         """Set aside what a slot has left behind here, and sweep some of what was."""

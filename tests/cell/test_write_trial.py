@@ -1,0 +1,150 @@
+"""A cell whose disk refuses while it runs says so, since when, and again when it takes writes: by itself."""
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from kit import GROUPS, OWNERS, document, make_secrets, until
+
+from eisbach.bootstrap.cell import open_cell
+from eisbach.bootstrap.host import system_host
+from eisbach.cell.ownership import Ownership, slots_in
+from eisbach.cell.write_trial import WriteTrial
+from eisbach.engines.embedded.disk import inline
+from eisbach.engines.embedded.store import SqliteStore, open_store
+from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.ops import ItemChange
+from eisbach.kernel.slots import Slot
+from eisbach.ports.store import Transaction, Write
+from eisbach.testing.asgi_client import AsgiClient
+from eisbach.testing.manual_clock import ManualClock
+from eisbach.testing.world.disks import VFS_NAME, Volume, Volumes
+
+SLOT = f"eu/de/main/{OWNERS['c1']['eu/de/main'][0]}"
+HALF_A_SECOND, NINE_SECONDS = 0.5, 9.0
+
+
+class Host(NamedTuple):
+    store: SqliteStore
+    trial: WriteTrial
+    clock: ManualClock
+    volume: Volume
+
+    async def look(self, after: float = HALF_A_SECOND) -> None:
+        await self.clock.advance(after)
+        await self.trial.look()
+
+    async def write(self) -> bool:
+        try:
+            change = ItemChange("a", f"k{random.random()}", b"1")
+            await self.store.transact(Transaction(slot=Slot.parse(SLOT), writes=[Write(change)]))
+        except EisbachError:
+            return False
+        return True
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    """A cell's store on a simulated disk."""
+    volumes = Volumes()
+    volume, clock = volumes.make({}), ManualClock()
+    path = Path(volume.folder) / "store.db"
+    async with open_store(path, region="eu-central", clock=clock, cell="c1", disk=inline, vfs=VFS_NAME) as store:
+        ownership = Ownership(store, cell="c1", groups=GROUPS, owners=OWNERS)
+        await ownership.open(slots_in(OWNERS["c1"]))
+        trial = WriteTrial(store, clock=clock, disk="the disk of /cells/c1")
+        await trial.look()
+        yield Host(store, trial, clock, volume)
+        volume.full = False
+    volumes.close()
+
+
+async def test_a_refused_write_is_told_at_the_next_look_with_since_when_and_what_to_do(host: Host) -> None:
+    host.volume.full = True
+    assert not await host.write()
+    await host.look()
+    first = host.clock.wall_ms()
+    for _ in range(6):
+        await host.look()
+
+    assert host.trial.refusal is not None
+    assert host.trial.refusal.since_ms == first
+    assert "FullError" in host.trial.refusal.why
+    assert host.trial.refusal.why.endswith("; free space on the disk of /cells/c1, or mend it")
+
+
+async def test_it_ends_within_two_seconds_of_the_disk_taking_writes_though_no_viewer_writes(host: Host) -> None:
+    host.volume.full = True
+    await host.write()
+    await host.look()
+    assert host.trial.refusal is not None
+    host.volume.full = False
+
+    for _ in range(4):
+        await host.look()
+
+    assert host.trial.refusal is None
+
+
+async def test_a_cell_that_nobody_writes_to_finds_out_by_itself_that_its_disk_is_full(host: Host) -> None:
+    host.volume.full = True
+
+    await host.look(NINE_SECONDS)
+    assert host.trial.refusal is None
+    await host.look(NINE_SECONDS)
+
+    assert host.trial.refusal is not None
+
+
+async def test_while_viewers_write_a_cell_tries_nothing_of_its_own(host: Host) -> None:
+    before = host.store.statistics().commits
+    for _ in range(10):
+        assert await host.write()
+        await host.look(NINE_SECONDS)
+
+    assert host.store.statistics().commits == before + 10
+
+
+async def test_a_refusal_that_is_not_the_disks_makes_no_try(host: Host) -> None:
+    await host.write()
+    await host.look()
+    before = host.store.statistics().commits
+    gone = Transaction(slot=Slot.parse("eu/de/main/7"), writes=[Write(ItemChange("a", "k", b"1"))])
+    with pytest.raises(EisbachError):
+        await host.store.transact(gone)
+
+    await host.look()
+
+    assert host.store.statistics().commits == before
+
+
+async def test_a_cell_whose_disk_is_full_is_not_ready_and_its_status_has_why_until_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """Also one that nobody but this test's clock waits for: the trial is one of the cell's own followers."""
+    volumes = Volumes()
+    volume = volumes.make({})
+    process = msgspec.structs.replace(document(tmp_path, backups=""), folder=volume.folder)
+    on_it = replace(system_host(), vfs=VFS_NAME)
+    async with open_cell(process, make_secrets()["eu-central"], host=on_it) as cell:
+        asker = AsgiClient(cell.app)
+        change = Write(ItemChange("a", "k", b"1"))
+        assert cell.status()["refuses"] == {}
+        volume.full = True
+        with pytest.raises(EisbachError):
+            await cell.store.transact(Transaction(slot=Slot.parse(SLOT), writes=[change]))
+
+        await until(lambda: cell.status()["refuses"])
+        ready = await asker.send("GET", "/readyz")
+
+        assert ready.status == 503
+        assert "writes are stopped: a write was tried and refused" in str(ready.json()["missing"])
+        assert f"free space on the disk of {volume.folder}" in cell.status()["refuses"]["why"]
+        volume.full = False
+        await until(lambda: not cell.status()["refuses"])
+        assert (await asker.send("GET", "/readyz")).status == 200
+    volumes.close()

@@ -13,8 +13,9 @@ import aiohttp
 import msgspec
 
 from eisbach.deploy.laptop.cuts import Cuts
-from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.impact import Circumstances, Part, effect, summarise
 from eisbach.deploy.laptop.outs import outs
+from eisbach.deploy.laptop.refusing import Seen, seen, writes_stopped
 from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
@@ -32,6 +33,7 @@ _EVERY_UNSEEN_S = 5.0
 _SEEN_FOR_MS = 5000
 _ANSWER_BYTES_MAX = 1024 * 1024
 _STUDIO = str(STUDIO_GROUP)
+_READS = ", reads go on"
 _WHY_CHARS = 160
 """Of the last change in the sentence of ``status``; ``why`` and ``changes`` have all of it."""
 _LIMIT = aiohttp.ClientTimeout(total=1.0)
@@ -124,7 +126,7 @@ class Observer:
         supervisor = self._supervisor
         self._asked_ms = supervisor.clock.monotonic_ms()
         now = supervisor.clock.wall_ms()
-        parts = [_part(p, self._figures.get(p.spec.target, {})) for p in supervisor.processes.values()]
+        parts = [_part(p, self._told(p)) for p in supervisor.processes.values()]
         faults = [
             FaultRow(target=f.target, kind=f.kind, since_ms=f.since_ms, other=f.other)
             for f in supervisor.faults.values()
@@ -142,6 +144,10 @@ class Observer:
             begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
             unfinished=open_ends, cuts=cuts,
         )  # fmt: skip
+        effects = {
+            p.spec.target: effect(p, stage, [o for o in parts if o is not p], away)[1]
+            for p in parts if p.state != "ready" and supervisor.begun
+        }  # fmt: skip
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
             summarise(parts, about),
@@ -150,15 +156,18 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
-                "unfinished": open_ends, "frozen": cuts, "out": out,
+                "unfinished": open_ends, "frozen": cuts, "out": out, "effects": effects,
             },
         )  # fmt: skip
 
+    def _told(self, process: Supervised) -> Mapping[str, Any]:
+        return self._figures.get(process.spec.target, {})
+
     def _observed(self, process: Supervised) -> Observed:
-        target = process.spec.target
+        target, found = process.spec.target, _seen(process, self._told(process))
         return Observed(
-            spec=process.spec, state=process.state, pid=process.pid, since_ms=process.since_ms,
-            restarts=process.restarts, why=process.why, figures=self._figures.get(target),
+            spec=process.spec, state=found.state, pid=process.pid, since_ms=found.since_ms,
+            restarts=process.restarts, why=found.why, figures=self._figures.get(target),
             requests_per_s=self._rates.get(target), layout=_layout(process),
         )  # fmt: skip
 
@@ -185,7 +194,9 @@ def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     that no edge would take.
     """
     stopped = [
-        f"{target} takes no writes: {why}" for target, told in sorted(figures.items()) if (why := _writes_stopped(told))
+        f"{target} takes no writes{_READS if target.startswith(('cell/', 'single')) else ''}: {why}"
+        for target, told in sorted(figures.items())
+        if (why := writes_stopped(told))
     ]
     held_back = [
         f"{target} publishes no new slot map: {told['refusal']}"
@@ -204,11 +215,6 @@ def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     )
 
 
-def _writes_stopped(told: Mapping[str, Any]) -> str:
-    """Why, as a cell says of itself; empty: it takes writes, or is of a version that does not say."""
-    return str(told.get("writes_stopped", ""))
-
-
 def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Regions none of whose cells that answer serves a viewer's slot, though they are there for viewers."""
     serving: dict[str, int] = {}
@@ -221,10 +227,15 @@ def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -
 
 
 def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
+    found = _seen(process, told)
     return Part(
-        spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process),
-        writes_stopped=bool(_writes_stopped(told)), restarts=process.restarts,
+        spec=process.spec, state=found.state, since_ms=found.since_ms, fault=process.fault, layout=_layout(process),
+        writes_stopped=bool(writes_stopped(told)), restarts=process.restarts,
     )  # fmt: skip
+
+
+def _seen(process: Supervised, told: Mapping[str, Any]) -> Seen:
+    return seen(Seen(process.state, process.since_ms, process.why), told)
 
 
 def _layout(process: Supervised) -> Mapping[str, Sequence[int]]:

@@ -79,14 +79,20 @@ def _sentence(
     if not broken:
         return f"{target} is well: {len(rows)} process{'es are' if len(rows) > 1 else ' is'} ready."
     seconds = (status.now_ms - min(row.since_ms for row in broken)) // 1000
-    names = ", ".join(f"{row.target} is {row.state}" for row in broken[:3])
+    names = ", ".join(f"{row.target} {_is(row)}" for row in broken[:3])
     more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
     return f"{names}{more} since {seconds} s."
+
+
+def _is(row: ProcessRow) -> str:
+    return "takes no writes, reads go on," if row.writes_stopped else f"is {row.state}"
 
 
 def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:
     process = supervisor.processes[row.target]
     found = [row.why] if row.why else []
+    if row.effect:
+        found.append(row.effect)
     if row.restarts:
         found.append(f"{row.restarts} restarts since the platform started")
     if row.state in ("restarting", "starting", "unready") and process.log.exists():

@@ -13,7 +13,7 @@ from kit import GROUPS, OWNERS, document, make_secrets, until
 from eisbach.bootstrap.cell import open_cell
 from eisbach.bootstrap.host import system_host
 from eisbach.cell.ownership import Ownership, slots_in
-from eisbach.cell.write_trial import WriteTrial
+from eisbach.cell.write_trial import WriteTrial, trial_of
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import EisbachError
@@ -56,7 +56,7 @@ async def host() -> AsyncIterator[Host]:
     async with open_store(path, region="eu-central", clock=clock, cell="c1", disk=inline, vfs=VFS_NAME) as store:
         ownership = Ownership(store, cell="c1", groups=GROUPS, owners=OWNERS)
         await ownership.open(slots_in(OWNERS["c1"]))
-        trial = WriteTrial(store, clock=clock, disk="the disk of /cells/c1")
+        trial = trial_of(store, clock=clock, disk="the disk of /cells/c1")
         await trial.look()
         yield Host(store, trial, clock, volume)
         volume.full = False

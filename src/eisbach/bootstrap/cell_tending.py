@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from eisbach.bootstrap.cell_ground import CellStore, Parts
 from eisbach.bootstrap.older_copy import ProvableStore
-from eisbach.cell.write_trial import WriteTrial
+from eisbach.cell.write_trial import WriteTrial, trial_of
 from eisbach.kernel.errors import Retryable
 
 __all__ = ["tend"]
@@ -19,7 +19,7 @@ _EVERY_S: Final = 0.5
 def tend(parts: Parts, store: CellStore, *, cell: str) -> WriteTrial:
     """From now on; what the trial has found is read by whoever is asked how the cell is."""
     folder = Path(parts.process.folder)
-    trial = WriteTrial(store, clock=parts.clock, disk=f"the disk of {folder}")
+    trial = trial_of(store, clock=parts.clock, disk=f"the disk of {folder}")
 
     def may_be_tried() -> bool:
         # DynamoDB has no disk of ours, and a store that may be an older copy of itself is not written to.

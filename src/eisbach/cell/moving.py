@@ -21,7 +21,7 @@ from eisbach.cell.slot_imports import (
     SlotImports,
 )
 from eisbach.cell.within import within
-from eisbach.cell.write_trial import WriteTrial
+from eisbach.cell.write_trial import trial_of
 from eisbach.kernel.errors import SlotMoved
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
@@ -141,7 +141,7 @@ class Moving:
         """Why this process takes no writes now, and what to do; empty: it does."""
         self.differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
         """Slot -> see ``StoodAside``."""
-        self.trial = WriteTrial(store, clock=clock)
+        self.trial = trial_of(store, clock=clock)
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -232,7 +232,7 @@ class Moving:
         lease = await self._store.lease(slot)
         stopped = self.writes_stopped()
         if not stopped and not asked.peer and lease is not None:
-            stopped = await self.trial.refuses(slot, lease)
+            stopped = await self.trial.refuses()
         return StoodAside(
             state=lease.state if lease is not None else "",
             epoch=lease.epoch if lease is not None else 0,

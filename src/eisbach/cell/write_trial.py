@@ -1,24 +1,32 @@
-"""Whether the disk of a store takes writes, found out by writing: a lease row as it is.
+"""Whether the disk of a store takes writes, found out by writing something that changes nothing.
 
-Promises: a refusal that anybody met is tried within the next look, and stands until a write has passed, whether a
-viewer writes or not; a store that nobody writes to is tried now and then. At most one write a second, however many ask.
+Promises: a refusal that anybody met is tried within the next look, and stands until a write has passed, whether anybody
+else writes or not; a store that nobody writes to is tried now and then. At most one write a second, however many ask.
 May not know: disks, who asks.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from eisbach.kernel.errors import EisbachError, Overloaded, Rejected
-from eisbach.kernel.slots import Slot
 from eisbach.ports.clock import Clock
-from eisbach.ports.store import Lease, Store
+from eisbach.ports.store import Store
 
-__all__ = ["Refusal", "WriteTrial"]
+__all__ = ["Counts", "Refusal", "WriteTrial", "trial_of"]
 
 _EVERY_MS: Final = 1000
 """Between two tries; a region asks of every slot at once."""
 _QUIET_MS: Final = 10_000
 """Without a commit, before a store is tried that has refused nothing: a page or two of its log."""
+
+
+class Counts(NamedTuple):
+    """Of a store, since start."""
+
+    commits: int
+    unwritten: int
+    """Groups that the disk refused whole."""
 
 
 class Refusal(NamedTuple):
@@ -33,46 +41,56 @@ class Refusal(NamedTuple):
 class WriteTrial:
     """One a store."""
 
-    def __init__(self, store: Store, *, clock: Clock, disk: str = "its disk") -> None:
-        """``disk``: how to call it to whoever shall free space there."""
-        self._store, self._clock, self._disk = store, clock, disk
+    def __init__(
+        self, write: Callable[[], Awaitable[object]], counts: Callable[[], Counts], *, clock: Clock, cure: str
+    ) -> None:
+        """``write``: what is tried; ``cure``: what to do when it is refused."""
+        self._write, self._counts, self._clock, self._cure = write, counts, clock, cure
         self.refusal: Refusal | None = None
         """None: the last try passed, or there was none."""
         self._trying, self._tried_ms = asyncio.Lock(), -_EVERY_MS
-        self._commits = self._unwritten = 0
-        self._in_doubt, self._quiet_since_ms = False, clock.monotonic_ms()
+        self._seen, self._in_doubt, self._quiet_since_ms = counts(), False, clock.monotonic_ms()
 
     async def look(self) -> None:
         """Try when somebody was refused since the last look, while it refuses, and when nobody has written for long."""
-        now, told = self._clock.monotonic_ms(), self._store.statistics()
-        if told.commits != self._commits:
+        now, before, self._seen = self._clock.monotonic_ms(), self._seen, self._counts()
+        if self._seen.commits != before.commits:
             self._quiet_since_ms = now
-        self._in_doubt = self._in_doubt or told.unwritten != self._unwritten
-        self._commits, self._unwritten = told.commits, told.unwritten
+        self._in_doubt = self._in_doubt or self._seen.unwritten != before.unwritten
         if self._in_doubt or self.refusal or now - self._quiet_since_ms >= _QUIET_MS:
-            for slot, lease in list((await self._store.leases()).items())[:1]:
-                await self.refuses(slot, lease)
+            await self.refuses()
 
-    async def refuses(self, slot: Slot, lease: Lease) -> str:
-        """Why no write gets to the disk, and what to do; empty: one did, a moment ago at most.
-
-        The lease row is written as it is. Where it is another by now, somebody's write has passed.
-        """
+    async def refuses(self) -> str:
+        """Why no write gets to the disk, and what to do; empty: one did, a second ago at most."""
         async with self._trying:
             now = self._clock.monotonic_ms()
             if now - self._tried_ms >= _EVERY_MS:
-                met = await self._met(slot, lease)
+                met = await self._met()
                 since = self.refusal.since_ms if self.refusal else self._clock.wall_ms()
                 self.refusal = Refusal(since, met) if met else None
-                self._tried_ms, self._in_doubt, self._quiet_since_ms = now, False, now
-                self._unwritten = self._store.statistics().unwritten
+                self._tried_ms, self._quiet_since_ms = now, now
+                self._seen, self._in_doubt = self._counts(), False
             return self.refusal.why if self.refusal else ""
 
-    async def _met(self, slot: Slot, lease: Lease) -> str:
+    async def _met(self) -> str:
         try:
-            await self._store.set_lease(slot, expected=lease, lease=lease)
+            await self._write()
         except (Overloaded, Rejected):
-            return ""  # it has much to write, or the row has just been written
+            return ""  # it has much to write, or what is tried has just been written by somebody else
         except EisbachError as error:
-            return f"a write was tried and refused: {error}; free space on {self._disk}, or mend it"
+            return f"a write was tried and refused: {error}; {self._cure}"
         return ""
+
+
+def trial_of(store: Store, *, clock: Clock, disk: str = "its disk") -> WriteTrial:
+    """Of a cell's store: a lease row is written as it is. ``disk``: how to call it to whoever shall mend it."""
+
+    async def write() -> None:
+        for slot, lease in list((await store.leases()).items())[:1]:
+            await store.set_lease(slot, expected=lease, lease=lease)
+
+    def counts() -> Counts:
+        told = store.statistics()
+        return Counts(told.commits, told.unwritten)
+
+    return WriteTrial(write, counts, clock=clock, cure=f"free space on {disk}, or mend it")

@@ -99,6 +99,7 @@ class Observer:
             spokes = process.spec.document.spokes
             told = (await _json(session, f"http://{spokes.host}:{spokes.port}/status")) or {}
             found |= {"spokes": told.get("spokes", []), "store_lost": told.get("store_lost", {})}
+            found["refuses"] = found.get("refuses") or told.get("refuses", {})
         if found is None:
             for table in (self._figures, self._rates, self._counted):
                 table.pop(target, None)

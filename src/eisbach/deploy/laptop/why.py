@@ -85,7 +85,8 @@ def _sentence(
 
 
 def _is(row: ProcessRow) -> str:
-    return "takes no writes, reads go on," if row.writes_stopped else f"is {row.state}"
+    reads = ", reads go on," if row.kind in ("cell", "single") else ""
+    return f"takes no writes{reads}" if row.writes_stopped else f"is {row.state}"
 
 
 def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:

@@ -18,7 +18,8 @@ __all__ = ["explain"]
 
 _CHANGES_MAX = 20
 _LINES = 5
-_LOOKED_AT = 50
+_LOOKED_AT = 500
+"""What is said again and again counts once, and may be all of the last fifty."""
 
 
 def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, Any]:

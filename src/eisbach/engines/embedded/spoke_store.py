@@ -328,7 +328,7 @@ class SqliteSpokeStore:
             with database:
                 database.execute("PRAGMA user_version = 1")
 
-        await self._run("try whether a write passes", work)
+        await self._run("write", work)
 
     async def aclose(self) -> None:
         """See ``SpokeStore``."""

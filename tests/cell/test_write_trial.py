@@ -13,10 +13,10 @@ from kit import GROUPS, OWNERS, document, make_secrets, until
 from eisbach.bootstrap.cell import open_cell
 from eisbach.bootstrap.host import system_host
 from eisbach.cell.ownership import Ownership, slots_in
-from eisbach.cell.write_trial import WriteTrial, trial_of
+from eisbach.cell.write_trial import Counts, WriteTrial, trial_of
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, OutcomeUnknown
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Transaction, Write
@@ -75,6 +75,24 @@ async def test_a_refused_write_is_told_at_the_next_look_with_since_when_and_what
     assert host.trial.refusal.since_ms == first
     assert "FullError" in host.trial.refusal.why
     assert host.trial.refusal.why.endswith("; free space on the disk of /cells/c1, or mend it")
+
+
+async def test_it_is_told_whether_it_is_known_what_became_of_a_refused_write(host: Host) -> None:
+    """Then no door sends it on to the other region."""
+    host.volume.full = True
+    await host.write()
+    await host.look()
+    assert host.trial.refusal is not None
+    assert not host.trial.refusal.unknown
+
+    async def fails() -> None:
+        raise OutcomeUnknown("the disk failed in a commit")
+
+    failing = WriteTrial(fails, lambda: Counts(0, 0), clock=host.clock, cure="mend it")
+    await failing.refuses()
+
+    assert failing.refusal is not None
+    assert failing.refusal.unknown
 
 
 async def test_it_ends_within_two_seconds_of_the_disk_taking_writes_though_no_viewer_writes(host: Host) -> None:

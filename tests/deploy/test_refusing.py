@@ -1,5 +1,6 @@
 """What ``status`` and ``why`` say of a process that answers and whose disk refuses what it writes."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from eisbach.bootstrap.entrance import overloaded
 from eisbach.deploy.laptop.impact import Part, summarise
 from eisbach.deploy.laptop.observer import Observer
 from eisbach.deploy.laptop.status import Status
@@ -97,6 +99,46 @@ async def test_status_names_a_cell_whose_disk_is_full_with_since_when_who_takes_
     assert (list(room.alarms), room.ready) == ([], True)
 
 
+async def test_a_write_whose_outcome_the_cell_does_not_know_is_sent_on_by_no_door_and_so_its_viewers_are_hurt(
+    tmp_path: Path,
+) -> None:
+    """An I/O error in a commit: the front answers 503 ``outcome_unknown`` and asks no other region."""
+    async with watched(tmp_path) as platform:
+        platform.told = {"refuses": {"since_ms": SINCE, "why": FULL, "unknown": True}}
+        found = await platform.status()
+        said = await platform.why(C1)
+
+    assert f"Hurt since 47 s: writes of viewers of 32 slots of eu/de/main ({C1} takes no writes);" in found.sentence
+    assert said["because"][1] == "hurt: writes of viewers of 32 slots of eu/de/main"
+
+
+async def test_viewers_of_a_cell_that_takes_no_more_connections_are_hurt_for_what_is_shed_goes_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    """It was said that the other region serves them; the doors answered ``overloaded``."""
+    async with watched(tmp_path) as platform:
+        process = platform.supervisor.processes[C1]
+        process.state = "unready"
+        process.why = f"answered 503: {await refused_by_the_entrance()}"
+        found = await platform.status()
+
+    assert f"viewers of 32 slots of eu/de/main ({C1} is not ready)" in found.hurt
+
+
+async def refused_by_the_entrance() -> str:
+    """What a process without a connection answers whoever asks for its readiness."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await overloaded("5 are open")({"type": "http"}, receive, send)
+    return str(json.loads(sent[1]["body"])["detail"])
+
+
 async def test_why_says_of_a_cell_whose_disk_is_full_what_it_does_to_viewers_and_what_to_do(tmp_path: Path) -> None:
     """It was ``is well``."""
     async with watched(tmp_path) as platform:
@@ -104,7 +146,10 @@ async def test_why_says_of_a_cell_whose_disk_is_full_what_it_does_to_viewers_and
         said = await platform.why(C1)
 
     assert said["sentence"] == f"{C1} takes no writes, reads go on, since 47 s."
-    assert said["because"][:2] == [SAID, "writes of viewers of 32 slots of eu/de/main are served by eu-west"]
+    assert said["because"][:2] == [
+        SAID,
+        "nobody is hurt: writes of viewers of 32 slots of eu/de/main are served by eu-west",
+    ]
     assert said["since_ms"] == SINCE
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from eisbach.kernel.errors import EisbachError, Overloaded, Rejected
+from eisbach.kernel.errors import EisbachError, OutcomeUnknown, Overloaded, Rejected
 from eisbach.ports.clock import Clock
 from eisbach.ports.store import Store
 
@@ -36,6 +36,8 @@ class Refusal(NamedTuple):
     """Wall clock: when a try met it first."""
     why: str
     """With what to do."""
+    unknown: bool
+    """Whether what became of a refused write is unknown: then no door sends it on to another region (P5)."""
 
 
 class WriteTrial:
@@ -67,19 +69,22 @@ class WriteTrial:
             if now - self._tried_ms >= _EVERY_MS:
                 met = await self._met()
                 since = self.refusal.since_ms if self.refusal else self._clock.wall_ms()
-                self.refusal = Refusal(since, met) if met else None
+                self.refusal = Refusal(since, self._said(met), isinstance(met, OutcomeUnknown)) if met else None
                 self._tried_ms, self._quiet_since_ms = now, now
                 self._seen, self._in_doubt = self._counts(), False
             return self.refusal.why if self.refusal else ""
 
-    async def _met(self) -> str:
+    async def _met(self) -> EisbachError | None:
         try:
             await self._write()
         except (Overloaded, Rejected):
-            return ""  # it has much to write, or what is tried has just been written by somebody else
+            return None  # it has much to write, or what is tried has just been written by somebody else
         except EisbachError as error:
-            return f"a write was tried and refused: {error}; {self._cure}"
-        return ""
+            return error
+        return None
+
+    def _said(self, met: EisbachError) -> str:
+        return f"a write was tried and refused: {met}; {self._cure}"
 
 
 def trial_of(store: Store, *, clock: Clock, disk: str = "its disk") -> WriteTrial:

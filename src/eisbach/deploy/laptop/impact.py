@@ -38,6 +38,8 @@ class Part:
     writes_stopped: bool = False
     """It says that its clock is ahead or its disk refuses, and serves all but writes."""
     restarts: int = 0
+    handed_on: bool = True
+    """Of one that is not ready: whether the doors send on to another region what it refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +126,11 @@ def _cell_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tu
         if o.spec.region not in {part.spec.region, *left} and o.spec.target.endswith(f"/{name}")
         and set(o.layout) & set(part.layout)
     ]  # fmt: skip
-    if working := sorted(o.spec.region for o in twins if o.state in _WORKING):
+    working = sorted(o.spec.region for o in twins if o.state in _WORKING)
+    if working and part.handed_on:
         return False, f"{who} are served by {', '.join(working)}"
     reads = not part.writes_stopped and any(o.writes_stopped and o.state == "unready" for o in twins)
-    return True, f"writes of {who}" if reads else who
+    return True, f"writes of {who}" if reads and not working else who
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import msgspec
 from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, Part, effect, summarise
 from eisbach.deploy.laptop.outs import outs
-from eisbach.deploy.laptop.refusing import Seen, seen, writes_stopped
+from eisbach.deploy.laptop.refusing import Seen, is_handed_on, seen, writes_stopped
 from eisbach.deploy.laptop.spoke_faults import spoke_of
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
@@ -145,10 +145,7 @@ class Observer:
             begun=supervisor.begun, out=away, lost=[one.region for one in out if one.how == "lost"],
             unfinished=open_ends, cuts=cuts,
         )  # fmt: skip
-        effects = {
-            p.spec.target: effect(p, stage, [o for o in parts if o is not p], away)[1]
-            for p in parts if p.state != "ready" and supervisor.begun
-        }  # fmt: skip
+        effects = {p.spec.target: _effect(p, parts, stage, away) for p in parts if p.state != "ready"}
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
             summarise(parts, about),
@@ -171,6 +168,11 @@ class Observer:
             restarts=process.restarts, why=found.why, figures=self._figures.get(target),
             requests_per_s=self._rates.get(target), layout=_layout(process),
         )  # fmt: skip
+
+
+def _effect(part: Part, parts: Sequence[Part], stage: str, away: Sequence[str]) -> str:
+    hurt, who = effect(part, stage, [o for o in parts if o is not part], away)
+    return f"{'hurt' if hurt else 'nobody is hurt'}: {who}"
 
 
 def in_words(change: Change) -> str:
@@ -232,6 +234,7 @@ def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
     return Part(
         spec=process.spec, state=found.state, since_ms=found.since_ms, fault=process.fault, layout=_layout(process),
         writes_stopped=bool(writes_stopped(told)), restarts=process.restarts,
+        handed_on=found.state != "unready" or is_handed_on(process.why, told),
     )  # fmt: skip
 
 

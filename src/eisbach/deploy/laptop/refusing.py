@@ -6,9 +6,12 @@ once, and has since when. Pure.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Seen", "seen", "writes_stopped"]
+__all__ = ["SHEDS", "Seen", "is_handed_on", "seen", "writes_stopped"]
+
+SHEDS: Final = "takes no more connections"
+"""In what a process answers that has no connection left: its readiness cannot be asked then, nor its status."""
 
 
 class Seen(NamedTuple):
@@ -25,6 +28,13 @@ def writes_stopped(told: Mapping[str, Any]) -> str:
         at = datetime.fromtimestamp(refuses["since_ms"] / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"since {at} {refuses['why']}"
     return str(told.get("writes_stopped", ""))
+
+
+def is_handed_on(why: str, told: Mapping[str, Any]) -> bool:
+    """Whether the doors send on to another region what it refuses: not what it sheds (shed is not dead), nor a write of
+    which it does not know what became. ``why``: what its readiness said.
+    """
+    return SHEDS not in why and not (told.get("refuses") or {}).get("unknown", False)
 
 
 def seen(supervised: Seen, told: Mapping[str, Any]) -> Seen:

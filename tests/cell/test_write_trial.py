@@ -1,14 +1,18 @@
 """A cell whose disk refuses while it runs says so, since when, and again when it takes writes: by itself."""
 
+import asyncio
 import random
+import resource
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import aiohttp
 import msgspec
 import pytest
 from kit import GROUPS, OWNERS, document, make_secrets, until
+from test_process import prepared, sign_in, started
 
 from eisbach.bootstrap.cell import open_cell
 from eisbach.bootstrap.host import system_host
@@ -166,3 +170,38 @@ async def test_a_cell_whose_disk_is_full_is_not_ready_and_its_status_has_why_unt
         await until(lambda: not cell.status()["refuses"])
         assert (await asker.send("GET", "/readyz")).status == 200
     volumes.close()
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(90)
+async def test_a_running_cell_whose_files_may_not_grow_says_so_until_they_may_and_knows_what_its_callers_hear(
+    tmp_path: Path,
+) -> None:
+    """The kernel refuses by RLIMIT_FSIZE; nobody writes when it ends."""
+    process, path = await prepared(tmp_path, port=8127)
+    base, free = f"http://{process.host}:{process.port}", resource.RLIM_INFINITY
+    service = {"Authorization": "Bearer operator"}
+
+    async def got(path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+        async with session.get(f"{base}{path}", headers=headers) as answer:
+            return answer.status, await answer.json()
+
+    async with started(path, process) as child, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        headers = await sign_in(session, base, 0)
+        body = {"pos_s": 1, "dur_s": 9}
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1, free))
+        async with session.put(f"{base}/v1/me/progress/tears", json=body, headers=headers) as refused:
+            heard = (refused.status, refused.headers["Eisbach-Code"])
+        while not (told := (await got("/status", **service))[1]["refuses"]):
+            await asyncio.sleep(0.05)
+        not_ready, said = await got("/readyz")
+        read, _ = await got("/v1/me/rails", **headers)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (free, free))
+        while (await got("/status", **service))[1]["refuses"]:
+            await asyncio.sleep(0.05)
+        ready, _ = await got("/readyz")
+
+    assert heard == (503, "outcome_unknown" if told["unknown"] else "unavailable")
+    assert "mend it" in told["why"]
+    assert told["why"] in said["missing"][0]
+    assert (not_ready, read, ready) == (503, 200, 200)

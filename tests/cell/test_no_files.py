@@ -57,7 +57,8 @@ async def test_a_cell_without_descriptors_refuses_as_overloaded_and_rests_and_se
             for _ in range(3):  # each on a connection of its own
                 async with aiohttp.ClientSession() as session:
                     async with session.get(rails, headers=headers) as got:
-                        told.append((got.status, got.headers.get("Eisbach-Code"), (await got.json())["code"]))
+                        said = await got.json()
+                        told.append((got.status, got.headers.get("Eisbach-Code"), said["code"]))
                         waits = got.headers.get("Retry-After")
                     body = {"pos_s": 1, "dur_s": 9}
                     async with session.put(f"{base}/v1/me/progress/tears", json=body, headers=headers) as got:
@@ -75,6 +76,7 @@ async def test_a_cell_without_descriptors_refuses_as_overloaded_and_rests_and_se
             one.close()
 
     assert told == [(503, "overloaded", "overloaded")] * 6
+    assert "in all (ulimit -n)" in said["detail"], "what why shows of its readiness"
     assert waits is not None
     assert (before, after) == (200, 200)
     assert spent < 0.2, "a loop that turns for nothing takes what it gets of a core"
@@ -90,6 +92,8 @@ async def test_connections_leave_a_cell_the_files_of_its_store_and_one_that_ends
             two = [await written(first, base, headers), await written(second, base, headers)]
             async with aiohttp.ClientSession() as third:
                 over = await written(third, base, headers)
+                async with third.get(f"{base}/readyz") as got:
+                    said = (await got.json())["detail"]
             silent = [socket.create_connection(at) for _ in range(FILES_KEPT)]
             beside = await written(first, base, headers)
             # Those that were accepted have answered, or hold what is for refusals.
@@ -104,6 +108,7 @@ async def test_connections_leave_a_cell_the_files_of_its_store_and_one_that_ends
 
     assert two == [204, 204]
     assert over == 503
+    assert f"{FILES_KEPT} files are kept for its own, and it may open {FILES_KEPT + 2} in all (ulimit -n)" in said
     assert beside == 204
     assert opened <= FILES_KEPT + 2 - REFUSED_AT_ONCE, "enough is left for what the store opens for a while"
     assert again == 204

@@ -183,9 +183,9 @@ def test_a_clock_that_stops_writes_is_an_alarm_that_names_the_cell_and_says_to_s
     summary = summarise(unready, about("regions", alarms=alarms_in(figures)))
 
     assert summary.sentence == (
-        f"Alarm: {target} takes no writes: this clock is 3004 ms ahead of region eu-west's; set it. Nobody is hurt,"
-        f" though {target} is not ready since 42 s: writes of viewers of 32 slots of eu/de/main are served by eu-west;"
-        " last change: x."
+        f"Alarm: {target} takes no writes, reads go on: this clock is 3004 ms ahead of region eu-west's; set it. Nobody"
+        f" is hurt, though {target} takes no writes since 42 s: writes of viewers of 32 slots of eu/de/main are served"
+        " by eu-west; last change: x."
     )
     assert summary.next == f"eisbach why {target}"
 

@@ -32,6 +32,11 @@ PROBLEM = bytes(problem(503, "unavailable", "no cell owns this slot").body).deco
         (f"answered 503: {PROBLEM}", "answered 503: no cell owns this slot"),
         (f"answered 503: {PROBLEM[:60]}", "answered 503 …"),
         ('{"title":"unavailable"} and {"error":"full"}', "unavailable and full"),
+        (
+            'answered 503: {"ready":false,"missing":["writes are stopped: full","no slot"]}',
+            "answered 503: writes are stopped: full; no slot",
+        ),
+        ('{"missing":[]}', "an answer without words"),
         ('ended: {"a":{"b":1}}', "ended: an answer without words"),
         ("a set {c1, c2} and {} and { ", "a set {c1, c2} and an answer without words and {"),
         ('{"a":' * 5000, " …"),

@@ -67,6 +67,9 @@ class RegionHost:
         with (self.folder / f"{kind}.log").open("ab") as log:
             self._running[kind] = await asyncio.create_subprocess_exec(*arguments, stdout=log, stderr=log)
 
+    def pid(self, kind: str) -> int:
+        return self._running[kind].pid
+
     async def kill(self, kind: str) -> None:
         process = self._running.pop(kind)
         if process.returncode is None:

@@ -1,6 +1,7 @@
 """The path from upload to title as real processes, with everything in it killed."""
 
 import json
+import resource
 import shutil
 import urllib.error
 from collections.abc import AsyncIterator
@@ -71,6 +72,21 @@ async def test_while_the_hub_is_away_uploads_are_taken_and_go_on_afterwards(regi
     await region.start("hub")
 
     await region.until("the title is published", lambda: published(region, made["title"]))
+
+
+async def test_a_spokes_host_whose_disk_refuses_is_not_ready_and_says_why_until_a_write_passes(
+    region: RegionHost,
+) -> None:
+    """The kernel refuses by RLIMIT_FSIZE; nothing happens in the region meanwhile."""
+    pid, free = region.pid("spokes"), resource.RLIM_INFINITY
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, free))
+    told = await region.until("it is told", lambda: (region.get("/status", port=8202) or {}).get("refuses"))
+    ready = region.get("/readyz", port=8202, raw=True)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (free, free))
+
+    assert "spokes.db: SQLite refused" in told["why"]
+    assert ready is None
+    await region.ready("spokes", 8202)
 
 
 async def test_calls_without_a_token_or_with_nonsense_are_refused_clearly(region: RegionHost) -> None:

@@ -16,6 +16,7 @@ from eisbach.cell.last_word import LastWord
 from eisbach.cell.ownership import Ownership
 from eisbach.cell.puller import Puller, PullerStatistics
 from eisbach.cell.twin_digests import TwinDigests
+from eisbach.cell.write_trial import WriteTrial
 from eisbach.hub.relay import Relay
 from eisbach.kernel.errors import Invalid
 from eisbach.kernel.slots import Slot
@@ -102,6 +103,8 @@ class Slots:
 
     store: CellStore
     ownership: Ownership
+    trial: WriteTrial
+    """Whether its disk takes writes."""
 
 
 def aws_place(url: str, kind: str) -> tuple[str, str]:

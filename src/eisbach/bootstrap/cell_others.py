@@ -124,6 +124,7 @@ def _surroundings(parts: Parts, main: Slots) -> Surroundings:
         acknowledged=parts.acknowledged,
         last_word=last_word,
         writes_stopped=lambda: clock_is_ahead(parts.twins()) or _unproved(parts, main),
+        refuses=main.trial.refuses,
         differing=lambda slot: {one.region: buckets for one in parts.comparisons if (buckets := one.differing(slot))},
     )
 

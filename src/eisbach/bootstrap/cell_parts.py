@@ -4,7 +4,6 @@ A process has one store with the slots it serves; where it is a cell and the stu
 one. Each store has a relay; the first has the pullers.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from eisbach.bootstrap.backups import Backups, open_backups
 from eisbach.bootstrap.cell_gauges import gauges
 from eisbach.bootstrap.cell_ground import CellStore, Parts, Slots, aws_place, usage_of
 from eisbach.bootstrap.cell_others import follow_map, follow_twins, log_keeper, losses, moving, positions, sender
+from eisbach.bootstrap.cell_tending import tend
 from eisbach.bootstrap.first_start import refuse_a_lost_disk, tell_control
 from eisbach.bootstrap.older_copy import ProvableStore, prove
 from eisbach.bootstrap.open_blobs import in_bucket, open_blobs
@@ -43,11 +43,11 @@ from eisbach.cell.search_calls import SearchCalls
 from eisbach.cell.sessions import Sessions
 from eisbach.cell.streams import StreamPlaces
 from eisbach.cell.studio import studio_routes
+from eisbach.cell.write_trial import Refusal
 from eisbach.cell.writing import Writer
 from eisbach.engines.embedded.clock import RehearsalClock
 from eisbach.engines.embedded.confinement import Confinement
 from eisbach.hub.relay import SNS_COMPANY, Relay
-from eisbach.kernel.errors import Retryable
 from eisbach.kernel.slots import STUDIO_GROUP, Group
 from eisbach.media.hls import Pathway
 from eisbach.media.manifests import Manifests, manifest_routes
@@ -60,7 +60,6 @@ from eisbach.settings import CellProcess
 
 __all__ = ["OpenCell", "Parts", "Slots", "compose", "open_slots", "projection_name"]
 
-_RELEASE_EVERY_S: Final = 0.5
 _DYNAMO_PACE: Final[dict[str, Any]] = {"company_ms": 40, "flush_ops": 32_768, "flush_every_s": 600.0}
 """Of a task: others write a cell's tables only while functions take what is above it (docs/decisions/0022)."""
 
@@ -121,14 +120,7 @@ async def open_slots(parts: Parts, file: str, cell: str, slots: Mapping[str, lis
 
     parts.followers.start(f"relay-{cell}", publish)
 
-    async def release() -> None:
-        while True:
-            await clock.sleep(_RELEASE_EVERY_S)
-            with contextlib.suppress(Retryable):  # a full disk: they stay held, and the next turn tries again
-                await store.release_held()
-
-    parts.followers.start(f"release-{cell}", release)
-    return Slots(store, ownership)
+    return Slots(store, ownership, tend(parts, store, cell=cell))
 
 
 async def _open_store(parts: Parts, file: str, cell: str) -> CellStore:
@@ -206,7 +198,7 @@ async def compose(parts: Parts, main: Slots, second: Slots | None, confinement: 
     report = _status(parts, main, second, metrics, confinement=confinement, more=status)
     routes += OpsCalls(
         metrics,
-        missing=lambda: _missing(parts, main),
+        missing=lambda: _missing(parts, main, second),
         status=report,
         conflicts=lambda limit: main.store.conflicts(limit=limit),
         shift_clock=_shift_clock(parts.clock),
@@ -343,10 +335,15 @@ def _keys(hexadecimal: Mapping[str, str]) -> dict[str, bytes]:
     return {kid: bytes.fromhex(key) for kid, key in hexadecimal.items()}
 
 
-def _missing(parts: Parts, main: Slots) -> list[str]:
-    reason = clock_is_ahead(parts.twins())
-    found = ["" if main.ownership.opened else "this cell owns no slot", reason and f"writes are stopped: {reason}"]
-    return [why for why in found if why]
+def _missing(parts: Parts, main: Slots, second: Slots | None) -> list[str]:
+    reasons = [clock_is_ahead(parts.twins()), *(one.why for one in _refusals(main, second))]
+    found = ["" if main.ownership.opened else "this cell owns no slot"]
+    return [why for why in (*found, *(reason and f"writes are stopped: {reason}" for reason in reasons)) if why]
+
+
+def _refusals(*stores: Slots | None) -> list[Refusal]:
+    """Of the disks of this process, as they are now."""
+    return [one.trial.refusal for one in stores if one and one.trial.refusal]
 
 
 def _status(
@@ -371,6 +368,7 @@ def _status(
             "bugs": metrics.bugs,
             "slots": slots,
             "writes_stopped": clock_is_ahead(parts.twins()),
+            "refuses": next((one._asdict() for one in _refusals(main, second)), {}),
             "frozen": [str(slot) for ownership in ownerships for slot in ownership.frozen()],
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()

@@ -3,9 +3,10 @@
 uvloop accepts until no descriptor is left. Then SQLite can open nothing, callers hear nothing, and the loop turns as
 fast as it can, because the listening socket stays readable (libuv keeps a spare descriptor against that, opens ``/``
 for it, and a confined process may not). Promised: a connection over the bound is accepted, its request answered 503
-``overloaded`` (shed, never a silence that looks like a dead cell), and closed; without any descriptor one such
-connection at a time gets the spare one; when not even that is free, nothing is accepted for ``PAUSE_S``, and what waits
-stays in the backlog. The bound follows ``RLIMIT_NOFILE`` as it is now. May not know: what a call does.
+``overloaded`` (shed, never a silence that looks like a dead cell) with what is lacking, and closed; without any
+descriptor one such connection at a time gets the spare one; when not even that is free, nothing is accepted for
+``PAUSE_S``, and what waits stays in the backlog. The bound follows ``RLIMIT_NOFILE`` as it is now. May not know: what a
+call does.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from eisbach.cell.problems import problem_answer, problem_of
 from eisbach.kernel.errors import Overloaded
@@ -35,14 +36,21 @@ _TOLD_EVERY_S: Final = 60.0
 _logger = structlog.get_logger(__name__)
 
 
-async def overloaded(scope: Scope, receive: Receive, send: Send) -> None:
+def overloaded(lacking: str) -> ASGIApp:
     """An ASGI application in the place of the process's own; it reads first, so that the answer is not lost."""
-    read = 0
-    while (message := await receive()).get("more_body") and read <= BODY_BYTES_MAX:
-        read += len(message["body"])
-    if scope["type"] != "http" or message["type"] == "http.disconnect":
-        return
-    why = Overloaded("this process has no connection left, and nothing was done; wait before the next try")
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+        while (message := await receive()).get("more_body") and read <= BODY_BYTES_MAX:
+            read += len(message["body"])
+        if scope["type"] == "http" and message["type"] != "http.disconnect":
+            await _answer(send, lacking)
+
+    return refuse
+
+
+async def _answer(send: Send, lacking: str) -> None:
+    why = Overloaded(f"this process takes no more connections: {lacking}; nothing was done, wait before the next try")
     answer = problem_answer(problem_of(why, rng=random.Random()))  # noqa: S311 - jitter
     headers = [*answer.headers, ("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
     raw = [(name.lower().encode(), value.encode()) for name, value in headers]
@@ -54,13 +62,13 @@ class Entrance:
     """A listening socket, and the connections that were accepted from it."""
 
     def __init__(
-        self, listener: socket.socket, serve: Callable[[bool], asyncio.Protocol], *, open_now: Callable[[], int]
+        self, listener: socket.socket, serve: Callable[[str], asyncio.Protocol], *, open_now: Callable[[], int]
     ) -> None:
         """Accept from now on.
 
         Args:
             listener: bound and listening.
-            serve: makes the protocol of a connection; true: refuse what it asks.
+            serve: makes the protocol of a connection; a text: refuse what it asks, because that is lacking.
             open_now: how many connections there are.
         """
         self._listener, self._serve, self._open_now = listener, serve, open_now
@@ -97,37 +105,41 @@ class Entrance:
         for _ in range(_ACCEPTED_AT_ONCE):
             over = self._over()
             if over >= REFUSED_AT_ONCE:
-                self._tell("connections")
+                self._tell(self._bound())
                 return self._rest()
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return None
             except OSError as error:
-                self._tell(error.strerror or str(error))
+                self._tell(_no_descriptor(error.strerror or str(error)))
                 if not self._give_spare():
                     return self._rest()
                 continue
-            refuse = over >= 0 or self._spare is None
-            if refuse:
-                self._tell("connections")
-            task = self._loop.create_task(self._open(connection, refuse=refuse))
+            lacking = self._bound() if over >= 0 else "" if self._spare is not None else _no_descriptor()
+            if lacking:
+                self._tell(lacking)
+            task = self._loop.create_task(self._open(connection, lacking))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
         return None
 
-    async def _open(self, connection: socket.socket, *, refuse: bool) -> None:
+    async def _open(self, connection: socket.socket, lacking: str) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: self._serve(refuse), connection)
+            await self._loop.connect_accepted_socket(lambda: self._serve(lacking), connection)
         except OSError:  # the caller has gone already
             connection.close()
 
     def _over(self) -> int:
         """By how many the connections are over their bound; below 0 there is room."""
-        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _files_max()
         if most == resource.RLIM_INFINITY:
             return -1
         return self._open_now() + len(self._opening) - max(0, most - FILES_KEPT)
+
+    def _bound(self) -> str:
+        kept = f"{FILES_KEPT} files are kept for its own, and it may open {_files_max()} in all (ulimit -n)"
+        return f"{self._open_now()} are open, {kept}"
 
     def _take_spare(self) -> None:
         if self._spare is None:
@@ -147,3 +159,11 @@ class Entrance:
         if self._loop.time() - self._told_at >= _TOLD_EVERY_S:
             self._told_at = self._loop.time()
             _logger.warning("refusing_connections", lacking=lacking, connections=self._open_now())
+
+
+def _files_max() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _no_descriptor(said: str = "Too many open files") -> str:
+    return f"no file descriptor is left of the {_files_max()} that it may open (ulimit -n): {said}"

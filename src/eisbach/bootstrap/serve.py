@@ -49,10 +49,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=[])
         make: Any = config.http_protocol_class
 
-        def protocol(refuse: bool) -> BoundedProtocol:
+        def protocol(lacking: str) -> BoundedProtocol:
             made: BoundedProtocol = make(config=config, server_state=state, app_state=self.lifespan.state)
-            if refuse:
-                made.refuse(overloaded)
+            if lacking:
+                made.refuse(overloaded(lacking))
             return made
 
         entrance: Any = Entrance(listener, protocol, open_now=lambda: len(state.connections))

@@ -18,6 +18,7 @@ from eisbach.bootstrap.spoke_calls import SpokeCalls
 from eisbach.bootstrap.studio_client import HttpJobDesk, HttpMedia, HttpStudio
 from eisbach.bootstrap.user_spokes import UserSpokes
 from eisbach.bootstrap.webhook_client import WebhookClient
+from eisbach.cell.write_trial import Counts, WriteTrial
 from eisbach.engines.embedded.blobs import FileBlobs
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
@@ -42,7 +43,7 @@ from eisbach.spokes.media_folder import MediaFolder
 from eisbach.spokes.upload_copies import UPLOAD_COPIES, upload_copies
 from eisbach.spokes.webhooks import FILE, parse_webhooks, webhook_spokes
 
-__all__ = ["SpokesStatus", "of_the_studio", "run", "serve_spokes"]
+__all__ = ["SpokesStatus", "of_the_studio", "run", "serve_spokes", "trial_of_spokes"]
 
 _REFRESH_S: Final = 1.0
 _SWEEP_S: Final = 3600.0
@@ -112,17 +113,23 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
             process.spokes_folder, taken=frozenset(spec.name for spec in specs), use=host.replace, others={FILE: hooks}
         )
         lost = StoreLost(store, log, clock=clock)
+        trial = trial_of_spokes(store, clock=clock)
         status = SpokesStatus(host, own, log=log, store=store, copies=copies, jobs=jobs)
 
         def told() -> Mapping[str, Any]:
-            return {**status.told(), "store_lost": lost.told()}
+            refuses = trial.refusal._asdict() if trial.refusal else {}
+            return {**status.told(), "store_lost": lost.told(), "refuses": refuses}
+
+        def missing() -> str | None:
+            return status.missing() or (trial.refusal.why if trial.refusal else None)
 
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
-        app = Starlette(routes=[*status_routes(told, missing=status.missing, tokens=tokens), *calls.routes()])
+        app = Starlette(routes=[*status_routes(told, missing=missing, tokens=tokens), *calls.routes()])
         await _together(
             _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock),
-            _clear(log, clock), status.run(clock), serve(app, host=process.host, port=process.port),
+            _clear(log, clock), status.run(clock), _look(trial, clock),
+            serve(app, host=process.host, port=process.port),
         )  # fmt: skip
 
 
@@ -142,6 +149,20 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
         if isinstance(first, EisbachError):
             raise first from group
         raise
+
+
+def trial_of_spokes(store: SqliteSpokeStore, *, clock: Clock) -> WriteTrial:
+    """Whether the disk of the spokes' host takes writes; while it does not, events wait and are delivered again."""
+    return WriteTrial(
+        store.try_a_write, lambda: Counts(store.commits, store.unwritten), clock=clock,
+        cure="events wait meanwhile, and none is lost",
+    )  # fmt: skip
+
+
+async def _look(trial: WriteTrial, clock: Clock) -> None:
+    while True:
+        await clock.sleep(_REFRESH_S)
+        await trial.look()
 
 
 async def _sweep(claims: ClaimChecks, store: SqliteSpokeStore, clock: Clock) -> None:

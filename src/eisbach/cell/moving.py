@@ -5,7 +5,6 @@ the slot is now, whether the hub has everything up to the cut, that a copy runs,
 May not know: HTTP (see ``move_calls``), who coordinates.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -23,12 +22,12 @@ from eisbach.cell.slot_imports import (
     SlotImports,
 )
 from eisbach.cell.within import within
-from eisbach.kernel.errors import EisbachError, Invalid, Overloaded, Rejected, SlotMoved
+from eisbach.cell.write_trial import trial_of
+from eisbach.kernel.errors import Invalid, SlotMoved
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.moves import SlotChunk
-from eisbach.ports.store import Lease
 
 __all__ = [
     "Freeze",
@@ -44,8 +43,6 @@ __all__ = [
 ]
 
 _LOOK_EVERY_S: Final = 0.002
-_WRITE_EVERY_MS: Final = 1000
-"""Between two writes that are made to see whether they can be; a region asks of every slot at once."""
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +149,8 @@ class Surroundings:
     """(Region, slot) -> what its cell says to hold now; see ``LastWord``."""
     writes_stopped: Callable[[], str] = lambda: ""
     """Why this process takes no writes now, and what to do; empty: it does."""
+    refuses: Callable[[], Awaitable[str]] | None = None
+    """Why a write that was tried was refused, or none; None: the store is tried by nobody else."""
     differing: Callable[[str], dict[str, list[int]]] = lambda _: {}
     """Slot -> see ``StoodAside``."""
 
@@ -175,8 +174,7 @@ class Moving:
         self._relayed, self._clock = relayed, clock
         self._cuts: dict[tuple[str, int], int] = {}
         """(slot, move) -> an lsn at or after the cut; after a restart the log's end serves as well."""
-        self._writing, self._wrote_ms, self._refused = asyncio.Lock(), -_WRITE_EVERY_MS, ""
-        """When a write was last tried, and why it was refused."""
+        self._refuses = surroundings.refuses or trial_of(store, clock=clock).refuses
 
     async def look(self, slot_text: str) -> LeaseView:
         """The lease row."""
@@ -271,7 +269,7 @@ class Moving:
         lease = await self._store.lease(slot)
         stopped = self._around.writes_stopped()
         if not stopped and not asked.peer and lease is not None:
-            stopped = await self._refusal(slot, lease)
+            stopped = await self._refuses()
         theirs = told.vector(asked.peer, slot) if told is not None else {}
         if asked.last_word:
             theirs = await self._around.last_word(asked.peer, slot)
@@ -284,25 +282,6 @@ class Moving:
             writes_stopped=stopped,
             differing=self._around.differing(asked.slot),
         )
-
-    async def _refusal(self, slot: Slot, lease: Lease) -> str:
-        """Why no write gets to the disk, and what to do; empty: one did, a moment ago at most.
-
-        The lease row is written as it is. Where it is another by now, somebody's write has passed.
-        """
-        async with self._writing:
-            if self._clock.monotonic_ms() - self._wrote_ms < _WRITE_EVERY_MS:
-                return self._refused
-            try:
-                await self._store.set_lease(slot, expected=lease, lease=lease)
-            except (Overloaded, Rejected):
-                self._refused = ""  # it has much to write, or the row has just been written
-            except EisbachError as error:
-                self._refused = f"a write was tried and refused: {error}; free space on its disk, or mend it"
-            else:
-                self._refused = ""
-            self._wrote_ms = self._clock.monotonic_ms()
-            return self._refused
 
     async def discard(self, asked: Settle) -> bool:
         """Set aside what a slot has left behind here, and sweep some of what was."""

@@ -173,6 +173,8 @@ class StoreStatistics:
     unpublished: bool = False
     """Perhaps no relay has published from this store yet: then what a log knows of its cell, it knows from an earlier
     store."""
+    unwritten: int = 0
+    """Groups that the disk refused whole."""
 
 
 class Store(Protocol):

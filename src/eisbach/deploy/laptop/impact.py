@@ -38,8 +38,10 @@ class Part:
     layout: Mapping[str, Sequence[int]]
     """Of a cell: group -> slots; else empty."""
     writes_stopped: bool = False
-    """Of a cell: it says that its clock is ahead, and serves all but writes."""
+    """It says that its clock is ahead or its disk refuses, and serves all but writes."""
     restarts: int = 0
+    handed_on: bool = True
+    """Of one that is not ready: whether the doors send on to another region what it refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +126,15 @@ def _cell_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tu
     if part.spec.region in left:
         return False, f"{who} have been left to another region"
     twins = [
-        o.spec.region for o in others
-        if o.spec.region not in {part.spec.region, *left} and o.spec.target.endswith(f"/{name}") and o.state in _WORKING
+        o for o in others
+        if o.spec.region not in {part.spec.region, *left} and o.spec.target.endswith(f"/{name}")
         and set(o.layout) & set(part.layout)
     ]  # fmt: skip
-    if twins:
-        return False, f"{who} are served by {', '.join(sorted(twins))}"
-    return True, who
+    working = sorted(o.spec.region for o in twins if o.state in _WORKING)
+    if working and part.handed_on:
+        return False, f"{who} are served by {', '.join(working)}"
+    reads = not part.writes_stopped and any(o.writes_stopped and o.state == "unready" for o in twins)
+    return True, f"writes of {who}" if reads and not working else who
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +213,7 @@ def _summarise(parts: Sequence[Part], about: Circumstances) -> Summary:
         following = f"eisbach regions return {back}" if back else "eisbach changes"
         return Summary(sentence=well, hurt=[], next=following)
     effects = [(p, *effect(p, about.stage, [o for o in parts if o is not p], about.out)) for p in broken]
-    hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_WORDS[p.state]})" for p, bad, who in effects if bad)) + frozen
+    hurt = list(dict.fromkeys(f"{who} ({p.spec.target} {_word(p)})" for p, bad, who in effects if bad)) + frozen
     platform = [(p, bad, who) for p, bad, who in effects if about.stage == "single" or p.spec.kind != "single"]
     if hurt and (frozen or any(bad for _, bad, _ in platform) or not platform):
         since = min([*(p.since_ms for p, bad, _ in effects if bad), *(cut.since_ms for cut in about.cuts if frozen)])
@@ -266,7 +270,11 @@ def _what(broken: Sequence[Part], parts: Sequence[Part]) -> str:
     whole = bool(own) and all(p.state == state for p in own)
     others = len(broken) - (len(own) if whole else 1)
     more = f" and {others} more" if others else ""
-    return f"{f'region/{region}' if whole else worst.spec.target} {_WORDS[state]}{more}"
+    return f"{f'region/{region}' if whole else worst.spec.target} {_word(worst)}{more}"
+
+
+def _word(part: Part) -> str:
+    return "takes no writes" if part.writes_stopped and part.state == "unready" else _WORDS[part.state]
 
 
 def _name(part: Part, parts: Sequence[Part]) -> str:

@@ -14,9 +14,10 @@ import msgspec
 
 from eisbach.deploy.laptop.beside import beside
 from eisbach.deploy.laptop.cuts import Cuts
-from eisbach.deploy.laptop.impact import Circumstances, Part, summarise
+from eisbach.deploy.laptop.impact import Circumstances, Part, effect, summarise
 from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.deploy.laptop.outs import outs
+from eisbach.deploy.laptop.refusing import Seen, is_handed_on, seen, writes_stopped
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -33,6 +34,7 @@ _EVERY_UNSEEN_S = 5.0
 _SEEN_FOR_MS = 5000
 _ANSWER_BYTES_MAX = 1024 * 1024
 _STUDIO = str(STUDIO_GROUP)
+_READS = ", reads go on"
 _WHY_CHARS = 160
 """Of the last change in the sentence of ``status``; ``why`` and ``changes`` have all of it."""
 _LIMIT = aiohttp.ClientTimeout(total=1.0)
@@ -98,6 +100,7 @@ class Observer:
             spokes = process.spec.document.spokes
             told = (await _json(session, f"http://{spokes.host}:{spokes.port}/status")) or {}
             found |= {"spokes": told.get("spokes", []), "store_lost": told.get("store_lost", {})}
+            found["refuses"] = found.get("refuses") or told.get("refuses", {})
         if found is None:
             for table in (self._figures, self._rates, self._counted):
                 table.pop(target, None)
@@ -125,7 +128,7 @@ class Observer:
         supervisor = self._supervisor
         self._asked_ms = supervisor.clock.monotonic_ms()
         now = supervisor.clock.wall_ms()
-        parts = [_part(p, self._figures.get(p.spec.target, {})) for p in supervisor.processes.values()]
+        parts = [_part(p, self._told(p)) for p in supervisor.processes.values()]
         faults = [
             FaultRow(target=f.target, kind=f.kind, since_ms=f.since_ms, other=f.other)
             for f in supervisor.faults.values()
@@ -146,6 +149,7 @@ class Observer:
             alarms=alarms_in(self._figures), begun=supervisor.begun, out=away, unfinished=open_ends, cuts=cuts,
             lost=[one.region for one in out if one.how == "lost"],
         )  # fmt: skip
+        effects = {p.spec.target: _effect(p, parts, stage, away) for p in parts if p.state != "ready"}
         return build_status(
             [self._observed(p) for p in supervisor.processes.values()],
             summarise(parts, about),
@@ -154,17 +158,25 @@ class Observer:
             {
                 "stage": stage, "front": supervisor.topology.front, "rehearsal": supervisor.rehearsal, "now_ms": now,
                 "started_ms": supervisor.started_ms, "demo": self._demo(), "regions": self._regions,
-                "unfinished": open_ends, "frozen": cuts, "out": out,
+                "unfinished": open_ends, "frozen": cuts, "out": out, "effects": effects,
             },
         )  # fmt: skip
 
+    def _told(self, process: Supervised) -> Mapping[str, Any]:
+        return self._figures.get(process.spec.target, {})
+
     def _observed(self, process: Supervised) -> Observed:
-        target = process.spec.target
+        target, found = process.spec.target, _seen(process, self._told(process))
         return Observed(
-            spec=process.spec, state=process.state, pid=process.pid, since_ms=process.since_ms,
-            restarts=process.restarts, why=process.why, figures=self._figures.get(target),
+            spec=process.spec, state=found.state, pid=process.pid, since_ms=found.since_ms,
+            restarts=process.restarts, why=found.why, figures=self._figures.get(target),
             requests_per_s=self._rates.get(target), layout=_layout(process),
         )  # fmt: skip
+
+
+def _effect(part: Part, parts: Sequence[Part], stage: str, away: Sequence[str]) -> str:
+    hurt, who = effect(part, stage, [o for o in parts if o is not part], away)
+    return f"{'hurt' if hurt else 'nobody is hurt'}: {who}"
 
 
 def in_words(change: Change) -> str:
@@ -178,7 +190,9 @@ def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     that no edge would take.
     """
     stopped = [
-        f"{target} takes no writes: {why}" for target, told in sorted(figures.items()) if (why := _writes_stopped(told))
+        f"{target} takes no writes{_READS if target.startswith(('cell/', 'single')) else ''}: {why}"
+        for target, told in sorted(figures.items())
+        if (why := writes_stopped(told))
     ]
     held_back = [
         f"{target} publishes no new slot map: {told['refusal']}"
@@ -197,11 +211,6 @@ def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     )
 
 
-def _writes_stopped(told: Mapping[str, Any]) -> str:
-    """Why, as a cell says of itself; empty: it takes writes, or is of a version that does not say."""
-    return str(told.get("writes_stopped", ""))
-
-
 def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Regions none of whose cells that answer serves a viewer's slot, though they are there for viewers."""
     serving: dict[str, int] = {}
@@ -214,10 +223,16 @@ def evacuated(parts: Sequence[Part], figures: Mapping[str, Mapping[str, Any]]) -
 
 
 def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
+    found = _seen(process, told)
     return Part(
-        spec=process.spec, state=process.state, since_ms=process.since_ms, fault=process.fault, layout=_layout(process),
-        writes_stopped=bool(_writes_stopped(told)), restarts=process.restarts,
+        spec=process.spec, state=found.state, since_ms=found.since_ms, fault=process.fault, layout=_layout(process),
+        writes_stopped=bool(writes_stopped(told)), restarts=process.restarts,
+        handed_on=found.state != "unready" or is_handed_on(process.why, told),
     )  # fmt: skip
+
+
+def _seen(process: Supervised, told: Mapping[str, Any]) -> Seen:
+    return seen(Seen(process.state, process.since_ms, process.why), told)
 
 
 def _layout(process: Supervised) -> Mapping[str, Sequence[int]]:

@@ -13,6 +13,7 @@ import msgspec
 from eisbach.deploy.laptop.cuts import Cut
 from eisbach.deploy.laptop.impact import Summary
 from eisbach.deploy.laptop.outs import RegionOut
+from eisbach.deploy.laptop.refusing import writes_stopped
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.unfinished import Unfinished
 
@@ -53,6 +54,10 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     requests_per_s: float | None
     why: str = ""
+    effect: str = ""
+    """Of one that is not ready: who is hurt by it, or who takes over."""
+    writes_stopped: bool = False
+    """It answers and reads, and says of itself that it takes no writes; ``why`` has the reason."""
 
 
 class CellRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +180,7 @@ def build_status(
         faults: what was broken on purpose.
         jobs: batches of every region.
         base: ``stage``, ``front``, ``rehearsal``, ``now_ms``, ``started_ms``, ``demo``, and ``regions``, which are
-            (name, edge, origin); ``unfinished``, ``frozen`` and ``out`` where there is something.
+            (name, edge, origin); ``unfinished``, ``frozen``, ``out`` and ``effects`` where there is something.
     """
     regions = [RegionRow(name=n, edge=e, origin=o, state=region_state(n, observed)) for n, e, o in base["regions"]]
     rest = {key: base[key] for key in ("stage", "front", "rehearsal", "now_ms", "started_ms", "demo")}
@@ -190,7 +195,7 @@ def build_status(
         frozen=base.get("frozen", ()),
         out=base.get("out", ()),
         regions=regions,
-        processes=[_process(o) for o in observed],
+        processes=[_process(o, base.get("effects", {}).get(o.spec.target, "")) for o in observed],
         cells=[_cell(o) for o in observed if o.layout],
         replication=_replication(observed),
         hub=_hub(observed),
@@ -205,16 +210,25 @@ def region_state(region: str, observed: Sequence[Observed]) -> str:
     own = [o for o in observed if o.spec.region == region] or list(observed)  # stage single: its one process
     doors = [o for o in own if o.spec.public and o.spec.kind != "origin"]
     cells = [o for o in own if o.layout]
-    working = ("ready", "slow")
-    if not any(o.state in working for o in doors) or not any(o.state in working for o in cells):
+    if not any(_works(o) for o in doors) or not any(_works(o) for o in cells):
         return "down"
     return "up" if all(o.state == "ready" for o in own) else "degraded"
 
 
-def _process(o: Observed) -> ProcessRow:
+def _works(o: Observed) -> bool:
+    """One that takes no writes serves all that is read, and the other region has its writes."""
+    return o.state in ("ready", "slow") or _reads_only(o)
+
+
+def _reads_only(o: Observed) -> bool:
+    return o.state == "unready" and bool(writes_stopped(o.figures or {}))
+
+
+def _process(o: Observed, effect: str) -> ProcessRow:
     return ProcessRow(
         target=o.spec.target, kind=o.spec.kind, region=o.spec.region, pid=o.pid, state=o.state, url=o.spec.url,
         since_ms=o.since_ms, restarts=o.restarts, requests_per_s=o.requests_per_s, why=o.why,
+        effect=effect, writes_stopped=_reads_only(o),
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ __all__ = ["explain"]
 _Standing = Beside | Cut | RegionOut | Unfinished
 _CHANGES_MAX = 20
 _LINES = 5
-_LOOKED_AT = 50
+_LOOKED_AT = 500
+"""What is said again and again counts once, and may be all of the last fifty."""
 
 
 def explain(target: str, supervisor: Supervisor, status: Status) -> dict[str, Any]:
@@ -116,14 +117,21 @@ def _sentence(
     if not broken:
         return f"{target} is well: {len(rows)} process{'es are' if len(rows) > 1 else ' is'} ready."
     seconds = (status.now_ms - min(row.since_ms for row in broken)) // 1000
-    names = ", ".join(f"{row.target} is {row.state}" for row in broken[:3])
+    names = ", ".join(f"{row.target} {_is(row)}" for row in broken[:3])
     more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
     return f"{names}{more} since {seconds} s."
+
+
+def _is(row: ProcessRow) -> str:
+    reads = ", reads go on," if row.kind in ("cell", "single") else ""
+    return f"takes no writes{reads}" if row.writes_stopped else f"is {row.state}"
 
 
 def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:
     process = supervisor.processes[row.target]
     found = [row.why] if row.why and row.state != "ready" else []
+    if row.effect:
+        found.append(row.effect)
     if row.restarts:
         found.append(f"{row.restarts} restarts since the platform started")
     if row.state in ("restarting", "starting", "unready") and process.log.exists():

@@ -48,4 +48,7 @@ def _object_from(text: str, at: int) -> int:
 
 def _told(value: dict[str, Any]) -> str:
     words = next((value[name] for name in _NAMES if isinstance(value.get(name), str) and value[name]), "")
+    missing = value.get("missing")  # what a cell that is not ready answers
+    if not words and isinstance(missing, list):
+        words = "; ".join(one for one in missing if isinstance(one, str))
     return words or "an answer without words"

@@ -68,5 +68,9 @@ def sqlite_errors(doing: str, *, damaged: str = "") -> Iterator[None]:
         said = f"{type(error).__name__}: {error}"
         if damaged and isinstance(error, apsw.CorruptError | apsw.NotADBError):
             raise FileDamaged(f"{doing}: the file is damaged ({said}); {damaged}") from error
-        room = "; free space there, then try again" if isinstance(error, apsw.FullError) else ""
-        raise Unavailable(f"{doing}: SQLite refused ({said}); nothing was written{room}") from error
+        cure = ""
+        if isinstance(error, apsw.FullError):
+            cure = "; free space there, then try again"
+        elif isinstance(error, apsw.IOError | apsw.ReadOnlyError):
+            cure = "; mend that disk, then try again"
+        raise Unavailable(f"{doing}: SQLite refused ({said}); nothing was written{cure}") from error

@@ -89,6 +89,8 @@ class SqliteSpokeStore:
         self._presence: Presence | None = None
         self._damage = ""
         """Once the file was found damaged: every later call says so, and none touches the file."""
+        self.commits = self.unwritten = 0
+        """Groups of settlements that were written, and that the disk refused."""
         self._stale: set[str] = set()
         """Spokes of which a settlement failed: their marks count it as settled, so none is taken until ``inbox``."""
 
@@ -320,6 +322,15 @@ class SqliteSpokeStore:
 
         return await self._run("count", work)
 
+    async def try_a_write(self) -> None:
+        """A page as it is; Unavailable: the disk refuses."""
+
+        def work(database: apsw.Connection) -> None:
+            with database:
+                database.execute("PRAGMA user_version = 1")
+
+        await self._run("write", work)
+
     async def aclose(self) -> None:
         """See ``SpokeStore``."""
         if self._writing is not None:
@@ -366,9 +377,11 @@ class SqliteSpokeStore:
             try:
                 await self._run(f"settle {len(group)} events", work)
             except (Unavailable, FileDamaged) as error:
+                self.unwritten += 1
                 self._stale |= {settlement.spoke for settlement, _ in group if settlement.mark is not None}
                 _refuse(group, error)
             else:
+                self.commits += 1
                 for _, written in group:
                     if not written.done():
                         written.set_result(None)

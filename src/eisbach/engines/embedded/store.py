@@ -309,19 +309,12 @@ class SqliteStore(StoreMoves, StoreWhereabouts):
         """See ``ports.store``."""
         writer = self._writer
         return StoreStatistics(
-            transactions=self._transactions,
-            refused=self._queue.refused,
-            commits=writer.commits,
-            queue=len(self._queue),
-            items_read=self._reads.items_read,
-            items_written=writer.items_written,
-            bytes_written=writer.bytes_written,
-            conflicts=writer.conflicts,
-            last_lsn=self._last_lsn,
-            clock_jumped=writer.hlc.jumped,
-            erasing=writer.erasing,
-            unpublished=writer.unpublished,
-        )
+            transactions=self._transactions, refused=self._queue.refused, commits=writer.commits,
+            queue=len(self._queue), items_read=self._reads.items_read, items_written=writer.items_written,
+            bytes_written=writer.bytes_written, conflicts=writer.conflicts, last_lsn=self._last_lsn,
+            clock_jumped=writer.hlc.jumped, erasing=writer.erasing, unpublished=writer.unpublished,
+            unwritten=writer.unwritten,
+        )  # fmt: skip
 
     async def aclose(self) -> None:
         """Finish what is queued, then close the file."""

@@ -72,7 +72,7 @@ class Writer:
         self.database, self.region, self.cell = database, region, cell
         self.errors = StoreErrors(database.filename)
         self.opened, self._clock, self._cache = opened, clock, ItemCache()
-        self.conflicts = self.items_written = self.bytes_written = self.commits = 0
+        self.conflicts = self.items_written = self.bytes_written = self.commits = self.unwritten = 0
         self.entries: list[tuple[int, Op]] = []
         """(lsn, op) committed since readers last took them; they empty it."""
         self.views: list[SlotView] = []
@@ -188,11 +188,13 @@ class Writer:
         try:
             return self._commit_group(works)
         except EisbachError:
+            self.unwritten += 1
             self._reload()
             raise
         except apsw.Error as error:
             self._reload()
             if isinstance(error, DISK_ERRORS + FILE_DAMAGE):
+                self.unwritten += 1
                 raise self.errors.refusal(error, f"store {self.region}/{self.cell}, commit of {len(works)}") from error
             return self._one_by_one(works, error)
         except Exception as error:  # noqa: BLE001 - a bug in one work; told to its caller, kept from the neighbours

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from eisbach.deploy.laptop.ground import files_lacking, read_lock, settle
-from eisbach.kernel.errors import Invalid
+from eisbach.cli.talk import find
+from eisbach.deploy.laptop.ground import Lock, files_lacking, read_lock, settle
+from eisbach.kernel.errors import Invalid, Unavailable
 
 
 def test_too_few_open_files_are_refused_with_the_number_and_the_remedy(
@@ -41,3 +42,30 @@ def test_a_command_that_asks_who_holds_a_folder_writes_nothing_into_it(tmp_path:
     """It may come before the first start, under a umask that is not the platform's."""
     assert read_lock(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["as it was", "its file removed"])
+def test_a_folder_that_a_supervisor_holds_lets_no_second_one_in(tmp_path: Path, *, removed: bool) -> None:
+    """Two would write the same stores; of the file alone whoever removed it had let the next one in."""
+    held = Lock(tmp_path)
+    held.write({"console": "http://127.0.63.1:8001"})
+    if removed:
+        (tmp_path / "lock").unlink()
+
+    with pytest.raises(Invalid, match=r"is in use by eisbach up, pid .*; stop that one"):
+        Lock(tmp_path)
+    found = read_lock(tmp_path)
+    held.close()
+
+    assert found == ({} if removed else {"pid": os.getpid(), "console": "http://127.0.63.1:8001"})
+    assert read_lock(tmp_path) is None
+    Lock(tmp_path).close()
+
+
+def test_a_command_to_a_platform_whose_lock_file_is_gone_says_that_one_runs(tmp_path: Path) -> None:
+    held = Lock(tmp_path)
+    (tmp_path / "lock").unlink()
+
+    with pytest.raises(Unavailable, match=r"runs on .*, but .*/lock does not say where it answers: .* was removed"):
+        find(str(tmp_path))
+    held.close()

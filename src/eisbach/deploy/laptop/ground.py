@@ -64,22 +64,27 @@ def files_lacking() -> str:
 
 
 class Lock:
-    """``DATA/lock``: held by an open file, so that the kernel drops it however the supervisor ends."""
+    """A data folder and ``lock`` in it, held by open files, so that the kernel drops both however the supervisor ends.
+
+    The folder is what counts: of the file alone whoever removes it would let a second supervisor in. The file says who
+    holds it, and is all that earlier versions hold.
+    """
 
     def __init__(self, root: Path) -> None:
-        """Take the lock.
+        """Take the folder; make it when there is none.
 
         Raises:
-            Invalid: another supervisor has it; the message names its pid.
+            Invalid: another supervisor has it, and the message names its pid.
         """
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = root / "lock"
-        self._file = self._path.open("a+")
+        self._folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self._file = (root / "lock").open("a+")
         try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._file.close()
-            found = _read(self._path)
+            self._let_go()
+            found = _read(root / "lock")
             raise Invalid(
                 f"{root} is in use by eisbach up, pid {found.get('pid', 'unknown')}; stop that one (Ctrl-C there, or"
                 f" kill {found.get('pid', 'PID')}), or use another --data"
@@ -95,26 +100,33 @@ class Lock:
     def close(self) -> None:
         """Give it back; the file stays, empty."""
         self._file.truncate(0)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._file.close()
+        os.close(self._folder)
 
 
 def read_lock(root: Path) -> dict[str, Any] | None:
-    """What the supervisor that holds ``root`` says of itself, None when none does."""
-    try:
-        with (root / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _read(root / "lock") or None
-    except OSError:
-        return None
+    """What the supervisor that holds ``root`` says of itself, None when none does; empty when its file says nothing."""
+    for path in (root, root / "lock"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(root / "lock")
+        finally:
+            os.close(descriptor)
     return None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text() or "{}")
-    except ValueError:
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -11,13 +11,11 @@ from eisbach.deploy.laptop.ground import Lock, files_lacking, read_lock, settle
 from eisbach.kernel.errors import Invalid, Unavailable
 
 
-def test_too_few_open_files_are_refused_with_the_number_and_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_few_open_files_are_refused_with_the_number_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
 
     with pytest.raises(Invalid, match=r"at most 4096 files .* needs 4608; raise it"):
-        settle(tmp_path / "data")
+        settle()
 
 
 @pytest.mark.parametrize("hard", [4608, resource.RLIM_INFINITY])
@@ -28,14 +26,11 @@ def test_a_low_soft_limit_is_nothing_to_refuse(hard: int, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("where", ["file", "file/inside", "/proc/eisbach"])
-def test_a_place_that_cannot_be_a_data_folder_is_refused_in_a_sentence(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_cannot_be_a_data_folder_is_refused_in_a_sentence(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(os, "umask", lambda _: 0)
 
     with pytest.raises(Invalid, match=r"cannot be a data folder: .*; name one that can be written"):
-        settle(tmp_path / where)
+        Lock(tmp_path / where)
 
 
 def test_a_command_that_asks_who_holds_a_folder_writes_nothing_into_it(tmp_path: Path) -> None:

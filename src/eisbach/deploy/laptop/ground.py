@@ -29,23 +29,15 @@ _FILES_MIN = 4_608
 shell 1,024 and let it ask for more (``ulimit -Sn``, ``-Hn``)."""
 
 
-def settle(root: Path) -> None:
-    """Make this process and all it starts fit for a platform: a folder and files of its own, enough open files.
+def settle() -> None:
+    """Make this process and all it starts fit for a platform: files of its own, enough of them open.
 
     Raises:
-        Invalid: the system does not allow enough open files, or the folder cannot be written.
+        Invalid: the system does not allow enough open files.
     """
     if lacking := files_lacking():
         raise Invalid(lacking)
     os.umask(0o077)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        raise Invalid(
-            f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
-        ) from error
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -74,11 +66,18 @@ class Lock:
         """Take the folder; make it when there is none.
 
         Raises:
-            Invalid: another supervisor has it, and the message names its pid.
+            Invalid: another supervisor has it, and the message names its pid; or it cannot be written.
         """
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        self._file = (root / "lock").open("a+")
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+            self._file = (root / "lock").open("a+")
+            self._folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise Invalid(
+                f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
+            ) from error
         try:
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

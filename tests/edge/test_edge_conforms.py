@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from eisbach.edge.nginx_edge import PEER_TOKEN_FILE, EdgeSite, edge_config, peer_token_map
-from eisbach.edge.rules import READS, Answer, Call, Forward, Outcome, Refuse, decide, doubtful, follow, next_hop
+from eisbach.edge.rules import (
+    READS,
+    Answer,
+    Call,
+    Forward,
+    Outcome,
+    Refuse,
+    circular,
+    decide,
+    doubtful,
+    follow,
+    next_hop,
+)
 
 from .maps import CELLS, CENTRAL, DOOR, EDGE, FAR_DOOR, HOST, PEER_DOOR, slot_map
 from .nginx_host import PROCESS, Answering, Nginx, Stub, ask, nginx, stubs, until
@@ -135,6 +147,12 @@ SPECIAL = [
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: (421, "eu-west"), DOOR_HOP: REFUSED}),
     Row(call("GET", "/v1/me/profiles", f"{S}0", door="peer"), {C1: (421, C2), C2: (421, "eu-west")}),
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, "eu-west"), DOOR_HOP: (421, C2)}),
+    # The other region has left the slot to this one, whose cell does not answer or has left it as well.
+    *(Row(call(m, "/v1/me/profiles", f"{S}0"), {C1: how, DOOR_HOP: (421, o)})
+      for m in ("GET", "POST") for how in (REFUSED, (421, "eu-west"))
+      for o in ("eu-central", "eu-central/c1", "eu-centrally", "")),
+    *(Row(call(m, "/v1/me/profiles", f"{S}0"), {C1: DROP, DOOR_HOP: (421, "eu-central")}) for m in ("GET", "PUT")),
+    Row(call("POST", "/v1/me/profiles", f"{S}0", door="peer"), {C1: (421, "eu-central")}),
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: REFUSED}),
     Row(call("GET", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: DROP}),
     Row(call("POST", "/v1/me/profiles", f"{S}0"), {C1: (421, C2), C2: DROP}),
@@ -189,6 +207,8 @@ def expected(row: Row) -> tuple[list[str], int]:
             if following is not None:
                 forward = following
                 continue
+            if circular(tried[-1], told[1], region=CENTRAL):
+                return hops, 502
         break
     if outcome == 504:
         return hops, 502 if row.call.method in READS else 504
@@ -247,6 +267,13 @@ def as_set(row: Row, hops: list[str]) -> list[str]:
     if isinstance(first, Forward) and first.any:
         return ["any"] * len(hops)
     return sorted(hop for hop in hops if row.behave.get(hop) != REFUSED)
+
+
+def test_a_slot_that_was_left_to_a_region_whose_cells_are_down_is_unavailable_not_elsewhere() -> None:
+    """It was told 421 with the name of the region that had been asked: who followed that went round for ever."""
+    left = {C1: REFUSED, DOOR_HOP: (421, "eu-central")}
+
+    assert expected(Row(call("POST", "/v1/me/profiles", f"{S}0"), left)) == ([C1, DOOR_HOP], 502)
 
 
 @pytest.mark.processes

@@ -270,7 +270,7 @@ def _again(peer: bool) -> list[Place]:
             "internal;", *_passed(), "error_page 421 = @follow;", "error_page 500 502 504 = @silent;"]),
         ("location = /=doubtful", ["internal;", *_passed(), "error_page 421 429 500 502 503 504 = @unknown;"]),
         ("location @follow", [
-            f'if ({owner} = "") {{ rewrite ^ /=moved last; }}',
+            f'if ({owner} = "") {{ rewrite ^ /=$unfollowed last; }}',
             f"set $to {owner}; set $followed $to;",
             *_passed(),
             "error_page 421 = @follow;",

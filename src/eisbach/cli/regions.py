@@ -215,6 +215,19 @@ def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[s
         ) from error
 
 
+def _take_back(control: Control, other: str, *, force: bool) -> Any:
+    """The record of a return; the front sends to the region once it is through."""
+    asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
+    try:
+        return control.call("/region/return", asked)
+    except Unavailable as error:
+        region = control.region
+        raise Unavailable(
+            f"{error}; the front sends nobody to {region} before eisbach regions return {region} has told that all of"
+            f" it is back, eisbach regions evacuate {region} leaves it again"
+        ) from error
+
+
 def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -> None:
     data = shared.settings().data
     supervisor = find(data)
@@ -227,8 +240,7 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
     else:
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)
-        asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
-        record = Control(data, region).call("/region/return", asked)
+        record = _take_back(Control(data, region), other, force=force)
     loss = _close_loss(data, region, other, record) if action == "return" else None
     through = _through(record)
     if action == "return" and through and weights:

@@ -47,9 +47,10 @@ def test_a_folder_that_a_supervisor_holds_lets_no_second_one_in(tmp_path: Path, 
     if removed:
         (tmp_path / "lock").unlink()
 
-    with pytest.raises(Invalid, match=r"is in use by eisbach up, pid .*; stop that one"):
+    with pytest.raises(Invalid, match=rf"is in use by eisbach up, pid {os.getpid()}; stop that one"):
         Lock(tmp_path)
     found = read_lock(tmp_path)
+    assert (tmp_path / "lock").exists() is not removed, "who is refused has written nothing"
     held.close()
 
     assert found == ({} if removed else {"pid": os.getpid(), "console": "http://127.0.63.1:8001"})

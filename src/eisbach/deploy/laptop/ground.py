@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +69,27 @@ class Lock:
         Raises:
             Invalid: another supervisor has it, and the message names its pid; or it cannot be written.
         """
-        try:
-            root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.TemporaryFile(dir=root):
-                pass
-            self._file = (root / "lock").open("a+")
-            self._folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise Invalid(
-                f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
-            ) from error
-        try:
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._let_go()
-            found = _read(root / "lock")
-            raise Invalid(
-                f"{root} is in use by eisbach up, pid {found.get('pid', 'unknown')}; stop that one (Ctrl-C there, or"
-                f" kill {found.get('pid', 'PID')}), or use another --data"
-            ) from error
+        with ExitStack() as taken:
+            try:
+                root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+                taken.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with tempfile.TemporaryFile(dir=root):
+                    pass
+                self._file = taken.enter_context((root / "lock").open("a+"))
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                pid = _read(root / "lock").get("pid") or _who_locks(root) or "unknown"
+                raise Invalid(
+                    f"{root} is in use by eisbach up, pid {pid}; stop that one (Ctrl-C there, or kill {pid}), or use"
+                    " another --data"
+                ) from error
+            except OSError as error:
+                raise Invalid(
+                    f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
+                ) from error
+            self._taken = taken.pop_all()
 
     def write(self, facts: dict[str, Any]) -> None:
         """Say who holds it, for commands and for the next start; whole and at once (one page)."""
@@ -99,11 +101,7 @@ class Lock:
     def close(self) -> None:
         """Give it back; the file stays, empty."""
         self._file.truncate(0)
-        self._let_go()
-
-    def _let_go(self) -> None:
-        self._file.close()
-        os.close(self._folder)
+        self._taken.close()
 
 
 def read_lock(root: Path) -> dict[str, Any] | None:
@@ -120,6 +118,14 @@ def read_lock(root: Path) -> dict[str, Any] | None:
         finally:
             os.close(descriptor)
     return None
+
+
+def _who_locks(folder: Path) -> str:
+    """The pid, by the kernel's list; empty when that does not say."""
+    found = folder.stat()
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    rows = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return next((row[4] for row in rows if row[1] == "FLOCK" and row[5] == place), "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -145,18 +145,42 @@ async def test_what_is_written_while_a_clock_is_ahead_and_after_is_found_once_it
         await region.clock.advance(DAY_S)
 
 
-async def test_a_base_of_a_clock_that_was_ahead_hides_nothing_when_its_time_has_come(region: Region) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_base_of_a_clock_that_was_ahead_hides_nothing_when_its_time_has_come(
+    region: Region, restarted: bool
+) -> None:
+    """Also where the clock was set right while no archiver ran."""
     await region.put("a", b"before")
     await region.archiver.once()
     region.clock.shift_wall(9 * DAY_S * 1000)
     await region.put("a", b"meanwhile")
     await region.archiver.once()
     region.clock.shift_wall(-9 * DAY_S * 1000)
+    if restarted:
+        region.archiver = region.archiver_again()
     await region.put("a", b"after")
     await region.archiver.once()
     await region.clock.advance(9 * DAY_S + 600)
 
     assert await region.at(region.clock.wall_ms()) == {"a": b"after"}
+
+
+@pytest.mark.parametrize("behind_days", [10, 300])
+async def test_an_archiver_that_begins_with_a_clock_behind_forgets_nothing_that_cannot_be_told_otherwise(
+    region: Region, behind_days: int
+) -> None:
+    await region.put("b", b"once")  # only bases have it by the end
+    moments = await days(region, 40)
+    ends = {region.store.region: Mark(1, 1 << 30)}
+    while await region.store.prune_log(SLOT, acknowledged=ends, relayed_lsn=1 << 40):
+        pass
+    region.clock.shift_wall(-behind_days * DAY_S * 1000)
+    region.archiver = region.archiver_again()
+    await region.archiver.once()
+    region.clock.shift_wall(behind_days * DAY_S * 1000)
+
+    for day in range(6, 40):
+        assert await region.at(moments[day]) == {"a": b"day %d" % day, "b": b"once"}
 
 
 async def test_nothing_of_an_account_can_be_read_without_the_book(region: Region) -> None:

@@ -1,8 +1,10 @@
-"""A cell that may open nothing more says so as overload, rests, and serves again once there are descriptors."""
+"""A cell that may open nothing more says so as overload, and serves again once there are descriptors.
+
+That its loop rests meanwhile: ``test_entrance.py``.
+"""
 
 import asyncio
 import contextlib
-import os
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -39,13 +41,8 @@ async def written(session: aiohttp.ClientSession, base: str, headers: dict[str, 
         return answer.status
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @pytest.mark.timeout(90)
-async def test_a_cell_without_descriptors_refuses_as_overloaded_and_rests_and_serves_again(tmp_path: Path) -> None:
+async def test_a_cell_without_descriptors_refuses_as_overloaded_and_serves_again(tmp_path: Path) -> None:
     process, path = await prepared(tmp_path, port=8118)
     at = (process.host, process.port)
     base = f"http://{process.host}:{process.port}"
@@ -65,11 +62,8 @@ async def test_a_cell_without_descriptors_refuses_as_overloaded_and_rests_and_se
                         told.append((got.status, got.headers.get("Eisbach-Code"), (await got.json())["code"]))
             async with known.get(rails, headers=headers) as got:  # on one from before
                 before = got.status
-            # Who says nothing has the last descriptor; the others wait, and the process with them.
+            # Who says nothing has the last descriptor; the others wait.
             silent = [socket.create_connection(at) for _ in range(3)]
-            spent = cpu_s(child.pid)
-            await asyncio.sleep(1)
-            spent = cpu_s(child.pid) - spent
         async with aiohttp.ClientSession() as session, session.get(rails, headers=headers) as got:
             after = got.status
         for one in silent:
@@ -79,7 +73,6 @@ async def test_a_cell_without_descriptors_refuses_as_overloaded_and_rests_and_se
     assert "in all (ulimit -n)" in said["detail"], "what why shows of its readiness"
     assert waits is not None
     assert (before, after) == (200, 200)
-    assert spent < 0.2, "a loop that turns for nothing takes what it gets of a core"
 
 
 @pytest.mark.timeout(90)

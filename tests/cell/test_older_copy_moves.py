@@ -82,7 +82,8 @@ class _Control(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert self.path == "/moves/abort"
-        assert self.rfile.read(int(self.headers["Content-Length"])) == msgspec.json.encode({"slot": str(SLOT)})
+        asked = {"slot": str(SLOT), "reason": "asked"}
+        assert self.rfile.read(int(self.headers["Content-Length"])) == msgspec.json.encode(asked)
         self._say(b"{}")
 
     def _say(self, body: bytes) -> None:

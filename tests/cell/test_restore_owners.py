@@ -14,7 +14,7 @@ from kit import document, make_secrets, peer
 from eisbach.bootstrap import restore_owners
 from eisbach.bootstrap.control_client import HttpMoves
 from eisbach.control.slot_record import LOST, SlotRecord
-from eisbach.deploy.laptop.restoring import restore
+from eisbach.deploy.laptop.restoring import moves_under_way, restore
 from eisbach.kernel.errors import Invalid, Unavailable
 from eisbach.kernel.slots import Slot
 from eisbach.testing.store_host import OTHER, SLOT
@@ -124,7 +124,9 @@ class Control(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert (self.path, asked) == ("/moves/abort", {"slot": str(OTHER)})
+        assert (self.path, asked) == (
+            "/moves/abort", {"slot": str(OTHER), "reason": "a cell that takes part in it is made anew"},
+        )  # fmt: skip
         type(self).moving = msgspec.structs.replace(HERE, owner="c2", outcome="aborted")
         self._answer(409, b'{"code":"invalid"}')  # it ended in between: the next look says how
 
@@ -156,6 +158,21 @@ async def test_a_restore_names_the_moves_that_it_gave_up_also_when_it_fails_afte
         server.shutdown()
 
     assert named == [(str(OTHER), "aborted", "c2")]
+
+
+async def test_a_dry_run_names_the_moves_that_a_restore_would_give_up_and_gives_up_none(tmp_path: Path) -> None:
+    Control.moving = msgspec.structs.replace(HERE, phase="moving", owner="c2")
+    secrets = msgspec.structs.replace(make_secrets()["eu-central"], service_token="service")
+    (tmp_path / "eu-central.json").write_bytes(msgspec.json.encode(secrets))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Control) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = document(tmp_path, control=f"http://127.0.0.1:{server.server_port}", backups="")
+        found = await moves_under_way(process)
+        other = await moves_under_way(msgspec.structs.replace(process, cell="c9"))
+        server.shutdown()
+
+    assert (found, other) == ([Control.moving], [])
+    assert Control.moving.phase == "moving"
 
 
 async def test_the_command_asks_the_control_process_and_says_so_when_it_is_not_there() -> None:

@@ -118,3 +118,59 @@ def test_what_control_refuses_leaves_the_front_as_it_was_and_force_is_passed_thr
     assert (code, supervisor.posted) == (0 if force else 2, weighed)
     assert force or "eu-west is not shown to serve" in said
     assert runner.invoke(application(), ["regions", "evacuate", "eu-central", "--lost", "--force"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "ways"),
+    [
+        (
+            ["evacuate", "eu-central"],
+            ["the front sends nobody new to eu-central already", "return eu-central takes it"],
+        ),
+        (["return", "eu-central"], ["sends nobody to eu-central", "evacuate eu-central leaves it again"]),
+    ],
+)
+def test_ctrl_c_says_that_the_order_goes_on_and_how_to_see_and_stop_it(
+    words: list[str], ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said "Aborted!" of an evacuation that went on."""
+
+    class Answer(io.BytesIO):
+        def __init__(self, request: Any, *, timeout: float) -> None:
+            if request.data is not None:
+                raise KeyboardInterrupt
+            last = {"action": "evacuate", "ended_ms": 0} if "return" in words else None
+            super().__init__(json.dumps({"last": last, "losses": [], "why_not": ""}).encode())
+
+    def control(_self: cells.Control, _data: str, region: str) -> None:
+        _self.region, _self._url, _self._token = region, "http://x", "t"
+
+    monkeypatch.setattr(regions, "find", lambda _data: Supervisor())
+    monkeypatch.setattr(cells.Control, "__init__", control)
+    monkeypatch.setattr(cells.urllib.request, "urlopen", Answer)
+
+    done = runner.invoke(application(), ["regions", *words])
+
+    assert done.exit_code == 3
+    assert "broken off here only: control of eu-central goes on with what it was sent" in done.output
+    assert "eisbach regions list shows what came of it" in done.output
+    assert [way for way in ways if way not in done.output] == []
+
+
+def test_ctrl_c_while_moves_are_waited_for_says_that_they_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Control:
+        region = "eu-central"
+
+        def __init__(self, _data: str, _region: str) -> None: ...
+
+        def call(self, path: str, _body: Any = None) -> Any:
+            if path == "/cells":
+                raise KeyboardInterrupt
+            return {"moves": [{"slot": "eu/de/main/3"}], "refused": {}, "already": {}}
+
+    monkeypatch.setattr(cells, "Control", Control)
+
+    done = runner.invoke(application(), ["cells", "move", "eu/de/main/3", "--to", "c2"])
+
+    assert done.exit_code == 3
+    assert "broken off here only (1 moves: they are asked for and go on: eisbach cells list" in done.output

@@ -93,6 +93,15 @@ def test_a_second_start_and_a_taken_port_are_refused_with_who_is_in_the_way(tmp_
     assert f"is in use by eisbach up, pid {process.pid}" in same_data[1]
     assert same_ports[0] == 2
     assert f"127.0.25.1:8080 (single) is used by pid {pid}" in same_ports[1]
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("words", [("--stage", "none"), ("--stage", "cells", "--regions", "3")])
+def test_options_that_cannot_be_leave_no_data_folder(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, said = eisbach(tmp_path / "new", "up", *words)
+
+    assert (code, "stage" in said) == (2, True)
+    assert not (tmp_path / "new").exists()
 
 
 def test_faults_and_answers_from_the_command_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.applications import Starlette
 
@@ -27,6 +28,10 @@ class Mover:
         done: Any = {"owner": "c2", "epoch": 3, "move": 1, "phase": "settled", "source": "c1", "target": "c2"}
         return [SlotRecord(slot=slot, began_ms=1, **done) for slot in self.settled]
 
+    async def abort(self, slot: Slot, reason: str) -> SlotRecord:
+        (record,) = await self.records()
+        return msgspec.structs.replace(record, slot=str(slot), outcome="aborted", reason=reason)
+
     async def request(self, slot: Slot, *, owner: str, target: str) -> SlotRecord:
         raise AssertionError(f"{slot} is moved from {owner} to {target}, and has moved already")
 
@@ -36,15 +41,36 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "control.db"
 
 
-async def ask(control: Any, mover: Mover, *numbers: int, bulk: bool) -> AsgiAnswer:
+def calls(control: Any, mover: Mover) -> AsgiClient:
     async def serves() -> str:
         return ""
 
     routes = control_routes(control, mover, addresses={}, why_out=serves, unknown={}, tokens=("op",))  # type: ignore[arg-type]
-    client = AsgiClient(Starlette(routes=routes), {"Authorization": "Bearer op"})
-    return await client.send(
-        "POST", "/moves", {"slots": [f"eu/de/main/{n}" for n in numbers], "to": "c2", "bulk": bulk}
-    )
+    return AsgiClient(Starlette(routes=routes), {"Authorization": "Bearer op"})
+
+
+async def ask(control: Any, mover: Mover, *numbers: int, bulk: bool) -> AsgiAnswer:
+    body = {"slots": [f"eu/de/main/{n}" for n in numbers], "to": "c2", "bulk": bulk}
+    return await calls(control, mover).send("POST", "/moves", body)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [({}, "an operator gave it up"), ({"reason": "c2 is made anew"}, "c2 is made anew"), ({"reason": "x" * 201}, None)],
+)
+async def test_who_gives_a_move_up_may_say_why_and_that_is_on_record(
+    body: dict[str, str], reason: str | None, path: Path
+) -> None:
+    """What a restored cell gave up was told as an operator's doing."""
+    store = SqliteControlStore(path)
+    control = reconciler(store)
+    await control.activate()
+
+    told = await calls(control, Mover(0)).send("POST", "/moves/abort", {"slot": "eu/de/main/0", **body})
+
+    assert told.status == (200 if reason else 400)
+    assert told.json().get("reason") == reason
+    await store.aclose()
 
 
 async def test_more_than_a_fifth_is_refused_with_the_option_that_allows_it(path: Path) -> None:

@@ -36,10 +36,12 @@ def spec(
 
 
 @asynccontextmanager
-async def supervisor(root: Path, *specs: ProcessSpec, rehearsal: bool = True) -> AsyncIterator[Supervisor]:
+async def supervisor(
+    root: Path, *specs: ProcessSpec, rehearsal: bool = True, lay: Callable[[], None] = lambda: None
+) -> AsyncIterator[Supervisor]:
     topology = Topology(stage="cells", front="http://127.0.25.1:8000", regions=("eu-central",), processes=specs)
     one = Supervisor(topology, root=root, clock=SystemClock(), rehearsal=rehearsal, token="t")
-    await one.open()
+    await one.open(lay=lay)
     try:
         yield one
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
+from eisbach.deploy.laptop.ceremony import ensure_secrets, keep_operator_token, operator_token
 from eisbach.kernel.errors import Invalid
 from eisbach.settings import Secrets
 
@@ -17,7 +17,8 @@ def read(folder: Path) -> Secrets:
 
 
 def test_secrets_are_readable_by_the_owner_only(tmp_path: Path) -> None:
-    ensure_secrets([("eu-central", tmp_path / "a")], operator_token=ensure_operator_token(tmp_path))
+    keep_operator_token(tmp_path, token := operator_token(tmp_path))
+    ensure_secrets([("eu-central", tmp_path / "a")], operator_token=token)
 
     for path in (tmp_path / "a" / "secrets.json", tmp_path / "secrets" / "operator-token"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -56,7 +57,7 @@ def test_a_token_that_anybody_could_guess_is_refused_and_kept(tmp_path: Path, he
     (tmp_path / "secrets" / "operator-token").write_text(held)
 
     with pytest.raises(Invalid, match=rf"has {len(held.strip())} characters, at least 16 .* move the file away"):
-        ensure_operator_token(tmp_path)
+        operator_token(tmp_path)
     assert (tmp_path / "secrets" / "operator-token").read_text() == held
 
 

@@ -300,6 +300,26 @@ async def test_a_second_start_on_the_same_data_is_refused_with_the_pid(tmp_path:
                 pass
 
 
+async def test_what_processes_find_is_written_once_folder_and_addresses_are_had(tmp_path: Path) -> None:
+    """A second start wrote its own secrets and configurations over those of the platform that ran, then was refused."""
+    written: list[str] = []
+    async with supervisor(tmp_path / "one", spec(tmp_path, "cell/r/c1", 8101)) as one:
+        await asyncio.wait_for(one.until_ready(), 15)
+        for port in (8101, 8102):  # taken; free, but the folder is held
+            with pytest.raises(Invalid, match="in use by eisbach up"):
+                async with supervisor(
+                    tmp_path / "one", spec(tmp_path, "cell/r/c1", port), lay=lambda: written.append("one")
+                ):
+                    pass
+        with pytest.raises(Invalid, match="addresses are taken"):
+            async with supervisor(
+                tmp_path / "two", spec(tmp_path, "cell/r/c1", 8101), lay=lambda: written.append("two")
+            ):
+                pass
+
+    assert written == []
+
+
 async def test_a_taken_port_is_refused_with_who_has_it(tmp_path: Path) -> None:
     async with supervisor(tmp_path / "one", spec(tmp_path, "cell/r/c1", 8101)) as one:
         await asyncio.wait_for(one.until_ready(), 15)
@@ -308,6 +328,7 @@ async def test_a_taken_port_is_refused_with_who_has_it(tmp_path: Path) -> None:
         with pytest.raises(Invalid, match=rf"{HOST}:8101 \(cell/r/c1\) is used by pid {pid} \(.*stand_in"):
             async with supervisor(tmp_path / "two", spec(tmp_path, "cell/r/c1", 8101)):
                 pass
+        assert not (tmp_path / "two").exists(), "what is refused leaves no folder"
 
 
 def test_of_many_taken_ports_a_few_are_named_with_who_has_them_and_the_rest_is_counted() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 __all__ = ["MALFORMED", "Raw", "send_raw"]
 
 _HOST = b"Host: a\r\n"
+_BAD_CHUNK = b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n"
 
 MALFORMED: dict[str, bytes] = {
     "garbage": b"GARBAGE\r\n\r\n",
@@ -19,7 +20,17 @@ MALFORMED: dict[str, bytes] = {
     "length and chunks": b"POST /v1/x HTTP/1.1\r\n" + _HOST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "unknown coding": b"POST /v1/x HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: rot13\r\n\r\n",
     "chunks in 1.0": b"POST /v1/x HTTP/1.0\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "bad chunk": b"POST /v1/telemetry HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+    "bad chunk": b"POST /v1/telemetry HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk to the console": b"POST /ops/weights HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "large post to the console": b"POST /ops/weights HTTP/1.1\r\n" + _HOST + b"Content-Length: 99999999\r\n\r\n",
+    "bad chunk of an upload": b"PUT /studio/uploads/u1/content HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk to a page": b"GET /v1/de/titles/t-1 HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk to a segment": b"GET /t/x/vod/a/v/1.m4s HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk to a poster": b"GET /img/a/poster.jpg HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk to a manifest": b"GET /t/x/vod/a/master.m3u8 HTTP/1.1\r\n" + _HOST + _BAD_CHUNK,
+    "bad chunk of a pull": (
+        b"POST /peer/cells/c1/pull HTTP/1.1\r\nAuthorization: Bearer -peer_token\r\n" + _HOST + _BAD_CHUNK
+    ),
     "trace": b"TRACE / HTTP/1.1\r\n" + _HOST + b"\r\n",
     "connect": b"CONNECT a:443 HTTP/1.1\r\n" + _HOST + b"\r\n",
     "unknown method": b"BREW / HTTP/1.1\r\n" + _HOST + b"\r\n",

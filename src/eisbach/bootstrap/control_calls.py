@@ -3,12 +3,12 @@
 ``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], waits: {slot: why},
 addresses: {cell: address}}``;
 ``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}, already: {slot: what}}``: who asks again
-for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort`` ``{slot}``.
+for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort`` ``{slot, reason}``.
 Every call needs the operator's or the region's service token.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -71,6 +71,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slot: str
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "an operator gave it up"
 
 
 def viewers_cells(reconciler: SlotMapReconciler) -> Sequence[str]:
@@ -135,7 +136,7 @@ def control_routes(
 
     async def abort(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=_Abort)
-        return _json(await mover.abort(_slot(reconciler, asked.slot), "an operator gave it up"))
+        return _json(await mover.abort(_slot(reconciler, asked.slot), asked.reason))
 
     guarded = _guard(tokens)
     return [

@@ -53,9 +53,8 @@ class HttpMoves:
         return (await self._told("/cells", _Listed)).moves
 
     async def abort(self, slot: Slot, reason: str) -> None:
-        """See ``Moves``; the control process notes its own reason."""
-        del reason
-        await self._ask("POST", "/moves/abort", msgspec.json.encode({"slot": str(slot)}))
+        """See ``Moves``."""
+        await self._ask("POST", "/moves/abort", msgspec.json.encode({"slot": str(slot), "reason": reason}))
 
     async def addresses(self) -> Mapping[str, str]:
         """See ``Decided``."""

@@ -14,7 +14,7 @@ from eisbach.control.slot_record import LOST, SlotRecord
 from eisbach.kernel.errors import Invalid, Unavailable, VersionConflict
 from eisbach.kernel.slots import Slot
 
-__all__ = ["Decided", "Kept", "Moves", "Whose", "kept_by_others", "owners_by_record", "settled_records"]
+__all__ = ["Decided", "Kept", "Moves", "Whose", "kept_by_others", "owners_by_record", "settled_records", "under_way"]
 
 _TRIES: Final = 5
 _WHY: Final = "a cell that takes part in it is made anew"
@@ -97,6 +97,17 @@ def kept_by_others(records: Iterable[SlotRecord], cell: str) -> dict[Slot, Kept]
     }
 
 
+def under_way(records: Iterable[SlotRecord], cell: str, *, lets_go: bool) -> list[SlotRecord]:
+    """The moves that the cell takes part in and that have no end; ``lets_go``: see ``settled_records``."""
+    return [
+        one
+        for one in records
+        if one.phase != "settled"
+        and cell in (one.source, one.target)
+        and (lets_go or one.phase != LOST or one.owner == cell)
+    ]
+
+
 async def settled_records(
     cell: str, moves: Moves, why: str, *, lets_go: bool = True
 ) -> tuple[Sequence[SlotRecord], Sequence[SlotRecord]]:
@@ -111,13 +122,7 @@ async def settled_records(
     seen = set[str]()
     for _ in range(_TRIES):
         records = await moves.records()
-        on_their_way = [
-            one
-            for one in records
-            if one.phase != "settled"
-            and cell in (one.source, one.target)
-            and (lets_go or one.phase != LOST or one.owner == cell)
-        ]
+        on_their_way = under_way(records, cell, lets_go=lets_go)
         if not on_their_way:
             return records, [one for one in records if one.slot in seen]
         seen.update(one.slot for one in on_their_way)

@@ -135,7 +135,7 @@ class Archiver:
         """Bring the archive up to the store's end as it is now; the ops that were archived."""
         async with self._turn:
             if self._at is not None and self._at.ms > self._clock.wall_ms() + _SLACK_MS:
-                await self._set_right()
+                self._at = None  # the clock had jumped ahead
             at = self._at or await self._resume()
             end, done = self._store.statistics().last_lsn, 0
             while at.lsn < end and (entries := await self._store.log_after(at.lsn, limit=_OPS)):
@@ -167,16 +167,12 @@ class Archiver:
             await self._forget(self._clock.wall_ms() - _KEPT_MS)
             return sum(map(len, latest.values()))
 
-    async def _set_right(self) -> None:
-        """The clock had jumped ahead: nobody looks for what it named until then, and its base would hide what came in
-        between. From what was archived before, both are made again; a clock that is behind now costs a day's base.
-        """
-        if self._based_ms > self._clock.wall_ms() + _SLACK_MS:
-            await self._blobs.delete(f"base/{self._cell}/{self._based_ms:014d}/")
-        self._at = None
-
     async def _resume(self) -> SegmentName:
-        """Where the archive ends; a store whose log is shorter begins a new incarnation."""
+        """Where the archive ends; a store whose log is shorter begins a new incarnation.
+
+        Nobody looks for what a clock that had jumped ahead has named, until then: from what was archived before it is
+        made again.
+        """
         now = self._clock.wall_ms()
         for day in reversed(days_between(now - _KEPT_MS, now)):
             names = map(SegmentName.parse, await self._blobs.keys(f"log/{self._cell}/{day}/"))
@@ -185,10 +181,23 @@ class Archiver:
                 break
         else:
             at = SegmentName(0, 0, 0)
-        self._based_ms = max((ms for ms in await self._bases() if ms <= now + _SLACK_MS), default=0)
+        await self._forget_ahead(now + _SLACK_MS)
         if at.lsn > self._store.statistics().last_lsn:
             at = SegmentName(at.ms, at.incarnation + 1, 0)
         return at
+
+    async def _forget_ahead(self, most_ms: int) -> None:
+        """Bases of a clock that had jumped ahead: once their time had come they would hide what came in between.
+
+        If it is the clock that is behind now, they are good ones: what they held is in an earlier base and the segments
+        since. Where none is earlier and they are so many that segments may be gone, nothing is forgotten.
+        """
+        bases = await self._bases()
+        ahead = [ms for ms in bases if ms > most_ms]
+        self._based_ms = max((ms for ms in bases if ms <= most_ms), default=0)
+        if self._based_ms or len(ahead) <= BACKUPS_KEPT.days:
+            for ms in ahead:
+                await self._blobs.delete(f"base/{self._cell}/{ms:014d}/")
 
     async def _bases(self) -> list[int]:
         keys = await self._blobs.keys(f"base/{self._cell}/")

@@ -19,7 +19,8 @@ _PARAMETER: Final = re.compile(r"\{([a-z]+)(?::[a-z]+)?\}")
 _DESCRIPTION: Final = (
     "Calls of viewers' apps. Send Eisbach-Slot with private calls; on 421 ask Eisbach-Owner. On 503 see code:"
     " overloaded: wait, then ask the same region; unavailable, slot_frozen: nothing was done, and another region may do"
-    " it; outcome_unknown: repeat with the same Idempotency-Key to learn the answer."
+    " it; outcome_unknown: repeat with the same Idempotency-Key to learn the answer. PUT and DELETE take no key: sent"
+    " again they are carried out again, and the last one counts."
 )
 _COMMON: Final = {"viewer": ("401", "421"), "anyone": ()}
 

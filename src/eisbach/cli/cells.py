@@ -52,6 +52,12 @@ class Control:
             raise self._refusal(path, error) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(self._silence(path, error, asked=body is not None)) from error
+        except KeyboardInterrupt:
+            if body is None:
+                raise
+            raise Unavailable(
+                f"broken off here only: control of {self.region} goes on with what it was sent. {self._look(path)}"
+            ) from None
 
     def _silence(self, path: str, error: Exception, *, asked: bool) -> str:
         """A request that was sent lies at a process that stands still, and is carried out when that goes on."""
@@ -59,10 +65,14 @@ class Control:
         said = f"control of {self.region} does not answer at {self._url}: {why}; viewers do not need it"
         if not asked or isinstance(getattr(error, "reason", None), ConnectionRefusedError):
             return f"{said}, try again"
+        return f"{said}. It may carry the request out yet: {self._look(path)}"
+
+    def _look(self, path: str) -> str:
+        """How to see what comes of an order."""
         look = f"cells list --region {self.region}" if path.startswith("/moves") else "regions list"
         return (
-            f"{said}. It may carry the request out yet: eisbach {look} shows what came of it, and the same command"
-            " again goes on with what is under way, it does nothing twice"
+            f"eisbach {look} shows what came of it, and the same command again goes on with what is under way, it does"
+            " nothing twice"
         )
 
     def _refusal(self, path: str, error: urllib.error.HTTPError) -> EisbachError:
@@ -118,9 +128,9 @@ def move_slots(
     if wait:
         try:
             moves = _outcomes(control, wanted, quiet=shared.as_json)
-        except Unavailable as error:
+        except (Unavailable, KeyboardInterrupt) as error:
             look = f"they are asked for and go on: eisbach cells list --region {control.region}"
-            raise Unavailable(f"{error} ({len(wanted)} moves: {look})") from error
+            raise Unavailable(f"{str(error) or 'broken off here only'} ({len(wanted)} moves: {look})") from error
     if shared.as_json:
         show_json({"region": control.region, "moves": moves, "refused": asked["refused"], "already": asked["already"]})
     else:

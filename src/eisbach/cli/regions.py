@@ -258,6 +258,19 @@ def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[s
         ) from error
 
 
+def _take_back(control: Control, other: str, *, force: bool) -> Any:
+    """The record of a return; the front sends to the region once it is through."""
+    asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
+    try:
+        return control.call("/region/return", asked, answer_s=_ANSWER_S)
+    except Unavailable as error:
+        region = control.region
+        raise Unavailable(
+            f"{error}; the front sends nobody to {region} before eisbach regions return {region} has told that all of"
+            f" it is back, eisbach regions evacuate {region} leaves it again"
+        ) from error
+
+
 def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -> None:
     data = shared.settings().data
     supervisor = find(data)
@@ -270,8 +283,7 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
     else:
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)
-        asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
-        record = Control(data, region).call("/region/return", asked, answer_s=_ANSWER_S)
+        record = _take_back(Control(data, region), other, force=force)
     through = _through(record)
     if action == "return" and through and weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 100})

@@ -112,7 +112,7 @@ def _move(record: "SlotRecord", region: str, cell: str) -> dict[str, Any]:
 
 def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None:
     from eisbach.bootstrap.restore_cell import holds_data
-    from eisbach.deploy.laptop.restoring import other_cells, read_cell, restore
+    from eisbach.deploy.laptop.restoring import moves_under_way, other_cells, read_cell, restore
     from eisbach.engines.embedded.clock import SystemClock
 
     os.umask(0o077)  # the store that is filled is its user's alone, like all that ``up`` writes
@@ -127,11 +127,15 @@ def _cell(shared: Shared, target: str, *, yes: bool, without: list[str]) -> None
     if asyncio.run(holds_data(store, region=process.region, clock=SystemClock())):
         raise Invalid(f"{store} holds data; a restore fills an empty disk: move it away, with its -wal and -shm")
     if not yes:
+        going = asyncio.run(moves_under_way(process))
         if shared.as_json:
-            show_json({"target": target, "store": str(store), "dry_run": True})
+            named = [{name: getattr(one, name) for name in ("slot", "source", "target")} for one in going]
+            show_json({"target": target, "store": str(store), "dry_run": True, "moves": named})
             return
         twins = ", ".join(peer.region for peer in process.peers) or "no twin"
         say(f"would fill {store} from {process.backups or 'no backups'} and {twins}")
+        for one in going:
+            say(f"would give up the move of {one.slot} from {one.source} to {one.target}, unless it commits before")
         say("Next: the same with --yes")
         return
     moves: list[dict[str, Any]] = []

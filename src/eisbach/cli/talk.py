@@ -74,8 +74,13 @@ def find(data: str) -> Supervisor:
     """
     root = Path(data).absolute()
     facts = read_lock(root)
-    if facts is None or "console" not in facts:
+    if facts is None:
         raise Unavailable(f"no platform is running on {root}; start it with eisbach up, or name its folder with --data")
+    if "console" not in facts:
+        raise Unavailable(
+            f"a platform runs on {root}, but {root / 'lock'} does not say where it answers: it has just begun, or the"
+            " file was removed; try again, else end eisbach up and start it again"
+        )
     return Supervisor(facts, _token(root / "secrets" / "operator-token"))
 
 

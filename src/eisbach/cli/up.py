@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -51,8 +50,8 @@ async def _up(settings: Settings, *, stage: str, regions: int | None, demo: bool
     from eisbach.deploy.laptop.run import running
 
     started = time.monotonic()
-    settle(Path(settings.data).absolute())
     platform = prepare(settings, stage=stage, regions=regions, demo=demo)
+    settle()
     show = _show_json if as_json else _show
     platform.supervisor.listeners.append(show)
     stop = asyncio.Event()

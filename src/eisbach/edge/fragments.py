@@ -252,8 +252,9 @@ def problem(
 
 
 def protocol_pages() -> list[str]:
-    """``error_page`` lines of a server. A location with one of its own has only those; where a cell's answers are
-    looked at (``proxy_intercept_errors``), they would take the place of its problems.
+    """``error_page`` lines of a server, and of a location with one of its own, which has only those; after these, since
+    the first that fits counts. Not where answers are looked at (``proxy_intercept_errors``): they would take the place
+    of a cell's problems.
     """
     # Not named locations: at this point there may be no URI yet.
     return [f"error_page {status} = /={name};" for status, (name, *_) in _PROTOCOL.items()]

@@ -254,6 +254,7 @@ def _pages(site: FrontSite) -> list[Place]:
             "proxy_read_timeout 1h;",  # server-sent events, with a comment line every 10 s
             "proxy_buffering off;",
             "error_page 502 504 = @no_console;",
+            *nginx.protocol_pages(),
             f"proxy_pass http://{nginx.address(site.console)};"]),
     ]  # fmt: skip
 
@@ -291,6 +292,7 @@ def _calls() -> list[Place]:
         (r"location ~ ^/studio/uploads/[^/]+/content$", [
             guard,
             *_passed(60_000),
+            *nginx.protocol_pages(),
             f"client_max_body_size {UPLOAD_BYTES_MAX};",
             "proxy_request_buffering off;",
             "proxy_next_upstream off;",
@@ -311,6 +313,7 @@ def _media() -> list[Place]:
     """For plain clients; players go to the origins themselves. Reading is always safe to repeat."""
     from_origin = [
         *_passed(),
+        *nginx.protocol_pages(),
         "proxy_buffers 16 64k;",
         "proxy_max_temp_file_size 0;",
         # 404: this region may not have its copy yet.

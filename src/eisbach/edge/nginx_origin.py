@@ -170,6 +170,7 @@ def _manifest(seen: list[tuple[str, str]]) -> list[str]:
         "proxy_next_upstream_tries 0;",
         "proxy_next_upstream_timeout 3s;",
         "error_page 502 504 = @silent;",
+        *nginx.protocol_pages(),
     ]
 
 

@@ -107,7 +107,8 @@ def _places(region: Region, slot_map: SlotMap) -> list[str]:
 
 
 def _followed(region: Region, slot_map: SlotMap) -> list[str]:
-    """``Eisbach-Owner`` of a 421 -> upstream to ask; empty: not ours to follow (``rules.follow``).
+    """``Eisbach-Owner`` of a 421 -> upstream to ask; empty: not ours to follow (``rules.follow``), and then the answer
+    is ``$unfollowed``: ``lost`` for ``rules.circular``.
 
     ``$followed`` is the upstream that an earlier 421 led to: a cell's has a dot in its name, a door's has none.
     """
@@ -118,13 +119,23 @@ def _followed(region: Region, slot_map: SlotMap) -> list[str]:
         for residency in _residencies(region, slot_map)
         if (there := beyond(region, residency))
     ]
+    back = (
+        [(rf"~(?:^|[:, ])(?:{_doors(region)});{nginx.word(region.name)}(?:/[^/]*)?$", "lost")] if region.peers else []
+    )
     cell = "(?<owner_cell>[^@].*)$"
     asked = '"$followed:$residency:$owner"'
     return [
         *nginx.mapping("$upstream_http_eisbach_owner", "owner", rows, volatile=True),
         *nginx.mapping(asked, "owner_public", [*reach, (f"~^:[^:]+:{cell}", "$owner_cell.$residency")], volatile=True),
         *nginx.mapping(asked, "owner_peer", [(f"~^:[^:]+:{cell}", "$owner_cell.local")], volatile=True),
+        *nginx.mapping(
+            '"$upstream_addr;$upstream_http_eisbach_owner"', "unfollowed", back, default="moved", volatile=True
+        ),
     ]
+
+
+def _doors(region: Region) -> str:
+    return "|".join(re.escape(nginx.address(peer.door)) for peer in region.peers)
 
 
 def _second_tries(region: Region, slot_map: SlotMap) -> list[str]:
@@ -133,7 +144,7 @@ def _second_tries(region: Region, slot_map: SlotMap) -> list[str]:
     Not nginx's own next upstream: between the tries we must see whether the first was sent, because then another's
     refusal is not the whole truth. What was tried is marked as failed, so the same upstream gives another server.
     """
-    doors = "|".join(re.escape(nginx.address(peer.door)) for peer in region.peers)
+    doors = _doors(region)
     several = "|".join(
         re.escape(f"{name}.{residency}") for name, residency, servers in _pools(region, slot_map) if len(servers) > 1
     )

@@ -44,6 +44,7 @@ __all__ = [
     "Region",
     "Route",
     "beyond",
+    "circular",
     "decide",
     "doubtful",
     "follow",
@@ -346,7 +347,8 @@ def follow(forward: Forward, owner: str, *, region: Region, slot_map: SlotMap) -
 
     ``owner`` is a cell of this region, with or without the region's name before it, or another region with or without
     a cell. At most once each, and the cell first: whoever was asked without a slot names the slot's cell, which alone
-    knows that the region has left the slot. None: not ours to follow; the caller gets the 421.
+    knows that the region has left the slot. None: not ours to follow; the caller gets the 421,
+    unless it is ``circular``.
     """
     if not forward.followed:
         return None
@@ -357,3 +359,12 @@ def follow(forward: Forward, owner: str, *, region: Region, slot_map: SlotMap) -
     if forward.beyond is not None and there == forward.beyond:
         return replace(forward, cells=(f"@{there}",), beyond=None, any=False, followed=False)
     return None
+
+
+def circular(hop: str, owner: str, *, region: Region) -> bool:
+    """Whether a 421 of ``hop`` that is not followed leads nowhere: another region, which names this one.
+
+    It was asked because this region's cell did not answer, or has left the slot to it. Nobody has the slot now, and
+    nothing was done: the caller is told as if nobody had been reached (502 ``unavailable``).
+    """
+    return hop.startswith("@") and region.name in (owner, owner.rpartition("/")[0])

@@ -17,7 +17,7 @@ from eisbach.deploy.aws.account import check_account
 from eisbach.deploy.aws.deployer import Client
 from eisbach.deploy.aws.errors import aws_errors
 from eisbach.deploy.aws.platform_file import Platform, Region
-from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
+from eisbach.deploy.laptop.ceremony import ensure_secrets, keep_operator_token, operator_token
 from eisbach.kernel.errors import Invalid
 from eisbach.settings import Secrets
 
@@ -40,7 +40,8 @@ async def put_key_material(platform: Platform, client: Client, folder: Path) -> 
     places = [(region.name, folder / region.name) for region in platform.region]
 
     def ceremony() -> None:
-        ensure_secrets(places, operator_token=ensure_operator_token(folder))
+        keep_operator_token(folder, token := operator_token(folder))
+        ensure_secrets(places, operator_token=token)
 
     await check_account(platform, client, platform.region[0].aws)
     await asyncio.to_thread(ceremony)

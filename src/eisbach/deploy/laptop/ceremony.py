@@ -16,7 +16,7 @@ from joserfc.jwk import OKPKey
 from eisbach.kernel.errors import Invalid
 from eisbach.settings import Secrets
 
-__all__ = ["ensure_operator_token", "ensure_secrets", "write_private"]
+__all__ = ["ensure_secrets", "keep_operator_token", "operator_token", "write_private"]
 
 _TOKEN_CHARS_MIN: Final = 16
 """Of URL-safe base64, 96 bits; those that are made here have 43 characters."""
@@ -34,17 +34,17 @@ def write_private(path: Path, content: bytes) -> None:
     part.rename(path)
 
 
-def ensure_operator_token(root: Path) -> str:
-    """The operator token in ``secrets/operator-token``, made at the first start.
+def operator_token(root: Path) -> str:
+    """The operator token in ``secrets/operator-token``, or a new one; writes nothing.
 
     Raises:
-        Invalid: the file cannot be read, or what it holds is too short to be guessed by nobody; nothing was changed.
+        Invalid: the file cannot be read, or what it holds is too short to be guessed by nobody.
     """
     path = root / "secrets" / "operator-token"
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(32).encode())
     try:
         token = path.read_text().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return secrets.token_urlsafe(32)
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"the operator's token {path} cannot be read: {error}; mend the file, or move it away") from error
     if len(token) < _TOKEN_CHARS_MIN:
@@ -54,6 +54,13 @@ def ensure_operator_token(root: Path) -> str:
             " start makes a new one"
         )
     return token
+
+
+def keep_operator_token(root: Path, token: str) -> None:
+    """Keep ``token``, which ``operator_token`` gave, for commands and for the next start."""
+    path = root / "secrets" / "operator-token"
+    if not path.exists() or path.read_text().strip() != token:
+        write_private(path, token.encode())
 
 
 def ensure_secrets(folders: Sequence[tuple[str, Path]], *, operator_token: str) -> None:

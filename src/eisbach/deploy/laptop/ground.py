@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,15 @@ _FILES_MIN = 4_608
 shell 1,024 and let it ask for more (``ulimit -Sn``, ``-Hn``)."""
 
 
-def settle(root: Path) -> None:
-    """Make this process and all it starts fit for a platform: a folder and files of its own, enough open files.
+def settle() -> None:
+    """Make this process and all it starts fit for a platform: files of its own, enough of them open.
 
     Raises:
-        Invalid: the system does not allow enough open files, or the folder cannot be written.
+        Invalid: the system does not allow enough open files.
     """
     if lacking := files_lacking():
         raise Invalid(lacking)
     os.umask(0o077)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        raise Invalid(
-            f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
-        ) from error
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(_FILES_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -64,26 +57,39 @@ def files_lacking() -> str:
 
 
 class Lock:
-    """``DATA/lock``: held by an open file, so that the kernel drops it however the supervisor ends."""
+    """A data folder and ``lock`` in it, held by open files, so that the kernel drops both however the supervisor ends.
+
+    The folder is what counts: of the file alone whoever removes it would let a second supervisor in. The file says who
+    holds it, and is all that earlier versions hold.
+    """
 
     def __init__(self, root: Path) -> None:
-        """Take the lock.
+        """Take the folder; make it when there is none.
 
         Raises:
-            Invalid: another supervisor has it; the message names its pid.
+            Invalid: another supervisor has it, and the message names its pid; or it cannot be written.
         """
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = root / "lock"
-        self._file = self._path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            found = _read(self._path)
-            raise Invalid(
-                f"{root} is in use by eisbach up, pid {found.get('pid', 'unknown')}; stop that one (Ctrl-C there, or"
-                f" kill {found.get('pid', 'PID')}), or use another --data"
-            ) from error
+        with ExitStack() as taken:
+            try:
+                root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+                taken.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with tempfile.TemporaryFile(dir=root):
+                    pass
+                self._file = taken.enter_context((root / "lock").open("a+"))
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                pid = _read(root / "lock").get("pid") or _who_locks(root) or "unknown"
+                raise Invalid(
+                    f"{root} is in use by eisbach up, pid {pid}; stop that one (Ctrl-C there, or kill {pid}), or use"
+                    " another --data"
+                ) from error
+            except OSError as error:
+                raise Invalid(
+                    f"{root} cannot be a data folder: {error.strerror}; name one that can be written, with --data"
+                ) from error
+            self._taken = taken.pop_all()
 
     def write(self, facts: dict[str, Any]) -> None:
         """Say who holds it, for commands and for the next start; whole and at once (one page)."""
@@ -95,26 +101,37 @@ class Lock:
     def close(self) -> None:
         """Give it back; the file stays, empty."""
         self._file.truncate(0)
-        self._file.close()
+        self._taken.close()
 
 
 def read_lock(root: Path) -> dict[str, Any] | None:
-    """What the supervisor that holds ``root`` says of itself, None when none does."""
-    try:
-        with (root / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _read(root / "lock") or None
-    except OSError:
-        return None
+    """What the supervisor that holds ``root`` says of itself, None when none does; empty when its file says nothing."""
+    for path in (root, root / "lock"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(root / "lock")
+        finally:
+            os.close(descriptor)
     return None
+
+
+def _who_locks(folder: Path) -> str:
+    """The pid, by the kernel's list; empty when that does not say."""
+    found = folder.stat()
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    rows = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return next((row[4] for row in rows if row[1] == "FLOCK" and row[5] == place), "")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text() or "{}")
-    except ValueError:
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

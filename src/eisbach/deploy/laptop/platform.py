@@ -1,6 +1,7 @@
 """From settings and a stage to a supervisor that is ready to start: keys, folders, configurations.
 
-Everything that is written before the first process starts is written here; the rest is each process's own.
+Everything that is written before the first process starts is written here (``Platform.lay``), once the supervisor has
+the folder and the addresses; the rest is each process's own.
 """
 
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from eisbach.bootstrap.tools import locate_tools
 from eisbach.deploy.laptop.addresses import REGIONS
-from eisbach.deploy.laptop.ceremony import ensure_operator_token, ensure_secrets
+from eisbach.deploy.laptop.ceremony import ensure_secrets, keep_operator_token, operator_token
 from eisbach.deploy.laptop.documents import Documents
 from eisbach.deploy.laptop.front import FrontKeeper
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -49,9 +50,21 @@ class Platform:
             return self.documents.at.front
         return f"http://{self.documents.at.named}:8001"
 
+    def lay(self) -> None:
+        """Write keys and configurations.
+
+        Raises:
+            Invalid: secrets of an earlier start cannot be read.
+        """
+        keep_operator_token(self.root, self.operator_token)
+        Path(self.documents.spokes_folder).mkdir(parents=True, exist_ok=True)
+        _keys(self.documents, self.topology, self.operator_token)
+        if self.front is not None:
+            self.front.prepare()
+
 
 def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) -> Platform:
-    """Write keys and configurations, build the supervisor; starts nothing.
+    """Build the supervisor; writes and starts nothing.
 
     Args:
         settings: data folder and network among them.
@@ -60,7 +73,7 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
         demo: with demo content, and the single node beside other stages.
 
     Raises:
-        Invalid: a stage or number that does not exist.
+        Invalid: a stage or number that does not exist, or an operator's token that is none.
         Unavailable: a program is missing.
     """
     if stage not in STAGES:
@@ -76,16 +89,12 @@ def prepare(settings: Settings, *, stage: str, regions: int | None, demo: bool) 
             f"network {settings.network!r} is not the first three numbers of a loopback address, e.g. '127.0.7'"
         )
     root = Path(settings.data).absolute()
-    token = ensure_operator_token(root)
+    token = operator_token(root)
     documents = Documents(
         settings=settings, root=root, regions=REGIONS[:count], tools=locate_tools(settings), operator_token=token
     )
-    Path(documents.spokes_folder).mkdir(parents=True, exist_ok=True)
     topology = build(stage, documents, demo=demo)
-    _keys(documents, topology, token)
     front = FrontKeeper(documents, clock=SystemClock()) if "front" in topology.targets() else None
-    if front is not None:
-        front.prepare()
     supervisor = Supervisor(topology, root=root, clock=SystemClock(), rehearsal=settings.rehearsal, token=token)
     return Platform(
         settings=settings,

@@ -15,7 +15,7 @@ from pathlib import Path
 from eisbach.bootstrap.control_client import HttpMoves
 from eisbach.bootstrap.restore_cell import NewStore, RestoredCell, Sources, restore_cell
 from eisbach.bootstrap.restore_kept import KeptSlots
-from eisbach.bootstrap.restore_owners import Whose, owners_by_record
+from eisbach.bootstrap.restore_owners import Whose, owners_by_record, under_way
 from eisbach.cell.archive_reader import ArchiveReader
 from eisbach.cell.move_http import HttpCells
 from eisbach.cell.ownership import slots_in
@@ -64,6 +64,18 @@ def other_cells(data: Path, process: CellProcess, *, without: Collection[str]) -
     if unknown := sorted(set(without) - found.keys()):
         raise Invalid(f"{unknown[0]} is no other cell of {process.region}; there are: {', '.join(found) or 'none'}")
     return {cell: address for cell, address in found.items() if cell not in without}
+
+
+async def moves_under_way(process: CellProcess) -> list[SlotRecord]:
+    """The moves of the cell that ``restore`` would give up, if they have not ended before it.
+
+    Raises:
+        Unavailable: the control process does not answer.
+    """
+    if not process.control:
+        return []
+    secrets = read_process(Path(process.secrets), Secrets)
+    return under_way(await HttpMoves(process.control, secrets.service_token).records(), process.cell, lets_go=False)
 
 
 async def restore(

@@ -45,7 +45,7 @@ async def running(platform: Platform) -> AsyncIterator[Running]:
     """Start everything; stop everything when the block ends.
 
     Raises:
-        Invalid: the data folder is in use, or an address is taken; nothing was started.
+        Invalid: the data folder is in use, or an address is taken; nothing was started or written.
     """
     supervisor, at = platform.supervisor, platform.documents.at
     demo = Demo(platform)
@@ -57,7 +57,7 @@ async def running(platform: Platform) -> AsyncIterator[Running]:
     hosts = {f"{name}:{port}" for name in (at.named, at.first) for port in (8000, 8001)}
     doors = Doors(hosts=hosts, token=platform.operator_token, random_token=lambda: secrets.token_urlsafe(24))
     console_address = at.console.removeprefix("http://")
-    await supervisor.open(also=[(console_address, "console")])
+    await supervisor.open(also=[(console_address, "console")], lay=platform.lay)
     supervisor.announce({"console": at.console, "front": platform.topology.front, "pages": platform.pages})
     console = Console(
         supervisor, observer, doors,

@@ -67,25 +67,30 @@ class Supervisor:
             preload=sorted({spec.run for spec in topology.processes if spec.run}),
         )
 
-    async def open(self, *, also: Sequence[tuple[str, str]] = ()) -> None:
-        """Take the data folder and check the ground, then begin to start everything.
+    async def open(self, *, also: Sequence[tuple[str, str]] = (), lay: Callable[[], None] = lambda: None) -> None:
+        """Check the ground and take the data folder, then begin to start everything.
 
         Args:
             also: further ``(host:port, who needs it)`` that must be free.
+            lay: writes what the processes find in the folder.
 
         Raises:
-            Invalid: the folder is in use, or an address is taken; nothing was started.
+            Invalid: the folder is in use, or an address is taken; nothing was started, and no folder made.
         """
-        (self.root / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.root / "processes").mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = Lock(self.root)
+        specs = self.topology.processes
+        # What an earlier run left may have the addresses: a folder that is there is taken before they are looked at.
+        self._lock = Lock(self.root) if self.root.exists() else None
         try:
             self._end_what_an_earlier_run_left()
-            specs = self.topology.processes
             refuse_taken_ports([*also, *((address, spec.target) for spec in specs for address in spec.listens)])
+            self._lock = self._lock or Lock(self.root)
+            for name in ("logs", "processes"):
+                (self.root / name).mkdir(exist_ok=True, mode=0o700)
+            lay()
             await self._children.open()
         except BaseException:
-            self._lock.close()
+            if self._lock:
+                self._lock.close()
             raise
         for spec in specs:
             self.processes[spec.target] = self._supervised(spec)

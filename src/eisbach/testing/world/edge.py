@@ -18,6 +18,7 @@ from eisbach.edge.rules import (
     Peer,
     Refuse,
     Region,
+    circular,
     decide,
     doubtful,
     follow,
@@ -120,15 +121,18 @@ class Edge:
             return AsgiAnswer(decided.status, {}, b'{"code":"' + decided.code.encode() + b'"}')
         if isinstance(decided, Answer):
             return AsgiAnswer(decided.status, {}, b"")
-        answer = await self._forward(decided, request)
+        answer, hop = await self._forward(decided, request)
         following: Forward | None = decided
         while following is not None and answer.status == 421 and (owner := answer.headers.get("eisbach-owner", "")):
             following = follow(following, owner, region=self._region, slot_map=slot_map)
             if following is not None:
-                answer = await self._forward(following, request)
+                answer, hop = await self._forward(following, request)
+            elif circular(hop, owner, region=self._region):
+                return _lost()
         return answer
 
-    async def _forward(self, forward: Forward, request: Request) -> AsgiAnswer:
+    async def _forward(self, forward: Forward, request: Request) -> tuple[AsgiAnswer, str]:
+        """What the caller gets, and who was asked last."""
         hop: str | None = forward.cells[0]
         tried: list[str] = []
         outcomes: list[Outcome] = []
@@ -151,10 +155,8 @@ class Edge:
             if answer is not None:
                 self._world.history.shed_tries.append(f"{self.name}: {outcome} from {tried[-1]} was tried at {hop}")
         if doubtful(forward, outcomes):
-            return AsgiAnswer(504, {}, b'{"code":"outcome_unknown"}')
-        if answer is not None:
-            return answer
-        return AsgiAnswer(502, {}, b'{"code":"unavailable"}')  # nothing was done, or it is a read
+            answer = AsgiAnswer(504, {}, b'{"code":"outcome_unknown"}')
+        return answer or _lost(), tried[-1]
 
     async def _try(self, hop: str, request: Request) -> AsgiAnswer:
         world = self._world
@@ -176,3 +178,8 @@ class Edge:
                 raise Refused(str(error)) from error
 
         return await world.network.call(self, target, "call", work, seconds=_READ_S)
+
+
+def _lost() -> AsgiAnswer:
+    """Nothing was done, or it is a read."""
+    return AsgiAnswer(502, {}, b'{"code":"unavailable"}')

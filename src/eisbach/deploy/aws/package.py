@@ -32,12 +32,12 @@ _LEFT_OUT: Final = (
     "deploy/aws/key_material.py", "deploy/aws/lint.py", "deploy/aws/node.py", "deploy/aws/package.py",
     "deploy/aws/promises.py", "deploy/aws/proof.py", "deploy/aws/shrinking.py", "deploy/aws/synth.py",
     "bootstrap/agent.py", "bootstrap/bounded_http.py", "bootstrap/control.py", "bootstrap/control_calls.py",
-    "bootstrap/control_peers.py", "bootstrap/entrance.py", "bootstrap/hub.py", "bootstrap/kinds.py", "bootstrap/link.py",
-    "bootstrap/logs.py", "bootstrap/pages.py", "bootstrap/restore_cell.py", "bootstrap/single.py", "bootstrap/tools.py",
-    "cell/paced_peer.py", "control/burst.py", "control/leaving.py", "control/losses.py", "control/lost_",
-    "control/region_health.py", "control/slot_map.py", "engines/embedded/company.py", "engines/embedded/gaps.py",
-    "engines/embedded/item_cache.py", "engines/embedded/presence.py", "hub/store_lost.py", "media/demo.py",
-    "media/scenes.py",
+    "bootstrap/control_peers.py", "bootstrap/entrance.py", "bootstrap/hub.py", "bootstrap/kinds.py",
+    "bootstrap/link.py", "bootstrap/logs.py", "bootstrap/pages.py", "bootstrap/restore_cell.py",
+    "bootstrap/single.py", "bootstrap/tools.py", "cell/paced_peer.py", "control/burst.py", "control/leaving.py",
+    "control/losses.py", "control/lost_", "control/region_health.py", "control/slot_map.py",
+    "engines/embedded/company.py", "engines/embedded/gaps.py", "engines/embedded/item_cache.py",
+    "engines/embedded/presence.py", "hub/store_lost.py", "media/demo.py", "media/scenes.py",
 )  # fmt: skip
 """Of our own: what no function imports; of the deployment only what functions read their documents with."""
 _ABSENT: Final = (b"\nimport apsw", b"\nfrom apsw", b"\nimport nats", b"\nfrom nats")

@@ -72,7 +72,7 @@ class Timers:
 class Connection(asyncio.Protocol):
     """Stands until it is let go."""
 
-    def __init__(self, door: "Door", *, refuse: bool) -> None:
+    def __init__(self, door: "Door", *, refuse: str) -> None:
         self.door, self.refuse = door, refuse
 
     def connection_made(self, transport: Any) -> None:
@@ -120,7 +120,7 @@ class Door:
             await asyncio.sleep(0)
 
     def refused(self) -> list[bool]:
-        return [one.refuse for one in self.inside]
+        return [bool(one.refuse) for one in self.inside]
 
     def close(self) -> None:
         for one in list(self.inside):

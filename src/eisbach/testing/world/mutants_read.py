@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from eisbach.bootstrap import cell_parts
+from eisbach.bootstrap import cell_others
 from eisbach.cell.moving import Freeze, Frozen, Moving, StandAside
 from eisbach.control.evacuation import Evacuation, SlotProof
 from eisbach.control.moves import Mover
@@ -69,7 +69,7 @@ def map_not_kept(patch: Patch) -> None:
 
 @mutant("a sender does not look at an asker's residency", by="reader")
 def residency_not_checked(patch: Patch) -> None:
-    patch(cell_parts, "may_send", lambda _parts: lambda _region, _slot: True)
+    patch(cell_others, "may_send", lambda _parts: lambda _region, _slot: True)
 
 
 # --- moves and evacuation ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import resource
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -15,6 +16,8 @@ from kit import GROUPS, OWNERS, document, make_secrets, until
 from test_process import prepared, sign_in, started
 
 from eisbach.bootstrap.cell import open_cell
+from eisbach.bootstrap.cell_tending import tend
+from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import system_host
 from eisbach.cell.ownership import Ownership, slots_in
 from eisbach.cell.write_trial import Counts, WriteTrial, trial_of
@@ -142,6 +145,25 @@ async def test_a_refusal_that_is_not_the_disks_makes_no_try(host: Host) -> None:
     await host.look()
 
     assert host.store.statistics().commits == before
+
+
+@pytest.mark.parametrize(
+    ("tables", "unproved", "tries"),
+    [("", "", 2), ("dynamodb:eisbach", "", 0), ("", "it may be an older copy", 0)],
+    ids=["a file", "DynamoDB, which bills a write", "a store that may be an older copy"],
+)
+async def test_an_idle_store_is_tried_every_ten_seconds_where_it_is_a_file_that_may_be_written_to(
+    host: Host, tables: str, unproved: str, tries: int, tmp_path: Path
+) -> None:
+    process = msgspec.structs.replace(document(tmp_path), store=tables)
+    parts: Any = SimpleNamespace(process=process, clock=host.clock, followers=Followers(host.clock))
+    host.store.unproved = unproved
+    before = host.store.statistics().commits
+    tend(parts, host.store, cell="c1")
+    await host.clock.advance(21)
+    await parts.followers.aclose()
+
+    assert host.store.statistics().commits - before == tries
 
 
 async def test_who_waits_for_a_slow_try_makes_none_of_his_own() -> None:

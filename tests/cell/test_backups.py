@@ -146,12 +146,14 @@ async def test_what_is_written_while_a_clock_is_ahead_and_after_is_found_once_it
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("from_the_start", [False, True])
 async def test_a_base_of_a_clock_that_was_ahead_hides_nothing_when_its_time_has_come(
-    region: Region, restarted: bool
+    region: Region, restarted: bool, from_the_start: bool
 ) -> None:
-    """Also where the clock was set right while no archiver ran."""
-    await region.put("a", b"before")
-    await region.archiver.once()
+    """Also where the clock was set right while no archiver ran, and where it was ahead from the first start on."""
+    if not from_the_start:
+        await region.put("a", b"before")
+        await region.archiver.once()
     region.clock.shift_wall(9 * DAY_S * 1000)
     await region.put("a", b"meanwhile")
     await region.archiver.once()

@@ -125,7 +125,7 @@ class Control(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert (self.path, asked) == (
-            "/moves/abort", {"slot": str(OTHER), "reason": "a cell that takes part in it is made anew"},
+            "/moves/abort?reason=a+cell+that+takes+part+in+it+is+made+anew", {"slot": str(OTHER)},
         )  # fmt: skip
         type(self).moving = msgspec.structs.replace(HERE, owner="c2", outcome="aborted")
         self._answer(409, b'{"code":"invalid"}')  # it ended in between: the next look says how

@@ -6,6 +6,7 @@ import resource
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -15,12 +16,14 @@ from kit import GROUPS, OWNERS, document, make_secrets, until
 from test_process import prepared, sign_in, started
 
 from eisbach.bootstrap.cell import open_cell
+from eisbach.bootstrap.cell_tending import tend
+from eisbach.bootstrap.followers import Followers
 from eisbach.bootstrap.host import system_host
 from eisbach.cell.ownership import Ownership, slots_in
 from eisbach.cell.write_trial import Counts, WriteTrial, trial_of
 from eisbach.engines.embedded.disk import inline
 from eisbach.engines.embedded.store import SqliteStore, open_store
-from eisbach.kernel.errors import EisbachError, OutcomeUnknown
+from eisbach.kernel.errors import EisbachError, OutcomeUnknown, Overloaded, Unavailable
 from eisbach.kernel.ops import ItemChange
 from eisbach.kernel.slots import Slot
 from eisbach.ports.store import Transaction, Write
@@ -142,6 +145,80 @@ async def test_a_refusal_that_is_not_the_disks_makes_no_try(host: Host) -> None:
     await host.look()
 
     assert host.store.statistics().commits == before
+
+
+@pytest.mark.parametrize(
+    ("tables", "unproved", "tries"),
+    [("", "", 2), ("dynamodb:eisbach", "", 0), ("", "it may be an older copy", 0)],
+    ids=["a file", "DynamoDB, which bills a write", "a store that may be an older copy"],
+)
+async def test_an_idle_store_is_tried_every_ten_seconds_where_it_is_a_file_that_may_be_written_to(
+    host: Host, tables: str, unproved: str, tries: int, tmp_path: Path
+) -> None:
+    process = msgspec.structs.replace(document(tmp_path), store=tables)
+    parts: Any = SimpleNamespace(process=process, clock=host.clock, followers=Followers(host.clock))
+    host.store.unproved = unproved
+    before = host.store.statistics().commits
+    tend(parts, host.store, cell="c1")
+    await host.clock.advance(21)
+    await parts.followers.aclose()
+
+    assert host.store.statistics().commits - before == tries
+
+
+async def test_who_waits_for_a_slow_try_makes_none_of_his_own() -> None:
+    """A region asks of every slot at once: eight made eight tries, one after the other, of a disk that takes long."""
+    clock, tries = ManualClock(), 0
+
+    async def slow() -> None:
+        nonlocal tries
+        tries += 1
+        await clock.sleep(3)
+
+    trial = WriteTrial(slow, lambda: Counts(0, 0), clock=clock, cure="mend it")
+    asking = asyncio.gather(*(trial.refuses() for _ in range(8)))
+    while not asking.done():
+        await clock.advance(1)
+
+    assert tries == 1
+
+
+async def test_a_refusal_stands_while_so_much_waits_for_the_disk_that_no_try_gets_to_it() -> None:
+    clock, answers = ManualClock(), [Unavailable("full"), Overloaded("256 writes wait"), None]
+
+    async def write() -> None:
+        if answer := answers.pop(0):
+            raise answer
+
+    trial = WriteTrial(write, lambda: Counts(0, 0), clock=clock, cure="mend it")
+    said = []
+    while answers:
+        said.append(await trial.refuses())
+        await clock.advance(1)
+
+    full = "a write was tried and refused: full; mend it"
+    assert said == [full, full, ""]
+
+
+async def test_who_is_refused_right_after_a_try_has_passed_is_not_forgotten(host: Host) -> None:
+    """The disk was full between the try and the moment at which the cell heard how it ended."""
+
+    async def write_that_is_followed_by_a_refused_one() -> None:
+        host.volume.full = True
+        assert not await host.write()
+
+    told = host.store.statistics
+    trial = WriteTrial(
+        write_that_is_followed_by_a_refused_one, lambda: Counts(told().commits, told().unwritten), clock=host.clock,
+        cure="mend it",
+    )  # fmt: skip
+    await trial.refuses()
+    tried = host.store.statistics().unwritten
+
+    await host.clock.advance(1)
+    await trial.look()
+
+    assert host.store.statistics().unwritten > tried
 
 
 async def test_a_cell_whose_disk_is_full_is_not_ready_and_its_status_has_why_until_there_is_room(

@@ -1,5 +1,6 @@
 """What the record of a return calls proved is what was looked at, and what the other region said when it was asked."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,15 +23,24 @@ class BusyOtherRegion:
     def __init__(self) -> None:
         self.held, self.there = {"eu-west": Mark(1, 26)}, {"eu-west": Mark(1, 26)}
         self.state, self.epoch, self.silent = "away", 2, False
+        self.dies = False
+        """Whether control dies once the slot is here again."""
+        self.said_first: list[Exception | str] = []
+        """What the next questions get before it answers as it is: an error, or another state."""
 
     async def vectors(self, cell: str, asked: StandAside) -> StoodAside:
+        first = self.said_first.pop(0) if self.said_first else self.state
+        if isinstance(first, Exception):
+            raise first
         if asked.last_word and self.silent:
             raise Unavailable("cell c1 of region eu-west does not say what it has now: no answer within 2 s")
-        return StoodAside(state=self.state, epoch=self.epoch, vector=self.held, peer=self.there, listening=True)
+        return StoodAside(state=first, epoch=self.epoch, vector=self.held, peer=self.there, listening=True)
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
         self.there = {"eu-west": Mark(1, 27)}
         self.state, self.epoch = "active", asked.epoch
+        if self.dies:
+            raise asyncio.CancelledError
         return await self.vectors(cell, msgspec.structs.replace(asked, last_word=False))
 
 
@@ -39,8 +49,9 @@ class Returning:
 
     def __init__(self, store: SqliteControlStore) -> None:
         self.cells = BusyOtherRegion()
+        self.clock = ManualClock()
         self.evacuation = Evacuation(
-            store, self.cells, region="eu-central", owners=lambda: {SLOT: "c1"}, clock=ManualClock()
+            store, self.cells, region="eu-central", owners=lambda: {SLOT: "c1"}, clock=self.clock
         )
 
     async def comes_back(self, *, force: bool = False) -> tuple[SlotProof, bool]:
@@ -102,3 +113,35 @@ async def test_a_slot_that_never_left_asks_nobody(region: Returning) -> None:
     proof, through = await region.comes_back()
 
     assert (proof.proved, through) == (True, True)
+
+
+async def test_a_forced_return_that_control_did_not_live_to_record_is_proved_only_once_the_other_region_answers(
+    region: Returning,
+) -> None:
+    """Its record had no slots: those that were here again were taken for such that never left."""
+    region.cells.silent = region.cells.dies = True
+    with pytest.raises(asyncio.CancelledError):
+        await region.comes_back(force=True)
+    region.cells.there = region.cells.held  # as it was last heard
+
+    assert region.cells.state == "active"
+    assert not (await region.comes_back())[0].proved
+    region.cells.silent = False
+    assert (await region.comes_back())[0].proved
+
+
+@pytest.mark.parametrize("first", [Unavailable("connection refused"), "importing"], ids=["restarts", "on its way"])
+async def test_a_slot_that_is_known_to_differ_is_not_left_though_its_cell_could_not_say_so_at_first(
+    region: Returning, first: Exception | str
+) -> None:
+    """It was asked once; the next try left the slot, and its vectors were called a proof (0028)."""
+    region.cells.state, region.cells.said_first = "active", [first]
+    leaving = asyncio.create_task(
+        region.evacuation.perform("evacuate", "eu-west", wait_ms=1_000, differing=[SLOT])
+    )  # fmt: skip
+    while not leaving.done():
+        await region.clock.advance(0.1)
+    proof = (await leaving).slots[SLOT]
+
+    assert (region.cells.state, proof.proved) == ("active", False)
+    assert "it differs from its twin in eu-west, as the cell in eu-west found" in proof.trouble

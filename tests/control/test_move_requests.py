@@ -55,18 +55,23 @@ async def ask(control: Any, mover: Mover, *numbers: int, bulk: bool) -> AsgiAnsw
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
-    [({}, "an operator gave it up"), ({"reason": "c2 is made anew"}, "c2 is made anew"), ({"reason": "x" * 201}, None)],
+    ("query", "reason"),
+    [
+        ("", "an operator gave it up"),
+        ("?reason=c2+is+lost", "c2 is lost"),
+        ("?reason=", None),
+        ("?reason=" + "x" * 201, None),
+    ],
 )
 async def test_who_gives_a_move_up_may_say_why_and_that_is_on_record(
-    body: dict[str, str], reason: str | None, path: Path
+    query: str, reason: str | None, path: Path
 ) -> None:
     """What a restored cell gave up was told as an operator's doing."""
     store = SqliteControlStore(path)
     control = reconciler(store)
     await control.activate()
 
-    told = await calls(control, Mover(0)).send("POST", "/moves/abort", {"slot": "eu/de/main/0", **body})
+    told = await calls(control, Mover(0)).send("POST", f"/moves/abort{query}", {"slot": "eu/de/main/0"})
 
     assert told.status == (200 if reason else 400)
     assert told.json().get("reason") == reason

@@ -32,6 +32,7 @@ async def test_a_cell_that_is_down_is_said_to_refuse_and_not_in_a_librarys_words
         (TimeoutError(), "no answer in time"),
         (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
         (OSError(), "OSError"),
+        (socket.gaierror(-2, "Name or service not known"), "[Errno -2] Name or service not known"),
     ],
 )
 def test_what_a_library_raises_is_said_in_words(error: Exception, said: str) -> None:

@@ -1,5 +1,6 @@
 """The ground: what a system does not give is refused with what to do, before anything starts."""
 
+import fcntl
 import os
 import resource
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eisbach.cli.talk import find
+from eisbach.deploy.laptop import ground
 from eisbach.deploy.laptop.ground import Lock, files_lacking, read_lock, settle
 from eisbach.kernel.errors import Invalid, Unavailable
 
@@ -56,6 +58,39 @@ def test_a_folder_that_a_supervisor_holds_lets_no_second_one_in(tmp_path: Path, 
     assert found == ({} if removed else {"pid": os.getpid(), "console": "http://127.0.63.1:8001"})
     assert read_lock(tmp_path) is None
     Lock(tmp_path).close()
+
+
+def test_a_command_that_looks_at_the_folder_in_that_moment_refuses_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``eisbach status`` in a loop beside ``eisbach up``: "is in use by eisbach up, pid unknown", one start in 300."""
+    flock, looking = fcntl.flock, os.open(tmp_path, os.O_RDONLY)
+    flock(looking, fcntl.LOCK_SH)
+    tried: list[int] = []
+
+    def tries(descriptor: int, how: int) -> None:
+        tried.append(how)
+        if len(tried) == 3:  # the command is done
+            flock(looking, fcntl.LOCK_UN)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", tries)
+    held = Lock(tmp_path)
+    with pytest.raises(Invalid, match="is in use"):
+        Lock(tmp_path)
+    held.close()
+    os.close(looking)
+
+
+def test_where_the_kernel_does_not_tell_who_holds_a_folder_the_refusal_is_still_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Lock(tmp_path)
+    monkeypatch.setattr(ground, "_LOCKS", tmp_path / "none")
+
+    with pytest.raises(Invalid, match="is in use by eisbach up, pid unknown; stop that one"):
+        Lock(tmp_path)
+    held.close()
 
 
 def test_a_command_to_a_platform_whose_lock_file_is_gone_says_that_one_runs(tmp_path: Path) -> None:

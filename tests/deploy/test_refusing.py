@@ -174,6 +174,15 @@ def test_where_the_twin_cannot_write_either_writes_are_hurt_and_reads_are_not(
     assert summarise(found, about("regions")).hurt == hurt
 
 
+@pytest.mark.parametrize(("name", "whose"), [("single", "everybody"), ("regions", "the left side of the demo")])
+def test_of_a_single_node_whose_disk_refuses_writes_are_hurt_and_reads_are_not(name: str, whose: str) -> None:
+    """It was ``Hurt: everybody`` behind an alarm that said that reads go on."""
+    found = parts(name, 2 if name == "regions" else 1, {"single": "unready"}, fault=False)
+    refusing = [replace(p, writes_stopped=p.spec.target == "single") for p in found]
+
+    assert summarise(refusing, about(name)).hurt == [f"writes of {whose} (single takes no writes)"]
+
+
 def test_a_region_all_of_whose_cells_take_no_writes_still_serves_and_is_not_called_down() -> None:
     cells = [p.spec.target for p in parts("regions", 2, {}) if p.spec.kind == "cell" and p.spec.region == "eu-west"]
 

@@ -64,6 +64,26 @@ async def test_a_settlement_that_the_disk_refused_is_told_until_there_is_room(ho
     assert host.trial.refusal is None
 
 
+async def test_while_events_are_handled_a_host_tries_nothing_of_its_own(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    async def tried() -> None:
+        tries.append(host.clock.monotonic_ms())
+
+    monkeypatch.setattr(host.store, "try_a_write", tried)
+    trial = trial_of_spokes(host.store, clock=host.clock)
+    for _ in range(10):
+        await host.settle()
+        await host.clock.advance(9)
+        await trial.look()
+    assert tries == []
+    await host.clock.advance(10)
+    await trial.look()
+    assert len(tries) == 1
+
+
 async def test_a_host_that_handles_nothing_finds_out_by_itself_that_its_disk_is_full(host: Host) -> None:
     host.volume.full = True
     await host.look(11)

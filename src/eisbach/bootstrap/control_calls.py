@@ -3,12 +3,12 @@
 ``GET /cells`` -> ``{cells: [{cell, state, slots: {group: count}}], moves: [SlotRecord], waits: {slot: why},
 addresses: {cell: address}}``;
 ``POST /moves`` ``{slots, to, bulk}`` -> 202 ``{moves, refused: {slot: why}, already: {slot: what}}``: who asks again
-for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort`` ``{slot, reason}``.
+for what is under way or done is told so, and nothing is queued twice; ``POST /moves/abort?reason=WHY`` ``{slot}``.
 Every call needs the operator's or the region's service token.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _SLOTS_MAX: Final = 10_000
+_REASON_CHARS_MAX: Final = 200
 _WAIT_MS_MAX: Final = 60_000
 
 
@@ -71,7 +72,6 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Abort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slot: str
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "an operator gave it up"
 
 
 def viewers_cells(reconciler: SlotMapReconciler) -> Sequence[str]:
@@ -136,7 +136,10 @@ def control_routes(
 
     async def abort(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=_Abort)
-        return _json(await mover.abort(_slot(reconciler, asked.slot), asked.reason))
+        reason = request.query_params.get("reason", "an operator gave it up")
+        if not 0 < len(reason) <= _REASON_CHARS_MAX:
+            raise Invalid(f"the reason has {len(reason)} characters; use 1 to {_REASON_CHARS_MAX}")
+        return _json(await mover.abort(_slot(reconciler, asked.slot), reason))
 
     guarded = _guard(tokens)
     return [

@@ -65,26 +65,26 @@ class WriteTrial:
     async def refuses(self) -> str:
         """Why no write gets to the disk, and what to do; empty: one did, a second ago at most."""
         async with self._trying:
-            now = self._clock.monotonic_ms()
-            if now - self._tried_ms >= _EVERY_MS:
-                met = await self._met()
-                since = self.refusal.since_ms if self.refusal else self._clock.wall_ms()
-                self.refusal = Refusal(since, self._said(met), isinstance(met, OutcomeUnknown)) if met else None
-                self._tried_ms, self._quiet_since_ms = now, now
+            if self._clock.monotonic_ms() - self._tried_ms >= _EVERY_MS:
+                # Before it: whom it refuses after the try, and before we hear of that, is not forgotten.
                 self._seen, self._in_doubt = self._counts(), False
+                await self._try()
+                self._tried_ms = self._quiet_since_ms = self._clock.monotonic_ms()
             return self.refusal.why if self.refusal else ""
 
-    async def _met(self) -> EisbachError | None:
+    async def _try(self) -> None:
         try:
             await self._write()
-        except (Overloaded, Rejected):
-            return None  # it has much to write, or what is tried has just been written by somebody else
+        except Overloaded:
+            return  # it has much to write: nothing was learned
+        except Rejected:
+            self.refusal = None  # what is tried has just been written by somebody else
         except EisbachError as error:
-            return error
-        return None
-
-    def _said(self, met: EisbachError) -> str:
-        return f"a write was tried and refused: {met}; {self._cure}"
+            since = self.refusal.since_ms if self.refusal else self._clock.wall_ms()
+            why = f"a write was tried and refused: {error}; {self._cure}"
+            self.refusal = Refusal(since, why, isinstance(error, OutcomeUnknown))
+        else:
+            self.refusal = None
 
 
 def trial_of(store: Store, *, clock: Clock, disk: str = "its disk") -> WriteTrial:

@@ -19,7 +19,7 @@ import msgspec
 
 from eisbach.cell.moving import StandAside, StoodAside
 from eisbach.control.patience import PatientCells, RegionCells
-from eisbach.kernel.errors import EisbachError
+from eisbach.kernel.errors import EisbachError, Unavailable
 from eisbach.kernel.versions import Mark, covers
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -180,38 +180,46 @@ class Evacuation:
             Unavailable: the control store refused; when that was at the start, nothing was stopped.
             VersionConflict: somebody else evacuates or returns at this moment.
         """
-        began = self._clock.monotonic_ms()
-        began_ms = self._clock.wall_ms()
-        patient = PatientCells(self._cells, answer_s=_ANSWER_S, clock=self._clock)
-        gates, owed = _gates(), _owed(await self.last())
+        began_ms, until_ms = self._clock.wall_ms(), self._clock.monotonic_ms() + wait_ms
+        patient, gates = PatientCells(self._cells, answer_s=_ANSWER_S, clock=self._clock), _gates()
+        owners = sorted(self._owners().items())
+        owed = _owed(await self.last(), [slot for slot, _ in owners])
+        doubts: dict[str, _Differs | None] = {}
 
-        async def step(slot: str, cell: str) -> SlotProof:
+        async def step(slot: str, cell: str, *, forced: str = "") -> SlotProof:
+            try:
+                if slot not in doubts:
+                    doubts[slot] = await self._differs(patient, slot, cell, other, told=slot in differing)
+            except EisbachError as error:
+                return _unanswered(cell, error)
+            if (differs := doubts[slot]) is not None and not force:
+                return _untouched(differs, other)
             if action == "evacuate":
                 return await self._leave(patient, slot, cell, other)
-            return await self._take_back(patient, slot, cell, other, owed=slot in owed)
+            return await self._take_back(patient, slot, cell, other, owed=slot in owed, forced=forced)
+
+        def again(slot: str, cell: str) -> bool:
+            stays = doubts.get(slot) is not None and not force
+            return not stays and cell not in patient.silent and self._clock.monotonic_ms() < until_ms
 
         async def one(slot: str, cell: str) -> tuple[str, _Tried]:
             async with gates[cell]:
-                differs = await self._differs(patient, slot, cell, other, told=slot in differing)
-                if differs is not None and not force:
-                    return slot, _Tried(_untouched(differs, other), through=False)
                 proof = await step(slot, cell)
-            while not proof.proved and cell not in patient.silent and self._clock.monotonic_ms() - began < wait_ms:
+            while not proof.proved and again(slot, cell):
                 await self._clock.sleep(_TRY_EVERY_S)
                 async with gates[cell]:
-                    proof = await step(slot, cell)
+                    if again(slot, cell):  # it may have waited long for its turn
+                        proof = await step(slot, cell)
             if not proof.proved and force and action == "return":
-                proof = await self._take_back(patient, slot, cell, other, forced=proof.trouble)
+                async with gates[cell]:
+                    proof = await step(slot, cell, forced=proof.trouble)
                 return slot, _Tried(proof, through=proof.trouble.startswith(_FORCED))
-            if differs is None or not proof.proved:
-                return slot, _Tried(proof, through=proof.proved)
-            forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
-            return slot, _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True)
+            return slot, _tried(proof, doubts.get(slot), action)
 
         record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms)
         # Before the first slot is touched: after a crash in between it is known that some may be away.
         await self._keep(record)
-        tries = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in sorted(self._owners().items()))))
+        tries = dict(await asyncio.gather(*(one(slot, cell) for slot, cell in owners)))
         record = msgspec.structs.replace(record, slots={slot: tried.proof for slot, tried in tries.items()})
         if tries and all(tried.through for tried in tries.values()):
             record = msgspec.structs.replace(record, ended_ms=self._clock.wall_ms())
@@ -224,13 +232,16 @@ class Evacuation:
         self._known = record
 
     async def _differs(self, cells: RegionCells, slot: str, cell: str, other: str, *, told: bool) -> _Differs | None:
-        """What speaks against vectors as a proof; None: nothing. ``told``: by the other region's cells it differs."""
-        try:
-            found = await cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
-        except EisbachError:
-            return None  # who asks next is told the same, with its reason
+        """What speaks against vectors as a proof; None: nothing. ``told``: by the other region's cells it differs.
+
+        Raises:
+            Unavailable: the cell does not answer, or has not the slot: it is not known yet.
+        """
+        found = await cells.vectors(cell, StandAside(slot=slot, epoch=0, peer=other))
+        if why := _not_the_owners(cell, found):
+            raise Unavailable(why)
         buckets = found.differing.get(other, [])
-        if _not_the_owners(cell, found) or not (buckets or told):
+        if not (buckets or told):
             return None
         by = "as its cell found" if buckets else f"as the cell in {other} found"
         return _Differs(cell, found, f"it differs from its twin in {other}, {by}, though both applied the same ops")
@@ -249,7 +260,7 @@ class Evacuation:
             if found.state != "away":
                 found = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
         except EisbachError as error:
-            return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
+            return _unanswered(cell, error)
         proved = found.state == "away" and covers(found.peer, found.vector)
         return _proof(cell, found, proved, f"region {other} does not hold all of it yet")
 
@@ -276,7 +287,7 @@ class Evacuation:
                 # The other region goes on writing meanwhile: what was proved is what was looked at before.
                 found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
-            return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
+            return _unanswered(cell, error)
         why = _not_the_owners(cell, found) or unsaid or f"this region lacks ops of region {other}"
         if forced and found.state == "active":
             why = f"{_FORCED}: {why}"
@@ -290,10 +301,21 @@ def _unsaid(other: str, error: EisbachError) -> str:
     )
 
 
-def _owed(last: EvacuationRecord | None) -> set[str]:
-    """Slots that no return has proved yet; some may be here again, by ``force``."""
-    returned = last.slots if last is not None and last.action == "return" else {}
-    return {slot for slot, one in returned.items() if not one.proved}
+def _owed(last: EvacuationRecord | None, slots: Collection[str]) -> set[str]:
+    """Those that no return has proved yet: some may be here again, by ``force``, also by one that was broken off, whose
+    record has no slots.
+    """
+    if last is None or last.action != "return":
+        return set()
+    return {slot for slot in slots if slot not in last.slots or not last.slots[slot].proved}
+
+
+def _tried(proof: SlotProof, differs: _Differs | None, action: str) -> _Tried:
+    """Of one that differs and is through: forced, and not proved."""
+    if differs is None or not proof.proved:
+        return _Tried(proof, through=proof.proved)
+    forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
+    return _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True)
 
 
 def _gates() -> defaultdict[str, asyncio.Semaphore]:
@@ -318,6 +340,10 @@ def _untouched(differs: _Differs, other: str) -> SlotProof:
         " minutes: once they are equal, repeat this. With --force it goes now, unproved"
     )
     return _proof(differs.cell, differs.found, False, why)
+
+
+def _unanswered(cell: str, error: EisbachError) -> SlotProof:
+    return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
 
 
 def _proof(cell: str, found: StoodAside, proved: bool, trouble: str) -> SlotProof:

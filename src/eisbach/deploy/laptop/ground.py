@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ from eisbach.kernel.errors import Invalid
 
 __all__ = ["Lock", "end_leftovers", "files_lacking", "holder_of", "read_lock", "refuse_taken_ports", "settle"]
 
+_LOCKS = Path("/proc/locks")
+_LOOKS_MAX = 1000
+_LOOK_S = 0.001
 _NAMED = 3
 """Taken addresses that are told with who has them; the rest is counted."""
 _FILES_WANTED = 16_384
@@ -74,11 +78,11 @@ class Lock:
                 root.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
                 taken.callback(os.close, folder)
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _hold(folder)
                 with tempfile.TemporaryFile(dir=root):
                     pass
                 self._file = taken.enter_context((root / "lock").open("a+"))
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _hold(self._file.fileno())
             except BlockingIOError as error:
                 pid = _read(root / "lock").get("pid") or _who_locks(root) or "unknown"
                 raise Invalid(
@@ -104,6 +108,21 @@ class Lock:
         self._taken.close()
 
 
+def _hold(descriptor: int) -> None:
+    """Lock it for this process alone; commands that look (``read_lock``) share it for a moment, and are waited for.
+
+    Raises:
+        BlockingIOError: another process holds it so.
+    """
+    for _ in range(_LOOKS_MAX):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(_LOOK_S)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def read_lock(root: Path) -> dict[str, Any] | None:
     """What the supervisor that holds ``root`` says of itself, None when none does; empty when its file says nothing."""
     for path in (root, root / "lock"):
@@ -124,7 +143,10 @@ def _who_locks(folder: Path) -> str:
     """The pid, by the kernel's list; empty when that does not say."""
     found = folder.stat()
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    rows = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    try:
+        rows = [line.split() for line in _LOCKS.read_text().splitlines()]
+    except OSError:  # not every container's kernel has it
+        return ""
     return next((row[4] for row in rows if row[1] == "FLOCK" and row[5] == place), "")
 
 

@@ -65,6 +65,7 @@ def effect(part: Part, stage: str, others: Sequence[Part], out: Collection[str] 
     ``out``: regions that are evacuated. Their cells serve no viewer, and nothing of theirs takes over.
     """
     kind, region = part.spec.kind, part.spec.region
+    whose = "everybody" if stage == "single" else "the left side of the demo"
     if part.state == "slow":
         return False, _slow_effect(part, stage)
     if kind == "cell":
@@ -72,7 +73,7 @@ def effect(part: Part, stage: str, others: Sequence[Part], out: Collection[str] 
     if kind in ("edge", "origin"):
         return _door_effect(part, others, out if kind == "edge" else ())
     return {
-        "single": (True, "everybody" if stage == "single" else "the left side of the demo"),
+        "single": (True, f"writes of {whose}" if part.writes_stopped and part.state == "unready" else whose),
         "front": (stage == "cells", "new visitors" if stage == "cells" else "players go on; new visitors use an edge"),
         "hub": (False, f"events of {region} wait in the op logs"),
         "spokes": (False, f"spokes of {region} catch up later"),

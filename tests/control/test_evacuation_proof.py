@@ -23,6 +23,7 @@ class BusyOtherRegion:
     def __init__(self) -> None:
         self.held, self.there = {"eu-west": Mark(1, 26)}, {"eu-west": Mark(1, 26)}
         self.state, self.epoch, self.silent = "away", 2, False
+        self.listening = True
         self.dies = False
         """Whether control dies once the slot is here again."""
         self.said_first: list[Exception | str] = []
@@ -34,7 +35,9 @@ class BusyOtherRegion:
             raise first
         if asked.last_word and self.silent:
             raise Unavailable("cell c1 of region eu-west does not say what it has now: no answer within 2 s")
-        return StoodAside(state=first, epoch=self.epoch, vector=self.held, peer=self.there, listening=True)
+        return StoodAside(
+            state=first, epoch=self.epoch, vector=self.held, peer=self.there, listening=self.listening
+        )  # fmt: skip
 
     async def stand_aside(self, cell: str, asked: StandAside) -> StoodAside:
         self.there = {"eu-west": Mark(1, 27)}
@@ -101,18 +104,35 @@ async def test_with_force_such_a_slot_is_served_again_and_is_proved_only_once_th
     region.cells.there = {"eu-west": Mark(1, 27)}
     region.cells.silent = False
     behind, _ = await region.comes_back()
-    assert (behind.proved, behind.trouble) == (False, "this region lacks ops of region eu-west")
+    assert (behind.proved, behind.trouble) == (False, "it serves here: this region lacks ops of region eu-west")
     region.cells.held = region.cells.there
     assert (await region.comes_back())[0].proved
 
 
-async def test_a_slot_that_never_left_asks_nobody(region: Returning) -> None:
-    """An evacuation in a cut stopped nothing: the way back is not barred by the same cut."""
+async def test_a_slot_that_never_left_is_back_without_the_other_region_and_is_not_called_proved(
+    region: Returning,
+) -> None:
+    """An evacuation in a cut stopped nothing: the same cut does not bar the way back, and proves nothing either."""
     region.cells.state, region.cells.silent = "active", True
 
     proof, through = await region.comes_back()
 
-    assert (proof.proved, through) == (True, True)
+    assert (proof.proved, through) == (False, True)
+    assert proof.trouble.startswith("it serves here: what it has in region eu-west now is not known")
+    assert "--force" not in proof.trouble, "there is nothing to force"
+
+
+async def test_after_a_forced_return_and_an_evacuation_that_left_nothing_a_return_still_owes_the_proof(
+    region: Returning,
+) -> None:
+    """A stranger's: what a record of the commands before said of the slot was what it was proved by."""
+    region.cells.silent = True
+    await region.comes_back(force=True)
+    region.cells.there, region.cells.listening = region.cells.held, False  # as it was last heard
+    left = await region.evacuation.perform("evacuate", "eu-west", wait_ms=0)
+
+    assert "nothing was stopped" in left.slots[SLOT].trouble
+    assert not (await region.comes_back())[0].proved
 
 
 async def test_a_forced_return_that_control_did_not_live_to_record_is_proved_only_once_the_other_region_answers(

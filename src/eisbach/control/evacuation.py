@@ -3,8 +3,8 @@
 Evacuate: every viewers' slot is left to the other region (its cell takes no writes and no reads, and goes on
 following), then waited for until that region's disk holds everything this one has; only then it is called evacuated.
 Return is the same backwards: this region must hold everything that the other's cell, asked then, says to have, then
-takes the slot back; ``force`` takes back what is not proved so. Both raise the slot's epoch, may be repeated at any
-time and go on where they were.
+takes the slot back; ``force`` takes back what is not proved so, and a slot that never left is back without a proof.
+Both raise the slot's epoch, may be repeated at any time and go on where they were.
 Vectors say which ops were applied, not what came of them: a slot that a cell knows to differ from its twin's is never
 called proved. It stays where it is served, unless who asks says ``force`` (decision 0028).
 May not know: the front (who calls weighs it), whether the other region serves (``leaving`` asks first).
@@ -33,7 +33,6 @@ _AT_ONCE: Final = 8
 _ANSWER_S: Final = 4.0
 """Of one that leaves, or comes back: then its slots say so, and who asks may ask again."""
 _NAMED: Final = 20
-_FORCED: Final = "taken back by --force"
 
 
 class SlotFound(NamedTuple):
@@ -61,7 +60,7 @@ class _Tried(NamedTuple):
 
     proof: "SlotProof"
     through: bool
-    """Proved; or gone, or back, though it differs, because who asked says ``force``."""
+    """Nothing is left to do: it is gone with a proof, or back; or so without one, because who asked says ``force``."""
 
 
 class SlotProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,20 +182,20 @@ class Evacuation:
         began_ms, until_ms = self._clock.wall_ms(), self._clock.monotonic_ms() + wait_ms
         patient, gates = PatientCells(self._cells, answer_s=_ANSWER_S, clock=self._clock), _gates()
         owners = sorted(self._owners().items())
-        owed = _owed(await self.last(), [slot for slot, _ in owners])
         doubts: dict[str, _Differs | None] = {}
 
-        async def step(slot: str, cell: str, *, forced: str = "") -> SlotProof:
+        async def step(slot: str, cell: str, *, forced: str = "") -> _Tried:
             try:
                 if slot not in doubts:
                     doubts[slot] = await self._differs(patient, slot, cell, other, told=slot in differing)
             except EisbachError as error:
-                return _unanswered(cell, error)
+                return _Tried(_unanswered(cell, error), through=False)
             if (differs := doubts[slot]) is not None and not force:
-                return _untouched(differs, other)
-            if action == "evacuate":
-                return await self._leave(patient, slot, cell, other)
-            return await self._take_back(patient, slot, cell, other, owed=slot in owed, forced=forced)
+                return _Tried(_untouched(differs, other), through=False)
+            if action == "return":
+                return await self._take_back(patient, slot, cell, other, forced=forced)
+            left = await self._leave(patient, slot, cell, other)
+            return _Tried(left, through=left.proved)
 
         def again(slot: str, cell: str) -> bool:
             stays = doubts.get(slot) is not None and not force
@@ -204,17 +203,16 @@ class Evacuation:
 
         async def one(slot: str, cell: str) -> tuple[str, _Tried]:
             async with gates[cell]:
-                proof = await step(slot, cell)
-            while not proof.proved and again(slot, cell):
+                tried = await step(slot, cell)
+            while not tried.proof.proved and again(slot, cell):
                 await self._clock.sleep(_TRY_EVERY_S)
                 async with gates[cell]:
                     if again(slot, cell):  # it may have waited long for its turn
-                        proof = await step(slot, cell)
-            if not proof.proved and force and action == "return":
+                        tried = await step(slot, cell)
+            if not tried.through and force and action == "return":
                 async with gates[cell]:
-                    proof = await step(slot, cell, forced=proof.trouble)
-                return slot, _Tried(proof, through=proof.trouble.startswith(_FORCED))
-            return slot, _tried(proof, doubts.get(slot), action)
+                    tried = await step(slot, cell, forced=tried.proof.trouble)
+            return slot, _named(tried, doubts.get(slot), action)
 
         record = EvacuationRecord(region=self._region, other=other, action=action, began_ms=began_ms)
         # Before the first slot is touched: after a crash in between it is known that some may be away.
@@ -264,58 +262,49 @@ class Evacuation:
         proved = found.state == "away" and covers(found.peer, found.vector)
         return _proof(cell, found, proved, f"region {other} does not hold all of it yet")
 
-    async def _take_back(
-        self, cells: RegionCells, slot: str, cell: str, other: str, *, owed: bool = False, forced: str = ""
-    ) -> SlotProof:
+    async def _take_back(self, cells: RegionCells, slot: str, cell: str, other: str, *, forced: str = "") -> _Tried:
         """Serve the slot again once this disk covers all that the other's cell says to have when it is asked.
 
-        What it said before is no proof: it may have stood still, or been cut off, and have acknowledged more since.
-        A slot that never left owes none. ``owed``: it is here again, and was forced; ``forced``: why there is no proof,
-        the slot is served again all the same.
+        What it said before is no proof: it may have stood still, or been cut off, and have acknowledged more since. A
+        slot that is here already is through without one. ``forced``: why there is none; it is taken back all the same.
         """
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
             found, unsaid = await cells.vectors(cell, asked), forced
-            if (owed or found.state == "away") and not forced:
+            if not forced:
                 try:
                     found = await cells.vectors(cell, msgspec.structs.replace(asked, last_word=True))
                 except EisbachError as error:
-                    unsaid = _unsaid(other, error)
+                    unsaid = _unsaid(other, error, here=found.state == "active")
+            here = found.state == "active"
             proved = not unsaid and bool(found.peer or not found.vector) and covers(found.vector, found.peer)
             if (proved or forced) and found.state == "away":
                 back = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
                 # The other region goes on writing meanwhile: what was proved is what was looked at before.
                 found = msgspec.structs.replace(back, vector=found.vector, peer=found.peer)
         except EisbachError as error:
-            return _unanswered(cell, error)
+            return _Tried(_unanswered(cell, error), through=False)
         why = _not_the_owners(cell, found) or unsaid or f"this region lacks ops of region {other}"
-        if forced and found.state == "active":
-            why = f"{_FORCED}: {why}"
-        return _proof(cell, found, proved and found.state == "active", why)
+        back_now = found.state == "active"
+        if back_now:
+            why = f"it serves here: {why}" if here else f"taken back by --force: {why}"
+        return _Tried(_proof(cell, found, proved and back_now, why), through=back_now)
 
 
-def _unsaid(other: str, error: EisbachError) -> str:
+def _unsaid(other: str, error: EisbachError, *, here: bool) -> str:
+    gone = "" if here else "; if it is gone for good, --force takes the slot back"
     return (
         f"what it has in region {other} now is not known, and what it took there last may be missing here: {error}."
-        f" See that it answers (eisbach status), then repeat this; if it is gone for good, --force takes the slot back"
+        f" See that it answers (eisbach status), then repeat this{gone}"
     )
 
 
-def _owed(last: EvacuationRecord | None, slots: Collection[str]) -> set[str]:
-    """Those that no return has proved yet: some may be here again, by ``force``, also by one that was broken off, whose
-    record has no slots.
-    """
-    if last is None or last.action != "return":
-        return set()
-    return {slot for slot in slots if slot not in last.slots or not last.slots[slot].proved}
-
-
-def _tried(proof: SlotProof, differs: _Differs | None, action: str) -> _Tried:
+def _named(tried: _Tried, differs: _Differs | None, action: str) -> _Tried:
     """Of one that differs and is through: forced, and not proved."""
-    if differs is None or not proof.proved:
-        return _Tried(proof, through=proof.proved)
+    if differs is None or not tried.proof.proved:
+        return tried
     forced = f"{differs.trouble}; --force {'left' if action == 'evacuate' else 'took back'} it all the same"
-    return _Tried(msgspec.structs.replace(proof, proved=False, trouble=forced), through=True)
+    return _Tried(msgspec.structs.replace(tried.proof, proved=False, trouble=forced), through=True)
 
 
 def _gates() -> defaultdict[str, asyncio.Semaphore]:

@@ -6,7 +6,7 @@ import msgspec
 
 from eisbach.bootstrap import cell_others
 from eisbach.cell.moving import Freeze, Frozen, Moving, StandAside
-from eisbach.control.evacuation import Evacuation, SlotProof
+from eisbach.control.evacuation import Evacuation, SlotProof, _Tried
 from eisbach.control.moves import Mover
 from eisbach.control.patience import RegionCells
 from eisbach.edge import agent
@@ -161,16 +161,19 @@ def evacuated_without_proof(patch: Patch) -> None:
 
 @mutant("a region takes its slots back before it has what the other one wrote meanwhile", by="reader")
 def returned_too_early(patch: Patch) -> None:
-    async def hasty(_: Evacuation, cells: RegionCells, slot: str, cell: str, other: str, **_more: Any) -> SlotProof:
+    async def hasty(_: Evacuation, cells: RegionCells, slot: str, cell: str, other: str, **_more: Any) -> _Tried:
         asked = StandAside(slot=slot, epoch=0, peer=other)
         try:
             found = await cells.vectors(cell, asked)
             if found.state == "away":
                 found = await cells.stand_aside(cell, msgspec.structs.replace(asked, epoch=found.epoch + 1))
         except EisbachError as error:
-            return SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error))
+            return _Tried(
+                SlotProof(cell=cell, epoch=0, vector={}, other={}, proved=False, trouble=str(error)), through=False
+            )
         proved = found.state == "active"
-        return SlotProof(cell=cell, epoch=found.epoch, vector=found.vector, other=found.peer, proved=proved)
+        proof = SlotProof(cell=cell, epoch=found.epoch, vector=found.vector, other=found.peer, proved=proved)
+        return _Tried(proof, through=proved)
 
     patch(Evacuation, "_take_back", hasty)
 

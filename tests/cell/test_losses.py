@@ -160,6 +160,27 @@ async def test_a_region_that_comes_back_with_an_older_disk_is_told_apart_from_on
     assert record.open == [str(one) for one in SLOTS[1:]], "the others did not say where their logs end"
 
 
+async def test_a_region_that_was_made_anew_is_told_to_lack_perhaps_what_it_acknowledged_in_the_cut(
+    world: World,
+) -> None:
+    """Nobody here had heard of it, so that nothing is known to be missing; one that only left and came back has all."""
+    world.cut()
+    world.survivor.silent_ms = 9_000
+    await world.survivor.losses.declare("eu-central")
+    lost, (restored, returned, *_) = world.lost.twin.store, SLOTS
+    for slot, epoch in ((restored, 101), (returned, 3)):
+        await lost.settle(slot, move=0, epoch=epoch, owner=None)
+    epochs = {str(slot): lease.epoch for slot in SLOTS if (lease := await lost.lease(slot)) is not None}
+    world.cut(False)
+
+    record = await world.survivor.losses.close("eu-central", await world.ends(), epochs=epochs, wait_ms=10_000)
+
+    troubles = {slot: one.trouble for slot, one in record.slots.items()}
+    assert "was restored since: what it acknowledged last, class local, may be gone" in troubles.pop(str(restored))
+    assert (record.open, set(troubles.values())) == ([], {""})
+    assert record.slots[str(restored)].until == Mark(1, 5), "nothing was written under the new epoch"
+
+
 async def test_a_puller_remembers_how_far_the_other_region_said_its_log_goes(world: World, tmp_path: Path) -> None:
     lost = world.lost
     ownership = world.survivor.side.twin.ownership

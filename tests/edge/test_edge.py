@@ -74,6 +74,26 @@ async def test_who_has_no_slot_yet_signs_in_elsewhere_when_the_region_is_out_whi
     assert len(rig.cells["@eu-west"].asked) == 9
 
 
+@pytest.mark.parametrize("door", [EDGE, PEER_DOOR], ids=["public", "peer"])
+async def test_a_cell_that_hangs_is_passed_over_also_where_every_caller_gives_up_before_the_edge_does(
+    rig: Rig, door: int
+) -> None:
+    """A front waits for a second, another edge as long as this one: neither was there to see the cell time out."""
+    rig.cells["c3"].behave = Answering(silent=True)
+    callers = [await asyncio.open_connection(HOST, door) for _ in range(3)]
+    for _, writer in callers:
+        writer.write(b"POST /v1/auth/anonymous HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+    await until(lambda: rig.cells["c3"].asked, what="one in three meets the cell that hangs")
+    for _, writer in callers:
+        writer.transport.abort()
+
+    await until(lambda: "upstream timed out" in rig.host.logs(), what="the edge sees that the cell is silent")
+    got = [await ask(door, "/v1/auth/anonymous", method="POST", body=b"{}") for _ in range(6)]
+
+    assert [g.status for g in got] == [200] * 6
+    assert len(rig.cells["c3"].asked) == 1
+
+
 async def test_fifty_callers_of_one_page_cost_one_fetch(rig: Rig) -> None:
     rig.all(Answering(headers=CACHED, body=b"home", delay_s=0.2))
 

@@ -67,6 +67,8 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     region: str
     ends: dict[str, Mark]
     """Slot -> where the log of the region that returned ends."""
+    epochs: dict[str, int] = {}
+    """Slot -> the epoch of its lease there."""
     wait_ms: int = 5_000
 
 
@@ -172,7 +174,7 @@ def begin_routes(beginnings: Beginnings, *, tokens: tuple[str, ...]) -> list[Rou
 def loss_routes(
     losses: RegionLosses, *, announce: Callable[[str, bool], Awaitable[None]], tokens: tuple[str, ...]
 ) -> list[Route]:
-    """``GET /losses``; ``POST /losses/declare`` ``{region}`` and ``/losses/close`` ``{region, ends, wait_ms}``.
+    """``GET /losses``; ``POST /losses/declare`` ``{region}`` and ``/losses/close`` ``{region, ends, epochs, wait_ms}``.
 
     ``announce``: tells the studio whether a region's workers may go on, so that others take over what it began.
     """
@@ -188,7 +190,8 @@ def loss_routes(
 
     async def close(request: Request) -> Response:
         asked = msgspec.json.decode(await request.body(), type=_Found)
-        record = await losses.close(asked.region, asked.ends, wait_ms=min(asked.wait_ms, _WAIT_MS_MAX))
+        wait_ms = min(asked.wait_ms, _WAIT_MS_MAX)
+        record = await losses.close(asked.region, asked.ends, epochs=asked.epochs, wait_ms=wait_ms)
         if not record.open:
             await announce(asked.region, True)
         return _json(record)

@@ -23,7 +23,7 @@ from eisbach.cell.puller import PeerTransport, PullRequest
 from eisbach.engines.embedded.disk import Disk
 from eisbach.engines.embedded.store import SqliteStore, open_store
 from eisbach.kernel.errors import Invalid, LogGap, Unavailable
-from eisbach.kernel.limits import PULL_OPS_MAX
+from eisbach.kernel.limits import PULL_OPS_MAX, RESTORE_EPOCHS_SKIPPED
 from eisbach.kernel.ops import Op
 from eisbach.kernel.slots import Slot
 from eisbach.kernel.versions import Mark, Vector
@@ -32,8 +32,6 @@ from eisbach.ports.moves import COPY_ROWS_MAX, CopiedItem, CopyCursor, SlotChunk
 
 __all__ = ["NewStore", "RestoredCell", "Sources", "holds_data", "restore_cell"]
 
-_EPOCHS_SKIPPED: Final = 100
-"""The store that was lost may have been given epochs of which neither backups nor twins have an op."""
 _ROUNDS_MAX: Final = 100_000
 _NOTHING: Final = Mark(0, 0)
 _FILES: Final = ("", "-wal", "-shm", "-opened")
@@ -129,7 +127,7 @@ async def restore_cell(
             # An older copy may have an epoch of an earlier restore, under which nothing was written.
             begun = await store.lease(slot)
             known = max(own.epoch, begun.epoch if begun is not None else 0, sources.epochs.get(slot, 0))
-            lease = await store.settle(slot, move=0, epoch=known + _EPOCHS_SKIPPED, owner=None)
+            lease = await store.settle(slot, move=0, epoch=known + RESTORE_EPOCHS_SKIPPED, owner=None)
             assert lease.state == "active", f"slot {slot} is {lease.state} under epoch {lease.epoch} after its restore"
             # Held in an older copy, and its time has come since: only who owns a slot shows it.
             await store.release_held()

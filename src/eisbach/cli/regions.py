@@ -198,7 +198,8 @@ def _close_loss(data: str, region: str, other: str, record: Any) -> tuple[Any, s
             return None, ""
         # A slot whose cell did not answer has epoch 0, and its range stays open.
         ends = {s: proof["vector"].get(region, [0, 0]) for s, proof in record["slots"].items() if proof["epoch"]}
-        asked = {"region": region, "ends": ends, "wait_ms": _WAIT_MS}
+        epochs = {s: proof["epoch"] for s, proof in record["slots"].items()}
+        asked = {"region": region, "ends": ends, "epochs": epochs, "wait_ms": _WAIT_MS}
         return control.call("/losses/close", asked, answer_s=_ANSWER_S), ""
     except EisbachError as error:
         again = f"once it answers, eisbach regions return {region} again closes what is open"
@@ -210,9 +211,11 @@ def _loss_line(loss: Any) -> str:
     if loss["closed_ms"]:
         back = [found["returned"] for found in slots]
         ops, shown, kept = (sum(one[name] for one in back) for name in ("ops", "shown", "conflicts"))
+        anew = sum(bool(found.get("trouble")) for found in slots)
         return (
             f"{loss['region']} was lost and is back: {ops} ops came late, {shown} of them are shown, {ops - shown} were"
             f" overtaken, {kept} lost a conflict (eisbach conflicts)"
+            + (f"; in {anew} of {len(slots)} slots some may be gone" if anew else "")
         )
     known = sum(max(0, found["head"][1] - found["held"][1]) for found in slots)
     waiting = sum(found.get("until") is None for found in slots)

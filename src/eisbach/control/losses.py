@@ -15,6 +15,7 @@ import msgspec
 
 from eisbach.cell.losses import AskHeard, AskReturned, Heard, Returned
 from eisbach.kernel.errors import EisbachError, Invalid, NotFound
+from eisbach.kernel.limits import RESTORE_EPOCHS_SKIPPED
 from eisbach.kernel.versions import Mark
 from eisbach.ports.clock import Clock
 from eisbach.ports.control_store import ControlStore
@@ -125,13 +126,16 @@ class RegionLosses:
         self._known[region] = record
         return record
 
-    async def close(self, region: str, ends: Mapping[str, Mark], *, wait_ms: int) -> LossRecord:
+    async def close(
+        self, region: str, ends: Mapping[str, Mark], *, wait_ms: int, epochs: Mapping[str, int] | None = None
+    ) -> LossRecord:
         """Close the ranges of a region that is back; what is still open says why, and the next call goes on.
 
         Args:
             region: that returned.
             ends: slot -> where its log of the slot ends, by its own disk.
             wait_ms: how long to wait for ops that are on their way.
+            epochs: slot -> the epoch of its lease there, under which nothing may have been written yet.
 
         Raises:
             NotFound: it was never declared lost.
@@ -152,7 +156,11 @@ class RegionLosses:
                 await self._clock.sleep(_LOOK_EVERY_S)
             return slot, found
 
-        slots = dict(await asyncio.gather(*(one(slot, found) for slot, found in record.slots.items())))
+        closed = await asyncio.gather(
+            *(one(slot, found) for slot, found in record.slots.items() if found.until is None)
+        )
+        now = {slot: _made_anew(found, (epochs or {}).get(slot, 0)) for slot, found in closed}
+        slots = record.slots | now
         record = msgspec.structs.replace(record, slots=slots)
         if not record.open and not record.closed_ms:
             record = msgspec.structs.replace(record, closed_ms=self._clock.wall_ms())
@@ -188,6 +196,21 @@ class RegionLosses:
         if not found:
             raise Invalid(f"this region serves no slot that region {region} could have")
         return found
+
+
+def _made_anew(found: LossRange, epoch: int) -> LossRange:
+    """A restore alone takes so many epochs at once, and has what backups and we had: no more.
+
+    What was acknowledged besides, nobody has heard of, so nothing is known to be missing; but it may be.
+    """
+    if (
+        found.until is None
+        or found.trouble
+        or max(found.until.epoch, epoch) < found.held.epoch + RESTORE_EPOCHS_SKIPPED
+    ):
+        return found
+    why = "its cell was restored since: what it acknowledged last, class local, may be gone with its disk"
+    return msgspec.structs.replace(found, trouble=why)
 
 
 def _key(region: str) -> str:

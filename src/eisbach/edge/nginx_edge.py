@@ -247,10 +247,15 @@ def _call(site: EdgeSite, importance: Importance, peer: bool) -> Place:
 
 
 def _passed() -> list[str]:
-    """One try at ``$to``; the next is a location of its own (``nginx_routing``)."""
+    """One try at ``$to``; the next is a location of its own (``nginx_routing``).
+
+    A caller that gives up first (the front does, and another edge waits no longer than this one) does not end the try:
+    nginx would count no failure, and ask a cell that hangs again and again.
+    """
     return [
         *nginx.headers(private=True),
         *_timeouts(),
+        "proxy_ignore_client_abort on;",
         "proxy_next_upstream off;",
         "proxy_intercept_errors on;",
         "proxy_pass http://$to$request_uri;",

@@ -41,6 +41,8 @@ OPLOG_KEPT: Final = timedelta(days=7)
 CONFLICTS_KEPT: Final = timedelta(days=14)
 BACKUPS_KEPT: Final = timedelta(days=35)
 """A cell or an account is restored to any second of so long ago."""
+RESTORE_EPOCHS_SKIPPED: Final = 100
+"""The store that was lost may have been given epochs of which neither backups nor twins have an op."""
 PULL_OPS_MAX: Final = 512
 
 # Events

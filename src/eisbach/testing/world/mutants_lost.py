@@ -84,7 +84,7 @@ def burnt_cursor_believed(patch: Patch) -> None:
 
 @mutant("a restored cell goes on under the epoch of the burnt one")
 def restored_under_the_old_epoch(patch: Patch) -> None:
-    patch(restore_cell, "_EPOCHS_SKIPPED", 0)
+    patch(restore_cell, "RESTORE_EPOCHS_SKIPPED", 0)
 
 
 @mutant("a store put back from an older copy is believed")

@@ -75,7 +75,7 @@ def _asked(data: str, region: str, weight: int | None, status: Any) -> dict[str,
         row["last"] = control.call("/region")["last"]
         row["losses"] = control.call("/losses")["losses"]
         stands = control.call(f"/region/standing?wait_ms={_LOOK_MS}")
-        row["silent"] = stands["silent"]
+        row["silent"] = stands.get("silent", [])  # a control of the version before names none
         row["why_not"] = stands["why_not"] if row["last"] is None else ""
     except EisbachError as error:
         row["trouble"] = str(error)

@@ -10,7 +10,7 @@ import pytest
 from kit import document, make_secrets
 
 from eisbach.bootstrap.cell import OpenCell, open_cell, until_not_ours
-from eisbach.bootstrap.spokes import _together
+from eisbach.bootstrap.serve import together
 from eisbach.cell.problems import problem_of
 from eisbach.kernel.errors import FileDamaged, Unavailable
 
@@ -39,9 +39,9 @@ async def test_a_spoke_host_ends_with_the_sentence_of_what_failed_and_not_with_a
         raise error
 
     with pytest.raises(FileDamaged, match="damaged"):
-        await _together(fails(Unavailable("away")), fails(FileDamaged("spokes.db is damaged")))
+        await together(fails(Unavailable("away")), fails(FileDamaged("spokes.db is damaged")))
     with pytest.raises(ExceptionGroup):
-        await _together(fails(ZeroDivisionError("a bug keeps its trace")))
+        await together(fails(ZeroDivisionError("a bug keeps its trace")))
 
 
 async def test_a_cell_that_cannot_open_its_catalogue_says_so_and_nothing_else(

@@ -84,9 +84,11 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> Itera
         supervisor.url = f"http://127.0.0.1:{server.server_address[1]}"
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
-        yield
-        server.shutdown()
-        serving.join()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @pytest.mark.parametrize(
@@ -255,6 +257,17 @@ def test_a_list_names_the_cell_that_hangs_and_says_what_it_knows_all_the_same(
         "  cell/eu-central/c2 did not answer within 1 s: eisbach why cell/eu-central/c2; what is said here is without it"
         in said
     )
+
+
+def test_a_list_asks_also_a_control_of_the_version_before_which_names_no_silent_cells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ended in ``KeyError: 'silent'``."""
+    before = {"/region/standing?wait_ms=1000": {"why_not": ""}}
+    with answering(monkeypatch, {"/region": {"last": None}, "/losses": {"losses": []}, **before}):
+        regions.list_regions(data=Path("/d"), as_json=False)
+
+    assert "eu-central   weight 100   serves" in capsys.readouterr().out
 
 
 def test_many_slots_that_are_not_proved_are_told_by_cell_and_reason_with_a_few_by_name(

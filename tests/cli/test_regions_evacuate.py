@@ -174,3 +174,33 @@ def test_ctrl_c_while_moves_are_waited_for_says_that_they_go_on(monkeypatch: pyt
 
     assert done.exit_code == 3
     assert "broken off here only (1 moves: they are asked for and go on: eisbach cells list" in done.output
+
+
+def test_ctrl_c_before_control_was_asked_says_what_the_front_does_already_and_how_to_undo_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It said nothing, and the region stayed without weight."""
+
+    class Broken(Supervisor):
+        def post(self, path: str, body: Any) -> None:
+            super().post(path, body)
+            raise KeyboardInterrupt
+
+    class Control:
+        def __init__(self, _data: str, region: str) -> None:
+            self.region = region
+
+        def call(self, path: str, _body: Any = None, **_: Any) -> Any:
+            if self.region == "eu-west":
+                raise Unavailable("control of eu-west is dead")
+            assert path == "/region/leave?to=eu-west"
+            return {}
+
+    monkeypatch.setattr(regions, "find", lambda _data: Broken())
+    monkeypatch.setattr(regions, "Control", Control)
+
+    done = runner.invoke(application(), ["regions", "evacuate", "eu-central"])
+
+    assert done.exit_code == 3
+    assert "the front sends nobody new to eu-central already" in done.output
+    assert "eisbach regions return eu-central gives the weight back" in done.output

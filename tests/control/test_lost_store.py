@@ -1,5 +1,6 @@
 """A control store that was lost begins from the map that the region's edge keeps; an older copy, and damage, say so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -208,3 +209,25 @@ async def test_that_the_store_was_lost_and_how_its_moves_ended_is_told_for_a_day
     clock.shift_wall(25 * 3600 * 1000)
     assert again.store_lost() == {}
     await cells.aclose()
+
+
+async def test_control_whose_file_is_removed_while_it_runs_ends_with_the_sentence_and_not_with_a_group(
+    region: Region,
+) -> None:
+    """Its log ended in forty lines of nested groups, around what an operator has to know."""
+    clock = ManualClock()
+    store = SqliteControlStore(region.folder / "control.db")
+    region.opened.append(store)
+    control = await open_control(store, HttpCells({}, token="service"), PLACEMENT, clock=clock, key=KEY)
+
+    async def serves_nobody() -> None:
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(control.run(serves_nobody()))
+    await clock.advance(1)
+    (region.folder / "control.db").unlink()
+    await clock.advance(5)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(FileDamaged, match=r"control\.db was removed or replaced while control had it open"):
+            await running

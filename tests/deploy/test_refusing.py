@@ -201,3 +201,26 @@ async def test_a_region_whose_only_cell_takes_no_writes_is_degraded(tmp_path: Pa
         found = await platform.status()
 
     assert found.regions[0].state == "degraded"
+
+
+async def test_an_agent_that_puts_no_new_slot_map_in_force_is_told_with_what_it_means(tmp_path: Path) -> None:
+    """It was ``Nobody is hurt: all processes are ready`` and ``is well``, with every map refused."""
+    agent = "agent/eu-central"
+    why = "the disk refused /agent/edge/map.json (No space left on device); free space on that disk"
+    async with watched(tmp_path, agent) as platform:
+        platform.told = {"refuses": {"since_ms": SINCE, "why": why, "unknown": False}}
+        full = await platform.status()
+        said = await platform.why(agent)
+        platform.told = {"refuses": {}}
+        room = await platform.status()
+
+    assert full.alarms == [f"{agent} takes no new slot map: since 2026-11-28 09:40:00 UTC {why}"]
+    assert full.sentence.startswith(
+        f"Alarm: {full.alarms[0]}. Nobody is hurt, though {agent} takes no new slot map since 47 s: the edge keeps its"
+        " last good map; last change: "
+    )
+    assert (full.next, full.ready) == (f"eisbach why {agent}", False)
+    assert {region.name: region.state for region in full.regions} == {"eu-central": "degraded", "eu-west": "up"}
+    assert said["sentence"].startswith(f"{agent} takes no new slot map since ")
+    assert said["because"][0] == f"since 2026-11-28 09:40:00 UTC {why}"
+    assert room.sentence.startswith("Nobody is hurt: all ")

@@ -5,8 +5,7 @@
 changes stops: edges and cells go on with what they have (P7).
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from eisbach.bootstrap.control_calls import (
     viewers_slots,
 )
 from eisbach.bootstrap.control_peers import PeerControls
-from eisbach.bootstrap.serve import authorised, problem, serve, status_routes
+from eisbach.bootstrap.serve import authorised, problem, serve, status_routes, together
 from eisbach.bootstrap.studio_client import HttpStudio
 from eisbach.cell.move_http import HttpCells
 from eisbach.control.beginnings import Beginnings
@@ -68,12 +67,15 @@ class OpenControl:
     lost_store: LostStore
     clock: Clock
 
-    async def run(self) -> None:
-        """Reconcile for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look())
-            tasks.create_task(self.mover.run())
-            tasks.create_task(self.lost_moves.run())
+    async def run(self, *beside: Coroutine[Any, Any, None]) -> None:
+        """Reconcile for ever, ``beside`` what else the process does.
+
+        Together: if one of them ends, so does the process, and the supervisor starts it anew.
+
+        Raises:
+            FileDamaged: the store is, or has lost its name.
+        """
+        await together(self._look(), self.mover.run(), self.lost_moves.run(), *beside)
 
     async def _look(self) -> None:
         while True:
@@ -187,10 +189,7 @@ async def run(process: ControlProcess) -> None:
             ),
         ]
         app = _app(control, tokens, confinement.detail, routes)
-        # Together: if one of them ends, so does the process, and the supervisor starts it anew.
-        async with asyncio.TaskGroup() as both:
-            both.create_task(control.run())
-            both.create_task(serve(app, host=process.host, port=process.port))
+        await control.run(serve(app, host=process.host, port=process.port))
     finally:
         await cells.aclose()
         await store.aclose()

@@ -11,7 +11,7 @@ import gc
 import hmac
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -26,8 +26,10 @@ from eisbach.bootstrap.bounded_http import BoundedProtocol
 from eisbach.bootstrap.direct_http import direct_protocol
 from eisbach.bootstrap.entrance import Entrance, overloaded
 from eisbach.cell.app import CellApp
+from eisbach.hub.failures import first_of
+from eisbach.kernel.errors import EisbachError
 
-__all__ = ["authorised", "problem", "serve", "settle_process", "status_routes"]
+__all__ = ["as_itself", "authorised", "problem", "serve", "settle_process", "status_routes", "together"]
 
 
 class _Server(uvicorn.Server):
@@ -103,6 +105,26 @@ async def serve(app: ASGIApp, *, host: str, port: int, grace_s: int = 3) -> None
         # uvicorn leaves who has sent half a request connected; the rest would come to a cell that is closing its store.
         for connection in list(server.server_state.connections):
             connection.transport.abort()
+
+
+@contextlib.contextmanager
+def as_itself() -> Iterator[None]:
+    """What we expect of a group of tasks is told as itself: its sentence is what the log and ``status`` show."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first = first_of(group)
+        if isinstance(first, EisbachError):
+            raise first from group
+        raise
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run them until one fails, which ends the others; it is told as itself, a bug with its trace."""
+    with as_itself():
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work)
 
 
 def problem(status: int, code: str, detail: str) -> Response:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from eisbach.bootstrap.cell import OpenCell, open_cell, open_event_log, until_not_ours
 from eisbach.bootstrap.pages import with_pages
-from eisbach.bootstrap.serve import serve
+from eisbach.bootstrap.serve import as_itself, serve
 from eisbach.bootstrap.spokes import serve_spokes
 from eisbach.bootstrap.worker import serve_worker
 from eisbach.engines.embedded.clock import SystemClock
 from eisbach.engines.embedded.confinement import confine, die_with_parent, python_paths
-from eisbach.kernel.errors import EisbachError
 from eisbach.settings import Secrets, SingleProcess, read_process
 
 __all__ = ["run"]
@@ -31,7 +30,7 @@ async def run(process: SingleProcess) -> None:
     spokes = [Path(process.spokes.spokes_folder)] if process.spokes.spokes_folder else []
     confinement = confine(read=[*python_paths(), *tools, *spokes], write=[folder])
     opening = open_event_log(own.hub, region=own.region, clock=SystemClock())
-    try:
+    with as_itself():
         async with (
             opening as log,
             open_cell(own, secrets, event_log=log, confinement=confinement, wrap=with_pages) as cell,
@@ -41,11 +40,6 @@ async def run(process: SingleProcess) -> None:
             parts.create_task(_until_not_ours(cell))
             parts.create_task(serve_spokes(process.spokes, secrets, log=log))
             parts.create_task(serve_worker(worker, secrets))
-    except BaseExceptionGroup as group:
-        first = group.exceptions[0]
-        if isinstance(first, EisbachError):  # its sentence is what the log and ``status`` show
-            raise first from group
-        raise
 
 
 async def _until_not_ours(cell: OpenCell) -> None:

@@ -1,8 +1,7 @@
 """``eisbach run spokes``: the spoke host of a region, and the reconciler of its media copies."""
 
-import asyncio
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ import structlog
 from starlette.applications import Starlette
 
 from eisbach.bootstrap.cell import open_event_log
-from eisbach.bootstrap.serve import serve, status_routes
+from eisbach.bootstrap.serve import serve, status_routes, together
 from eisbach.bootstrap.spoke_calls import SpokeCalls
 from eisbach.bootstrap.studio_client import HttpJobDesk, HttpMedia, HttpStudio
 from eisbach.bootstrap.user_spokes import UserSpokes
@@ -25,12 +24,11 @@ from eisbach.engines.embedded.confinement import confine, die_with_parent, pytho
 from eisbach.engines.embedded.disk import DiskThread
 from eisbach.engines.embedded.spoke_store import SqliteSpokeStore
 from eisbach.hub.claim_check import ClaimChecks
-from eisbach.hub.failures import first_of
 from eisbach.hub.host import SpokeHost
 from eisbach.hub.replay import forget_replays
 from eisbach.hub.runner import Surroundings
 from eisbach.hub.store_lost import StoreLost
-from eisbach.kernel.errors import EisbachError, Retryable
+from eisbach.kernel.errors import Retryable
 from eisbach.ports.clock import Clock
 from eisbach.ports.event_log import EventLog
 from eisbach.ports.spoke import SpokeSpec
@@ -126,7 +124,7 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
         tokens = (secrets.service_token, secrets.operator_token)
         calls = SpokeCalls(host, store, log, clock=clock, tokens=tokens, rehearsal=process.rehearsal)
         app = Starlette(routes=[*status_routes(told, missing=missing, tokens=tokens), *calls.routes()])
-        await _together(
+        await together(
             _host(host, lost, store), own.run(clock), copies.run(), jobs.run(), _sweep(claims, store, clock),
             _clear(log, clock), status.run(clock), _look(trial, clock),
             serve(app, host=process.host, port=process.port),
@@ -136,19 +134,6 @@ async def serve_spokes(process: SpokesProcess, secrets: Secrets, *, log: EventLo
 async def _host(host: SpokeHost, lost: StoreLost, store: SqliteSpokeStore) -> None:
     await lost.look(host.names, was_empty=store.was_empty, older=store.lost)
     await host.run()
-
-
-async def _together(*works: Coroutine[Any, Any, None]) -> None:
-    """Run them until one fails; what we expect is told as itself: its sentence is what the log and ``status`` show."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for work in works:
-                tasks.create_task(work)
-    except BaseExceptionGroup as group:
-        first = first_of(group)
-        if isinstance(first, EisbachError):
-            raise first from group
-        raise
 
 
 def trial_of_spokes(store: SqliteSpokeStore, *, clock: Clock) -> WriteTrial:

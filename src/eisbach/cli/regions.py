@@ -75,7 +75,7 @@ def _asked(data: str, region: str, weight: int | None, status: Any) -> dict[str,
         row["last"] = control.call("/region")["last"]
         row["losses"] = control.call("/losses")["losses"]
         stands = control.call(f"/region/standing?wait_ms={_LOOK_MS}")
-        row["silent"] = stands["silent"]
+        row["silent"] = stands.get("silent", [])  # a control of the version before names none
         row["why_not"] = stands["why_not"] if row["last"] is None else ""
     except EisbachError as error:
         row["trouble"] = str(error)
@@ -241,8 +241,6 @@ def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[s
     leaves a region that serves and gets nobody new: the same command goes on, ``return`` takes it back.
     """
     region = control.region
-    if weights and not force:
-        control.call(f"/region/leave?to={urllib.parse.quote(other, safe='')}")
     if weights:
         supervisor.post("/ops/weights", {"region": region, "weight": 0})
     asked = {"other": other, "wait_ms": _WAIT_MS, **({"force": True} if force else {})}
@@ -282,7 +280,18 @@ def _perform(shared: Shared, region: str, action: str, *, force: bool = False) -
     if action == "evacuate":
         if not force:
             _refuse_two_out(data, other, weights)
-        record = _leave(supervisor, Control(data, region), other, weights, force=force)
+        control = Control(data, region)
+        if weights and not force:
+            control.call(f"/region/leave?to={urllib.parse.quote(other, safe='')}")
+        try:
+            record = _leave(supervisor, control, other, weights, force=force)
+        except KeyboardInterrupt:  # of the order itself ``Control`` says so
+            if not weights:
+                raise
+            raise Unavailable(
+                f"broken off before control of {region} was asked: the front sends nobody new to {region} already;"
+                f" eisbach regions return {region} gives the weight back"
+            ) from None
     else:
         if weights.get(region) != 0:
             _refuse_what_never_left(data, region, other)

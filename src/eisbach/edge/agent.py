@@ -6,10 +6,11 @@ the agent itself - nginx goes on as it is. Safe to ``activate`` at any time, any
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -24,6 +25,7 @@ __all__ = ["MAP_FILE", "Agent", "AgentKeys", "Prefix"]
 
 MAP_FILE: Final = "map.json"
 """In the edge's prefix: the signed map in force; also what ``GET /peer/map`` serves."""
+_GO_ON: Final = "viewers go on by what edge and origin have, slots that move are not routed to their new cells"
 Files = Mapping[str, bytes]
 _logger = structlog.get_logger(__name__)
 
@@ -65,6 +67,14 @@ class AgentKeys:
     peer_token: str
 
 
+class _Refusal(NamedTuple):
+    """Of every map since one was taken last."""
+
+    since_ms: int
+    why: str
+    """Of the last one."""
+
+
 class Agent:
     """One a region."""
 
@@ -98,13 +108,19 @@ class Agent:
         """Of the last map and keys: looked at every second or two, changed every day or two."""
         self._written = False
         self._refused = self._fetch_failures = 0
-        self._last_refusal = self._last_failure = ""
+        self._last_failure = ""
+        self._refusal: _Refusal | None = None
+        self._wanted: bytes | None = None
+        """The last map that was heard of: in force, or refused; what is tried while control says nothing."""
         self._last_reload_ms: int | None = None
 
     @property
     def missing(self) -> str | None:
         """Why edge and origin cannot be started yet; None once their files are written and tested."""
-        return None if self._written else f"no configuration yet: {self._last_failure or 'no slot map'}"
+        if self._written:
+            return None
+        why = "; ".join(filter(None, (self._refusal and self._refusal.why, self._last_failure)))
+        return f"no configuration yet: {why or 'no slot map'}"
 
     async def load(self) -> None:
         """Take up the last good map from the disk: what a start with the control process dead lives on."""
@@ -116,7 +132,7 @@ class Agent:
 
     async def activate(self, fetch: Callable[[], Awaitable[bytes]]) -> None:
         """Fetch the map and make everything follow it; a failure is counted and changes nothing."""
-        document = self.document
+        document = self._wanted
         try:
             document = await fetch()
         except EisbachError as error:
@@ -134,6 +150,7 @@ class Agent:
     async def take(self, document: bytes) -> bool:
         """Judge a signed map and put it in force; whether it is (again: whether it already was)."""
         async with self._lock:
+            self._wanted = document
             try:
                 keys = self._keys()
                 candidate = self._current
@@ -142,8 +159,9 @@ class Agent:
                     judge(candidate, self._current, region=self._sites[0].region.name, slot_counts=self._slot_counts)
                 await self._put(document, candidate, keys)
             except (EisbachError, OSError) as error:  # a full disk, too, leaves what is in force
-                self._refuse(error)
+                self._refuse(_words(error))
                 return False
+            self._refusal = None
             return True
 
     async def _put(self, document: bytes, slot_map: SlotMap, keys: AgentKeys) -> None:
@@ -176,13 +194,19 @@ class Agent:
             },
         )
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, why: str) -> None:
         self._refused += 1
-        if str(error) != self._last_refusal:
-            _logger.error("slot_map_refused", error=str(error), in_force=self._current and self._current.version)
-        self._last_refusal = str(error)
-        if not self._written:
-            self._last_failure = str(error)
+        before = self._refusal
+        if before is None or why != before.why:
+            _logger.error("slot_map_refused", error=why, in_force=self._current and self._current.version)
+        self._refusal = _Refusal(before.since_ms if before else self._clock.wall_ms(), why)
+
+    def _refuses(self) -> Mapping[str, Any]:
+        """For people, while there is something that viewers go on by; before that nothing is ready."""
+        if self._refusal is None or not self._written:
+            return {}
+        why = f"{self._refusal.why}; {_GO_ON}"
+        return {"since_ms": self._refusal.since_ms, "why": why, "unknown": False}
 
     def status(self) -> dict[str, Any]:
         """For ``/status``."""
@@ -190,10 +214,19 @@ class Agent:
         return {
             "map_version": self._current.version if self._current else None,
             "maps_refused": self._refused,
-            "last_refusal": self._last_refusal,
+            "last_refusal": self._refusal.why if self._refusal else "",
+            "refuses": self._refuses(),
             "fetch_failures": self._fetch_failures,
             "last_failure": self._last_failure,
             "reloads": {"edge": edge.reloads, "origin": origin.reloads},
             "last_reload_ms": self._last_reload_ms,
             "running": {"edge": edge.running, "origin": origin.running},
         }
+
+
+def _words(error: EisbachError | OSError) -> str:
+    """Ours says what to do."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    to_do = "free space on that disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that disk"
+    return f"the disk refused {error.filename} ({error.strerror}); {to_do}, and it follows by itself"

@@ -29,14 +29,21 @@ _TEST_WAIT_S: Final = 10.0
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, fsynced, readable by its owner only."""
+    """Write a file whole or not at all, fsynced, readable by its owner only.
+
+    Raises:
+        OSError: the disk refused; it has the path, which a write to a descriptor does not know.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
+    try:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class NginxPrefix:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eisbach.deploy.laptop.cuts import Cut, span
+from eisbach.deploy.laptop.refusing import takes_none
 from eisbach.deploy.laptop.topology import ProcessSpec
 from eisbach.deploy.laptop.unfinished import Unfinished
 from eisbach.deploy.laptop.words import bounded
@@ -275,7 +276,7 @@ def _what(broken: Sequence[Part], parts: Sequence[Part]) -> str:
 
 
 def _word(part: Part) -> str:
-    return "takes no writes" if part.writes_stopped and part.state == "unready" else _WORDS[part.state]
+    return takes_none(part.spec.target) if part.writes_stopped and part.state == "unready" else _WORDS[part.state]
 
 
 def _name(part: Part, parts: Sequence[Part]) -> str:

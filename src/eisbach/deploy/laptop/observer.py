@@ -17,7 +17,7 @@ from eisbach.deploy.laptop.cuts import Cuts
 from eisbach.deploy.laptop.impact import Circumstances, Part, effect, summarise
 from eisbach.deploy.laptop.lost_stores import lost_stores
 from eisbach.deploy.laptop.outs import outs
-from eisbach.deploy.laptop.refusing import Seen, is_handed_on, seen, writes_stopped
+from eisbach.deploy.laptop.refusing import Seen, is_handed_on, seen, takes_none, writes_stopped
 from eisbach.deploy.laptop.status import FaultRow, JobRow, Observed, Status, build_status
 from eisbach.deploy.laptop.supervised import Change, Supervised
 from eisbach.deploy.laptop.supervisor import Supervisor
@@ -190,7 +190,7 @@ def alarms_in(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     that no edge would take.
     """
     stopped = [
-        f"{target} takes no writes{_READS if target.startswith(('cell/', 'single')) else ''}: {why}"
+        f"{target} {takes_none(target)}{_READS if target.startswith(('cell/', 'single')) else ''}: {why}"
         for target, told in sorted(figures.items())
         if (why := writes_stopped(told))
     ]

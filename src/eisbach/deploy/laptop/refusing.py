@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-__all__ = ["SHEDS", "Seen", "is_handed_on", "seen", "writes_stopped"]
+__all__ = ["SHEDS", "Seen", "is_handed_on", "seen", "takes_none", "writes_stopped"]
 
 SHEDS: Final = "takes no more connections"
 """In what a process answers that has no connection left: its readiness cannot be asked then, nor its status."""
+
+
+def takes_none(target: str) -> str:
+    """What a process does not do that says so of itself; what an agent writes is what its edge and origin follow."""
+    return "takes no new slot map" if target.startswith("agent/") else "takes no writes"
 
 
 class Seen(NamedTuple):

@@ -57,7 +57,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
     effect: str = ""
     """Of one that is not ready: who is hurt by it, or who takes over."""
     writes_stopped: bool = False
-    """It answers and reads, and says of itself that it takes no writes; ``why`` has the reason."""
+    """It answers and reads, and says of itself that it takes no writes (an agent: no new slot map); ``why``: why."""
 
 
 class CellRow(msgspec.Struct, frozen=True, kw_only=True):

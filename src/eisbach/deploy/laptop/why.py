@@ -11,6 +11,7 @@ from eisbach.deploy.laptop.beside import Beside, beside
 from eisbach.deploy.laptop.cuts import Cut
 from eisbach.deploy.laptop.logs import distinct, tail
 from eisbach.deploy.laptop.outs import RegionOut
+from eisbach.deploy.laptop.refusing import takes_none
 from eisbach.deploy.laptop.status import ProcessRow, Status
 from eisbach.deploy.laptop.supervisor import Supervisor
 from eisbach.deploy.laptop.targets import resolve
@@ -124,7 +125,7 @@ def _sentence(
 
 def _is(row: ProcessRow) -> str:
     reads = ", reads go on," if row.kind in ("cell", "single") else ""
-    return f"takes no writes{reads}" if row.writes_stopped else f"is {row.state}"
+    return f"{takes_none(row.target)}{reads}" if row.writes_stopped else f"is {row.state}"
 
 
 def _because(row: ProcessRow, supervisor: Supervisor) -> list[str]:

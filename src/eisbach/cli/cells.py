@@ -38,7 +38,7 @@ class Control:
             raise Invalid(f"region {region[:40]!r} has no control process here; those that have: {', '.join(found)}")
         self._url, self._token = found[self.region], supervisor.token
 
-    def call(self, path: str, body: Any = None, *, answer_s: float = _ANSWER_S) -> Any:
+    def call(self, path: str, body: Any = None, *, answer_s: float | None = None) -> Any:
         """GET, or POST with a body."""
         request = urllib.request.Request(  # noqa: S310 - an http address that the supervisor told us
             f"{self._url}{path}",
@@ -46,7 +46,7 @@ class Control:
             headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=answer_s) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=answer_s or _ANSWER_S) as answer:  # noqa: S310 - as above
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise self._refusal(path, error) from error

@@ -267,8 +267,8 @@ def _take_back(control: Control, other: str, *, force: bool) -> Any:
     except Unavailable as error:
         region = control.region
         raise Unavailable(
-            f"{error}; the front sends nobody to {region} before eisbach regions return {region} has told that all of"
-            f" it is back, eisbach regions evacuate {region} leaves it again"
+            f"{error}; while its weight is 0 the front sends nobody to {region}: eisbach regions return {region} gives"
+            f" it back once all of it is here, eisbach regions evacuate {region} leaves it again"
         ) from error
 
 

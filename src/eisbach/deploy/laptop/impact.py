@@ -122,7 +122,9 @@ def _viewers(part: Part) -> str:
 
 def _viewers_of(slots: Sequence[str]) -> str:
     groups = list(dict.fromkeys(slot.rpartition("/")[0] for slot in slots))
-    return f"viewers of {len(slots)} slot{'s' if len(slots) != 1 else ''} of {', '.join(groups)}" if slots else "editors"
+    return (
+        f"viewers of {len(slots)} slot{'s' if len(slots) != 1 else ''} of {', '.join(groups)}" if slots else "editors"
+    )
 
 
 def _slots(part: Part) -> list[str]:

@@ -93,6 +93,70 @@ def test_a_region_that_is_evacuated_takes_nobody_over(
     assert len(out) == 1 or summary.next == "eisbach regions return eu-central"
 
 
+WEST_C2 = "cell/eu-west/c2"
+CENTRAL_C2 = "cell/eu-central/c2"
+OF_C2 = [f"eu/de/main/{number}" for number in range(32, 64)]
+
+
+def left_by(found: list[Part], away: Mapping[str, list[str]]) -> list[Part]:
+    return [replace(part, away=away.get(part.spec.target, ())) for part in found]
+
+
+@pytest.mark.parametrize(
+    ("states", "away", "hurt", "said"),
+    [
+        ({WEST_C2: "hung"}, {CENTRAL_C2: OF_C2},
+         ["viewers of 32 slots of eu/de/main are served by nobody: eu-central has left them (cell/eu-west/c2 hangs)"],
+         "Hurt since 42 s: viewers of 32 slots of eu/de/main are served by nobody"),
+        ({WEST_C2: "hung"}, {CENTRAL_C2: OF_C2[:5]},
+         ["viewers of 5 slots of eu/de/main are served by nobody: eu-central has left them (cell/eu-west/c2 hangs)"], "Hurt"),
+        # A move within eu-central came before: c1 has what is c2's by the layout.
+        ({WEST_C2: "hung"}, {"cell/eu-central/c1": OF_C2[:1]},
+         ["viewers of 1 slot of eu/de/main are served by nobody: eu-central has left them (cell/eu-west/c2 hangs)"], "Hurt"),
+        ({WEST_C2: "hung", CENTRAL_C2: "down"}, {CENTRAL_C2: OF_C2},
+         ["viewers of 32 slots of eu/de/main (cell/eu-west/c2 hangs)"], "Hurt"),
+        # Not too dark: what eu-central has left of other cells is nothing to c2's viewers.
+        ({WEST_C2: "hung"}, {"cell/eu-central/c3": [f"eu/at/main/{number}" for number in range(64)]},
+         [], "viewers of 32 slots of eu/de/main are served by eu-central"),
+        ({CENTRAL_C2: "down"}, {CENTRAL_C2: OF_C2}, [], "viewers of 32 slots of eu/de/main have been left to another region"),
+        ({CENTRAL_C2: "down"}, {CENTRAL_C2: OF_C2[:5]}, [], "viewers of 27 slots of eu/de/main are served by eu-west"),
+    ],
+)  # fmt: skip
+def test_a_cell_serves_for_its_twin_all_slots_but_those_that_its_region_has_left(
+    states: dict[str, str], away: dict[str, list[str]], hurt: list[str], said: str
+) -> None:
+    """A region counted as out only with all its slots: a partly done return hid 32 slots that were 502."""
+    summary = summarise(left_by(parts("regions", 2, states), away), about("regions"))
+
+    assert hurt == summary.hurt
+    assert said in summary.sentence
+
+
+def test_a_cell_that_takes_no_writes_hurts_nobody_in_slots_that_it_has_left() -> None:
+    full = [
+        replace(part, writes_stopped=True, handed_on=False) if part.state == "unready" else part
+        for part in parts("regions", 2, {CENTRAL_C2: "unready"}, fault=False)
+    ]
+
+    assert summarise(full, about("regions")).hurt == [
+        "writes of viewers of 32 slots of eu/de/main (cell/eu-central/c2 takes no writes)"
+    ]
+    assert summarise(left_by(full, {CENTRAL_C2: OF_C2}), about("regions")).hurt == []
+
+
+def test_a_twin_that_takes_no_writes_is_not_read_in_slots_that_it_has_left() -> None:
+    both = [
+        replace(part, writes_stopped=True) if part.state == "unready" else part
+        for part in parts("regions", 2, {CENTRAL_C2: "unready", WEST_C2: "down"}, fault=False)
+    ]
+
+    read = summarise(both, about("regions")).hurt
+    left = summarise(left_by(both, {CENTRAL_C2: OF_C2}), about("regions")).hurt
+
+    assert "writes of viewers of 32 slots of eu/de/main (cell/eu-west/c2 is down)" in read
+    assert left == ["viewers of 32 slots of eu/de/main (cell/eu-west/c2 is down)"]
+
+
 def test_where_nothing_is_broken_the_next_command_takes_an_evacuated_region_back() -> None:
     assert summarise(parts("regions", 2, {}), replace(about("regions"), out=["eu-west"])).next == (
         "eisbach regions return eu-west"

@@ -370,6 +370,7 @@ def _status(
             "writes_stopped": clock_is_ahead(parts.twins()),
             "refuses": next((one._asdict() for one in _refusals(main, second)), {}),
             "frozen": [str(slot) for ownership in ownerships for slot in ownership.frozen()],
+            "away": [str(slot) for ownership in ownerships for slot in ownership.away()],
             "replication": [
                 {"from": t.region, "lag_ms": t.lag_ms, "ops_behind": t.ops_behind, **asdict(t)} for t in parts.twins()
             ],

@@ -89,6 +89,10 @@ class Ownership:
         """Slots at the cut of a move: writes wait for its outcome, which the region's control process decides."""
         return [slot for slot, lease in self._leases.items() if lease.state == "frozen"]
 
+    def away(self) -> list[Slot]:
+        """Slots that this region has left to another for now: whoever asks for one here is sent there."""
+        return [slot for slot, lease in self._leases.items() if lease.state == "away"]
+
     def followed(self) -> list[Slot]:
         """Slots whose foreign ops come here: those, and the ones that this region has left to another for now."""
         return [slot for slot, lease in self._leases.items() if lease.state in ("active", "away")]

@@ -41,6 +41,8 @@ class Part:
     writes_stopped: bool = False
     """It says that its clock is ahead or its disk refuses, and serves all but writes."""
     restarts: int = 0
+    away: Collection[str] = ()
+    """Of a cell that answers: slots that it has left to another region."""
     handed_on: bool = True
     """Of one that is not ready: whether the doors send on to another region what it refuses."""
 
@@ -116,26 +118,58 @@ def _slow_effect(part: Part, stage: str) -> str:
 
 def _viewers(part: Part) -> str:
     """Whom a cell serves."""
-    groups = [group for group in part.layout if not group.startswith("any/")]
-    slots = sum(len(part.layout[group]) for group in groups)
-    return f"viewers of {slots} slots of {', '.join(groups)}" if groups else "editors"
+    return _viewers_of(_slots(part))
+
+
+def _viewers_of(slots: Sequence[str]) -> str:
+    groups = list(dict.fromkeys(slot.rpartition("/")[0] for slot in slots))
+    return (
+        f"viewers of {len(slots)} slot{'s' if len(slots) != 1 else ''} of {', '.join(groups)}" if slots else "editors"
+    )
+
+
+def _slots(part: Part) -> list[str]:
+    """Viewers' slots of a cell, by the layout."""
+    return [
+        f"{group}/{number}"
+        for group, numbers in part.layout.items()
+        if not group.startswith("any/")
+        for number in numbers
+    ]
+
+
+def _left(region: str, parts: Sequence[Part]) -> set[str]:
+    """What a region's cells say they have left; of all of them, since slots also move within a region."""
+    return {slot for part in parts if part.spec.region == region for slot in part.away}
 
 
 def _cell_effect(part: Part, others: Sequence[Part], out: Collection[str]) -> tuple[bool, str]:
-    who = f"writes of {_viewers(part)}" if part.writes_stopped else _viewers(part)
-    name = part.spec.target.rpartition("/")[2]
-    left = set() if _viewers(part) == "editors" else set(out)  # the studio's slots are not evacuated
-    if part.spec.region in left:
+    """A region that has left a slot serves it for nobody, however well its cells are."""
+    slots, name = _slots(part), part.spec.target.rpartition("/")[2]
+    gone = _left(part.spec.region, [part, *others])
+    own = [slot for slot in slots if slot not in gone]
+    left = set(out) if slots else set()  # the studio's slots are not evacuated
+    if part.spec.region in left or (slots and not own):
+        who = f"writes of {_viewers(part)}" if part.writes_stopped else _viewers(part)
         return False, f"{who} have been left to another region"
+    kind = "writes of " if part.writes_stopped else ""
+    who = f"{kind}{_viewers_of(own)}"
     twins = [
         o for o in others
         if o.spec.region not in {part.spec.region, *left} and o.spec.target.endswith(f"/{name}")
         and set(o.layout) & set(part.layout)
     ]  # fmt: skip
-    working = sorted(o.spec.region for o in twins if o.state in _WORKING)
+    working = sorted({o.spec.region for o in twins if o.state in _WORKING})
+    taken = {region: _left(region, others) for region in working}
     if working and part.handed_on:
+        unserved = [slot for slot in own if all(slot in there for there in taken.values())]
+        if unserved:
+            have = "has" if len(working) == 1 else "have"
+            nobody = f"served by nobody: {' and '.join(working)} {have} left them"
+            return True, f"{kind}{_viewers_of(unserved)} are {nobody}"
         return False, f"{who} are served by {', '.join(working)}"
-    reads = not part.writes_stopped and any(o.writes_stopped and o.state == "unready" for o in twins)
+    read_only = [o for o in twins if o.writes_stopped and o.state == "unready"]
+    reads = not part.writes_stopped and any(not _left(o.spec.region, others) & set(own) for o in read_only)
     return True, f"writes of {who}" if reads and not working else who
 
 

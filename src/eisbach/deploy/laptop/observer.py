@@ -227,7 +227,7 @@ def _part(process: Supervised, told: Mapping[str, Any]) -> Part:
     return Part(
         spec=process.spec, state=found.state, since_ms=found.since_ms, fault=process.fault, layout=_layout(process),
         writes_stopped=bool(writes_stopped(told)), restarts=process.restarts,
-        handed_on=found.state != "unready" or is_handed_on(process.why, told),
+        away=told.get("away", ()), handed_on=found.state != "unready" or is_handed_on(process.why, told),
     )  # fmt: skip
 
 

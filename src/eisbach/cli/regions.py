@@ -237,8 +237,8 @@ def _leave(supervisor: Supervisor, control: Control, other: str, weights: dict[s
     """The record of an evacuation.
 
     What control refuses changes nothing: ``_perform`` asks it before the front is told. It asks the other region again
-    before it stops anything, and where it refuses then, the front sends to the region as before. Whoever is killed in between
-    leaves a region that serves and gets nobody new: the same command goes on, ``return`` takes it back.
+    before it stops anything, and where it refuses then, the front sends to the region as before. Whoever is killed in
+    between leaves a region that serves and gets nobody new: the same command goes on, ``return`` takes it back.
     """
     region = control.region
     if weights:
